@@ -1,0 +1,46 @@
+//! File names, kernel options and ports that the builder writes and the node reads.
+
+/// Release board of every image.
+pub const BOARD: &str = "rpi-cm4";
+
+/// In `bootsel`: which boot partition the EEPROM takes.
+pub const AUTOBOOT: &str = "autoboot.txt";
+/// In `bootsel`: the operator's node config, moved to `state` at the next boot.
+pub const NODE_CONFIG: &str = "node.toml";
+
+/// In a boot partition.
+pub const CONFIG_TXT: &str = "config.txt";
+pub const CMDLINE_TXT: &str = "cmdline.txt";
+pub const KERNEL: &str = "kernel8.img";
+pub const INITRAMFS: &str = "initramfs.img";
+
+/// Kernel option that names the root hash of the slot: `microdc.root=<64 hex digits>`.
+pub const OPT_ROOT: &str = "microdc.root";
+
+/// In the initramfs: [`crate::initramfs::InitramfsSpec`] as JSON.
+pub const INITRAMFS_SPEC: &str = "/etc/microdc/initramfs.json";
+/// In the root file system: [`crate::role::RoleSpec`] as JSON.
+pub const ROLE_SPEC: &str = "/usr/lib/microdc/role.json";
+/// In the root file system: PID 1's own program, the same bytes as `/init` of the initramfs.
+pub const FIRSTBOOT: &str = "/usr/lib/microdc/firstboot";
+/// In the root file system: the folder of templates, named by their `from`.
+pub const TEMPLATES: &str = "/usr/lib/microdc/templates";
+
+/// Mount points in the root file system.
+pub const STATE_MOUNT: &str = "/state";
+pub const DATA_MOUNT: &str = "/data";
+pub const BOOTSEL_MOUNT: &str = "/boot/sel";
+
+/// Where the initramfs leaves what it learnt for the system half: [`crate::initramfs::BootReport`] as JSON.
+pub const BOOT_REPORT: &str = "/run/microdc/boot.json";
+
+/// Device-mapper name of the verified root.
+pub const VERITY_NAME: &str = "microdc-root";
+
+/// Name of the virtio-serial port over which an emulated node asks the emulator for a trial boot.
+pub const TRYBOOT_PORT: &str = "microdc.tryboot";
+/// Folder of the device tree in which the firmware reports how it booted (big-endian u32 values).
+pub const DT_BOOTLOADER: &str = "/proc/device-tree/chosen/bootloader";
+
+/// Prefix of every line that firstboot writes to the console.
+pub const CONSOLE_PREFIX: &str = "microdc: ";

@@ -1,0 +1,144 @@
+//! `[router]`: what a router announces, to whom, and what it does for its own networks.
+
+use super::network::{InterfaceName, Network};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Settings of the router role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Router {
+    /// Own autonomous system number.
+    pub asn: u32,
+    /// BGP identifier; without it, the first static IPv4 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<Ipv4Addr>,
+    /// Networks to announce.
+    #[serde(default)]
+    pub announce: Vec<IpNet>,
+    #[serde(default, rename = "neighbor")]
+    pub neighbors: Vec<Neighbor>,
+    /// Interfaces on which this router gives addresses and answers DNS.
+    #[serde(default)]
+    pub dhcp: BTreeMap<InterfaceName, Dhcp>,
+    #[serde(default)]
+    pub firewall: Firewall,
+}
+
+/// A BGP neighbour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Neighbor {
+    pub address: IpAddr,
+    pub asn: u32,
+    /// Detect a dead neighbour by BFD (RFC 5880) as well.
+    #[serde(default)]
+    pub bfd: bool,
+}
+
+/// Addresses for others, from dnsmasq.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dhcp {
+    pub first: Ipv4Addr,
+    pub last: Ipv4Addr,
+    /// Lease time in seconds.
+    #[serde(default = "Dhcp::default_lease")]
+    pub lease: u32,
+}
+
+impl Dhcp {
+    fn default_lease() -> u32 {
+        3600
+    }
+}
+
+/// What the firewall lets in besides the defaults (established connections, ICMP, ssh, BGP from neighbours).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firewall {
+    /// TCP ports of the router itself that are open to everybody.
+    #[serde(default)]
+    pub tcp: Vec<u16>,
+    /// UDP ports of the router itself that are open to everybody.
+    #[serde(default)]
+    pub udp: Vec<u16>,
+    /// Whole native rule set (nftables), in place of the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
+}
+
+impl Router {
+    pub(super) fn check(&self, network: &Network) -> Result<(), String> {
+        if self.asn == 0 {
+            return Err("router.asn: 0 is no autonomous system (RFC 7607)".to_owned());
+        }
+        for net in &self.announce {
+            if net.addr() != net.network() {
+                return Err(format!("router.announce: {net} has host bits set; the net is {}", net.trunc()));
+            }
+        }
+        for (at, neighbor) in self.neighbors.iter().enumerate() {
+            let address = neighbor.address;
+            if neighbor.asn == 0 {
+                return Err(format!("router.neighbor {address}: 0 is no autonomous system (RFC 7607)"));
+            }
+            if self.neighbors[..at].iter().any(|other| other.address == address) {
+                return Err(format!("router.neighbor {address}: it stands there twice"));
+            }
+        }
+        for (name, dhcp) in &self.dhcp {
+            let named = name.as_str();
+            let nets = network.interfaces().get(name).map(|interface| interface.addresses.as_slice());
+            let Some(nets) = nets else {
+                return Err(format!("router.dhcp.{named}: network.{named} does not exist"));
+            };
+            let inside = |address: Ipv4Addr| nets.iter().any(|net| net.contains(&IpAddr::V4(address)));
+            if !inside(dhcp.first) || !inside(dhcp.last) || dhcp.first > dhcp.last {
+                return Err(format!(
+                    "router.dhcp.{named}: {} to {} is no range inside the addresses of network.{named}",
+                    dhcp.first, dhcp.last
+                ));
+            }
+        }
+        let has_id = self.router_id.is_some()
+            || network.interfaces().values().any(|i| i.addresses.iter().any(|net| net.addr().is_ipv4()));
+        if !has_id {
+            return Err("router.router_id: needed where no interface has a static IPv4 address".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::node::NodeConfig;
+
+    #[test]
+    fn impossible_routers_are_refused() {
+        let head = "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n[router]\n";
+        for (router, reason) in [
+            ("asn = 0", "no autonomous system"),
+            ("asn = 1\nannounce = [\"10.1.0.1/16\"]", "the net is 10.1.0.0/16"),
+            ("asn = 1\n[router.dhcp.eth1]\nfirst = \"10.0.0.5\"\nlast = \"10.0.0.9\"", "does not exist"),
+            ("asn = 1\n[router.dhcp.eth0]\nfirst = \"10.0.0.9\"\nlast = \"10.0.0.5\"", "no range"),
+            (
+                "asn = 1\n[[router.neighbor]]\naddress = \"10.0.0.2\"\nasn = 2\n\
+                 [[router.neighbor]]\naddress = \"10.0.0.2\"\nasn = 3",
+                "twice",
+            ),
+        ] {
+            let found = NodeConfig::parse(format!("{head}{router}\n").as_bytes()).unwrap_err().to_string();
+            assert!(found.contains(reason), "{router}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_router_without_ipv4_needs_an_id() {
+        let text = |id: &str| format!("name = \"r1\"\n[network.eth0]\ndhcp = true\n[router]\nasn = 1\n{id}");
+        assert!(NodeConfig::parse(text("").as_bytes()).is_err());
+        assert!(NodeConfig::parse(text("router_id = \"10.0.0.1\"").as_bytes()).is_ok());
+    }
+}

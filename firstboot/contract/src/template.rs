@@ -1,0 +1,63 @@
+//! Files rendered from the node config: on the node at boot, and at build time with the profile's example, so that a
+//! mistake is found there.
+
+use crate::node::NodeConfig;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior, Value};
+
+/// A template that cannot be rendered.
+#[derive(Debug, thiserror::Error)]
+#[error("template {name}, line {line}: {message}")]
+pub struct TemplateError {
+    pub name: String,
+    /// From 1; 0 when unknown.
+    pub line: usize,
+    pub message: String,
+}
+
+/// Renders one template. What it may use: the fields of [`NodeConfig`]. Undefined names are errors; `is defined` may
+/// be asked of anything.
+///
+/// # Errors
+/// When the template is malformed or uses a value that the node config does not give.
+pub fn render(name: &str, source: &str, config: &NodeConfig) -> Result<String, TemplateError> {
+    let fail = |error: minijinja::Error| TemplateError {
+        name: name.to_owned(),
+        line: error.line().unwrap_or(0),
+        message: match error.detail() {
+            Some(detail) => format!("{}: {detail}", error.kind()),
+            None => error.kind().to_string(),
+        },
+    };
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+    environment.set_syntax(syntax.map_err(fail)?);
+    environment.add_filter("host", |net: &str| net.split('/').next().unwrap_or("").to_owned());
+    environment.add_filter("is_ipv4", |net: &str| !net.contains(':'));
+    environment.add_template(name, source).map_err(fail)?;
+    environment.get_template(name).and_then(|template| template.render(Value::from(Serde(config)))).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> NodeConfig {
+        NodeConfig::parse(b"name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n").unwrap()
+    }
+
+    #[test]
+    fn a_template_sees_the_node_config() {
+        let text = "{% for name, net in network|items %}{{ name }} {{ net.addresses[0]|host }}\n{% endfor %}";
+        assert_eq!(render("t", text, &config()).unwrap(), "eth0 10.0.0.1\n");
+    }
+
+    #[test]
+    fn a_missing_value_is_an_error_that_names_template_and_line() {
+        let error =
+            render("frr.conf.j2", "hostname {{ name }}\nrouter bgp {{ router.asn }}\n", &config()).unwrap_err();
+        assert_eq!((error.name.as_str(), error.line), ("frr.conf.j2", 2), "{error}");
+    }
+}

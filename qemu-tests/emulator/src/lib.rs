@@ -1,0 +1,1 @@
+//! The emulated CM4.
