@@ -1,1 +1,21 @@
-//! microdc.
+//! microdc, the builder: a profile and overlays in, a signed A/B image out.
+//!
+//! Data flows one way: [`profile`] → [`resolve`] → [`lock`] → [`source`] (fetch, through the [`cache`]) → [`tree`] →
+//! [`format`] and [`boot`] → [`slot`] → [`image`]. [`pipeline`] runs the stages, [`report`] shows them, `cli` is the
+//! command line. No stage starts a program but [`node_program`], which compiles firstboot.
+
+pub mod boot;
+pub mod cache;
+pub mod cli;
+pub mod format;
+pub mod image;
+pub mod lock;
+pub mod node_program;
+pub mod pipeline;
+pub mod profile;
+pub mod report;
+pub mod resolve;
+pub mod slot;
+pub mod source;
+pub mod tree;
+pub mod verify;

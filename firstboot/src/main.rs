@@ -1,1 +1,26 @@
-fn main() {}
+//! PID 1 of a microdc node, from the initramfs to power-off. One static program; the first argument says which part of
+//! it this process is.
+//!
+//! - no argument: [`initramfs`], the first process of all
+//! - `system`: [`system`], the same PID 1 after switch root
+//! - `network`: [`net`], a child that configures the network, so that no foreign packet is parsed by PID 1
+
+mod claim;
+mod config;
+mod initramfs;
+mod net;
+mod service;
+mod sys;
+mod system;
+
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        None => initramfs::run(),
+        Some("system") => system::run(),
+        Some("network") => net::run(),
+        Some(other) => {
+            eprintln!("firstboot: unknown part {other:?}; this program is started by the kernel and by itself");
+            std::process::exit(2);
+        }
+    }
+}

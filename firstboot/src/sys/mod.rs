@@ -1,0 +1,1 @@
+//! The only unsafe code and the only raw system calls, one kernel interface a file.
