@@ -1,1 +1,204 @@
+//! The image: a whole disk in a sparse file, with slot A filled and slot B empty.
+//!
+//! It is written under another name beside its place, and takes its name when it is whole and on the disk.
 
+use crate::format::derive::Seed;
+use crate::format::fat::{self, FatFile};
+use crate::format::gpt::{self, Ids, TAIL};
+use crate::slot::{self, SlotError, SlotSpec, SlotSummary};
+use contract::autoboot;
+use contract::hash::Digest;
+use contract::layout::{Extent, ImageLayout, Partition, Slot};
+use contract::names::{AUTOBOOT, NODE_CONFIG};
+use sha2::{Digest as _, Sha256};
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+/// What the work is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Bytes of root content written, of so many.
+    Root { done: u64, total: u64 },
+    /// Bytes of the image hashed, of so many.
+    Digest { done: u64, total: u64 },
+}
+
+/// What an image is made of.
+pub struct ImageSpec<'a> {
+    pub slot: SlotSpec<'a>,
+    pub layout: ImageLayout,
+    /// Bytes of a node config to be put into `bootsel`.
+    pub node_config: Option<Vec<u8>>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct ImageSummary {
+    pub slot: SlotSummary,
+    /// Length of the file, and bytes that it takes on the disk.
+    pub length: u64,
+    pub on_disk: u64,
+    /// SHA-256 of the whole file.
+    pub digest: Digest,
+}
+
+/// An image that was not made. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error("{}: {source}", path.display())]
+    Slot { path: PathBuf, source: SlotError },
+    #[error("bootsel: {0}")]
+    Bootsel(#[from] fat::FatError),
+    #[error(transparent)]
+    Gpt(#[from] gpt::GptError),
+    #[error("{}: another build is writing this image", .0.display())]
+    Busy(PathBuf),
+    #[error("{}: {what}: {source}", path.display())]
+    Io { path: PathBuf, what: &'static str, source: io::Error },
+}
+
+/// Writes an image to `path`, in place of what is there. `progress` may stop the work with an error.
+///
+/// # Errors
+/// When the slot cannot be made, or the file not be written: its directory is then as it was.
+pub fn write(
+    spec: &ImageSpec<'_>,
+    path: &Path,
+    progress: &(dyn Fn(Progress) -> io::Result<()> + Sync),
+) -> Result<ImageSummary, ImageError> {
+    let unfinished = Unfinished::create(path)?;
+    let file = &unfinished.file;
+    let failed = |what| move |source| ImageError::Io { path: path.to_owned(), what, source };
+    let length = spec.layout.image_size();
+    file.set_len(length).map_err(failed("making room"))?;
+
+    let [boot, root] = [Slot::A.boot(), Slot::A.root()].map(|partition| extent(spec.layout, partition));
+    let slot = slot::write(&spec.slot, file, boot, root, &|done, total| progress(Progress::Root { done, total }));
+    let slot = slot.map_err(|source| ImageError::Slot { path: path.to_owned(), source })?;
+
+    let bootsel = bootsel(spec.node_config.as_deref())?;
+    let at = extent(spec.layout, Partition::Bootsel).offset;
+    file.write_all_at(&bootsel, at).map_err(failed("writing bootsel"))?;
+    let ends = gpt::table(spec.layout, &Ids::derive(&spec.slot.seed))?;
+    file.write_all_at(&ends.tail, length - TAIL).map_err(failed("writing the backup partition table"))?;
+    file.write_all_at(&ends.head, 0).map_err(failed("writing the partition table"))?;
+
+    // Hashing takes a core for a while; the disk works meanwhile.
+    let report = |done| progress(Progress::Digest { done, total: length });
+    let (synced, digest) = rayon::join(|| file.sync_all(), || file_digest(file, length, &report));
+    synced.map_err(failed("writing to the disk"))?;
+    let digest = digest.map_err(failed("reading it back"))?;
+    let on_disk = std::os::unix::fs::MetadataExt::blocks(&file.metadata().map_err(failed("looking at it"))?) * 512;
+    unfinished.finish().map_err(failed("giving it its name"))?;
+    Ok(ImageSummary { slot, length, on_disk, digest })
+}
+
+/// The bytes of partition `bootsel`, zeros behind them left out.
+///
+/// # Errors
+/// When the node config does not fit.
+pub fn bootsel(node_config: Option<&[u8]>) -> Result<Vec<u8>, fat::FatError> {
+    let file = |path: &str, bytes: &[u8]| FatFile { path: path.to_owned(), bytes: bytes.into() };
+    let mut files = vec![file(AUTOBOOT, &autoboot::render(Slot::A))];
+    files.extend(node_config.map(|bytes| file(NODE_CONFIG, bytes)));
+    Ok(fat::make(fat::BOOTSEL, &files)?.bytes)
+}
+
+/// Where a partition of the image lies. Only those that the node makes have no place, and they are never asked for.
+fn extent(layout: ImageLayout, partition: Partition) -> Extent {
+    layout.extent(partition).unwrap_or(Extent { offset: 0, length: 0 })
+}
+
+/// The image under its other name; gone when it is dropped before it is finished.
+struct Unfinished {
+    file: File,
+    part: PathBuf,
+    path: PathBuf,
+    done: bool,
+}
+
+impl Unfinished {
+    fn create(path: &Path) -> Result<Unfinished, ImageError> {
+        let failed = |what| move |source| ImageError::Io { path: path.to_owned(), what, source };
+        let name = path.file_name().ok_or_else(|| failed("no file name")(io::ErrorKind::InvalidInput.into()))?;
+        let part = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
+        let mut options = File::options();
+        // What a killed build left is taken over; what a running one writes is locked.
+        let file = options.read(true).write(true).create(true).truncate(false).open(&part);
+        let file = file.map_err(failed("creating it"))?;
+        match file.try_lock() {
+            Ok(()) => (),
+            Err(TryLockError::WouldBlock) => return Err(ImageError::Busy(path.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(failed("locking it")(source)),
+        }
+        let unfinished = Unfinished { file, part, path: path.to_owned(), done: false };
+        unfinished.file.set_len(0).map_err(failed("emptying it"))?;
+        Ok(unfinished)
+    }
+
+    /// Renames it; on the disk when this returns.
+    fn finish(mut self) -> io::Result<()> {
+        std::fs::rename(&self.part, &self.path)?;
+        self.done = true;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.done {
+            // Nothing better can be done when this fails; the next build takes the file over.
+            let _ = std::fs::remove_file(&self.part);
+        }
+    }
+}
+
+/// SHA-256 of a whole file. Holes are not read: zeros are hashed in their place.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn file_digest(file: &File, length: u64, report: &dyn Fn(u64) -> io::Result<()>) -> io::Result<Digest> {
+    const CHUNK: usize = 1024 * 1024;
+    let zeros = vec![0; CHUNK];
+    let mut buffer = vec![0; CHUNK];
+    let mut hasher = Sha256::new();
+    let mut at = 0;
+    while at < length {
+        let (data, end) = next_data(file, at, length);
+        while at < data {
+            let step = (data - at).min(CHUNK as u64);
+            hasher.update(&zeros[..step as usize]);
+            at += step;
+        }
+        while at < end {
+            let step = (end - at).min(CHUNK as u64);
+            file.read_exact_at(&mut buffer[..step as usize], at)?;
+            hasher.update(&buffer[..step as usize]);
+            at += step;
+        }
+        report(at)?;
+    }
+    Ok(Digest(hasher.finalize().into()))
+}
+
+/// Where the next data of a sparse file begins and ends, from `at` on. Everything, where the file system cannot say.
+pub(crate) fn next_data(file: &File, at: u64, length: u64) -> (u64, u64) {
+    use rustix::fs::SeekFrom;
+    let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) => data.min(length),
+        // There is no more.
+        Err(rustix::io::Errno::NXIO) => return (length, length),
+        Err(_) => return (at, length),
+    };
+    let end = rustix::fs::seek(file, SeekFrom::Hole(data)).map_or(length, |end| end.min(length));
+    (data, end.max(data))
+}
+
+/// The seed of all ids of an image: the role alone, so that builds of one role share what did not change.
+#[must_use]
+pub fn seed(role: contract::role::Role) -> Seed {
+    Seed::of(&["image", role.name()])
+}

@@ -1,1 +1,11 @@
+//! What a slot's boot partition holds, and whether the CM4's EEPROM would boot it.
+//!
+//! - [`firmware`] from the package raspi-firmware · [`kernel`] kernel and device trees · [`modules`] their load order
+//! - [`initramfs`] · [`files`] config.txt and cmdline.txt · [`eeprom`] the checks
 
+pub mod eeprom;
+pub mod files;
+pub mod firmware;
+pub mod initramfs;
+pub mod kernel;
+pub mod modules;

@@ -1,1 +1,15 @@
+//! Writers of what stands on the disk: each format in its own file, each checked by an independent tool.
+//!
+//! - [`ext4`] the root file system · [`blocks`] the sink that hashes what it writes · [`verity`] its tree
+//! - [`fat`] writes FAT volumes, [`fat_read`] reads them · [`gpt`] the partition table
+//! - [`cpio`] the initramfs archive · [`gzip`] the kernel's wrapping · [`derive`] ids that follow from the inputs
 
+pub mod blocks;
+pub mod cpio;
+pub mod derive;
+pub mod ext4;
+pub mod fat;
+pub mod fat_read;
+pub mod gpt;
+pub mod gzip;
+pub mod verity;

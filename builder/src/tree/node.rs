@@ -129,3 +129,110 @@ pub struct TreeError {
 pub struct Tree {
     pub nodes: BTreeMap<String, Node>,
 }
+
+impl Node {
+    /// A directory of root's with mode 0755.
+    #[must_use]
+    pub fn directory(origin: &str) -> Node {
+        Node::of(Kind::Directory, 0o755, origin)
+    }
+
+    /// Something of root's.
+    #[must_use]
+    pub fn of(kind: Kind, mode: u32, origin: &str) -> Node {
+        Node { kind, owner: Owner::default(), mode, xattrs: BTreeMap::new(), origin: origin.into() }
+    }
+
+    /// Whether both are the same file, owner and rights.
+    fn same(&self, other: &Node) -> bool {
+        let rights = self.mode == other.mode && self.owner == other.owner && self.xattrs == other.xattrs;
+        rights
+            && match (&self.kind, &other.kind) {
+                (Kind::File(a), Kind::File(b)) => {
+                    a.len() == b.len() && matches!((a.to_bytes(), b.to_bytes()), (Ok(a), Ok(b)) if a == b)
+                }
+                (Kind::Symlink(a), Kind::Symlink(b)) | (Kind::Hardlink(a), Kind::Hardlink(b)) => a == b,
+                (Kind::CharDevice { major, minor }, Kind::CharDevice { major: a, minor: b })
+                | (Kind::BlockDevice { major, minor }, Kind::BlockDevice { major: a, minor: b }) => {
+                    (major, minor) == (a, b)
+                }
+                (Kind::Fifo, Kind::Fifo) => true,
+                _ => false,
+            }
+    }
+}
+
+/// Why a directory is here that nobody named.
+const PARENT: &str = "parent";
+
+impl Tree {
+    /// Puts something at a path. A directory may be there already, and then stays as it is, unless it was only made
+    /// as a parent; anything else must be the same as what is there.
+    ///
+    /// # Errors
+    /// When something else is there.
+    pub fn insert(&mut self, path: &str, node: Node) -> Result<(), TreeError> {
+        let Some(there) = self.nodes.get_mut(path) else {
+            self.nodes.insert(path.to_owned(), node);
+            return Ok(());
+        };
+        match (&there.kind, &node.kind) {
+            (Kind::Directory, Kind::Directory) => {
+                if &*there.origin == PARENT {
+                    *there = node;
+                }
+                Ok(())
+            }
+            _ if there.same(&node) => Ok(()),
+            _ => Err(TreeError { path: path.to_owned(), first: there.origin.clone(), second: node.origin }),
+        }
+    }
+
+    /// Makes the directories above a path that are missing: root's, mode 0755.
+    pub fn insert_parents(&mut self, path: &str) {
+        for (at, _) in path.match_indices('/') {
+            let parent = &path[..at];
+            if !self.nodes.contains_key(parent) {
+                self.nodes.insert(parent.to_owned(), Node::directory(PARENT));
+            }
+        }
+    }
+
+    /// The path at which something really stands, after every symbolic link on the way, when it is in the tree.
+    /// `path` may begin with `/`.
+    #[must_use]
+    pub fn resolve(&self, path: &str) -> Option<String> {
+        resolve(path, |path| self.nodes.get(path).map(|node| &node.kind))
+    }
+}
+
+/// Follows symbolic links (at most 40, as the kernel does) among the entries that `look` knows.
+pub(super) fn resolve<'t>(path: &str, look: impl Fn(&str) -> Option<&'t Kind>) -> Option<String> {
+    let mut waiting: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+    let mut at = String::new();
+    let mut links = 0;
+    while let Some(name) = waiting.pop() {
+        match name.as_str() {
+            "" | "." => continue,
+            ".." => at.truncate(at.rfind('/').unwrap_or(0)),
+            name => {
+                let next = if at.is_empty() { name.to_owned() } else { format!("{at}/{name}") };
+                match look(&next)? {
+                    Kind::Symlink(target) => {
+                        links += 1;
+                        if links > 40 {
+                            return None;
+                        }
+                        if target.starts_with('/') {
+                            at.clear();
+                        }
+                        waiting.extend(target.split('/').rev().map(str::to_owned));
+                    }
+                    _ => at = next,
+                }
+            }
+        }
+    }
+    look(&at)?;
+    Some(at)
+}

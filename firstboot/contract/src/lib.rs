@@ -1,11 +1,12 @@
 //! What the builder and the node agree on. Every number, name and format that both sides need has its one home here.
 //!
-//! - [`layout`] where things lie on the disk · [`names`] files, kernel options, ports
+//! - [`layout`] where things lie on the disk · [`autoboot`] which slot boots · [`names`] files, kernel options, ports
 //! - [`hash`] digests · [`tree`] the hash tree over blocks · [`manifest`] what a slot holds · [`keys`] who signed it ·
 //!   [`trailer`] both, as stored at the end of a root partition
 //! - [`initramfs`] what the initramfs is told and what it reports · [`role`] what the system half is told ·
 //!   [`node`] what the operator says of one node · [`template`] files rendered from it
 
+pub mod autoboot;
 pub mod hash;
 pub mod initramfs;
 pub mod keys;

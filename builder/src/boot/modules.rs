@@ -1,0 +1,190 @@
+//! Kernel modules and the order in which they must be loaded.
+//!
+//! Debian ships no `modules.dep`; what a module needs stands in its own `.modinfo` (`depends=`, `softdep=pre:`). A
+//! softdep is taken along when the kernel has a module of that name and is otherwise passed over, as modprobe does.
+
+use crate::tree::{Content, Kind, Package};
+use object::LittleEndian;
+use object::elf::FileHeader64;
+use object::read::elf::{FileHeader as _, SectionHeader as _};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A module that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    #[error("{package} holds no kernel modules under usr/lib/modules/{release}")]
+    None { package: String, release: String },
+    #[error("the kernel {release} has no module {name:?}{needed}{hint}")]
+    Unknown { release: String, name: String, needed: String, hint: String },
+    #[error("the kernel modules need each other in a circle: {0}")]
+    Circle(String),
+    #[error("reading the module {name}: {source}")]
+    Read { name: String, source: std::io::Error },
+    #[error("the module {name} is no usable ELF file: {why}")]
+    Elf { name: String, why: String },
+}
+
+/// One module.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// With `_` for `-`, as the kernel names it.
+    pub name: String,
+    /// Where the package has it, without leading slash.
+    pub path: String,
+    /// Its file, `.ko` or `.ko.xz`.
+    pub content: Content,
+}
+
+/// The modules of one kernel.
+pub struct Modules<'p> {
+    release: &'p str,
+    files: BTreeMap<String, (&'p str, &'p Content)>,
+    builtin: BTreeSet<String>,
+}
+
+/// What a module says it needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    pub hard: Vec<String>,
+    pub soft: Vec<String>,
+}
+
+impl<'p> Modules<'p> {
+    /// # Errors
+    /// When the package has no modules for this release, or its list of built-in ones cannot be read.
+    pub fn find(package: &'p Package, release: &'p str) -> Result<Modules<'p>, ModuleError> {
+        let mut files = BTreeMap::new();
+        let mut builtin = BTreeSet::new();
+        for (path, entry) in &package.entries {
+            let below = path.strip_prefix("usr/").unwrap_or(path).strip_prefix("lib/modules/");
+            let Some(below) = below.and_then(|path| path.strip_prefix(release)?.strip_prefix('/')) else { continue };
+            let Kind::File(content) = &entry.kind else { continue };
+            if below == "modules.builtin" {
+                let read = |source| ModuleError::Read { name: path.clone(), source };
+                let list = content.to_bytes().map_err(read)?;
+                builtin = String::from_utf8_lossy(&list).lines().filter_map(module_name).collect();
+            } else if let Some(name) = module_name(below) {
+                files.insert(name, (path.as_str(), content));
+            }
+        }
+        if files.is_empty() {
+            return Err(ModuleError::None { package: package.to_string(), release: release.to_owned() });
+        }
+        Ok(Modules { release, files, builtin })
+    }
+
+    /// The modules named and all that they need, in load order, each once. Built-in ones are left out.
+    ///
+    /// # Errors
+    /// When a name is unknown or a module is damaged.
+    pub fn in_order(&self, wanted: &[String]) -> Result<Vec<Module>, ModuleError> {
+        let mut order = Vec::new();
+        let mut done = BTreeSet::new();
+        for name in wanted {
+            self.visit(&kernel_name(name), &mut Vec::new(), &mut done, &mut order)?;
+        }
+        Ok(order)
+    }
+
+    fn visit(
+        &self,
+        name: &str,
+        chain: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+        order: &mut Vec<Module>,
+    ) -> Result<(), ModuleError> {
+        if done.contains(name) || self.builtin.contains(name) {
+            return Ok(());
+        }
+        if chain.iter().any(|above| above == name) {
+            return Err(ModuleError::Circle(format!("{} → {name}", chain.join(" → "))));
+        }
+        let Some((path, content)) = self.files.get(name) else { return Err(self.unknown(name, chain)) };
+        let needs = read_needs(name, path, content)?;
+        chain.push(name.to_owned());
+        for hard in &needs.hard {
+            self.visit(hard, chain, done, order)?;
+        }
+        for soft in &needs.soft {
+            // A softdep may point back at who needs this module; then it is already on its way.
+            if self.files.contains_key(soft) && !chain.contains(soft) {
+                self.visit(soft, chain, done, order)?;
+            }
+        }
+        chain.pop();
+        if done.insert(name.to_owned()) {
+            order.push(Module { name: name.to_owned(), path: (*path).to_owned(), content: (*content).clone() });
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, name: &str, chain: &[String]) -> ModuleError {
+        let score = |known: &&String| strsim::jaro_winkler(known, name);
+        let known = self.files.keys().chain(&self.builtin);
+        let similar = known.max_by(|a, b| score(a).total_cmp(&score(b))).filter(|known| score(known) > 0.8);
+        ModuleError::Unknown {
+            release: self.release.to_owned(),
+            name: name.to_owned(),
+            needed: chain.last().map(|above| format!(", which {above} needs")).unwrap_or_default(),
+            hint: similar.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default(),
+        }
+    }
+}
+
+/// A module's name as the kernel says it.
+fn kernel_name(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// The name of the module in a file of this path, if it is one.
+fn module_name(path: &str) -> Option<String> {
+    let file = path.rsplit('/').next()?;
+    let stem = file.strip_suffix(".ko").or_else(|| file.strip_suffix(".ko.xz"))?;
+    Some(kernel_name(stem))
+}
+
+fn read_needs(name: &str, path: &str, content: &Content) -> Result<Needs, ModuleError> {
+    let read = |source| ModuleError::Read { name: name.to_owned(), source };
+    let bytes = content.to_bytes().map_err(read)?;
+    let elf = match path.ends_with(".xz") {
+        true => {
+            let mut plain = Vec::new();
+            let mut decoder = liblzma::read::XzDecoder::new(&bytes[..]);
+            std::io::Read::read_to_end(&mut decoder, &mut plain).map_err(read)?;
+            plain
+        }
+        false => bytes.to_vec(),
+    };
+    needs(&elf).map_err(|why| ModuleError::Elf { name: name.to_owned(), why })
+}
+
+/// What the `.modinfo` section of a module's ELF file says it needs.
+///
+/// # Errors
+/// In words, when the file is damaged. A file without such a section needs nothing.
+pub fn needs(elf: &[u8]) -> Result<Needs, String> {
+    let say = |error: object::read::Error| error.to_string();
+    // The structures of `object` want their alignment; a vector's start has it.
+    let header = FileHeader64::<LittleEndian>::parse(elf).map_err(say)?;
+    let sections = header.sections(LittleEndian, elf).map_err(say)?;
+    let mut needs = Needs::default();
+    let Some((_, section)) = sections.section_by_name(LittleEndian, b".modinfo") else { return Ok(needs) };
+    let data = section.data(LittleEndian, elf).map_err(say)?;
+    for field in data.split(|&byte| byte == 0) {
+        let field = String::from_utf8_lossy(field);
+        if let Some(list) = field.strip_prefix("depends=") {
+            needs.hard.extend(list.split(',').filter(|name| !name.is_empty()).map(kernel_name));
+        } else if let Some(list) = field.strip_prefix("softdep=") {
+            let mut before = false;
+            for word in list.split_whitespace() {
+                match word {
+                    "pre:" => before = true,
+                    "post:" => before = false,
+                    name if before => needs.soft.push(kernel_name(name)),
+                    _ => (),
+                }
+            }
+        }
+    }
+    Ok(needs)
+}

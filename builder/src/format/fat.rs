@@ -1,0 +1,192 @@
+//! FAT volumes, made in memory: no times, fixed ids, files one after the other in the order given.
+//!
+//! The type of a FAT volume follows from its number of clusters alone, whatever its label says; what was made is
+//! therefore counted again.
+
+use super::fat_read::{self, FatReadError};
+use contract::layout::{BLOCK, BOOT_SIZE, BOOTSEL_SIZE};
+use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+/// Which of FAT's forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FatType {
+    Fat12,
+    Fat16,
+    Fat32,
+}
+
+impl FatType {
+    /// The form that so many clusters make (Microsoft's FAT specification, "FAT type determination").
+    #[must_use]
+    pub fn of_clusters(clusters: u64) -> FatType {
+        match clusters {
+            0..4085 => FatType::Fat12,
+            4085..65525 => FatType::Fat16,
+            _ => FatType::Fat32,
+        }
+    }
+}
+
+impl std::fmt::Display for FatType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            FatType::Fat12 => "FAT12",
+            FatType::Fat16 => "FAT16",
+            FatType::Fat32 => "FAT32",
+        })
+    }
+}
+
+/// A kind of volume. Ids and labels are the same for all images: the same files make the same bytes, in both slots.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume {
+    pub size: u64,
+    pub fat_type: FatType,
+    pub cluster: u32,
+    pub label: [u8; 11],
+    pub id: u32,
+}
+
+/// The volume of partition `bootsel`.
+pub const BOOTSEL: Volume =
+    Volume { size: BOOTSEL_SIZE, fat_type: FatType::Fat16, cluster: 1024, label: *b"BOOTSEL    ", id: 0x6d64_6330 };
+/// The volume of a slot's boot partition.
+pub const BOOT: Volume =
+    Volume { size: BOOT_SIZE, fat_type: FatType::Fat32, cluster: 1024, label: *b"BOOT       ", id: 0x6d64_6331 };
+
+/// A file to be put into a volume: its path with `/` between names, and its bytes.
+#[derive(Clone, Debug)]
+pub struct FatFile {
+    pub path: String,
+    pub bytes: std::sync::Arc<[u8]>,
+}
+
+/// A volume that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum FatError {
+    #[error("the files take {needed} bytes, and the FAT volume has room for {room}")]
+    Full { needed: u64, room: u64 },
+    #[error("putting {path} into the FAT volume: {source}")]
+    File { path: String, source: io::Error },
+    #[error("making the FAT volume: {0}")]
+    Make(#[from] io::Error),
+    #[error("the FAT volume came out as {found}, not as {wanted}")]
+    Type { wanted: FatType, found: FatType },
+    #[error("the FAT volume that was made cannot be read back: {0}")]
+    Unreadable(#[from] FatReadError),
+}
+
+/// The bytes of a volume up to its last block that is not all zeros; zeros follow.
+#[derive(Clone, Debug)]
+pub struct FatImage {
+    pub bytes: Vec<u8>,
+}
+
+/// Makes a volume that holds `files`.
+///
+/// # Errors
+/// When they do not fit, a name is none for FAT, or the volume did not become of the type asked for.
+pub fn make(volume: Volume, files: &[FatFile]) -> Result<FatImage, FatError> {
+    let mut memory = Memory { bytes: vec![0; volume.size as usize], used: 0, at: 0 };
+    let options =
+        FormatVolumeOptions::new().bytes_per_cluster(volume.cluster).volume_label(volume.label).volume_id(volume.id);
+    fatfs::format_volume(&mut memory, options)?;
+    {
+        let fs = FileSystem::new(&mut memory, FsOptions::new().time_provider(&NoTime))?;
+        let cluster = u64::from(fs.cluster_size());
+        let room = u64::from(fs.stats()?.free_clusters()) * cluster;
+        let needed = files.iter().map(|file| (file.bytes.len() as u64).next_multiple_of(cluster)).sum();
+        if needed > room {
+            return Err(FatError::Full { needed, room });
+        }
+        for file in files {
+            put(&fs, file).map_err(|source| FatError::File { path: file.path.clone(), source })?;
+        }
+        fs.unmount()?;
+    }
+    let used = memory.used.next_multiple_of(BLOCK as usize);
+    let found = fat_read::Reader::open(&memory.bytes[..])?.fat_type();
+    if found != volume.fat_type {
+        return Err(FatError::Type { wanted: volume.fat_type, found });
+    }
+    memory.bytes.truncate(used);
+    Ok(FatImage { bytes: memory.bytes })
+}
+
+fn put(fs: &FileSystem<&mut Memory>, file: &FatFile) -> io::Result<()> {
+    let mut folder = fs.root_dir();
+    let mut path = file.path.as_str();
+    while let Some((name, rest)) = path.split_once('/') {
+        folder = folder.create_dir(name)?;
+        path = rest;
+    }
+    let mut target = folder.create_file(path)?;
+    target.write_all(&file.bytes)?;
+    target.flush()
+}
+
+/// The first moment that FAT knows.
+#[derive(Debug)]
+struct NoTime;
+
+impl TimeProvider for NoTime {
+    fn get_current_date(&self) -> Date {
+        Date { year: 1980, month: 1, day: 1 }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        DateTime { date: self.get_current_date(), time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
+    }
+}
+
+/// A volume in memory that knows where its last byte is that is not zero. Pages never written cost nothing.
+struct Memory {
+    bytes: Vec<u8>,
+    used: usize,
+    at: usize,
+}
+
+impl Read for Memory {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let here = self.bytes.get(self.at..).unwrap_or_default();
+        let length = here.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&here[..length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let here = self.bytes.get_mut(self.at..).unwrap_or_default();
+        let length = here.len().min(bytes.len());
+        let fresh = self.at >= self.used;
+        match bytes[..length].iter().rposition(|&byte| byte != 0) {
+            // Zeros where nothing was written yet need not be written.
+            None if fresh => (),
+            last => {
+                here[..length].copy_from_slice(&bytes[..length]);
+                self.used = self.used.max(last.map_or(0, |last| self.at + last + 1));
+            }
+        }
+        self.at += length;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Memory {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => (self.bytes.len() as u64).checked_add_signed(by),
+            SeekFrom::Current(by) => (self.at as u64).checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)? as usize;
+        Ok(self.at as u64)
+    }
+}

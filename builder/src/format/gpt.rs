@@ -1,0 +1,180 @@
+//! The partition table: protective MBR, primary and backup GPT, as bytes that follow from the layout and the ids.
+
+use super::derive::Seed;
+use contract::layout::{ImageLayout, Partition, SECTOR};
+use gpt::GptConfig;
+use gpt::disk::LogicalBlockSize;
+use gpt::mbr::ProtectiveMBR;
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use uuid::Uuid;
+
+/// Sectors of the primary table: MBR, header and 128 entries. The backup has the same without the MBR.
+pub const HEAD: u64 = 34 * SECTOR;
+pub const TAIL: u64 = 33 * SECTOR;
+
+/// A table that cannot be made, or is not one of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum GptError {
+    #[error("making the partition table: {0}")]
+    Make(String),
+    #[error("the partition table is not readable: {0}")]
+    Read(String),
+    #[error("the partition table is not that of an image: {0}")]
+    Foreign(String),
+}
+
+/// The ids in a partition table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    pub disk: Uuid,
+    pub partitions: [Uuid; Partition::IN_IMAGE.len()],
+}
+
+impl Ids {
+    #[must_use]
+    pub fn derive(seed: &Seed) -> Ids {
+        Ids { disk: seed.uuid("disk"), partitions: Partition::IN_IMAGE.map(|partition| seed.uuid(partition.name())) }
+    }
+}
+
+/// Both ends of an image: [`HEAD`] bytes at its start, [`TAIL`] bytes at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub head: Vec<u8>,
+    pub tail: Vec<u8>,
+}
+
+/// The table of an image.
+///
+/// # Errors
+/// When the crate `gpt` refuses the layout.
+pub fn table(layout: ImageLayout, ids: &Ids) -> Result<Ends, GptError> {
+    let make = |error: &dyn std::fmt::Display| GptError::Make(error.to_string());
+    let mut device = Device::new(layout.image_size());
+    let sectors = u32::try_from(layout.image_size() / SECTOR - 1).unwrap_or(u32::MAX);
+    ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut device).map_err(|error| make(&error))?;
+    let mut disk = GptConfig::new()
+        .writable(true)
+        .logical_block_size(LogicalBlockSize::Lb512)
+        .create_from_device(device, Some(ids.disk))
+        .map_err(|error| make(&error))?;
+    let mut partitions = BTreeMap::new();
+    for (partition, id) in Partition::IN_IMAGE.into_iter().zip(ids.partitions) {
+        let extent = layout.extent(partition).ok_or_else(|| make(&"a partition without a place"))?;
+        let part_type_guid = gpt::partition_types::Type {
+            guid: Uuid::try_parse(partition.type_guid()).map_err(|error| make(&error))?,
+            os: gpt::partition_types::OperatingSystem::None,
+        };
+        partitions.insert(
+            partition.number(),
+            gpt::partition::Partition {
+                part_type_guid,
+                part_guid: id,
+                first_lba: extent.offset / SECTOR,
+                last_lba: extent.end() / SECTOR - 1,
+                flags: 0,
+                name: partition.name().to_owned(),
+            },
+        );
+    }
+    disk.update_partitions(partitions).map_err(|error| make(&error))?;
+    let device = disk.write().map_err(|error| make(&error))?;
+    Ok(Ends { head: device.head, tail: device.tail })
+}
+
+/// Layout and ids of the image whose ends are given, when they are exactly what [`table`] makes of them.
+///
+/// # Errors
+/// When either copy is damaged (its checksums), or the table is another than an image's; the caller compares the
+/// ends with [`table`] to know that every bit is right.
+pub fn read(ends: Ends, image_size: u64) -> Result<(ImageLayout, Ids), GptError> {
+    let device = Device { size: image_size, head: ends.head, tail: ends.tail, at: 0 };
+    let disk = GptConfig::new()
+        .only_valid_headers(true)
+        .logical_block_size(LogicalBlockSize::Lb512)
+        .open_from_device(device)
+        .map_err(|error| GptError::Read(error.to_string()))?;
+    let mut ids = Ids { disk: *disk.guid(), partitions: [Uuid::nil(); 5] };
+    for (partition, id) in Partition::IN_IMAGE.into_iter().zip(&mut ids.partitions) {
+        let found = disk.partitions().get(&partition.number());
+        let found = found.filter(|found| found.name == partition.name());
+        let found = found.ok_or_else(|| {
+            GptError::Foreign(format!("partition {} is not {}", partition.number(), partition.name()))
+        })?;
+        *id = found.part_guid;
+    }
+    let root = disk.partitions().get(&Partition::RootA.number());
+    let size =
+        root.map_or(0, |root| root.last_lba.saturating_sub(root.first_lba).saturating_add(1).saturating_mul(SECTOR));
+    let layout = ImageLayout::new(size).map_err(|error| GptError::Foreign(error.to_string()))?;
+    if layout.image_size() != image_size {
+        let message = format!("it is for a disk of {} bytes, the image has {image_size}", layout.image_size());
+        return Err(GptError::Foreign(message));
+    }
+    Ok((layout, ids))
+}
+
+/// A disk of which only the ends are there.
+#[derive(Debug)]
+struct Device {
+    size: u64,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    at: u64,
+}
+
+impl Device {
+    fn new(size: u64) -> Device {
+        Device { size, head: vec![0; HEAD as usize], tail: vec![0; TAIL as usize], at: 0 }
+    }
+
+    /// The bytes from the present position to the end of the part it lies in.
+    fn here(&mut self) -> io::Result<&mut [u8]> {
+        let tail = self.size - TAIL;
+        let part = if self.at < HEAD {
+            self.head.get_mut(self.at as usize..)
+        } else if self.at >= tail {
+            self.tail.get_mut((self.at - tail) as usize..)
+        } else {
+            None
+        };
+        part.ok_or_else(|| io::Error::other(format!("position {} is in no partition table", self.at)))
+    }
+}
+
+impl Read for Device {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let here = self.here()?;
+        let length = here.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&here[..length]);
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
+impl Write for Device {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let here = self.here()?;
+        let length = here.len().min(bytes.len());
+        here[..length].copy_from_slice(&bytes[..length]);
+        self.at += length as u64;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Device {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.size.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}

@@ -1,0 +1,232 @@
+//! Takes files out of packages by pattern.
+//!
+//! Patterns are globs in which `*` and `?` stop at `/`, `**` does not, and `{a,b}` means either. A directory stands for
+//! all below it. Debian's merged `/usr` is taken for granted: what an old package has in `bin`, `sbin` or `lib` lands in
+//! `usr`.
+
+use super::node::resolve;
+use super::{Entry, Kind, Node, Package, Tree, TreeError};
+use globset::{GlobBuilder, GlobMatcher};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Files that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    #[error("{package} has nothing at {pattern:?}{hint}")]
+    Nothing { package: String, pattern: String, hint: String },
+    #[error("the pattern {pattern:?} is none: {why}")]
+    Pattern { pattern: String, why: String },
+    #[error("{package}: /{path} is a hard link to /{target}, which the package does not have")]
+    LostLink { package: String, path: String, target: String },
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// A path as it is under merged `/usr`.
+#[must_use]
+pub fn merged(path: &str) -> Cow<'_, str> {
+    let path = path.trim_matches('/');
+    let first = path.split('/').next().unwrap_or_default();
+    if matches!(first, "bin" | "sbin" | "lib") && path != first {
+        Cow::Owned(format!("usr/{path}"))
+    } else {
+        Cow::Borrowed(path)
+    }
+}
+
+/// A package's entries by their paths under merged `/usr`.
+pub struct Shelf<'p> {
+    pub package: &'p Package,
+    entries: BTreeMap<Cow<'p, str>, &'p Entry>,
+}
+
+impl<'p> Shelf<'p> {
+    #[must_use]
+    pub fn new(package: &'p Package) -> Shelf<'p> {
+        let mut entries = BTreeMap::new();
+        for (path, entry) in &package.entries {
+            entries.entry(merged(path)).or_insert(entry);
+        }
+        Shelf { package, entries }
+    }
+
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&'p Entry> {
+        self.entries.get(path).copied()
+    }
+
+    /// Where something really stands, after the package's own symbolic links.
+    #[must_use]
+    pub fn resolve(&self, path: &str) -> Option<String> {
+        resolve(&merged(path), |path| self.get(path).map(|entry| &entry.kind))
+    }
+
+    /// The paths that a pattern means, in order.
+    ///
+    /// # Errors
+    /// When it is no pattern, or means nothing in this package.
+    pub fn find(&self, pattern: &str) -> Result<BTreeSet<String>, TakeError> {
+        let plain = merged(pattern);
+        let glob = matcher(&plain, pattern)?;
+        let mut found = BTreeSet::new();
+        for (path, entry) in self.entries.iter().filter(|(path, _)| glob.is_match(path.as_ref())) {
+            found.insert(path.to_string());
+            if matches!(entry.kind, Kind::Directory) {
+                let below = format!("{path}/");
+                let range = self.entries.range(Cow::Borrowed(below.as_str())..);
+                found
+                    .extend(range.take_while(|(path, _)| path.starts_with(&below)).map(|(path, _)| path.to_string()));
+            }
+        }
+        if found.is_empty() {
+            let package = self.package.to_string();
+            return Err(TakeError::Nothing { package, pattern: pattern.to_owned(), hint: self.hint(&plain) });
+        }
+        Ok(found)
+    }
+
+    /// The most similar path, if there is one.
+    fn hint(&self, pattern: &str) -> String {
+        let score = |path: &Cow<'_, str>| strsim::jaro_winkler(path, pattern);
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let same_name = self.entries.keys().find(|path| name(path) == name(pattern));
+        let similar = self.entries.keys().max_by(|a, b| score(a).total_cmp(&score(b)));
+        match same_name.or(similar.filter(|path| score(path) > 0.8)) {
+            Some(path) => format!("; did you mean {path:?}?"),
+            None => String::new(),
+        }
+    }
+}
+
+fn matcher(plain: &str, pattern: &str) -> Result<GlobMatcher, TakeError> {
+    let glob = GlobBuilder::new(plain).literal_separator(true).build();
+    let wrong =
+        |error: globset::Error| TakeError::Pattern { pattern: pattern.to_owned(), why: error.kind().to_string() };
+    Ok(glob.map_err(wrong)?.compile_matcher())
+}
+
+/// The form of [`Node::origin`] for what comes from a package.
+#[must_use]
+pub fn origin(package: &Package, why: &str) -> String {
+    format!("package {} {}, {why}", package.name, package.version)
+}
+
+/// The name of the package in an origin, if it names one.
+#[must_use]
+pub fn package_of(origin: &str) -> Option<&str> {
+    origin.strip_prefix("package ")?.split(' ').next()
+}
+
+/// Takes what `patterns` mean into the tree, with directories above it and the targets of symbolic links. `why` says
+/// who asked, such as `profile router`. Returns the paths taken, in order.
+///
+/// # Errors
+/// When a pattern means nothing, or something else is in the way.
+pub fn take(tree: &mut Tree, package: &Package, patterns: &[String], why: &str) -> Result<Vec<String>, TakeError> {
+    let shelf = Shelf::new(package);
+    let mut paths = BTreeSet::new();
+    for pattern in patterns {
+        paths.extend(shelf.find(pattern)?);
+    }
+    take_paths(tree, &shelf, paths, &origin(package, why))
+}
+
+/// Takes these paths of a package, and what its symbolic links among them lead to.
+///
+/// # Errors
+/// When a path is not in the package, or something else is in the way.
+pub fn take_paths(
+    tree: &mut Tree,
+    shelf: &Shelf<'_>,
+    mut paths: BTreeSet<String>,
+    origin: &str,
+) -> Result<Vec<String>, TakeError> {
+    let mut waiting: Vec<String> = paths.iter().cloned().collect();
+    while let Some(path) = waiting.pop() {
+        if let Some(Kind::Symlink(target)) = shelf.get(&path).map(|entry| &entry.kind) {
+            let next = merged(&join(&path, target)).into_owned();
+            let there = shelf.get(&next).is_some_and(|entry| !matches!(entry.kind, Kind::Directory));
+            if there && paths.insert(next.clone()) {
+                waiting.push(next);
+            }
+        }
+    }
+    let mut moved: BTreeMap<String, String> = BTreeMap::new();
+    for path in &paths {
+        let Some(entry) = shelf.get(path) else {
+            let package = shelf.package.to_string();
+            return Err(TakeError::Nothing { package, pattern: path.clone(), hint: String::new() });
+        };
+        let (kind, entry) = match &entry.kind {
+            Kind::Hardlink(first) => {
+                let first = merged(first).into_owned();
+                let holder = shelf.get(&first).filter(|holder| matches!(holder.kind, Kind::File(_)));
+                let holder = holder.ok_or_else(|| TakeError::LostLink {
+                    package: shelf.package.to_string(),
+                    path: path.clone(),
+                    target: first.clone(),
+                })?;
+                if paths.contains(&first) {
+                    (Kind::Hardlink(first), holder)
+                } else if let Some(name) = moved.get(&first) {
+                    (Kind::Hardlink(name.clone()), holder)
+                } else {
+                    // The first name stays behind: the content moves to the first of the others.
+                    moved.insert(first, path.clone());
+                    (holder.kind.clone(), holder)
+                }
+            }
+            kind => (kind.clone(), entry),
+        };
+        for (at, _) in path.match_indices('/') {
+            let above = shelf.get(&path[..at]).filter(|above| matches!(above.kind, Kind::Directory));
+            if let Some(above) = above {
+                tree.insert(&path[..at], node(above.kind.clone(), above, origin))?;
+            }
+        }
+        tree.insert_parents(path);
+        tree.insert(path, node(kind, entry, origin))?;
+    }
+    Ok(paths.into_iter().collect())
+}
+
+fn node(kind: Kind, entry: &Entry, origin: &str) -> Node {
+    Node { kind, owner: entry.owner, mode: entry.mode, xattrs: entry.xattrs.clone(), origin: origin.into() }
+}
+
+/// Where a symbolic link at `path` points, as a path from the root.
+fn join(path: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = match target.starts_with('/') {
+        true => Vec::new(),
+        false => path.split('/').rev().skip(1).collect::<Vec<_>>().into_iter().rev().collect(),
+    };
+    for part in target.split('/') {
+        match part {
+            "" | "." => (),
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Symbolic links of the tree that lead nowhere, with their targets. Links into directories that are filled at run time
+/// (`/run`, `/proc` and so on) are meant to.
+#[must_use]
+pub fn dangling(tree: &Tree) -> Vec<(String, String)> {
+    let at_run_time = |target: &str| {
+        let first = target.split('/').next().unwrap_or_default();
+        matches!(first, "run" | "proc" | "sys" | "dev" | "tmp" | "state" | "data")
+    };
+    let links = tree.nodes.iter().filter_map(|(path, node)| match &node.kind {
+        Kind::Symlink(target) => Some((path, target)),
+        _ => None,
+    });
+    links
+        .filter(|(path, target)| !at_run_time(&join(path, target)) && tree.resolve(path).is_none())
+        .map(|(path, target)| (path.clone(), target.clone()))
+        .collect()
+}
