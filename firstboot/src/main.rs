@@ -7,13 +7,26 @@
 
 mod claim;
 mod config;
+mod console;
 mod initramfs;
 mod net;
 mod service;
 mod sys;
 mod system;
 
+use std::time::Duration;
+
 fn main() {
+    let hook_is_for_pid_1 = std::process::id() == 1;
+    std::panic::set_hook(Box::new(move |panic| {
+        console::say(format_args!("BUG: {panic}"));
+        // A panicking PID 1 would leave a machine that does nothing. No path to here is known.
+        if hook_is_for_pid_1 {
+            std::thread::sleep(Duration::from_secs(3));
+            rustix::fs::sync();
+            sys::reboot::now(sys::reboot::Action::Reboot);
+        }
+    }));
     match std::env::args().nth(1).as_deref() {
         None => initramfs::run(),
         Some("system") => system::run(),

@@ -1,1 +1,16 @@
+//! Taking disks into use. What is not ours is never touched.
+//!
+//! - [`state`] the `state` partition of the system disk: made at the first boot, checked and mounted at every one ·
+//!   [`bootsel`] the node config that the operator dropped there
+//! - [`gpt`] the partition table · [`content`] what a partition holds · [`filesystem`] Debian's own mke2fs and e2fsck
 
+pub mod bootsel;
+mod content;
+mod filesystem;
+pub mod gpt;
+mod layout;
+pub mod node;
+mod state;
+
+pub use bootsel::node_config as bootsel_node_config;
+pub use state::{StateOutcome, state};

@@ -1,1 +1,121 @@
-pub fn run() {}
+//! The first half of PID 1: from the kernel's hands to the verified root.
+//!
+//! [`mounts`] → [`modules`] (and the watchdog, as soon as its driver is in: [`guard`]) → [`firmware`] and [`disks`] find
+//! out which [`slot`] was started → [`verity`] believes its signed manifest and nothing else → [`root`] mounts the
+//! verified root and goes there. What fails says so on the console and ends in a reboot ([`failure`]): there is no shell
+//! and no waiting for somebody.
+
+mod disks;
+mod failure;
+mod firmware;
+mod guard;
+mod modules;
+mod mounts;
+mod root;
+mod slot;
+mod verity;
+
+use crate::console;
+use crate::sys::time;
+use anyhow::{Context as _, ensure};
+use contract::initramfs::{BootReport, InitramfsSpec};
+use contract::names;
+use failure::{Failure, Place};
+use guard::Guard;
+use std::convert::Infallible;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long the initramfs may take besides waiting for the disk, until the machine is reset.
+const ALLOWANCE: Duration = Duration::from_secs(60);
+
+/// Runs the initramfs half. Ends in exec of the system half, or in a reboot.
+pub fn run() -> ! {
+    if std::process::id() != 1 {
+        console::say("without arguments firstboot is the first process of a node; it does nothing else here");
+        std::process::exit(2);
+    }
+    let guard = Guard::start(ALLOWANCE);
+    let mut place = Place::default();
+    let Err(failure) = walk(&guard, &mut place);
+    failure.end()
+}
+
+/// Runs one stage; `place` is what is known of slot and disk by now.
+fn stage<T>(name: &'static str, place: &Place, run: impl FnOnce() -> anyhow::Result<T>) -> Result<T, Failure> {
+    run().map_err(|error| Failure { stage: name, place: place.clone(), error })
+}
+
+fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
+    stage("mounts", place, mounts::set_up)?;
+    let mut warnings = Vec::new();
+    let spec = stage("settings", place, || read_spec(Path::new(names::INITRAMFS_SPEC)))?;
+    guard.extend(Duration::from_secs(spec.disk_timeout_s));
+    modules::load(&spec.modules, guard, &mut warnings);
+    if guard.watchdog().is_none() {
+        warn(
+            &mut warnings,
+            "this machine has no hardware watchdog: a hang would last until somebody comes".to_owned(),
+        );
+    }
+
+    let wanted = stage("kernel command line", place, || {
+        let line = std::fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
+        Ok(firmware::root_hash(&line)?)
+    })?;
+    let firmware = firmware::Firmware::read(Path::new(names::DT_BOOTLOADER));
+    place.slot = firmware.slot;
+    place.trial = firmware.trial;
+
+    let wait = Duration::from_secs(spec.disk_timeout_s);
+    let found = disks::wait_for_slot(wanted, &firmware, &spec.keys, wait).map_err(|error| {
+        place.slot = error.slot.or(place.slot);
+        place.disk.clone_from(&error.disk);
+        Failure { stage: "finding the slot", place: place.clone(), error: error.into() }
+    })?;
+    place.slot = Some(found.slot);
+    place.disk = Some(found.disk.clone());
+
+    let device = stage("verifying the slot", place, || verity::open(&found, &spec))?;
+    let manifest = &found.signed.manifest;
+    console::say(format_args!(
+        "slot {} on {}: {} {}, root {}{}",
+        found.slot,
+        found.disk,
+        manifest.role,
+        manifest.version,
+        manifest.root.root_hash,
+        if firmware.trial { " (trial)" } else { "" }
+    ));
+    if let Err(error) = time::advance_to(manifest.built) {
+        warn(&mut warnings, format!("the clock could not be set to the time of the build: {error}"));
+    }
+    stage("mounting the root", place, || root::mount(&device))?;
+
+    let report = BootReport {
+        slot: found.slot,
+        disk: found.disk.clone(),
+        version: manifest.version.clone(),
+        manifest: found.signed.digest,
+        root_hash: manifest.root.root_hash,
+        rollback_index: manifest.rollback_index,
+        built: manifest.built,
+        trial: firmware.trial,
+        watchdog: guard.watchdog(),
+        warnings,
+    };
+    stage("switching to the root", place, || root::switch(&report))
+}
+
+fn read_spec(path: &Path) -> anyhow::Result<InitramfsSpec> {
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let spec: InitramfsSpec =
+        serde_json::from_slice(&bytes).with_context(|| format!("understanding {}", path.display()))?;
+    ensure!(!spec.keys.is_empty(), "{} names no release key: nothing could be believed", path.display());
+    Ok(spec)
+}
+
+fn warn(warnings: &mut Vec<String>, text: String) {
+    console::say(format_args!("warning: {text}"));
+    warnings.push(text);
+}

@@ -1,0 +1,145 @@
+//! What a partition meant for `state` holds: nothing, what we made, or what is somebody else's.
+//!
+//! The last 64 KiB are not part of the file system. They hold the record, one sector:
+//!
+//! | offset | length | field |
+//! |---|---|---|
+//! | 0 | 8 | magic `microdcS` |
+//! | 8 | 8 | phase: `making  ` or `made    ` |
+//! | 16 | 16 | GUID of the disk |
+//! | 32 | 32 | SHA-256 of the bytes before |
+//!
+//! `making` is written only over nothing and before anything else, `made` after the file system is whole: a power cut
+//! in between leaves `making`, and the work starts again.
+
+use contract::hash::Digest;
+use contract::layout::{Extent, MIB};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use uuid::Uuid;
+
+const MAGIC: &[u8; 8] = b"microdcS";
+/// Bytes at the end of the partition that the file system leaves alone.
+pub const RESERVED: u64 = 64 * 1024;
+const RECORD: usize = 64;
+/// How much at each end has to be zero for a partition to count as blank, in bytes.
+const LOOKED_AT: u64 = MIB;
+/// Label of the file system.
+pub const LABEL: &str = "microdc-state";
+
+/// How far the work has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Making,
+    Made,
+}
+
+impl Phase {
+    fn bytes(self) -> &'static [u8; 8] {
+        match self {
+            Phase::Making => b"making  ",
+            Phase::Made => b"made    ",
+        }
+    }
+}
+
+/// What a partition holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    Blank,
+    /// A file system of ours is being made: it may be begun anew.
+    Unfinished,
+    /// The file system of ours.
+    Ours,
+    /// Something else, in words for the operator.
+    Foreign(String),
+}
+
+/// Looks at `extent` of a disk (or at a whole partition) without changing it.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn look(disk: &mut (impl Read + Seek + ?Sized), extent: Extent, disk_guid: &Uuid) -> io::Result<Content> {
+    let mut window = |offset: u64| -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; LOOKED_AT.min(extent.length) as usize];
+        disk.seek(SeekFrom::Start(extent.offset + offset))?;
+        disk.read_exact(&mut bytes)?;
+        Ok(bytes)
+    };
+    let first = window(0)?;
+    let last = window(extent.length.saturating_sub(LOOKED_AT))?;
+    let reserved = last.len().saturating_sub(RESERVED as usize);
+    let record = last.get(reserved..reserved + RECORD).unwrap_or_default();
+    Ok(judge(&first, &last, record, disk_guid))
+}
+
+fn judge(first: &[u8], last: &[u8], record: &[u8], disk_guid: &Uuid) -> Content {
+    let is = |phase| record == record_bytes(phase, disk_guid);
+    if is(Phase::Making) {
+        return Content::Unfinished;
+    }
+    if is(Phase::Made) || ext4_label(first).as_deref() == Some(LABEL) {
+        return Content::Ours;
+    }
+    if first.iter().chain(last).all(|&byte| byte == 0) {
+        return Content::Blank;
+    }
+    Content::Foreign(describe(first).unwrap_or_else(|| "data of an unknown kind".to_owned()))
+}
+
+/// Writes the record of a partition that starts at 0 of `partition` and is `length` bytes long. The caller flushes.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_record(
+    partition: &mut (impl Write + Seek),
+    length: u64,
+    phase: Phase,
+    disk_guid: &Uuid,
+) -> io::Result<()> {
+    let mut sector = record_bytes(phase, disk_guid);
+    sector.resize(512, 0);
+    partition.seek(SeekFrom::Start(length.saturating_sub(RESERVED)))?;
+    partition.write_all(&sector)
+}
+
+fn record_bytes(phase: Phase, disk_guid: &Uuid) -> Vec<u8> {
+    let mut bytes = [&MAGIC[..], phase.bytes(), disk_guid.as_bytes()].concat();
+    let digest = Digest::of(&bytes);
+    bytes.extend(digest.0);
+    bytes
+}
+
+/// The label in an ext2, 3 or 4 superblock (Documentation/filesystems/ext4: at byte 1024; magic at 0x38, label at 0x78).
+fn ext4_label(first: &[u8]) -> Option<String> {
+    let superblock = first.get(1024..2048)?;
+    if superblock.get(0x38..0x3a)? != [0x53, 0xef] {
+        return None;
+    }
+    let label = superblock.get(0x78..0x88)?.split(|&byte| byte == 0).next()?;
+    Some(String::from_utf8_lossy(label).into_owned())
+}
+
+/// What is known by the first bytes of a partition.
+fn describe(first: &[u8]) -> Option<String> {
+    const KNOWN: [(usize, &[u8], &str); 9] = [
+        (0, b"XFSB", "an XFS file system"),
+        (512, b"LABELONE", "an LVM physical volume"),
+        (0, b"LUKS\xba\xbe", "a LUKS encrypted volume"),
+        (4096, b"\xfc\x4e\x2b\xa9", "a member of a Linux RAID"),
+        (0, b"\xfc\x4e\x2b\xa9", "a member of a Linux RAID"),
+        (65600, b"_BHRfS_M", "a btrfs file system"),
+        (4086, b"SWAPSPACE2", "Linux swap space"),
+        (512, b"EFI PART", "a partition table"),
+        (510, b"\x55\xaa", "a boot sector"),
+    ];
+    if let Some(label) = ext4_label(first) {
+        return Some(format!("an ext file system with the label {label:?}"));
+    }
+    let known =
+        |&&(at, magic, _): &&(usize, &[u8], &str)| first.get(at..).is_some_and(|rest| rest.starts_with(magic));
+    KNOWN.iter().find(known).map(|(_, _, words)| (*words).to_owned())
+}
+
+#[cfg(test)]
+#[path = "content_tests.rs"]
+mod tests;

@@ -1,0 +1,133 @@
+//! Waits for the disks and reads what their root partitions say of themselves.
+
+use super::firmware::Firmware;
+use super::slot::{self, Found, NotFound, RootError, RootPartition, Signed};
+use crate::claim::gpt::Table;
+use crate::console;
+use crate::sys::block;
+use contract::hash::Digest;
+use contract::keys::PublicKey;
+use contract::layout::{self, Extent, SECTOR, Slot, TRAILER_SIZE};
+use contract::trailer::Trailer;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const DISKS: &str = "/sys/block";
+/// How often to look.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// How long another disk may take once the first one with our partitions is there.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Block devices that are no disks, or parts of an eMMC that hold no partition table.
+const NO_DISKS: [&str; 7] = ["loop", "ram", "zram", "dm-", "md", "sr", "nbd"];
+
+/// Waits until a disk has come up that holds the slot, for no longer than `timeout`.
+///
+/// # Errors
+/// What was found on the disks that came up.
+pub fn wait_for_slot(
+    wanted: Digest,
+    firmware: &Firmware,
+    keys: &[PublicKey],
+    timeout: Duration,
+) -> Result<Found, NotFound> {
+    let started = Instant::now();
+    let mut seen = BTreeSet::new();
+    let mut roots: Vec<RootPartition> = Vec::new();
+    let mut first_root = None;
+    loop {
+        for disk in new_disks(&mut seen) {
+            match roots_of(&disk, keys) {
+                Ok(found) => roots.extend(found),
+                Err(error) => console::say(format_args!("{disk} is passed over: {error:#}")),
+            }
+        }
+        if !roots.is_empty() {
+            first_root.get_or_insert_with(Instant::now);
+        }
+        let settled = first_root.is_some_and(|since| since.elapsed() >= SETTLE);
+        let over = settled || started.elapsed() >= timeout;
+        match slot::choose(wanted, firmware, &roots) {
+            Ok(found) if found.certain || over => return Ok(found),
+            Err(error) if over => return Err(error),
+            _ => std::thread::sleep(INTERVAL),
+        }
+    }
+}
+
+/// Disks that have come up since the last call.
+fn new_disks(seen: &mut BTreeSet<String>) -> Vec<String> {
+    let mut new: Vec<String> = std::fs::read_dir(DISKS)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| may_be_system_disk(name) && !seen.contains(name))
+        .filter(|name| Path::new("/dev").join(name).exists() && sectors(name).is_some_and(|sectors| sectors > 0))
+        .collect();
+    new.sort();
+    seen.extend(new.iter().cloned());
+    new
+}
+
+fn may_be_system_disk(name: &str) -> bool {
+    let part_of_emmc = name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"));
+    !part_of_emmc && !NO_DISKS.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn sectors(name: &str) -> Option<u64> {
+    std::fs::read_to_string(Path::new(DISKS).join(name).join("size")).ok()?.trim().parse().ok()
+}
+
+fn roots_of(name: &str, keys: &[PublicKey]) -> anyhow::Result<Vec<RootPartition>> {
+    let mut disk = File::open(Path::new("/dev").join(name))?;
+    let sector = block::logical_block_size(&disk)?;
+    anyhow::ensure!(u64::from(sector) == SECTOR, "its logical blocks have {sector} bytes, not {SECTOR}");
+    let size = block::size(&disk)?;
+    let table = Table::read(&mut disk, size)?;
+    let roots = Slot::BOTH.into_iter().filter_map(|slot| {
+        let extent = table.find(slot.root())?.extent;
+        Some(RootPartition { disk: name.to_owned(), slot, extent, content: read_trailer(&mut disk, extent, keys) })
+    });
+    Ok(roots.collect())
+}
+
+/// Reads a root partition's trailer and checks its signature.
+fn read_trailer(disk: &mut (impl Read + Seek), root: Extent, keys: &[PublicKey]) -> Result<Signed, RootError> {
+    let inside = layout::trailer_offset(root.length).ok_or(RootError::TooSmall)?;
+    let offset = root.offset.checked_add(inside).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    disk.seek(SeekFrom::Start(offset))?;
+    let mut bytes = vec![0; TRAILER_SIZE as usize];
+    disk.read_exact(&mut bytes)?;
+    let trailer = Trailer::parse(&bytes)?;
+    Ok(Signed { manifest: trailer.verify(keys)?, digest: Digest::of(&trailer.manifest) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::keys::PrivateKey;
+
+    #[test]
+    fn disks_are_told_from_other_block_devices() {
+        for disk in ["nvme0n1", "mmcblk0", "vda", "sda"] {
+            assert!(may_be_system_disk(disk), "{disk}");
+        }
+        for other in ["loop0", "ram3", "zram0", "dm-0", "mmcblk0boot0", "mmcblk0boot1", "mmcblk0rpmb", "sr0"] {
+            assert!(!may_be_system_disk(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_empty_root_and_one_beyond_the_disk_have_no_manifest() {
+        let keys = [PrivateKey::from_seed(&[1; 32]).public()];
+        let mut disk = io::Cursor::new(vec![0; 256 * 1024]);
+        let read =
+            |disk: &mut io::Cursor<Vec<u8>>, offset, length| read_trailer(disk, Extent { offset, length }, &keys);
+        assert!(matches!(read(&mut disk, 0, 256 * 1024), Err(RootError::Trailer(_))));
+        assert!(matches!(read(&mut disk, 0, 4096), Err(RootError::TooSmall)));
+        assert!(matches!(read(&mut disk, 0, 512 * 1024), Err(RootError::Io(_))));
+        assert!(matches!(read(&mut disk, u64::MAX, 512 * 1024), Err(RootError::Io(_))));
+    }
+}

@@ -1,0 +1,128 @@
+//! Which slot was started: a pure choice over what the disks hold and what the firmware says.
+//!
+//! A slot is one boot and one root partition. Where the firmware says which boot partition it started, only that slot's
+//! root will do: the other one may hold the same bytes, but then a damage would go unnoticed.
+
+use super::firmware::{Firmware, Medium};
+use contract::hash::Digest;
+use contract::layout::{Extent, Slot};
+use contract::manifest::Manifest;
+use contract::trailer::TrailerError;
+use std::fmt::Write as _;
+
+/// A manifest whose signature holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    pub manifest: Manifest,
+    /// Of the manifest's bytes.
+    pub digest: Digest,
+}
+
+/// Why a root partition has no manifest that could be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    #[error("reading the trailer: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("the partition is too small for a trailer")]
+    TooSmall,
+    #[error(transparent)]
+    Trailer(#[from] TrailerError),
+}
+
+/// A partition with the number and name of a slot's root.
+#[derive(Debug)]
+pub struct RootPartition {
+    pub disk: String,
+    pub slot: Slot,
+    pub extent: Extent,
+    pub content: Result<Signed, RootError>,
+}
+
+/// The slot to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub disk: String,
+    pub slot: Slot,
+    pub extent: Extent,
+    pub signed: Signed,
+    /// Whether another disk that has not come up yet could still be meant.
+    pub certain: bool,
+}
+
+/// No slot can be started.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{message}")]
+pub struct NotFound {
+    pub slot: Option<Slot>,
+    pub disk: Option<String>,
+    message: String,
+}
+
+/// Chooses the slot whose signed manifest names the root hash `wanted`.
+///
+/// # Errors
+/// When there is none: what was found instead, partition by partition.
+pub fn choose(wanted: Digest, firmware: &Firmware, roots: &[RootPartition]) -> Result<Found, NotFound> {
+    let on_medium = |root: &RootPartition| firmware.medium.is_some_and(|medium| of(root) == Some(medium));
+    let medium_is_there = roots.iter().any(on_medium);
+    let mut eligible: Vec<&RootPartition> = roots
+        .iter()
+        .filter(|root| !medium_is_there || on_medium(root))
+        .filter(|root| firmware.slot.is_none_or(|slot| slot == root.slot))
+        .collect();
+    eligible.sort_by_key(|root| (root.slot, root.disk.as_str()));
+
+    let fitting = eligible.iter().find_map(|root| match &root.content {
+        Ok(signed) if signed.manifest.root.root_hash == wanted => Some((root, signed.clone())),
+        _ => None,
+    });
+    match fitting {
+        Some((root, signed)) => Ok(Found {
+            disk: root.disk.clone(),
+            slot: root.slot,
+            extent: root.extent,
+            signed,
+            certain: medium_is_there,
+        }),
+        None => Err(not_found(wanted, firmware, &eligible)),
+    }
+}
+
+fn of(root: &RootPartition) -> Option<Medium> {
+    Medium::of_disk(&root.disk)
+}
+
+fn not_found(wanted: Digest, firmware: &Firmware, eligible: &[&RootPartition]) -> NotFound {
+    let same = |value: fn(&RootPartition) -> String| {
+        let mut values = eligible.iter().map(|root| value(root));
+        values.next().filter(|first| values.all(|other| other == *first))
+    };
+    let disk = same(|root| root.disk.clone());
+    let slot = firmware.slot.or(match eligible {
+        [only] => Some(only.slot),
+        _ => None,
+    });
+    let mut message = match eligible {
+        [] => "no disk has the root partition of a slot".to_owned(),
+        // The line above it names slot and disk already: the reason suffices.
+        [only] if disk.is_some() && slot.is_some() => {
+            return NotFound { slot, disk, message: reason(only) + &format!(" (wanted: root hash {wanted})") };
+        }
+        _ => format!("no slot holds the root hash {wanted} that its command line names"),
+    };
+    for root in eligible {
+        let _ = write!(message, "; {} on {}: {}", root.slot, root.disk, reason(root));
+    }
+    NotFound { slot, disk, message }
+}
+
+fn reason(root: &RootPartition) -> String {
+    match &root.content {
+        Ok(signed) => format!("its manifest names the root hash {}", signed.manifest.root.root_hash),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[path = "slot_tests.rs"]
+mod tests;

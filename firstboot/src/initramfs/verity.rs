@@ -1,0 +1,96 @@
+//! From a signed manifest to a block device on which every block is checked when it is read.
+
+use super::slot::{Found, Signed};
+use crate::claim::node;
+use crate::sys::dm;
+use anyhow::Context as _;
+use contract::initramfs::InitramfsSpec;
+use contract::layout::{BLOCK, TRAILER_SIZE};
+use contract::manifest::Manifest;
+use contract::names::VERITY_NAME;
+use contract::role::Role;
+use contract::tree;
+use std::path::PathBuf;
+
+/// A signed manifest that does not fit what is being started.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Misfit {
+    #[error("the manifest is for the role {found}, and this initramfs belongs to the role {expected}")]
+    Role { expected: Role, found: Role },
+    #[error("root file system, tree and trailer take {needed} bytes, and the partition has {available}")]
+    Size { needed: u64, available: u64 },
+    #[error("the manifest's lengths are beyond all measure")]
+    Overflow,
+}
+
+/// Makes the verified device of a slot's root.
+///
+/// # Errors
+/// When the manifest is for another role or does not fit the partition, or the kernel refuses.
+pub fn open(found: &Found, spec: &InitramfsSpec) -> anyhow::Result<PathBuf> {
+    let Signed { manifest, .. } = &found.signed;
+    check(manifest, spec.role, found.extent.length)?;
+    let partition = node::partition(&found.disk, found.slot.root().number(), found.extent)?;
+    let verity = dm::Verity {
+        name: VERITY_NAME,
+        device: &partition,
+        blocks: manifest.root.blocks(),
+        block_size: BLOCK,
+        root_hash: manifest.root.root_hash.to_string(),
+        salt: tree::SALT.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    let device = verity.create().with_context(|| format!("making the dm-verity device over {partition}"))?;
+    node::wait_for(&device)?;
+    Ok(device)
+}
+
+/// Checks what a signature does not: that the manifest is meant for this node's role and that all fits.
+fn check(manifest: &Manifest, role: Role, available: u64) -> Result<(), Misfit> {
+    if manifest.role != role {
+        return Err(Misfit::Role { expected: role, found: manifest.role });
+    }
+    let tree = tree::tree_length(manifest.root.length).map_err(|_| Misfit::Overflow)?;
+    let needed = [tree, TRAILER_SIZE].into_iter().try_fold(manifest.root.length, u64::checked_add);
+    match needed {
+        Some(needed) if needed <= available => Ok(()),
+        Some(needed) => Err(Misfit::Size { needed, available }),
+        None => Err(Misfit::Overflow),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::hash::Digest;
+    use contract::manifest::{self, BlockImage};
+
+    fn manifest(root_blocks: u64) -> Manifest {
+        let image = |blocks| BlockImage { length: blocks * BLOCK, root_hash: Digest::of(b"x") };
+        Manifest {
+            format: manifest::FORMAT,
+            role: Role::Router,
+            board: contract::names::BOARD.to_owned(),
+            version: "1".to_owned(),
+            built: 0,
+            rollback_index: 0,
+            kernel: "6".to_owned(),
+            boot: image(1),
+            root: image(root_blocks),
+        }
+    }
+
+    #[test]
+    fn a_manifest_for_another_role_is_refused() {
+        let misfit = Misfit::Role { expected: Role::Minio, found: Role::Router };
+        assert_eq!(check(&manifest(16), Role::Minio, 1 << 30), Err(misfit));
+    }
+
+    #[test]
+    fn a_root_that_just_fits_is_taken_and_one_block_more_is_not() {
+        let available = 16 * BLOCK + BLOCK + TRAILER_SIZE;
+        assert_eq!(check(&manifest(16), Role::Router, available), Ok(()));
+        let misfit = Misfit::Size { needed: available + BLOCK, available };
+        assert_eq!(check(&manifest(17), Role::Router, available), Err(misfit));
+        assert_eq!(check(&manifest(u64::MAX / BLOCK), Role::Router, available), Err(Misfit::Overflow));
+    }
+}

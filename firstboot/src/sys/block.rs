@@ -1,0 +1,94 @@
+//! Block devices: sizes, flushing, and telling the kernel about a partition of a disk that is in use.
+//! Mirrors linux/fs.h (`BLK*`) and linux/blkpg.h.
+
+use super::ioctl;
+use contract::layout::Extent;
+use std::ffi::{c_char, c_int, c_longlong, c_void};
+use std::io;
+use std::os::fd::AsFd;
+
+const BLKROGET: u32 = ioctl::none(0x12, 94);
+const BLKFLSBUF: u32 = ioctl::none(0x12, 97);
+const BLKSSZGET: u32 = ioctl::none(0x12, 104);
+const BLKPG: u32 = ioctl::none(0x12, 105);
+// Declared with size_t, though 64 bits are stored.
+const BLKGETSIZE64: u32 = ioctl::read::<usize>(0x12, 114);
+
+const BLKPG_ADD_PARTITION: c_int = 1;
+
+/// `struct blkpg_ioctl_arg`
+#[repr(C)]
+struct BlkpgArgument {
+    op: c_int,
+    flags: c_int,
+    datalen: c_int,
+    data: *mut c_void,
+}
+
+/// `struct blkpg_partition`
+#[repr(C)]
+struct BlkpgPartition {
+    /// Bytes.
+    start: c_longlong,
+    /// Bytes.
+    length: c_longlong,
+    pno: c_int,
+    devname: [c_char; 64],
+    volname: [c_char; 64],
+}
+
+/// Size of a block device in bytes.
+pub fn size(device: impl AsFd) -> io::Result<u64> {
+    let mut bytes: u64 = 0;
+    // SAFETY: BLKGETSIZE64 stores one u64.
+    unsafe { ioctl::pointer(device.as_fd(), BLKGETSIZE64, &raw mut bytes)? };
+    Ok(bytes)
+}
+
+/// Logical block size in bytes.
+pub fn logical_block_size(device: impl AsFd) -> io::Result<u32> {
+    let mut bytes: c_int = 0;
+    // SAFETY: BLKSSZGET stores one int.
+    unsafe { ioctl::pointer(device.as_fd(), BLKSSZGET, &raw mut bytes)? };
+    u32::try_from(bytes).map_err(|_| io::Error::other(format!("a logical block size of {bytes}")))
+}
+
+/// Whether the device refuses writes.
+pub fn is_read_only(device: impl AsFd) -> io::Result<bool> {
+    let mut flag: c_int = 0;
+    // SAFETY: BLKROGET stores one int.
+    unsafe { ioctl::pointer(device.as_fd(), BLKROGET, &raw mut flag)? };
+    Ok(flag != 0)
+}
+
+/// Writes back what is cached of the device and forgets it, so that the next read comes from the disk.
+pub fn flush_buffers(device: impl AsFd) -> io::Result<()> {
+    // SAFETY: BLKFLSBUF takes no argument.
+    unsafe { ioctl::pointer(device.as_fd(), BLKFLSBUF, std::ptr::null_mut::<c_void>())? };
+    Ok(())
+}
+
+/// Makes partition `number` known to the kernel; its node then appears in /dev. Unlike `BLKRRPART` this works while
+/// other partitions of the disk are in use.
+///
+/// # Errors
+/// `EBUSY` when the number is taken or the extent overlaps another partition.
+pub fn add_partition(disk: impl AsFd, number: u32, extent: Extent) -> io::Result<()> {
+    let too_large = |_| io::Error::other("a partition beyond what the kernel can number");
+    let mut partition = BlkpgPartition {
+        start: c_longlong::try_from(extent.offset).map_err(too_large)?,
+        length: c_longlong::try_from(extent.length).map_err(too_large)?,
+        pno: c_int::try_from(number).map_err(too_large)?,
+        devname: [0; 64],
+        volname: [0; 64],
+    };
+    let mut argument = BlkpgArgument {
+        op: BLKPG_ADD_PARTITION,
+        flags: 0,
+        datalen: size_of::<BlkpgPartition>() as c_int,
+        data: (&raw mut partition).cast(),
+    };
+    // SAFETY: the argument points to a blkpg_partition that lives until the call returns, and says its length.
+    unsafe { ioctl::pointer(disk.as_fd(), BLKPG, &raw mut argument)? };
+    Ok(())
+}
