@@ -1,0 +1,384 @@
+//! Claims about what boots, on small images made here.
+
+use super::*;
+use contract::layout::{Extent, MIB, SECTOR};
+use flate2::{Compression, write::GzEncoder};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::io::{Cursor, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::rc::Rc;
+
+const CM4: Request = Request { board: Board::Cm4, tryboot: false };
+const TRIAL: Request = Request { board: Board::Cm4, tryboot: true };
+const AB: &str = "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n";
+const CONFIG: &str = "arm_64bit=1\nkernel=kernel8.img\ninitramfs initramfs.img followkernel\nupstream_kernel=1\n";
+const SIZE: u64 = 4 * MIB;
+
+/// A raw arm64 Image as far as its header goes; the last byte tells it from others.
+fn image_of(mark: u8) -> Vec<u8> {
+    let mut kernel = vec![0; 4096];
+    kernel[56..60].copy_from_slice(b"ARM\x64");
+    kernel[4095] = mark;
+    kernel
+}
+
+/// The content of one FAT partition.
+type Content = BTreeMap<&'static str, Vec<u8>>;
+
+fn bootsel(autoboot: &str) -> Content {
+    BTreeMap::from([("autoboot.txt", autoboot.as_bytes().to_vec())])
+}
+
+fn slot(mark: u8) -> Content {
+    BTreeMap::from([
+        (FIRMWARE, b"elf".to_vec()),
+        (FIXUP, b"dat".to_vec()),
+        (CONFIG_TXT, CONFIG.as_bytes().to_vec()),
+        (CMDLINE_TXT, b"console=ttyAMA0 panic=10\n".to_vec()),
+        (KERNEL, image_of(mark)),
+        ("initramfs.img", vec![mark; 100]),
+        ("bcm2711-rpi-cm4-io.dtb", b"\xd0\x0d\xfe\xed cm4".to_vec()),
+        ("bcm2711-rpi-4-b.dtb", b"\xd0\x0d\xfe\xed 4b".to_vec()),
+    ])
+}
+
+fn normal() -> Vec<Content> {
+    vec![bootsel(AB), slot(b'A'), slot(b'B')]
+}
+
+fn with(mut content: Content, name: &'static str, bytes: impl Into<Vec<u8>>) -> Content {
+    content.insert(name, bytes.into());
+    content
+}
+
+fn without(mut content: Content, name: &str) -> Content {
+    content.remove(name);
+    content
+}
+
+fn fat(content: &Content) -> Vec<u8> {
+    let mut disk = Cursor::new(vec![0; SIZE as usize]);
+    fatfs::format_volume(&mut disk, fatfs::FormatVolumeOptions::new()).unwrap();
+    disk.set_position(0);
+    {
+        let files = fatfs::FileSystem::new(&mut disk, fatfs::FsOptions::new()).unwrap();
+        for (name, bytes) in content {
+            files.root_dir().create_file(name).unwrap().write_all(bytes).unwrap();
+        }
+    }
+    disk.into_inner()
+}
+
+fn start(number: usize) -> u64 {
+    MIB + (number as u64 - 1) * SIZE
+}
+
+/// A disk with these FAT partitions, from number 1.
+fn disk(contents: &[Content]) -> File {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(start(contents.len() + 1) + MIB).unwrap();
+    let window = disk::Window::new(
+        Rc::new(file.try_clone().unwrap()),
+        Extent { offset: 0, length: file.metadata().unwrap().len() },
+    );
+    let mut table = gpt::GptConfig::new()
+        .writable(true)
+        .logical_block_size(gpt::disk::LogicalBlockSize::Lb512)
+        .create_from_device(window, None)
+        .unwrap();
+    let mut partitions = BTreeMap::new();
+    for (index, content) in contents.iter().enumerate() {
+        let (number, offset) = (index as u32 + 1, start(index + 1));
+        partitions.insert(
+            number,
+            gpt::partition::Partition {
+                part_type_guid: gpt::partition_types::BASIC,
+                part_guid: gpt::partition::Partition::zero().part_guid,
+                first_lba: offset / SECTOR,
+                last_lba: (offset + SIZE) / SECTOR - 1,
+                flags: 0,
+                name: format!("part{number}"),
+            },
+        );
+        file.write_all_at(&fat(content), offset).unwrap();
+    }
+    table.update_partitions(partitions).unwrap();
+    table.write().unwrap();
+    file
+}
+
+fn booted(contents: &[Content], request: Request) -> (u32, u8) {
+    let boot = decide(&disk(contents), request).unwrap();
+    (boot.partition, *boot.kernel.last().unwrap())
+}
+
+fn refused(contents: &[Content]) -> String {
+    decide(&disk(contents), CM4).unwrap_err().to_string()
+}
+
+#[test]
+fn the_default_slot_boots_with_its_own_files() {
+    let boot = decide(&disk(&normal()), CM4).unwrap();
+    assert_eq!((boot.partition, boot.tryboot), (2, false));
+    assert_eq!(boot.kernel, image_of(b'A'));
+    assert_eq!(boot.initramfs.unwrap(), vec![b'A'; 100]);
+    assert_eq!(boot.command_line, "console=ttyAMA0 panic=10");
+    assert!(boot.device_tree.ends_with(b"cm4"));
+    assert_eq!(boot.notes, Vec::<String>::new());
+}
+
+#[test]
+fn a_trial_boots_the_other_slot() {
+    let boot = decide(&disk(&normal()), TRIAL).unwrap();
+    assert_eq!((boot.partition, boot.tryboot, boot.kernel[4095]), (3, true, b'B'));
+}
+
+#[test]
+fn without_a_b_a_trial_takes_tryboot_txt_of_the_same_partition() {
+    let slot_a =
+        with(with(slot(b'A'), "tryboot.txt", "kernel=new.img\nupstream_kernel=1\n"), "new.img", image_of(b'N'));
+    let contents = [bootsel("boot_partition=2\n"), slot_a, slot(b'B')];
+    assert_eq!(booted(&contents, CM4), (2, b'A'));
+    assert_eq!(booted(&contents, TRIAL), (2, b'N'));
+}
+
+#[test]
+fn without_autoboot_txt_the_first_bootable_partition_boots() {
+    assert_eq!(booted(&[Content::new(), slot(b'A'), slot(b'B')], CM4), (2, b'A'));
+}
+
+#[test]
+fn an_autoboot_txt_of_garbage_still_boots_a_slot() {
+    let garbage = with(Content::new(), "autoboot.txt", vec![0xff; 300]);
+    assert_eq!(booted(&[garbage, slot(b'A'), slot(b'B')], CM4), (2, b'A'));
+}
+
+#[test]
+fn an_autoboot_txt_over_one_sector_counts_as_none() {
+    let long = format!("{AB}boot_partition=3\n{}", "#".repeat(512));
+    let contents = [bootsel(&long), slot(b'A'), slot(b'B')];
+    let boot = decide(&disk(&contents), CM4).unwrap();
+    assert_eq!(boot.partition, 2);
+    assert!(boot.notes[0].contains("at most 512"), "{:?}", boot.notes);
+}
+
+#[test]
+fn the_walk_goes_on_from_a_partition_that_is_not_bootable() {
+    let hollow = without(slot(b'A'), FIRMWARE);
+    let contents = [bootsel(AB), hollow, slot(b'B')];
+    let boot = decide(&disk(&contents), CM4).unwrap();
+    assert_eq!(boot.partition, 3);
+    assert!(boot.notes[0].contains("partition 2 is not bootable"), "{:?}", boot.notes);
+}
+
+#[test]
+fn the_walk_goes_in_a_circle() {
+    let contents = [bootsel("boot_partition=3\n"), slot(b'A'), without(slot(b'B'), FIRMWARE)];
+    assert_eq!(booted(&contents, CM4), (2, b'A'));
+}
+
+#[test]
+fn a_partition_that_does_not_exist_leads_to_the_walk() {
+    let contents = [bootsel("boot_partition=9\n"), slot(b'A'), slot(b'B')];
+    let boot = decide(&disk(&contents), CM4).unwrap();
+    assert_eq!(boot.partition, 2);
+    assert!(boot.notes[0].contains("9 does not exist"), "{:?}", boot.notes);
+}
+
+#[test]
+fn a_slot_whose_file_system_is_gone_is_walked_past() {
+    let file = disk(&normal());
+    file.write_all_at(&[0; 512], start(2)).unwrap();
+    assert_eq!(decide(&file, CM4).unwrap().partition, 3);
+}
+
+#[test]
+fn a_bootsel_whose_file_system_is_gone_still_boots_slot_a() {
+    let file = disk(&normal());
+    file.write_all_at(&[0; 512], start(1)).unwrap();
+    assert_eq!(decide(&file, CM4).unwrap().partition, 2);
+}
+
+#[test]
+fn without_any_firmware_nothing_boots_and_every_partition_is_named() {
+    let error = refused(&[bootsel(AB), Content::new()]);
+    assert!(error.contains("1 (part1), 2 (part2)") && error.contains(FIRMWARE), "{error}");
+}
+
+#[test]
+fn each_missing_file_is_named() {
+    for name in [FIXUP, KERNEL, "initramfs.img", "bcm2711-rpi-cm4-io.dtb"] {
+        let error = refused(&[bootsel(AB), without(slot(b'A'), name), slot(b'B')]);
+        assert!(error.contains(&format!("partition 2: {name} is missing")), "{error}");
+    }
+}
+
+#[test]
+fn a_kernel_of_another_kind_is_refused() {
+    let error = refused(&[bootsel(AB), with(slot(b'A'), KERNEL, b"MZ a 32-bit one".to_vec())]);
+    assert!(error.contains("no arm64 kernel image"), "{error}");
+}
+
+#[test]
+fn a_compressed_kernel_boots_and_a_damaged_one_does_not() {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&image_of(b'Z')).unwrap();
+    let packed = packed.finish().unwrap();
+    let boot = decide(&disk(&[bootsel(AB), with(slot(b'A'), KERNEL, packed.clone())]), CM4).unwrap();
+    assert_eq!(boot.kernel, packed);
+    let error = refused(&[bootsel(AB), with(slot(b'A'), KERNEL, packed[..12].to_vec())]);
+    assert!(error.contains("no arm64 kernel image"), "{error}");
+}
+
+#[test]
+fn a_32_bit_config_is_refused() {
+    let error = refused(&[bootsel(AB), with(slot(b'A'), CONFIG_TXT, "arm_64bit=0\n")]);
+    assert!(error.contains("arm_64bit=0"), "{error}");
+}
+
+#[test]
+fn a_ramdisk_image_is_refused_and_not_passed_over() {
+    let error = refused(&[bootsel(AB), with(slot(b'A'), CONFIG_TXT, "boot_ramdisk=1\n")]);
+    assert!(error.contains("boot.img"), "{error}");
+}
+
+#[test]
+fn without_upstream_kernel_the_firmware_looks_for_its_own_name_of_the_device_tree() {
+    let error = refused(&[bootsel(AB), with(slot(b'A'), CONFIG_TXT, "kernel=kernel8.img\n")]);
+    assert!(error.contains("bcm2711-rpi-cm4.dtb is missing"), "{error}");
+    let named = with(slot(b'A'), CONFIG_TXT, "device_tree=bcm2711-rpi-cm4-io.dtb\n");
+    assert_eq!(booted(&[bootsel(AB), named], CM4), (2, b'A'));
+}
+
+#[test]
+fn the_prefix_stands_before_every_file() {
+    let error = refused(&[bootsel(AB), with(slot(b'A'), CONFIG_TXT, "os_prefix=new-\n")]);
+    assert!(error.contains("new-kernel8.img is missing"), "{error}");
+}
+
+#[test]
+fn a_config_for_trials_only_applies_to_trials_only() {
+    let config = format!("{CONFIG}[tryboot]\nkernel=trial.img\n");
+    let slot_b = with(with(slot(b'B'), CONFIG_TXT, config), "trial.img", image_of(b'T'));
+    assert_eq!(booted(&[bootsel(AB), slot(b'A'), slot_b.clone()], TRIAL), (3, b'T'));
+    let b_by_default = bootsel("tryboot_a_b=1\nboot_partition=3\n");
+    assert_eq!(booted(&[b_by_default, slot(b'A'), slot_b], CM4), (3, b'B'));
+}
+
+#[test]
+fn a_command_line_of_two_lines_is_refused() {
+    let error = refused(&[bootsel(AB), with(slot(b'A'), CMDLINE_TXT, "quiet\nmicrodc.root=00\n")]);
+    assert!(error.contains("more than one line"), "{error}");
+}
+
+#[test]
+fn a_command_line_that_the_kernel_would_cut_is_refused() {
+    let long = "x".repeat(COMMAND_LINE_MAX);
+    assert_eq!(booted(&[bootsel(AB), with(slot(b'A'), CMDLINE_TXT, long.clone())], CM4), (2, b'A'));
+    let error = refused(&[bootsel(AB), with(slot(b'A'), CMDLINE_TXT, format!("{long}x"))]);
+    assert!(error.contains("2048 bytes"), "{error}");
+}
+
+#[test]
+fn the_pi_4_takes_its_own_device_tree() {
+    let config = format!("{CONFIG}device_tree=bcm2711-rpi-cm4-io.dtb\n");
+    let contents = [bootsel(AB), with(slot(b'A'), CONFIG_TXT, config)];
+    let boot = decide(&disk(&contents), Request { board: Board::Pi4b, tryboot: false }).unwrap();
+    assert!(boot.device_tree.ends_with(b"4b"));
+}
+
+#[test]
+fn names_of_files_are_found_in_any_case() {
+    let config = CONFIG.replace("kernel8.img", "KERNEL8.IMG");
+    assert_eq!(booted(&[bootsel(AB), with(slot(b'A'), CONFIG_TXT, config)], CM4), (2, b'A'));
+}
+
+#[test]
+fn a_disk_without_a_partition_table_says_so() {
+    let file = tempfile::tempfile().unwrap();
+    assert!(decide(&file, CM4).unwrap_err().to_string().contains("too short"));
+    file.set_len(MIB).unwrap();
+    assert!(decide(&file, CM4).unwrap_err().to_string().contains("no GPT header"));
+}
+
+#[test]
+fn a_damaged_partition_table_is_not_believed() {
+    for at in [SECTOR + 40, SECTOR + 72, 2 * SECTOR + 33] {
+        let file = disk(&normal());
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+        let error = decide(&file, CM4).unwrap_err();
+        assert!(matches!(error, NoBoot::Table(_)), "offset {at}: {error}");
+    }
+}
+
+#[test]
+fn a_table_with_entries_of_another_size_is_refused() {
+    let file = disk(&normal());
+    file.write_all_at(&256_u32.to_le_bytes(), SECTOR + 84).unwrap();
+    assert!(decide(&file, CM4).unwrap_err().to_string().contains("of 256 bytes"));
+}
+
+#[test]
+fn a_disk_that_ends_inside_a_partition_is_refused() {
+    let file = disk(&normal());
+    file.set_len(start(3) + MIB).unwrap();
+    assert!(decide(&file, CM4).unwrap_err().to_string().contains("partition 3 does not lie on the disk"));
+}
+
+#[test]
+fn growing_the_disk_changes_nothing() {
+    let file = disk(&normal());
+    file.set_len(8192 * MIB).unwrap();
+    assert_eq!(decide(&file, CM4).unwrap().partition, 2);
+}
+
+#[test]
+fn deciding_writes_nothing() {
+    let file = disk(&normal());
+    let all = || {
+        let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    };
+    let before = all();
+    decide(&file, TRIAL).unwrap();
+    assert!(before == all());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Damage anywhere in the FAT's own tables: something boots, or an error says why not; no panic, no endless loop.
+    #[test]
+    fn damaged_file_systems_do_not_panic(damage in prop::collection::vec((0u64..40_000, any::<u8>()), 1..12), number in 1usize..=2) {
+        static WHOLE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let whole = WHOLE.get_or_init(|| {
+            let file = disk(&normal()[..2]);
+            let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            bytes
+        });
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(whole, 0).unwrap();
+        for (at, value) in damage {
+            // Half of the damage to the boot sector, where it hurts most.
+            let at = if at % 2 == 0 { at % 90 } else { at };
+            file.write_all_at(&[value], start(number) + at).unwrap();
+        }
+        let _ = decide(&file, CM4);
+    }
+
+    #[test]
+    fn damaged_tables_do_not_panic(damage in prop::collection::vec((512u64..2048, any::<u8>()), 1..6)) {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![0; 4 * MIB as usize], 0).unwrap();
+        file.write_all_at(b"EFI PART\x00\x00\x01\x00\x5c\x00\x00\x00", SECTOR).unwrap();
+        for (at, value) in damage {
+            file.write_all_at(&[value], at).unwrap();
+        }
+        prop_assert!(decide(&file, CM4).is_err());
+    }
+}

@@ -1,0 +1,245 @@
+//! What a node is made of, said before it is switched on.
+
+use crate::console::Record;
+use crate::network::Network;
+use crate::network::frame::Mac;
+use crate::node::Node;
+use crate::qemu::{Hardware, Model, Qemu, QemuError};
+use crate::storage::{Disk, DiskError};
+use contract::layout::MIB;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// What keeps a node from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("{0}")]
+    Impossible(String),
+    #[error("{doing}: {source}")]
+    Io { doing: String, source: std::io::Error },
+}
+
+/// A network card.
+#[derive(Clone, Debug)]
+pub(crate) enum Card {
+    Hub(Network, Mac),
+    /// Behind QEMU's own NAT.
+    User(Mac),
+}
+
+/// A node before its first start.
+#[derive(Debug)]
+pub struct Machine {
+    image: PathBuf,
+    name: String,
+    hardware: Hardware,
+    disk_size: u64,
+    cards: Vec<Card>,
+    ports: Vec<String>,
+    node_config: Option<Vec<u8>>,
+    deadline: Duration,
+    log_folder: Option<PathBuf>,
+    qemu_log: bool,
+}
+
+/// Everything that stays the same over a node's boots.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) qemu: Qemu,
+    pub(crate) hardware: Hardware,
+    pub(crate) cards: Vec<Card>,
+    pub(crate) ports: Vec<String>,
+    pub(crate) disk: Disk,
+    pub(crate) deadline: Duration,
+    pub(crate) qemu_log: Option<PathBuf>,
+    pub(crate) record: Arc<Record>,
+}
+
+impl Machine {
+    /// A node with this image on its disk. The file is copied at the start and never written.
+    #[must_use]
+    pub fn new(image: impl Into<PathBuf>) -> Machine {
+        Machine {
+            image: image.into(),
+            name: "node".to_owned(),
+            hardware: Hardware { model: Model::Virt, memory_mib: 1024, cpus: 1, serial: "MICRODC0001".to_owned() },
+            disk_size: 8192 * MIB,
+            cards: Vec::new(),
+            ports: Vec::new(),
+            node_config: None,
+            deadline: Duration::from_secs(300),
+            log_folder: None,
+            qemu_log: false,
+        }
+    }
+
+    /// What its log file and messages call it.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Machine {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Serial number of its disk: up to 20 letters and digits.
+    #[must_use]
+    pub fn serial(mut self, serial: &str) -> Machine {
+        serial.clone_into(&mut self.hardware.serial);
+        self
+    }
+
+    /// Memory in MiB; 1024 when not said. The raspi4b has 2048.
+    #[must_use]
+    pub fn memory(mut self, mib: u32) -> Machine {
+        self.hardware.memory_mib = mib;
+        self
+    }
+
+    /// Number of processors; 1 when not said. The raspi4b has 4.
+    #[must_use]
+    pub fn cpus(mut self, cpus: u32) -> Machine {
+        self.hardware.cpus = cpus;
+        self
+    }
+
+    /// Size of its disk in bytes; 8 GiB when not said. On the raspi4b it is rounded up to a power of two.
+    #[must_use]
+    pub fn disk_size(mut self, bytes: u64) -> Machine {
+        self.disk_size = bytes;
+        self
+    }
+
+    /// Adds a network card on this network. The first is `eth0` to the guest, and so on.
+    #[must_use]
+    pub fn network(mut self, network: &Network) -> Machine {
+        let mac = self.mac();
+        self.cards.push(Card::Hub(network.clone(), mac));
+        self
+    }
+
+    /// Adds a network card behind NAT, with DHCP: the world of a person at the terminal.
+    #[must_use]
+    pub fn user_network(mut self) -> Machine {
+        let mac = self.mac();
+        self.cards.push(Card::User(mac));
+        self
+    }
+
+    /// Fixed for a node's name and a card's place; locally administered.
+    fn mac(&self) -> Mac {
+        let name = contract::hash::Digest::of(self.name.as_bytes()).0;
+        Mac([0x52, 0x54, name[0], name[1], name[2], self.cards.len() as u8])
+    }
+
+    /// Adds a virtio-serial port with this name; the test's end is [`Node::port`].
+    #[must_use]
+    pub fn port(mut self, name: &str) -> Machine {
+        self.ports.push(name.to_owned());
+        self
+    }
+
+    /// Drops this `node.toml` on bootsel before the first start, as an operator does after flashing.
+    #[must_use]
+    pub fn node_config(mut self, toml: impl Into<Vec<u8>>) -> Machine {
+        self.node_config = Some(toml.into());
+        self
+    }
+
+    /// The BCM2711 with the image as SD card, on QEMU's raspi4b.
+    #[must_use]
+    pub fn raspi4b(mut self) -> Machine {
+        self.hardware.model = Model::Raspi4b;
+        self
+    }
+
+    /// Lets QEMU write what it does not model (`-d unimp,guest_errors`) beside the console log, in `NAME.qemu.log`.
+    #[must_use]
+    pub fn qemu_log(mut self) -> Machine {
+        self.qemu_log = true;
+        self
+    }
+
+    /// How long the node may run in all, from start to start anew; 300 s when not said.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Machine {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Where its log goes; `target/boot-logs/TEST` when not said.
+    #[must_use]
+    pub fn log_folder(mut self, folder: impl Into<PathBuf>) -> Machine {
+        self.log_folder = Some(folder.into());
+        self
+    }
+
+    /// Prepares the disk. What is off can be changed: [`Node::disk`] gives the private copy.
+    ///
+    /// # Errors
+    /// When QEMU is missing or too old, the image cannot be copied, or the machine cannot have what it was given.
+    pub fn prepare(self) -> Result<Node, StartError> {
+        let raspi4b = self.hardware.model == Model::Raspi4b;
+        if raspi4b && !(self.cards.is_empty() && self.ports.is_empty()) {
+            return Err(StartError::Impossible("QEMU's raspi4b has no network and no virtio ports".to_owned()));
+        }
+        let name_is_fine =
+            |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        let serial = &self.hardware.serial;
+        if !name_is_fine(serial) || serial.len() > 20 {
+            return Err(StartError::Impossible(format!("{serial:?} is no serial number of an NVMe disk")));
+        }
+        if let Some(name) = self.ports.iter().chain([&self.name]).find(|name| !name_is_fine(name)) {
+            return Err(StartError::Impossible(format!("{name:?} is no name of a node or port")));
+        }
+        let qemu = Qemu::find(self.hardware.model)?;
+        let mut size = self.disk_size;
+        if raspi4b {
+            let image = std::fs::metadata(&self.image).map_or(0, |image| image.len());
+            size = size.max(image).next_power_of_two();
+        }
+        let disk = Disk::copy_of(&self.image, size)?;
+        if let Some(toml) = &self.node_config {
+            disk.write_node_config(toml)?;
+        }
+        let folder = self.log_folder.unwrap_or_else(default_log_folder);
+        let io = |source| StartError::Io { doing: format!("writing a log into {}", folder.display()), source };
+        let record = Arc::new(Record::create(&self.name, &folder).map_err(io)?);
+        Ok(Node::new(Plan {
+            qemu,
+            hardware: self.hardware,
+            cards: self.cards,
+            ports: self.ports,
+            disk,
+            deadline: self.deadline,
+            qemu_log: self.qemu_log.then(|| folder.join(format!("{}.qemu.log", self.name))),
+            record,
+        }))
+    }
+
+    /// Prepares the disk and switches the node on.
+    ///
+    /// # Errors
+    /// As [`Machine::prepare`].
+    pub fn start(self) -> Result<Node, StartError> {
+        let mut node = self.prepare()?;
+        node.power_on()?;
+        Ok(node)
+    }
+}
+
+/// `target/boot-logs/TEST`, where cargo's target folder can be told from the running program's place.
+fn default_log_folder() -> PathBuf {
+    static UNNAMED: AtomicU32 = AtomicU32::new(0);
+    let program = std::env::current_exe().unwrap_or_default();
+    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let test = match std::thread::current().name() {
+        Some(name) if name != "main" => name.replace("::", "."),
+        _ => format!("{}-{}", std::process::id(), UNNAMED.fetch_add(1, Ordering::Relaxed)),
+    };
+    target.map_or_else(std::env::temp_dir, Path::to_path_buf).join("boot-logs").join(test)
+}

@@ -1,0 +1,255 @@
+//! Finds QEMU, and says on its command line what a node is.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Variable of the environment that names another QEMU than the one on PATH.
+pub const QEMU_VARIABLE: &str = "MICRODC_QEMU";
+const PROGRAM: &str = "qemu-system-aarch64";
+/// `-action` (6.0) and `-netdev dgram` (7.2).
+const OLDEST_FOR_VIRT: (u32, u32) = (7, 2);
+/// `-M raspi4b`.
+const OLDEST_FOR_RASPI4B: (u32, u32) = (9, 0);
+
+/// A QEMU that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum QemuError {
+    #[error(
+        "QEMU is missing: {0} was not found. On Debian and Ubuntu: apt-get install qemu-system-arm. \
+         Or set {QEMU_VARIABLE} to where it is"
+    )]
+    Missing(String),
+    #[error("{program} --version: {problem}; set {QEMU_VARIABLE} to a QEMU that works", program = program.display())]
+    Broken { program: PathBuf, problem: String },
+    #[error(
+        "{} is version {}.{}; {machine} needs {}.{} or later. On Debian 12: apt-get install -t bookworm-backports \
+         qemu-system-arm. Or set {QEMU_VARIABLE} to a newer one", program.display(), found.0, found.1, needed.0, needed.1
+    )]
+    TooOld { program: PathBuf, found: (u32, u32), machine: Model, needed: (u32, u32) },
+}
+
+/// Which of QEMU's machines stands for the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// NVMe disk, network, watchdog, serial ports for the tests.
+    Virt,
+    /// The BCM2711 with the image as SD card: its kernel path and its real mailbox. No network.
+    Raspi4b,
+}
+
+impl std::fmt::Display for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Model::Virt => "virt",
+            Model::Raspi4b => "raspi4b",
+        })
+    }
+}
+
+/// A QEMU that is there and new enough.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    program: PathBuf,
+}
+
+impl Qemu {
+    /// Looks for QEMU: [`QEMU_VARIABLE`], then PATH.
+    ///
+    /// # Errors
+    /// When there is none, or one that is too old for `model`; the message says how to get one.
+    pub fn find(model: Model) -> Result<Qemu, QemuError> {
+        Qemu::find_in(model, std::env::var_os(QEMU_VARIABLE), std::env::var_os("PATH"))
+    }
+
+    fn find_in(model: Model, named: Option<OsString>, path: Option<OsString>) -> Result<Qemu, QemuError> {
+        let program = match named {
+            Some(named) => PathBuf::from(named),
+            None => std::env::split_paths(&path.unwrap_or_default())
+                .map(|folder| folder.join(PROGRAM))
+                .find(|program| program.is_file())
+                .ok_or_else(|| QemuError::Missing(PROGRAM.to_owned()))?,
+        };
+        let output = match Command::new(&program).arg("--version").output() {
+            Ok(output) => output,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(QemuError::Missing(program.display().to_string()));
+            }
+            Err(error) => return Err(QemuError::Broken { program, problem: error.to_string() }),
+        };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let Some(found) = version(&text) else {
+            return Err(QemuError::Broken { program, problem: format!("it answered {text:?}") });
+        };
+        let needed = match model {
+            Model::Virt => OLDEST_FOR_VIRT,
+            Model::Raspi4b => OLDEST_FOR_RASPI4B,
+        };
+        if found < needed {
+            return Err(QemuError::TooOld { program, found, machine: model, needed });
+        }
+        Ok(Qemu { program })
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        Command::new(&self.program)
+    }
+}
+
+/// `QEMU emulator version 10.0.2 (Debian ...)`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split("version ").nth(1)?.split(['.', ' ', '\n']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// Where the guest's serial console goes.
+pub(crate) enum Console {
+    /// QEMU's standard input and output.
+    Pipe,
+    /// The terminal, with QEMU's own keys: Ctrl-A X leaves.
+    Terminal,
+}
+
+/// Everything of a node that QEMU must know, apart from what boots.
+#[derive(Clone, Debug)]
+pub(crate) struct Hardware {
+    pub(crate) model: Model,
+    pub(crate) memory_mib: u32,
+    pub(crate) cpus: u32,
+    pub(crate) serial: String,
+}
+
+/// A command line under construction.
+pub(crate) struct CommandLine(Vec<OsString>);
+
+impl CommandLine {
+    /// The board itself. `-nodefaults` is what makes the rest explicit.
+    pub(crate) fn board(hardware: &Hardware) -> CommandLine {
+        let mut line = CommandLine(Vec::new());
+        line.add(["-nodefaults", "-display", "none"]);
+        match hardware.model {
+            Model::Virt => {
+                line.add(["-M", "virt,acpi=off", "-cpu", "cortex-a72"]);
+                line.add(["-m", &hardware.memory_mib.to_string(), "-smp", &hardware.cpus.to_string()]);
+            }
+            // Its memory and its four cores are fixed.
+            Model::Raspi4b => line.add(["-M", "raspi4b"]),
+        }
+        line
+    }
+
+    pub(crate) fn add<const N: usize>(&mut self, words: [&str; N]) {
+        self.0.extend(words.map(OsString::from));
+    }
+
+    pub(crate) fn add_path(&mut self, option: &str, path: &Path) {
+        self.0.extend([OsStr::new(option).to_owned(), path.as_os_str().to_owned()]);
+    }
+
+    pub(crate) fn console(&mut self, console: &Console) {
+        match console {
+            Console::Pipe => self.add(["-chardev", "stdio,id=console,signal=off"]),
+            Console::Terminal => self.add(["-chardev", "stdio,id=console,mux=on,signal=off"]),
+        }
+        self.add(["-serial", "chardev:console"]);
+        if matches!(console, Console::Terminal) {
+            self.add(["-mon", "chardev=console,mode=readline"]);
+        }
+    }
+
+    /// A guest that resets ends QEMU, so that the EEPROM's part can be done again.
+    pub(crate) fn control(&mut self, qmp: i32) {
+        self.add(["-action", "reboot=shutdown", "-action", "watchdog=reset"]);
+        self.add(["-chardev", &format!("socket,id=qmp,fd={qmp}")]);
+        self.add(["-mon", "chardev=qmp,mode=control"]);
+    }
+
+    /// The disk. Flushes of the guest go no further than the host's memory: a power cut kills QEMU, not the host.
+    pub(crate) fn disk(&mut self, hardware: &Hardware, path: &Path) {
+        let file = path.display().to_string().replace(',', ",,");
+        let drive = format!("format=raw,cache=unsafe,file={file}");
+        match hardware.model {
+            Model::Virt => {
+                self.add(["-drive", &format!("if=none,id=system,discard=unmap,{drive}")]);
+                self.add(["-device", &format!("nvme,drive=system,serial={}", hardware.serial)]);
+            }
+            Model::Raspi4b => self.add(["-drive", &format!("if=sd,{drive}")]),
+        }
+    }
+
+    /// What only `virt` has: watchdog, entropy, serial ports by name.
+    pub(crate) fn devices(&mut self, ports: &[(String, i32)]) {
+        self.add(["-device", "i6300esb", "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]);
+        for (index, (name, fd)) in ports.iter().enumerate() {
+            self.add(["-chardev", &format!("socket,id=port{index},fd={fd}")]);
+            self.add(["-device", &format!("virtserialport,chardev=port{index},name={name}")]);
+        }
+    }
+
+    /// A network card on a datagram socket: one datagram is one Ethernet frame.
+    pub(crate) fn network_card(&mut self, index: usize, mac: &str, fd: i32) {
+        self.add(["-netdev", &format!("dgram,id=net{index},local.type=fd,local.str={fd}")]);
+        self.card(index, mac);
+    }
+
+    /// A network card behind QEMU's own NAT.
+    pub(crate) fn user_network_card(&mut self, index: usize, mac: &str) {
+        self.add(["-netdev", &format!("user,id=net{index}")]);
+        self.card(index, mac);
+    }
+
+    fn card(&mut self, index: usize, mac: &str) {
+        // No boot ROM: a package less that must be installed.
+        self.add(["-device", &format!("virtio-net-pci,id=nic{index},netdev=net{index},mac={mac},romfile=")]);
+    }
+
+    pub(crate) fn words(self) -> Vec<OsString> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn fake(version: &str) -> (tempfile::TempDir, OsString) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join(PROGRAM);
+        std::fs::write(&program, format!("#!/bin/sh\necho 'QEMU emulator version {version} (Debian)'\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().as_os_str().to_owned();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_missing_qemu_is_answered_with_how_to_install_it() {
+        let empty = tempfile::tempdir().unwrap();
+        let error = Qemu::find_in(Model::Virt, None, Some(empty.path().into())).unwrap_err().to_string();
+        assert!(error.contains("apt-get install qemu-system-arm"), "{error}");
+        let named = Some("/nonexistent/qemu".into());
+        let error = Qemu::find_in(Model::Virt, named, None).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/qemu"), "{error}");
+    }
+
+    #[test]
+    fn a_qemu_that_is_too_old_is_named_with_what_is_needed() {
+        let (_folder, path) = fake("7.2.15");
+        Qemu::find_in(Model::Virt, None, Some(path.clone())).unwrap();
+        let error = Qemu::find_in(Model::Raspi4b, None, Some(path)).unwrap_err().to_string();
+        assert!(error.contains("version 7.2") && error.contains("needs 9.0"), "{error}");
+        assert!(error.contains("backports"), "{error}");
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        let (_folder, path) = fake("10.0.2");
+        Qemu::find_in(Model::Raspi4b, None, Some(path)).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_is_no_qemu_is_refused() {
+        let named = Some("/bin/true".into());
+        assert!(matches!(Qemu::find_in(Model::Virt, named, None), Err(QemuError::Broken { .. })));
+    }
+}
