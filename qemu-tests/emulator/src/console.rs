@@ -45,13 +45,20 @@ pub enum Reset {
 }
 
 /// A wait that ended otherwise than hoped.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("{node}: {what}\nwhole log: {}\n{tail}", log.display())]
 pub struct WaitError {
     node: String,
     what: String,
     log: PathBuf,
     tail: String,
+}
+
+/// As shown, so that `unwrap` in a test gives readable lines.
+impl std::fmt::Debug for WaitError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 #[derive(Debug, Default)]
