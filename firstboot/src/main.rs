@@ -4,6 +4,7 @@
 //! - no argument: [`initramfs`], the first process of all
 //! - `system`: [`system`], the same PID 1 after switch root
 //! - `network`: [`net`], a child that configures the network, so that no foreign packet is parsed by PID 1
+//! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
 
 mod claim;
 mod config;
@@ -31,6 +32,7 @@ fn main() {
         None => initramfs::run(),
         Some("system") => system::run(),
         Some("network") => net::run(),
+        Some("page") => net::page::run(),
         Some(other) => {
             eprintln!("firstboot: unknown part {other:?}; this program is started by the kernel and by itself");
             std::process::exit(2);

@@ -1,1 +1,8 @@
+//! The node config: where it comes from, and what is made of it.
+//!
+//! - [`intake`] from bootsel to `state`, keeping the last good one · [`store`] files written whole or not at all ·
+//!   [`templates`] files rendered from it
 
+pub mod intake;
+pub mod store;
+pub mod templates;

@@ -1,10 +1,14 @@
 //! The only unsafe code and the only raw system calls, one kernel interface a file.
 
 pub mod block;
+pub mod cgroup;
 pub mod dm;
 mod ioctl;
 pub mod module;
 pub mod mount;
+pub mod process;
 pub mod reboot;
+pub mod signal;
+pub mod socket;
 pub mod time;
 pub mod watchdog;

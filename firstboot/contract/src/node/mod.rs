@@ -79,6 +79,13 @@ impl HostName {
     }
 }
 
+/// The name of a node that nobody named: `microdc`.
+impl Default for HostName {
+    fn default() -> HostName {
+        HostName("microdc".to_owned())
+    }
+}
+
 impl TryFrom<String> for HostName {
     type Error = String;
 

@@ -1,0 +1,219 @@
+//! What a service writes: cut into lines, the last ones kept in memory, all of them in two files of bounded size.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Bytes of lines kept in memory.
+pub const RING: usize = 64 * 1024;
+/// A log file grows to this many bytes; then it becomes `<name>.1` and a new one begins.
+pub const FILE_SIZE: u64 = 1024 * 1024;
+/// Longest line in bytes; longer ones are cut into several.
+const LINE: usize = 1024;
+
+/// The last lines of a service, at most [`RING`] bytes of them.
+#[derive(Debug, Default)]
+pub struct Ring {
+    lines: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Ring {
+    fn push(&mut self, line: String) {
+        // A line costs its own bytes and what the queue keeps for it.
+        self.bytes += line.len() + size_of::<String>();
+        self.lines.push_back(line);
+        while self.bytes > RING {
+            let Some(oldest) = self.lines.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(oldest.len() + size_of::<String>());
+        }
+    }
+
+    /// The last `count` lines, oldest first.
+    pub fn last(&self, count: usize) -> impl Iterator<Item = &str> {
+        self.lines.iter().skip(self.lines.len().saturating_sub(count)).map(String::as_str)
+    }
+}
+
+/// The log of one service.
+#[derive(Debug)]
+pub struct Log {
+    ring: Ring,
+    /// The beginning of a line whose end has not come yet.
+    partial: Vec<u8>,
+    file: Option<LogFile>,
+}
+
+impl Log {
+    /// A log that also writes to `file`, if there is one.
+    #[must_use]
+    pub fn new(file: Option<LogFile>) -> Log {
+        Log { ring: Ring::default(), partial: Vec::new(), file }
+    }
+
+    #[must_use]
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Takes bytes as they come; returns the lines completed by them, fit for a console. `stamp` stands before each
+    /// line in the file.
+    pub fn write(&mut self, bytes: &[u8], stamp: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        for &byte in bytes {
+            if byte != b'\n' {
+                self.partial.push(byte);
+            }
+            if byte == b'\n' || self.partial.len() >= LINE {
+                lines.push(self.finish(stamp));
+            }
+        }
+        lines
+    }
+
+    /// Ends a line without its end: its writer is gone.
+    pub fn flush(&mut self, stamp: &str) -> Option<String> {
+        (!self.partial.is_empty()).then(|| self.finish(stamp))
+    }
+
+    fn finish(&mut self, stamp: &str) -> String {
+        let line = printable(&self.partial);
+        self.partial.clear();
+        if let Some(file) = &mut self.file
+            && file.write(&format!("{stamp} {line}\n")).is_err()
+        {
+            // Memory remains; a log must never stop what it logs.
+            self.file = None;
+        }
+        self.ring.push(line.clone());
+        line
+    }
+}
+
+/// Bytes as text in which nothing moves the cursor or ends the line.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.trim_end_matches('\r').chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// A time as `2026-01-31T23:59:59Z`, from seconds since 1970 (days to a date: the Gregorian calendar's 400-year cycle).
+#[must_use]
+pub fn utc(unix: u64) -> String {
+    let (days, second) = (unix / 86_400, unix % 86_400);
+    // Years are counted from March, so that the leap day is the last of its year; day 0 is 0000-03-01.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// A file and its predecessor, each at most [`FILE_SIZE`] bytes and one line.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    limit: u64,
+}
+
+impl LogFile {
+    /// Opens `<folder>/<name>` for appending.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(folder: &Path, name: &str) -> io::Result<LogFile> {
+        LogFile::with_limit(folder.join(name), FILE_SIZE)
+    }
+
+    fn with_limit(path: PathBuf, limit: u64) -> io::Result<LogFile> {
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let length = file.metadata()?.len();
+        Ok(LogFile { path, file, length, limit })
+    }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        if self.length >= self.limit {
+            let mut older = self.path.clone().into_os_string();
+            older.push(".1");
+            std::fs::rename(&self.path, older)?;
+            self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+            self.length = 0;
+        }
+        self.file.write_all(line.as_bytes())?;
+        self.length += line.len() as u64;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lines(log: &Log) -> Vec<&str> {
+        log.ring().last(usize::MAX).collect()
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_arrive() {
+        let mut log = Log::new(None);
+        assert!(log.write(b"one\ntw", "").iter().eq(&["one"]));
+        assert!(log.write(b"o\nthr", "").iter().eq(&["two"]));
+        assert_eq!(log.flush("").as_deref(), Some("thr"));
+        assert_eq!(log.flush(""), None);
+        assert_eq!(lines(&log), ["one", "two", "thr"]);
+    }
+
+    #[test]
+    fn a_service_cannot_write_over_the_console() {
+        let mut log = Log::new(None);
+        let shown = log.write(b"\x1b[2Jmicrodc: all is well\r\n", "");
+        assert_eq!(shown, ["\u{fffd}[2Jmicrodc: all is well"]);
+    }
+
+    #[test]
+    fn files_rotate_and_stay_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bgpd");
+        let mut log = Log::new(Some(LogFile::with_limit(path.clone(), 100).unwrap()));
+        for number in 0..50 {
+            log.write(format!("line {number}\n").as_bytes(), "T");
+        }
+        let newest = std::fs::read_to_string(&path).unwrap();
+        let older = std::fs::read_to_string(folder.path().join("bgpd.1")).unwrap();
+        assert!(newest.ends_with("T line 49\n") && newest.len() < 120 && older.len() < 120, "{older}{newest}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn times_are_written_as_the_calendar_has_them() {
+        for (unix, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (1_795_248_772, "2026-11-21T08:12:52Z"),
+        ] {
+            assert_eq!(utc(unix), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn memory_stays_bounded_whatever_is_written(
+            chunks in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..64), 1..200_usize), 0..40),
+        ) {
+            let mut log = Log::new(None);
+            for (chunk, times) in chunks {
+                log.write(&chunk.repeat(times), "");
+                prop_assert!(log.ring.lines.iter().map(String::len).sum::<usize>() <= RING);
+                prop_assert!(log.partial.len() < LINE);
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The supervisor with real processes, without cgroups: a service's session stands in for its cgroup. Cgroups and their
+//! limits are shown in the emulator, as hosts differ in what they allow.
+
+use super::{Exit, Moment, Notice, Places, Report, State, Supervisor};
+use contract::role::{Identity, Limits, Ready, Restart, Service, ServiceKind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, WaitOptions, waitpid};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A supervisor and the loop that PID 1 has around it, for its own children only.
+struct Host {
+    supervisor: Supervisor,
+    begin: Instant,
+    told: Vec<(String, Report)>,
+    folder: tempfile::TempDir,
+}
+
+fn shell(script: &str) -> Service {
+    Service {
+        run: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()],
+        kind: ServiceKind::Daemon,
+        identity: Identity::default(),
+        capabilities: Vec::new(),
+        after: Vec::new(),
+        ready: None,
+        restart: Restart { first_delay_ms: 20, longest_delay_ms: 100, quiet_ms: 60_000 },
+        stop_timeout_ms: 300,
+        start_timeout_ms: 5_000,
+        limits: Limits::default(),
+        environment: BTreeMap::new(),
+        when: None,
+    }
+}
+
+impl Host {
+    fn new(services: Vec<(&str, Service)>) -> Host {
+        let folder = tempfile::tempdir().unwrap();
+        let services = services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect();
+        let path = folder.path().to_owned();
+        let places = Places { cgroups: None, logs: Some(path.clone()), notify: path };
+        let config = serde_json::json!({ "router": { "dhcp": {} } });
+        let supervisor = Supervisor::new(services, &config, places);
+        Host { supervisor, begin: Instant::now(), told: Vec::new(), folder }
+    }
+
+    fn now(&self) -> Moment {
+        self.begin.elapsed()
+    }
+
+    /// One turn of the loop.
+    fn turn(&mut self) {
+        let pids: Vec<i32> = self.supervisor.statuses().filter_map(|status| status.pid).collect();
+        for pid in pids.into_iter().filter_map(Pid::from_raw) {
+            if let Ok(Some((_, status))) = waitpid(Some(pid), WaitOptions::NOHANG) {
+                let exit = match status.exit_status() {
+                    Some(status) => Exit::Status(status),
+                    None => Exit::Signal(status.terminating_signal().unwrap()),
+                };
+                let now = self.now();
+                assert!(self.supervisor.exited(pid, exit, now));
+            }
+        }
+        let now = self.now();
+        self.supervisor.step(now);
+        let sources = self.supervisor.sources();
+        let mut fds: Vec<_> = sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 2_000_000 })).unwrap();
+        let ready: Vec<_> = sources
+            .iter()
+            .zip(&fds)
+            .filter(|(_, fd)| !fd.revents().is_empty())
+            .map(|((source, _), _)| *source)
+            .collect();
+        for source in ready {
+            let now = self.now();
+            self.supervisor.readable(source, now);
+        }
+        let told = self.supervisor.take_told();
+        self.told.extend(told.into_iter().map(|told| (told.service, told.report)));
+    }
+
+    /// Turns until something holds.
+    fn until(&mut self, what: &str, holds: impl Fn(&Host) -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !holds(self) {
+            assert!(Instant::now() < end, "never: {what}; told: {:#?}", self.told);
+            self.turn();
+        }
+    }
+
+    fn state(&self, name: &str) -> State {
+        self.supervisor.statuses().find(|status| status.name == name).unwrap().state.clone()
+    }
+
+    fn pid(&self, name: &str) -> Option<i32> {
+        self.supervisor.statuses().find(|status| status.name == name).unwrap().pid
+    }
+
+    fn is_ready(&self, name: &str) -> bool {
+        matches!(self.state(name), State::Ready { .. })
+    }
+
+    fn output(&self, name: &str) -> Vec<&str> {
+        let line = |(service, report): &'_ (String, Report)| match report {
+            Report::Output(_) => service == name,
+            _ => false,
+        };
+        let lines = self.told.iter().filter(|told| line(told));
+        lines
+            .filter_map(|(_, report)| if let Report::Output(text) = report { Some(text.as_str()) } else { None })
+            .collect()
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn stop(&mut self) {
+        self.supervisor.stop();
+        self.until("all at rest", |host| host.supervisor.at_rest());
+    }
+}
+
+fn alive(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}/stat")).exists()
+        && !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ")
+}
+
+#[test]
+fn services_start_in_order_and_stop_in_reverse() {
+    let daemon = "trap 'exit 0' TERM; while :; do sleep 0.01; done";
+    let after = |names: &[&str]| Service {
+        after: names.iter().map(|&name| name.to_owned()).collect(),
+        ready: Some(Ready::AliveMs(30)),
+        ..shell(daemon)
+    };
+    let mut host = Host::new(vec![("a", after(&["b"])), ("b", after(&["c"])), ("c", after(&[]))]);
+    host.until("all ready", |host| host.supervisor.all_ready());
+    host.stop();
+    let order = |wanted: &Notice| -> Vec<String> {
+        let is = |report: &Report| *report == Report::Notice(wanted.clone());
+        host.told.iter().filter(|(_, report)| is(report)).map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(order(&Notice::Ready), ["c", "b", "a"]);
+    assert_eq!(order(&Notice::Stopped), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_killed_daemon_is_started_again_with_another_process() {
+    let mut host = Host::new(vec![("bgpd", shell("exec sleep 100"))]);
+    host.until("ready", |host| host.is_ready("bgpd"));
+    let first = host.pid("bgpd").unwrap();
+    rustix::process::kill_process(Pid::from_raw(first).unwrap(), rustix::process::Signal::KILL).unwrap();
+    host.until("ready again", |host| host.is_ready("bgpd") && host.pid("bgpd") != Some(first));
+    let why = host.told.iter().find_map(|(_, report)| match report {
+        Report::Notice(Notice::Down { why, .. }) => Some(why.clone()),
+        _ => None,
+    });
+    assert_eq!(why.as_deref(), Some("killed by signal 9"));
+    host.stop();
+}
+
+#[test]
+fn a_dead_daemon_leaves_no_child_behind() {
+    let mut host = Host::new(vec![("parent", shell("sleep 1000 & echo child $!; sleep 0.1; exit 1"))]);
+    host.until("down", |host| matches!(host.state("parent"), State::BackOff { .. }));
+    let child: i32 =
+        host.output("parent").iter().find_map(|line| line.strip_prefix("child ")).unwrap().parse().unwrap();
+    let end = Instant::now() + Duration::from_secs(5);
+    while alive(child) {
+        assert!(Instant::now() < end, "child {child} lives on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    host.stop();
+}
+
+#[test]
+fn a_oneshot_that_fails_holds_back_what_comes_after_it_until_it_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let flag = folder.path().join("flag");
+    let mut host = Host::new(vec![
+        (
+            "firewall",
+            Service {
+                kind: ServiceKind::BeforeNetwork,
+                environment: BTreeMap::from([("FLAG".to_owned(), flag.to_str().unwrap().to_owned())]),
+                ..shell("test -e \"$FLAG\"")
+            },
+        ),
+        ("network", Service { after: vec!["firewall".to_owned()], ..shell("exec sleep 100") }),
+    ]);
+    let failures = |host: &Host| {
+        host.told.iter().filter(|(_, report)| matches!(report, Report::Notice(Notice::Down { .. }))).count()
+    };
+    host.until("two failures", |host| failures(host) >= 2);
+    assert_eq!(host.state("network"), State::Waiting);
+    std::fs::write(&flag, "").unwrap();
+    host.until("network", |host| host.is_ready("network"));
+    assert!(matches!(host.state("firewall"), State::Done { .. }));
+    host.stop();
+}
+
+#[test]
+fn a_service_that_ignores_the_request_to_stop_is_killed() {
+    let mut host = Host::new(vec![("deaf", shell("trap '' TERM; echo up; while :; do sleep 0.05; done"))]);
+    host.until("it runs", |host| host.supervisor.last_lines(1).any(|(_, lines)| lines == ["up"]));
+    host.stop();
+    assert!(host.told.contains(&("deaf".to_owned(), Report::Notice(Notice::StopTimeout))));
+}
+
+#[test]
+fn a_service_that_is_never_ready_is_killed_and_its_last_words_are_told() {
+    let service = Service {
+        ready: Some(Ready::Path("/nowhere".to_owned())),
+        start_timeout_ms: 200,
+        ..shell("for n in 1 2 3; do echo line $n; done; printf unfinished; exec sleep 100")
+    };
+    let mut host = Host::new(vec![("slow", service)]);
+    host.until("down", |host| matches!(host.state("slow"), State::BackOff { .. }));
+    let words = host.output("slow");
+    assert!(words.starts_with(&["line 1", "line 2", "line 3"]), "{words:?}");
+    assert!(words.contains(&"unfinished"), "{words:?}");
+    let log = std::fs::read_to_string(host.path().join("slow")).unwrap();
+    assert!(log.lines().next().is_some_and(|line| line.ends_with("Z line 1")), "{log}");
+    host.stop();
+}
+
+#[test]
+fn a_service_that_speaks_for_itself_is_ready_when_it_says_so() {
+    let python = "import os, socket, time; time.sleep(0.2); s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); \
+                  s.sendto(b'READY=1\\nSTATUS=eth0 10.0.0.1/24', os.environ['NOTIFY_SOCKET']); time.sleep(100)";
+    let service = Service { ready: Some(Ready::Notify), ..shell(&format!("exec python3 -c \"{python}\"")) };
+    let mut host = Host::new(vec![("network", service)]);
+    host.turn();
+    assert!(matches!(host.state("network"), State::Starting { .. }));
+    host.until("ready", |host| host.is_ready("network"));
+    let said = host.supervisor.statuses().next().unwrap().said.map(str::to_owned);
+    assert_eq!(said.as_deref(), Some("eth0 10.0.0.1/24"));
+    host.stop();
+}
+
+#[test]
+fn what_cannot_run_is_told_and_the_others_run() {
+    let mut host = Host::new(vec![
+        ("bad", Service { run: vec!["/nowhere/bad".to_owned()], ..shell("") }),
+        ("lost", Service { after: vec!["nobody".to_owned()], ..shell("") }),
+        ("dnsmasq", Service { when: Some("router.dhcp".to_owned()), ..shell("exit 1") }),
+        ("needs-dnsmasq", Service { after: vec!["dnsmasq".to_owned()], ..shell("exec sleep 100") }),
+        ("hopeless", shell("exit 1")),
+    ]);
+    host.supervisor.give_up("hopeless", "no /run/frr/frr.conf", Moment::ZERO);
+    host.until("the good one", |host| host.is_ready("needs-dnsmasq"));
+    assert_eq!(host.state("dnsmasq"), State::NotWanted);
+    assert_eq!(host.state("hopeless"), State::Failed { reason: "no /run/frr/frr.conf".to_owned() });
+    assert!(matches!(host.state("lost"), State::Failed { reason } if reason.contains("nobody")));
+    let down = host.told.iter().find_map(|(name, report)| match report {
+        Report::Notice(Notice::Down { why, .. }) if name == "bad" => Some(why.as_str()),
+        _ => None,
+    });
+    assert_eq!(down, Some("cannot execute for /nowhere/bad: No such file or directory (os error 2)"));
+    assert_eq!(host.supervisor.not_ready(), ["bad", "hopeless", "lost"]);
+    host.stop();
+}
+
+#[test]
+fn a_noisy_service_does_not_stop_the_loop_or_fill_memory() {
+    let mut host = Host::new(vec![("noisy", shell("exec yes")), ("quiet", shell("exec sleep 100"))]);
+    host.until("both", |host| host.is_ready("noisy") && host.is_ready("quiet"));
+    for _ in 0..300 {
+        host.turn();
+    }
+    let kept: usize =
+        host.supervisor.last_lines(usize::MAX).map(|(_, lines)| lines.iter().map(|l| l.len()).sum::<usize>()).sum();
+    assert!(kept > 0 && kept <= 64 * 1024, "{kept}");
+    host.stop();
+}

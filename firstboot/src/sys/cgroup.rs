@@ -1,0 +1,93 @@
+//! Control groups, version 2 (Documentation/admin-guide/cgroup-v2.rst): plain files, no unsafe code.
+
+use contract::role::Limits;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Where cgroup2 is mounted.
+pub const MOUNT: &str = "/sys/fs/cgroup";
+/// Controllers that services may be limited by.
+pub const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
+
+/// One cgroup, by its folder.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// Makes the cgroup unless it exists.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made.
+    pub fn create(parent: &Path, name: &str) -> io::Result<Cgroup> {
+        let path = parent.join(name);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(Cgroup { path }),
+        }
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Enables those of [`CONTROLLERS`] that the kernel has for the children of the cgroup at `path`. Returns the ones
+    /// that it has not.
+    pub fn enable_controllers(path: &Path) -> Vec<&'static str> {
+        let control = path.join("cgroup.subtree_control");
+        CONTROLLERS.into_iter().filter(|name| fs::write(&control, format!("+{name}")).is_err()).collect()
+    }
+
+    /// Moves the calling process into this cgroup.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn enter(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.procs"), "0")
+    }
+
+    /// `cgroup.procs`, for a child that joins by itself.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn procs(&self) -> io::Result<OwnedFd> {
+        fs::OpenOptions::new().write(true).open(self.path.join("cgroup.procs")).map(OwnedFd::from)
+    }
+
+    /// Sets memory (bytes), processes and weight. Returns what could not be set, in words.
+    pub fn limit(&self, limits: &Limits) -> Vec<String> {
+        let number = |value: Option<u64>| value.map_or_else(|| "max".to_owned(), |value| value.to_string());
+        let wanted = [
+            ("memory.max", limits.memory.is_some(), number(limits.memory)),
+            ("pids.max", limits.pids.is_some(), number(limits.pids)),
+            ("cpu.weight", limits.cpu_weight.is_some(), limits.cpu_weight.unwrap_or(100).to_string()),
+        ];
+        wanted
+            .into_iter()
+            .filter(|(_, given, _)| *given)
+            .filter_map(|(file, _, value)| {
+                let error = fs::write(self.path.join(file), &value).err()?;
+                Some(format!("{file} = {value}: {error}"))
+            })
+            .collect()
+    }
+
+    /// Ends every process in it and below, at once (`cgroup.kill`, Linux 5.14).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn kill(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.kill"), "1")
+    }
+
+    /// Whether any process lives in it or below.
+    #[must_use]
+    pub fn populated(&self) -> bool {
+        fs::read_to_string(self.path.join("cgroup.events"))
+            .is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+    }
+}

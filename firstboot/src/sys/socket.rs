@@ -1,0 +1,128 @@
+//! Sockets that never make PID 1 wait: probes of a service's readiness, and the socket on which it says so itself.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+/// Longest notification that is read, in bytes.
+const NOTIFICATION: usize = 4096;
+
+/// A TCP connection being tried.
+#[derive(Debug, Default)]
+pub struct TcpProbe(Option<OwnedFd>);
+
+impl TcpProbe {
+    /// Tries to connect, or looks how the present try is doing. Returns whether somebody accepted.
+    pub fn accepted(&mut self, address: SocketAddr) -> bool {
+        let Some(socket) = self.0.take() else {
+            return self.begin(address).unwrap_or(false);
+        };
+        let mut poll_fds = [PollFd::new(&socket, PollFlags::OUT)];
+        match poll(&mut poll_fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(0) => {
+                self.0 = Some(socket);
+                false
+            }
+            Ok(_) => matches!(sockopt::socket_error(&socket), Ok(Ok(()))),
+            Err(_) => false,
+        }
+    }
+
+    fn begin(&mut self, address: SocketAddr) -> Result<bool, Errno> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        match connect(&socket, &address) {
+            Ok(()) => Ok(true),
+            Err(Errno::INPROGRESS) => {
+                self.0 = Some(socket);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether a Unix stream socket accepts connections.
+#[must_use]
+pub fn unix_accepts(path: &Path) -> bool {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let Ok(socket) = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None) else { return false };
+    // A full queue (EAGAIN) is somebody listening.
+    SocketAddrUnix::new(path).is_ok_and(|address| matches!(connect(&socket, &address), Ok(()) | Err(Errno::AGAIN)))
+}
+
+/// The socket on which one service speaks to PID 1 (sd_notify(3): lines of `KEY=value`).
+#[derive(Debug)]
+pub struct NotifySocket(UnixDatagram);
+
+impl NotifySocket {
+    /// Binds `path` anew and gives it to the service's user.
+    ///
+    /// # Errors
+    /// When the folder is missing or not writable.
+    pub fn bind(path: &Path, uid: u32, gid: u32) -> std::io::Result<NotifySocket> {
+        let _ = std::fs::remove_file(path);
+        let socket = UnixDatagram::bind(path)?;
+        socket.set_nonblocking(true)?;
+        std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        Ok(NotifySocket(socket))
+    }
+
+    /// The next message, if one waits; bytes that are no UTF-8 are replaced.
+    pub fn receive(&self) -> Option<String> {
+        let mut buffer = [0; NOTIFICATION];
+        let length = self.0.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(buffer.get(..length)?).into_owned())
+    }
+}
+
+impl std::os::fd::AsFd for NotifySocket {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_tcp_port_is_ready_when_somebody_listens_and_not_before() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut probe = TcpProbe::default();
+        assert!((0..50).any(|_| probe.accepted(address)));
+        drop(listener);
+        let mut probe = TcpProbe::default();
+        assert!(!(0..50).any(|_| probe.accepted(address)));
+    }
+
+    #[test]
+    fn a_unix_socket_is_ready_when_somebody_listens_and_not_when_only_its_file_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        assert!(!unix_accepts(&path));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(unix_accepts(&path));
+        drop(listener);
+        assert!(!unix_accepts(&path));
+    }
+
+    #[test]
+    fn a_service_says_that_it_is_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = NotifySocket::bind(&path, 0, 0).unwrap();
+        assert_eq!(socket.receive(), None);
+        UnixDatagram::unbound().unwrap().send_to(b"READY=1\nSTATUS=fine", &path).unwrap();
+        assert_eq!(socket.receive().as_deref(), Some("READY=1\nSTATUS=fine"));
+    }
+}

@@ -1,0 +1,47 @@
+//! What happens, as lines on the console with the time since power-on, and what stays worth knowing.
+
+use crate::console;
+use crate::service::Moment;
+use std::fmt::Display;
+use std::time::Duration;
+
+/// Warnings kept for the status page.
+const KEPT: usize = 50;
+
+/// Time since power-on, or as near to it as the kernel knows.
+#[must_use]
+pub fn now() -> Moment {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// One event, with its time.
+pub fn say(message: impl Display) {
+    console::say(format_args!("[{:6.2}s] {message}", now().as_secs_f64()));
+}
+
+/// Things that went less than well, in words for the operator.
+#[derive(Debug, Default)]
+pub struct Warnings(Vec<String>);
+
+impl Warnings {
+    /// Begins with those that the initramfs reported and said already.
+    #[must_use]
+    pub fn new(reported: Vec<String>) -> Warnings {
+        Warnings(reported)
+    }
+
+    /// Says it and keeps it.
+    pub fn add(&mut self, message: impl Display) {
+        let message = message.to_string();
+        say(format_args!("warning: {message}"));
+        if self.0.len() < KEPT && !self.0.contains(&message) {
+            self.0.push(message);
+        }
+    }
+
+    #[must_use]
+    pub fn list(&self) -> &[String] {
+        &self.0
+    }
+}

@@ -1,0 +1,91 @@
+//! Stage: who this node is: host name, machine id, and the files in `/run` to which `/etc/hostname`, `/etc/hosts`,
+//! `/etc/machine-id` and `/etc/resolv.conf` are links.
+
+use super::events::Warnings;
+use crate::config::store::{Access, write_atomic};
+use contract::names::STATE_MOUNT;
+use contract::node::NodeConfig;
+use std::fmt::Write as _;
+use std::path::Path;
+
+pub fn run(config: &NodeConfig, warnings: &mut Warnings) {
+    let name = config.name.as_str();
+    if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
+        warnings.add(format_args!("cannot set the host name {name}: {error}"));
+    }
+    let machine_id = machine_id(&Path::new(STATE_MOUNT).join("machine-id"), warnings);
+    let files = [
+        ("/run/hostname", format!("{name}\n")),
+        ("/run/hosts", format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {name}\n")),
+        ("/run/machine-id", machine_id),
+        ("/run/resolv.conf", String::new()),
+    ];
+    for (path, text) in files {
+        if let Err(error) = write_atomic(Path::new(path), text.as_bytes(), Access::root(0o644)) {
+            warnings.add(format_args!("cannot write {path}: {error}"));
+        }
+    }
+}
+
+/// The machine id (machine-id(5)): drawn once, kept on `state`.
+fn machine_id(kept: &Path, warnings: &mut Warnings) -> String {
+    if let Ok(text) = std::fs::read_to_string(kept)
+        && text.trim_end().len() == 32
+        && text.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
+        return text;
+    }
+    let mut random = [0_u8; 16];
+    if let Err(error) = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()) {
+        warnings.add(format_args!("no random bytes for the machine id: {error}"));
+    }
+    let mut text = random.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    text.push('\n');
+    if let Err(error) = write_atomic(kept, text.as_bytes(), Access::root(0o444)) {
+        warnings.add(format_args!("the machine id cannot be kept in {}: {error}", kept.display()));
+    }
+    text
+}
+
+/// The host name of a node without config: `microdc-` and the last 6 letters or digits of its disk's serial number, or
+/// of its first hardware address.
+#[must_use]
+pub fn default_name(disk: &str) -> String {
+    let serial = std::fs::read_to_string(format!("/sys/block/{disk}/device/serial")).unwrap_or_default();
+    let address = || crate::net::first_ethernet().map(|(_, address)| address).unwrap_or_default();
+    name_from(&serial).or_else(|| name_from(&address())).unwrap_or_else(|| "microdc".to_owned())
+}
+
+fn name_from(id: &str) -> Option<String> {
+    let letters: Vec<char> = id.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let tail: String = letters.get(letters.len().checked_sub(6)?..)?.iter().collect();
+    Some(format!("microdc-{tail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_named_by_the_end_of_its_serial_number() {
+        assert_eq!(name_from("S4EW NX0M12-34\n").as_deref(), Some("microdc-0m1234"));
+        assert_eq!(name_from("dc:a6:32:01:02:03\n").as_deref(), Some("microdc-010203"));
+        assert_eq!(name_from("12-34\n"), None);
+    }
+
+    #[test]
+    fn a_machine_id_is_drawn_once_and_a_broken_one_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("machine-id");
+        let mut warnings = Warnings::default();
+        let first = machine_id(&path, &mut warnings);
+        assert_eq!(machine_id(&path, &mut warnings), first);
+        assert!(first.len() == 33 && first.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()), "{first}");
+        std::fs::write(&path, "half").unwrap();
+        assert_ne!(machine_id(&path, &mut warnings), first);
+        assert!(warnings.list().is_empty());
+    }
+}

@@ -1,0 +1,113 @@
+//! The system half of PID 1, after switch root. Stages in order, each in its own file:
+//! [`mounts`] → [`modules`] → [`clock`] → state → node config → [`identity`] → [`sysctls`] → [`directories`] → templates →
+//! services and network, in [`steady`], until a reboot or power-off is asked for.
+//!
+//! No stage ends the boot: what goes wrong is said on the console and kept for the status page, and the node comes up as
+//! far as it can, so that an operator can reach it.
+
+mod clock;
+mod directories;
+mod events;
+mod identity;
+mod keys;
+mod modules;
+mod mounts;
+mod pages;
+mod services;
+mod steady;
+mod sysctls;
+
+use crate::claim::{self, StateOutcome};
+use crate::config::intake::{Intake, intake};
+use crate::config::templates::{self, Missing};
+use crate::sys::reboot;
+use anyhow::Context as _;
+use contract::initramfs::BootReport;
+use contract::names;
+use contract::role::{FORMAT, RoleSpec};
+use events::Warnings;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// What the stages found out about this node.
+struct Node {
+    report: BootReport,
+    role: RoleSpec,
+    intake: Intake,
+    /// Whether `state` is on a disk.
+    persistent: bool,
+    warnings: Warnings,
+}
+
+/// Runs the system until its end. Does not return.
+pub fn run() {
+    let (report, role) = match read_specs() {
+        Ok(specs) => specs,
+        Err(error) => {
+            events::say(format_args!("this node cannot run: {error:#}; it restarts in 10 s"));
+            std::thread::sleep(std::time::Duration::from_secs(10));
+            reboot::finish(reboot::Action::Reboot);
+        }
+    };
+    let mut warnings = Warnings::new(report.warnings.clone());
+    let feed = || steady::feed_watchdog(&report);
+    let cgroups = mounts::run(&mut warnings);
+    feed();
+    modules::run(&role.modules, &mut warnings);
+    feed();
+    clock::floor(report.built, &mut warnings);
+    let persistent = match claim::state(&report) {
+        StateOutcome::Persistent { device, created, repaired } => {
+            if created {
+                events::say(format_args!("state was made on {device}"));
+            }
+            if repaired {
+                warnings.add(format_args!("the file system on {device} had to be repaired"));
+            }
+            true
+        }
+        StateOutcome::Volatile { reason } => {
+            warnings.add(format_args!("state is in memory only and will be lost: {reason}"));
+            false
+        }
+    };
+    feed();
+    clock::floor(clock::saved(), &mut warnings);
+    let intake = node_config(&report, &mut warnings);
+    identity::run(&intake.config, &mut warnings);
+    sysctls::run(&role.sysctls, &mut warnings);
+    directories::run(&role.directories, &mut warnings);
+    let missing = templates::render_all(&role.templates, Path::new(names::TEMPLATES), Path::new("/"), &intake.config);
+    feed();
+    let node = Node { report, role, intake, persistent, warnings };
+    let supervisor = services::prepare(&node, cgroups, &missing);
+    steady::run(node, supervisor);
+}
+
+fn read_specs() -> anyhow::Result<(BootReport, RoleSpec)> {
+    let report: BootReport = read_json(names::BOOT_REPORT)?;
+    let role: RoleSpec = read_json(names::ROLE_SPEC)?;
+    anyhow::ensure!(role.format == FORMAT, "{} has format {}, not {FORMAT}", names::ROLE_SPEC, role.format);
+    Ok((report, role))
+}
+
+fn read_json<T: DeserializeOwned>(path: &str) -> anyhow::Result<T> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {path}"))
+}
+
+fn node_config(report: &BootReport, warnings: &mut Warnings) -> Intake {
+    let bootsel = match claim::bootsel_node_config(report) {
+        Ok(found) => found,
+        Err(error) => {
+            warnings.add(format_args!("cannot look for {} on bootsel: {error:#}", names::NODE_CONFIG));
+            None
+        }
+    };
+    let name = identity::default_name(&report.disk);
+    let intake = intake(Path::new(names::STATE_MOUNT), bootsel.as_deref(), &name);
+    for note in &intake.notes {
+        warnings.add(note);
+    }
+    intake
+}

@@ -1,0 +1,199 @@
+//! The pages of the console: text to read, made from facts.
+
+use super::Node;
+use crate::service::{Moment, State, Supervisor};
+use contract::names::CONSOLE_PREFIX;
+use contract::role::NETWORK;
+use std::fmt::Write as _;
+
+/// Log lines shown of each service.
+const LOG_LINES: usize = 10;
+
+/// A page between its two marks, by which a program finds it among other lines.
+#[must_use]
+pub fn framed(name: &str, body: &str) -> String {
+    let end = if body.is_empty() || body.ends_with('\n') { "" } else { "\n" };
+    format!("{CONSOLE_PREFIX}page {name}\n{body}{end}{CONSOLE_PREFIX}end of page\n")
+}
+
+#[must_use]
+pub fn help() -> String {
+    framed(
+        "help",
+        "s  status of this node and its services\n\
+         r  kernel routing table\n\
+         l  last log lines of each service\n\
+         ?  this page\n\
+         Nothing can be changed here. Ctrl-Alt-Del restarts the node, its power button ends it, both in order.\n",
+    )
+}
+
+#[must_use]
+pub fn status(node: &Node, supervisor: &Supervisor, now: Moment) -> String {
+    let mut body = String::new();
+    let report = &node.report;
+    let mut fact = |name: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(body, "{name} {value}");
+    };
+    fact("name", &node.intake.config.name.as_str());
+    fact("role", &node.role.role);
+    fact("version", &report.version);
+    fact("slot", &format_args!("{}{}", report.slot, if report.trial { " (trial)" } else { "" }));
+    fact("disk", &report.disk);
+    fact("state", &if node.persistent { "persistent" } else { "in memory only" });
+    fact("config", &format_args!("{:?}", node.intake.origin));
+    fact("uptime", &format_args!("{:.1} s", now.as_secs_f64()));
+    for status in supervisor.statuses() {
+        if status.name == NETWORK {
+            fact("addresses", &status.said.unwrap_or("none"));
+        }
+        fact("service", &service_line(&status, now));
+    }
+    fact("pid1", &format_args!("rss {:.1} MB", resident_bytes() as f64 / 1e6));
+    for warning in node.warnings.list() {
+        fact("warning", warning);
+    }
+    framed("status", &body)
+}
+
+fn service_line(status: &crate::service::Status<'_>, now: Moment) -> String {
+    let mut line = format!("{}: {}", status.name, status.state.word());
+    if let Some(pid) = status.pid {
+        let _ = write!(line, ", pid {pid}");
+    }
+    if status.restarts > 0 {
+        let _ = write!(line, ", restarts {}", status.restarts);
+    }
+    match status.state {
+        State::Ready { since } => {
+            let _ = write!(line, ", up {:.1} s", now.saturating_sub(*since).as_secs_f64());
+        }
+        State::Failed { reason } => {
+            let _ = write!(line, ", {reason}");
+        }
+        _ => {}
+    }
+    line
+}
+
+#[must_use]
+pub fn logs(supervisor: &Supervisor) -> String {
+    let mut body = String::new();
+    for (name, lines) in supervisor.last_lines(LOG_LINES) {
+        for line in lines {
+            let _ = writeln!(body, "{name}| {line}");
+        }
+    }
+    framed("logs", &body)
+}
+
+/// Memory of this process that is in RAM, in bytes (`VmRSS` of /proc/self/status, which is in KiB).
+#[must_use]
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::intake::{Intake, Origin};
+    use crate::service::{Exit, Notice, Places, Report, Told};
+    use crate::system::events::Warnings;
+    use contract::hash::Digest;
+    use contract::initramfs::BootReport;
+    use contract::layout::Slot;
+    use contract::node::NodeConfig;
+    use contract::role::{FORMAT, Role, RoleSpec};
+    use std::collections::BTreeMap;
+
+    fn node() -> Node {
+        let mut warnings = Warnings::default();
+        warnings.add("the clock was set");
+        Node {
+            report: BootReport {
+                slot: Slot::B,
+                disk: "nvme0n1".to_owned(),
+                version: "7".to_owned(),
+                manifest: Digest([0; 32]),
+                root_hash: Digest([0; 32]),
+                rollback_index: 1,
+                built: 0,
+                trial: true,
+                watchdog: None,
+                warnings: Vec::new(),
+            },
+            role: RoleSpec {
+                format: FORMAT,
+                role: Role::Router,
+                summary: String::new(),
+                version: "7".to_owned(),
+                modules: Vec::new(),
+                sysctls: BTreeMap::new(),
+                directories: Vec::new(),
+                templates: Vec::new(),
+                services: BTreeMap::new(),
+                health: Vec::new(),
+            },
+            intake: Intake {
+                config: NodeConfig::parse(b"name = \"r1\"").unwrap(),
+                origin: Origin::State,
+                notes: Vec::new(),
+            },
+            persistent: true,
+            warnings,
+        }
+    }
+
+    #[test]
+    fn the_status_page_says_who_the_node_is_and_how_its_services_are() {
+        let service = |run: &str| {
+            let text = format!(
+                r#"{{"run":["{run}"],"kind":"daemon","identity":{{"uid":0,"gid":0}},"stop_timeout_ms":1,
+                "start_timeout_ms":1000,"restart":{{"first_delay_ms":1,"longest_delay_ms":1,"quiet_ms":1}}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let services =
+            BTreeMap::from([("bgpd".to_owned(), service("/nowhere")), ("zebra".to_owned(), service("/nowhere"))]);
+        let places = Places { cgroups: None, logs: None, notify: "/nowhere".into() };
+        let mut supervisor = Supervisor::new(services, &serde_json::Value::Null, places);
+        supervisor.give_up("zebra", "no /run/zebra.conf", Moment::ZERO);
+        let page = status(&node(), &supervisor, Moment::from_secs(3));
+        let lines: Vec<&str> = page.lines().collect();
+        assert_eq!(lines.first(), Some(&"microdc: page status"));
+        assert_eq!(lines.last(), Some(&"microdc: end of page"));
+        for line in [
+            "name r1",
+            "role router",
+            "version 7",
+            "slot B (trial)",
+            "disk nvme0n1",
+            "state persistent",
+            "uptime 3.0 s",
+            "service bgpd: waiting",
+            "service zebra: failed, no /run/zebra.conf",
+            "warning the clock was set",
+        ] {
+            assert!(lines.contains(&line), "{line:?} in {page}");
+        }
+        assert!(lines.iter().any(|line| line.starts_with("pid1 rss ") && line.ends_with(" MB")), "{page}");
+        let told = supervisor.take_told();
+        let hopeless = Report::Notice(Notice::Hopeless("no /run/zebra.conf".to_owned()));
+        assert_eq!(told, [Told { service: "zebra".to_owned(), report: hopeless }]);
+        assert!(!supervisor.exited(rustix::process::Pid::INIT, Exit::Status(0), Moment::ZERO));
+    }
+
+    #[test]
+    fn every_page_has_its_marks() {
+        for page in [help(), framed("routes", ""), framed("routes", "route default via 10.0.0.1")] {
+            assert!(page.starts_with("microdc: page ") && page.ends_with("\nmicrodc: end of page\n"), "{page:?}");
+        }
+    }
+
+    #[test]
+    fn pid_1_knows_its_own_memory() {
+        assert!(resident_bytes() > 100_000);
+    }
+}

@@ -1,0 +1,87 @@
+//! Stage: the services of the role, and the network as one more of them.
+
+use super::{Missing, Node};
+use crate::config::store::{Access, write_atomic};
+use crate::config::templates::needs;
+use crate::net::NetworkJob;
+use crate::service::{Places, Supervisor};
+use contract::names;
+use contract::role::{Capability, Identity, Limits, NETWORK, Ready, Restart, Service, ServiceKind};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Folder of notify sockets.
+const NOTIFY: &str = "/run/microdc/notify";
+
+/// Makes the supervisor. Services that need a file which could not be rendered are given up.
+pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> Supervisor {
+    let now = super::events::now();
+    let mut trouble = Vec::new();
+    let mut folder = |path: &Path, mode: u32| {
+        let made = std::fs::create_dir_all(path)
+            .and_then(|()| std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)));
+        made.map_err(|error| trouble.push(format!("cannot make {}: {error}", path.display()))).is_ok()
+    };
+    // Services reach their own socket, and see no others' names.
+    folder(Path::new("/run/microdc"), 0o755);
+    folder(Path::new(NOTIFY), 0o711);
+    let logs = Path::new(names::STATE_MOUNT).join("log");
+    let logs = folder(&logs, 0o750).then_some(logs);
+    let mut services = node.role.services.clone();
+    services.insert(NETWORK.to_owned(), network_service(&services));
+    if let Err(error) = write_job(node) {
+        trouble.push(format!("cannot write {}: {error}", crate::net::JOB));
+    }
+    for text in trouble {
+        super::events::say(format_args!("warning: {text}"));
+    }
+    let config = serde_json::to_value(&node.intake.config).unwrap_or_default();
+    let places = Places { cgroups, logs, notify: PathBuf::from(NOTIFY) };
+    let mut supervisor = Supervisor::new(services, &config, places);
+    for Missing { to, reason } in missing {
+        let users = node.role.services.iter().filter(|(_, service)| needs(service, to));
+        for (name, _) in users {
+            supervisor.give_up(name, &format!("no {to}: {reason}"), now);
+        }
+    }
+    supervisor
+}
+
+fn write_job(node: &Node) -> std::io::Result<()> {
+    let config = &node.intake.config;
+    let job = NetworkJob { host_name: config.name.as_str().to_owned(), network: config.network.clone() };
+    write_atomic(Path::new(crate::net::JOB), &serde_json::to_vec(&job)?, Access::root(0o644))
+}
+
+/// The network as a service: a child of this same program, with the rights to set up the network and no others.
+fn network_service(services: &BTreeMap<String, Service>) -> Service {
+    let before =
+        |(name, service): (&String, &Service)| (service.kind == ServiceKind::BeforeNetwork).then(|| name.clone());
+    Service {
+        run: vec![names::FIRSTBOOT.to_owned(), "network".to_owned()],
+        kind: ServiceKind::Daemon,
+        identity: Identity::default(),
+        capabilities: vec![Capability::NetAdmin, Capability::NetRaw, Capability::NetBindService],
+        after: services.iter().filter_map(before).collect(),
+        ready: Some(Ready::Notify),
+        restart: Restart::default(),
+        stop_timeout_ms: 3_000,
+        start_timeout_ms: 60_000,
+        limits: Limits { memory: Some(64 << 20), pids: Some(16), cpu_weight: None },
+        environment: BTreeMap::new(),
+        when: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_network_waits_for_what_must_come_before_it() {
+        let mut service = network_service(&BTreeMap::new());
+        service.kind = ServiceKind::BeforeNetwork;
+        let services = BTreeMap::from([("firewall".to_owned(), service)]);
+        assert_eq!(network_service(&services).after, ["firewall"]);
+    }
+}
