@@ -1,1 +1,149 @@
+use super::*;
+use crate::claim::gpt::tests::disk_with_image;
+use contract::layout::{ImageLayout, MIB, Partition};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
+const DISK: u64 = 2048 * MIB;
+
+fn disk(folder: &tempfile::TempDir) -> (PathBuf, File) {
+    let path = disk_with_image(folder.path(), DISK);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    (path, file)
+}
+
+/// Bytes that matter of a sparse disk: both ends of the table, and of state's place.
+fn ends(file: &File) -> Vec<Vec<u8>> {
+    let state = ImageLayout::new(8 * MIB).unwrap().image_size();
+    [0, state, state + STATE_SIZE - MIB, DISK - MIB]
+        .into_iter()
+        .map(|offset| {
+            let mut bytes = vec![0; MIB as usize];
+            file.read_exact_at(&mut bytes, offset).unwrap();
+            bytes
+        })
+        .collect()
+}
+
+#[test]
+fn a_blank_place_is_prepared_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut file) = disk(&folder);
+    let first = prepare(&mut file, DISK, "disk").unwrap();
+    assert_eq!(first.content, Content::Blank);
+    let table = Table::read(&mut file, DISK).unwrap();
+    assert_eq!(table.find(Partition::State).unwrap().extent, first.extent);
+    let before = ends(&file);
+    let second = prepare(&mut file, DISK, "disk").unwrap();
+    assert_eq!((second.extent, second.content), (first.extent, Content::Blank));
+    assert!(ends(&file) == before, "what is in place is not written again");
+}
+
+#[test]
+fn foreign_data_in_the_place_of_state_is_refused_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut file) = disk(&folder);
+    file.write_all_at(b"XFSB", ImageLayout::new(8 * MIB).unwrap().image_size()).unwrap();
+    let before = ends(&file);
+    let error = format!("{:#}", prepare(&mut file, DISK, "nvme0n1").err().unwrap());
+    assert!(error.contains("nvme0n1") && error.contains("an XFS file system"), "{error}");
+    assert!(ends(&file) == before);
+}
+
+#[test]
+fn foreign_data_at_the_end_of_the_disk_is_refused_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut file) = disk(&folder);
+    file.write_all_at(b"somebody's", DISK - 4096).unwrap();
+    let before = ends(&file);
+    let error = format!("{:#}", prepare(&mut file, DISK, "nvme0n1").err().unwrap());
+    assert!(error.starts_with("the end of nvme0n1 is left alone: its last 16896 bytes"), "{error}");
+    assert!(ends(&file) == before);
+}
+
+#[test]
+fn a_stale_backup_table_at_the_end_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut file) = disk(&folder);
+    let mut stale = vec![0; 512];
+    stale[..8].copy_from_slice(b"EFI PART");
+    file.write_all_at(&stale, DISK - 512).unwrap();
+    prepare(&mut file, DISK, "disk").unwrap();
+    assert!(Table::read(&mut file, DISK).unwrap().is_in_place(DISK));
+}
+
+#[test]
+fn a_lost_primary_table_is_restored_from_the_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut file) = disk(&folder);
+    let made = prepare(&mut file, DISK, "disk").unwrap();
+    let before = ends(&file);
+    file.write_all_at(&[0xff; 3000], 512).unwrap();
+    assert_eq!(prepare(&mut file, DISK, "disk").unwrap().extent, made.extent);
+    assert!(ends(&file) == before);
+}
+
+/// A disk that loses power after a number of writes.
+struct Dying<'a> {
+    file: &'a File,
+    at: u64,
+    writes_left: usize,
+}
+
+impl Read for Dying<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read_at(bytes, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Dying<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let SeekFrom::Start(at) = to else { unreachable!("only absolute seeks are used") };
+        self.at = at;
+        Ok(at)
+    }
+}
+
+impl std::io::Write for Dying<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.writes_left = self.writes_left.checked_sub(1).ok_or_else(|| std::io::Error::other("no power"))?;
+        // Whole sectors arrive, and not all that were handed over at once.
+        let count = bytes.len().min(SECTORS_A_WRITE * 512);
+        self.file.write_all_at(&bytes[..count], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl DiskIo for Dying<'_> {
+    fn flush_to_disk(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+const SECTORS_A_WRITE: usize = 3;
+
+#[test]
+fn a_power_cut_after_any_write_is_made_good_by_the_next_boot() {
+    let mut cuts = 0;
+    loop {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, mut file) = disk(&folder);
+        let done = prepare(&mut Dying { file: &file, at: 0, writes_left: cuts }, DISK, "disk").is_ok();
+        let place = prepare(&mut file, DISK, "disk").unwrap_or_else(|error| panic!("after {cuts} writes: {error:#}"));
+        assert_eq!(place.content, Content::Blank, "after {cuts} writes");
+        let table = Table::read(&mut file, DISK).unwrap();
+        assert!(table.is_in_place(DISK) && table.find(Partition::State).is_some(), "after {cuts} writes");
+        if done {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts > 10, "{cuts} writes");
+}
