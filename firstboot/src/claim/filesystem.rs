@@ -133,10 +133,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fs");
         let file = std::fs::File::options().create_new(true).read(true).write(true).open(&path).unwrap();
-        file.set_len(64 << 20).unwrap();
+        // Large enough for a second block group, which holds the first spare superblock.
+        file.set_len(192 << 20).unwrap();
         let name = path.to_str().unwrap();
         let tools = Tools { watchdog: None };
-        tools.make(name, (64 << 20) - 65536, "label", &Uuid::from_u128(7)).unwrap();
+        tools.make(name, (192 << 20) - 65536, "label", &Uuid::from_u128(7)).unwrap();
         assert_eq!(tools.check(name).unwrap(), Check::Clean);
         // The first superblock gone: e2fsck -p gives up, e2fsck -y takes a spare one.
         std::os::unix::fs::FileExt::write_all_at(&file, &[0; 1024], 1024).unwrap();

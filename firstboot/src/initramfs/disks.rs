@@ -51,7 +51,7 @@ pub fn wait_for_slot(
         let over = settled || started.elapsed() >= timeout;
         match slot::choose(wanted, firmware, &roots) {
             Ok(found) if found.certain || over => return Ok(found),
-            Err(error) if over => return Err(error),
+            Err(error) if over || error.certain => return Err(error),
             _ => std::thread::sleep(INTERVAL),
         }
     }

@@ -71,7 +71,7 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
     let found = disks::wait_for_slot(wanted, &firmware, &spec.keys, wait).map_err(|error| {
         place.slot = error.slot.or(place.slot);
         place.disk.clone_from(&error.disk);
-        Failure { stage: "finding the slot", place: place.clone(), error: error.into() }
+        Failure { stage: error.stage(), place: place.clone(), error: error.into() }
     })?;
     place.slot = Some(found.slot);
     place.disk = Some(found.disk.clone());

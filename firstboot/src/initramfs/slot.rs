@@ -55,7 +55,16 @@ pub struct Found {
 pub struct NotFound {
     pub slot: Option<Slot>,
     pub disk: Option<String>,
+    /// Whether another disk that has not come up yet could still be meant.
+    pub certain: bool,
     message: String,
+}
+
+impl NotFound {
+    /// What failed: a known slot, or the search for one.
+    pub fn stage(&self) -> &'static str {
+        if self.slot.is_some() && self.disk.is_some() { "verifying the slot" } else { "finding the slot" }
+    }
 }
 
 /// Chooses the slot whose signed manifest names the root hash `wanted`.
@@ -84,7 +93,7 @@ pub fn choose(wanted: Digest, firmware: &Firmware, roots: &[RootPartition]) -> R
             signed,
             certain: medium_is_there,
         }),
-        None => Err(not_found(wanted, firmware, &eligible)),
+        None => Err(not_found(wanted, firmware, &eligible, medium_is_there)),
     }
 }
 
@@ -92,7 +101,7 @@ fn of(root: &RootPartition) -> Option<Medium> {
     Medium::of_disk(&root.disk)
 }
 
-fn not_found(wanted: Digest, firmware: &Firmware, eligible: &[&RootPartition]) -> NotFound {
+fn not_found(wanted: Digest, firmware: &Firmware, eligible: &[&RootPartition], certain: bool) -> NotFound {
     let same = |value: fn(&RootPartition) -> String| {
         let mut values = eligible.iter().map(|root| value(root));
         values.next().filter(|first| values.all(|other| other == *first))
@@ -104,21 +113,24 @@ fn not_found(wanted: Digest, firmware: &Firmware, eligible: &[&RootPartition]) -
     });
     let mut message = match eligible {
         [] => "no disk has the root partition of a slot".to_owned(),
-        // The line above it names slot and disk already: the reason suffices.
-        [only] if disk.is_some() && slot.is_some() => {
-            return NotFound { slot, disk, message: reason(only) + &format!(" (wanted: root hash {wanted})") };
-        }
-        _ => format!("no slot holds the root hash {wanted} that its command line names"),
+        // Slot and disk are named beside this message: the reason suffices.
+        [only] => reason(only, wanted),
+        _ => format!("no slot holds the root hash {wanted} that the command line names"),
     };
-    for root in eligible {
-        let _ = write!(message, "; {} on {}: {}", root.slot, root.disk, reason(root));
+    if eligible.len() > 1 {
+        for root in eligible {
+            let _ = write!(message, "; {} on {}: {}", root.slot, root.disk, reason(root, wanted));
+        }
     }
-    NotFound { slot, disk, message }
+    NotFound { slot, disk, certain, message }
 }
 
-fn reason(root: &RootPartition) -> String {
+fn reason(root: &RootPartition, wanted: Digest) -> String {
     match &root.content {
-        Ok(signed) => format!("its manifest names the root hash {}", signed.manifest.root.root_hash),
+        Ok(signed) => {
+            let found = signed.manifest.root.root_hash;
+            format!("its manifest names the root hash {found}, the command line {wanted}")
+        }
         Err(error) => error.to_string(),
     }
 }

@@ -116,7 +116,9 @@ fn a_refusal_names_the_slot_and_what_is_wrong_with_it() {
     let roots = [root("nvme0n1", Slot::A, Holds::HalfWritten), root("nvme0n1", Slot::B, Holds::OtherBuild)];
     let error = choose(wanted(), &firmware(Some(Slot::A), None), &roots).unwrap_err();
     assert_eq!((error.slot, error.disk.as_deref()), (Some(Slot::A), Some("nvme0n1")));
-    assert!(error.to_string().starts_with("there is no trailer: the slot is empty or half written"), "{error}");
+    assert_eq!(error.to_string(), "there is no trailer: the slot is empty or half written");
+    assert_eq!((error.stage(), error.certain), ("verifying the slot", false));
+    assert!(choose(wanted(), &firmware(Some(Slot::A), Some(Medium::Nvme)), &roots).unwrap_err().certain);
 
     let error = choose(wanted(), &firmware(None, None), &roots).unwrap_err();
     assert_eq!((error.slot, error.disk.as_deref()), (None, Some("nvme0n1")));
@@ -129,7 +131,10 @@ fn a_refusal_names_the_slot_and_what_is_wrong_with_it() {
 
     let error = choose(wanted(), &firmware(None, None), &[]).unwrap_err();
     assert_eq!((error.slot, error.disk.as_deref()), (None, None));
-    assert_eq!(error.to_string(), "no disk has the root partition of a slot");
+    assert_eq!(
+        (error.to_string().as_str(), error.stage()),
+        ("no disk has the root partition of a slot", "finding the slot")
+    );
 }
 
 proptest! {

@@ -3,13 +3,15 @@
 use super::slot::{Found, Signed};
 use crate::claim::node;
 use crate::sys::dm;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use contract::initramfs::InitramfsSpec;
 use contract::layout::{BLOCK, TRAILER_SIZE};
-use contract::manifest::Manifest;
+use contract::manifest::{BlockImage, Manifest};
 use contract::names::VERITY_NAME;
 use contract::role::Role;
 use contract::tree;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// A signed manifest that does not fit what is being started.
@@ -31,6 +33,8 @@ pub fn open(found: &Found, spec: &InitramfsSpec) -> anyhow::Result<PathBuf> {
     let Signed { manifest, .. } = &found.signed;
     check(manifest, spec.role, found.extent.length)?;
     let partition = node::partition(&found.disk, found.slot.root().number(), found.extent)?;
+    let file = File::open(&partition).with_context(|| format!("opening {partition}"))?;
+    check_tree(&file, &manifest.root).with_context(|| format!("reading the hash tree on {partition}"))?;
     let verity = dm::Verity {
         name: VERITY_NAME,
         device: &partition,
@@ -58,11 +62,25 @@ fn check(manifest: &Manifest, role: Role, available: u64) -> Result<(), Misfit> 
     }
 }
 
+/// Checks the whole tree and the first block of data, the superblock. dm-verity checks every block when it is read; but
+/// what is not read today would be found tomorrow, and this way the message names the slot.
+fn check_tree(partition: &impl FileExt, root: &BlockImage) -> anyhow::Result<()> {
+    let length = tree::tree_length(root.length)?;
+    let mut bytes = vec![0; usize::try_from(length)?];
+    partition.read_exact_at(&mut bytes, root.length)?;
+    let leaves = tree::checked_leaves(&bytes, root.length, root.root_hash)?;
+    let mut first = vec![0; BLOCK as usize];
+    partition.read_exact_at(&mut first, 0)?;
+    ensure!(leaves.first() == Some(&tree::leaf(&first)), "the superblock does not match the tree");
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use contract::hash::Digest;
-    use contract::manifest::{self, BlockImage};
+    use contract::manifest;
+    use std::io::Write as _;
 
     fn manifest(root_blocks: u64) -> Manifest {
         let image = |blocks| BlockImage { length: blocks * BLOCK, root_hash: Digest::of(b"x") };
@@ -83,6 +101,25 @@ mod tests {
     fn a_manifest_for_another_role_is_refused() {
         let misfit = Misfit::Role { expected: Role::Minio, found: Role::Router };
         assert_eq!(check(&manifest(16), Role::Minio, 1 << 30), Err(misfit));
+    }
+
+    #[test]
+    fn a_flipped_bit_in_the_tree_or_the_superblock_is_found_before_anything_is_mounted() {
+        let data: Vec<u8> = (0..300 * BLOCK).map(|at| (at / 7) as u8).collect();
+        let tree = tree::HashTree::over(&data).unwrap();
+        let root = BlockImage { length: data.len() as u64, root_hash: tree.root_hash };
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[&data[..], &tree.bytes].concat()).unwrap();
+        check_tree(&file, &root).unwrap();
+        let places =
+            [0, BLOCK - 1].into_iter().chain((root.length..root.length + tree.bytes.len() as u64).step_by(511));
+        for at in places {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[byte[0] ^ 16], at).unwrap();
+            assert!(check_tree(&file, &root).is_err(), "byte {at}");
+            file.write_all_at(&byte, at).unwrap();
+        }
     }
 
     #[test]

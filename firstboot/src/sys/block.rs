@@ -1,4 +1,4 @@
-//! Block devices: sizes, flushing, and telling the kernel about a partition of a disk that is in use.
+//! Block devices: sizes, and telling the kernel about a partition of a disk that is in use.
 //! Mirrors linux/fs.h (`BLK*`) and linux/blkpg.h.
 
 use super::ioctl;
@@ -7,8 +7,6 @@ use std::ffi::{c_char, c_int, c_longlong, c_void};
 use std::io;
 use std::os::fd::AsFd;
 
-const BLKROGET: u32 = ioctl::none(0x12, 94);
-const BLKFLSBUF: u32 = ioctl::none(0x12, 97);
 const BLKSSZGET: u32 = ioctl::none(0x12, 104);
 const BLKPG: u32 = ioctl::none(0x12, 105);
 // Declared with size_t, though 64 bits are stored.
@@ -51,21 +49,6 @@ pub fn logical_block_size(device: impl AsFd) -> io::Result<u32> {
     // SAFETY: BLKSSZGET stores one int.
     unsafe { ioctl::pointer(device.as_fd(), BLKSSZGET, &raw mut bytes)? };
     u32::try_from(bytes).map_err(|_| io::Error::other(format!("a logical block size of {bytes}")))
-}
-
-/// Whether the device refuses writes.
-pub fn is_read_only(device: impl AsFd) -> io::Result<bool> {
-    let mut flag: c_int = 0;
-    // SAFETY: BLKROGET stores one int.
-    unsafe { ioctl::pointer(device.as_fd(), BLKROGET, &raw mut flag)? };
-    Ok(flag != 0)
-}
-
-/// Writes back what is cached of the device and forgets it, so that the next read comes from the disk.
-pub fn flush_buffers(device: impl AsFd) -> io::Result<()> {
-    // SAFETY: BLKFLSBUF takes no argument.
-    unsafe { ioctl::pointer(device.as_fd(), BLKFLSBUF, std::ptr::null_mut::<c_void>())? };
-    Ok(())
 }
 
 /// Makes partition `number` known to the kernel; its node then appears in /dev. Unlike `BLKRRPART` this works while

@@ -11,7 +11,6 @@ use std::time::Duration;
 pub enum Action {
     Reboot,
     PowerOff,
-    Halt,
 }
 
 /// Kernel file systems: nothing of theirs has to reach a disk.
@@ -36,7 +35,6 @@ pub fn now(action: Action) -> ! {
     let command = match action {
         Action::Reboot => RebootCommand::Restart,
         Action::PowerOff => RebootCommand::PowerOff,
-        Action::Halt => RebootCommand::Halt,
     };
     let error = rustix::system::reboot(command);
     console::say(format_args!("the kernel refused to {action:?}: {error:?}; waiting for the hardware watchdog"));
