@@ -188,6 +188,15 @@ impl ImageLayout {
     }
 }
 
+/// Where the node makes `state` on a disk whose `root-b` ends at `root_b_end` (bytes): at the end of the image, so that
+/// the image's own backup table stays whole until the table has moved. `None` beyond what 64 bits can number.
+#[must_use]
+pub fn state_extent(root_b_end: u64) -> Option<Extent> {
+    let offset = root_b_end.checked_next_multiple_of(ALIGN)?.checked_add(ALIGN)?;
+    offset.checked_add(STATE_SIZE)?;
+    Some(Extent { offset, length: STATE_SIZE })
+}
+
 /// Offset of the trailer inside a root partition of `partition_size` bytes; `None` when it does not fit.
 #[must_use]
 pub fn trailer_offset(partition_size: u64) -> Option<u64> {
@@ -209,6 +218,7 @@ mod tests {
             at = extent.end();
         }
         assert_eq!(layout.image_size(), at + ALIGN);
+        assert_eq!(state_extent(at).map(|state| state.offset), Some(layout.image_size()));
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Table {
     /// of the disk is found.
     pub fn writes(&self, size: u64, head: &[u8]) -> Vec<Write> {
         let last = (size / SECTOR).saturating_sub(1);
-        let backup_array = last - ARRAY_SECTORS;
+        let backup_array = last.saturating_sub(ARRAY_SECTORS);
         let mut backup = self.array.clone();
         backup.extend(self.header(last, 1, backup_array, size));
         let mut writes = vec![Write { offset: backup_array * SECTOR, bytes: backup }];

@@ -2,7 +2,7 @@
 
 use super::gpt::{Entry, GptError, Table};
 use contract::hash::Digest;
-use contract::layout::{ALIGN, Extent, Partition, STATE_SIZE};
+use contract::layout::{Partition, STATE_SIZE};
 use uuid::Uuid;
 
 /// A table to which `state` cannot be added.
@@ -27,8 +27,7 @@ pub enum Plan {
 
 /// Looks for `state` in a table, or says where it belongs on a disk of `size` bytes.
 ///
-/// It starts 1 MiB behind `root-b`: there the image ends, and with it the image's own backup table, which stays whole
-/// until the table has moved.
+/// Its place is [`contract::layout::state_extent`].
 ///
 /// # Errors
 /// When the table is not one of ours, or the disk is too small.
@@ -40,18 +39,16 @@ pub fn plan(table: &Table, size: u64) -> Result<Plan, PlanError> {
         return Ok(Plan::Exists(entry));
     }
     let root_b = table.find(Partition::RootB).ok_or(PlanError::Missing(Partition::RootB.name()))?;
-    let offset = root_b.extent.end().checked_next_multiple_of(ALIGN).and_then(|end| end.checked_add(ALIGN));
     let too_small = |end| PlanError::TooSmall { end, size };
-    let offset = offset.ok_or(too_small(u64::MAX))?;
-    let end = offset.checked_add(STATE_SIZE).ok_or(too_small(u64::MAX))?;
-    if end.checked_add(Table::TAIL_LEN).is_none_or(|needed| needed > size) {
-        return Err(too_small(end));
+    let extent = contract::layout::state_extent(root_b.extent.end()).ok_or(too_small(u64::MAX))?;
+    if extent.end().checked_add(Table::TAIL_LEN).is_none_or(|needed| needed > size) {
+        return Err(too_small(extent.end()));
     }
     Ok(Plan::Add(Entry {
         number: Partition::State.number(),
         type_guid: Uuid::parse_str(Partition::State.type_guid()).unwrap_or_default(),
         guid: derived(&table.disk_guid, "partition state"),
-        extent: Extent { offset, length: STATE_SIZE },
+        extent,
         name: Partition::State.name().to_owned(),
     }))
 }

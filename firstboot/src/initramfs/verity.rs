@@ -34,7 +34,7 @@ pub fn open(found: &Found, spec: &InitramfsSpec) -> anyhow::Result<PathBuf> {
     check(manifest, spec.role, found.extent.length)?;
     let partition = node::partition(&found.disk, found.slot.root().number(), found.extent)?;
     let file = File::open(&partition).with_context(|| format!("opening {partition}"))?;
-    check_tree(&file, &manifest.root).with_context(|| format!("reading the hash tree on {partition}"))?;
+    check_tree(&file, &manifest.root).with_context(|| format!("checking the hash tree on {partition}"))?;
     let verity = dm::Verity {
         name: VERITY_NAME,
         device: &partition,
