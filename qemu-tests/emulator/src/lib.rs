@@ -33,6 +33,8 @@ pub mod network;
 mod node;
 mod qemu;
 mod qmp;
+#[cfg(test)]
+mod specimen;
 mod storage;
 
 pub use boot::RASPI4B_CONSOLE;

@@ -370,3 +370,6 @@ fn listen_for_tryboot(port: UnixStream, record: &Arc<Record>) -> JoinHandle<()> 
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ mod disk;
 pub use autoboot::Autoboot;
 pub use config::{Board, Config};
 pub(crate) use disk::Fat;
+#[cfg(test)]
+pub(crate) use disk::Window;
 pub use disk::{PartitionEntry, partitions};
 
 use contract::names::{AUTOBOOT, CMDLINE_TXT, CONFIG_TXT, KERNEL};
