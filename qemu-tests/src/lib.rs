@@ -1,1 +1,16 @@
-//! Boot tests.
+//! Boot tests: the bytes that `microdc build` wrote, booted and broken in the emulated CM4. `run` runs them all.
+//!
+//! - [`figures`] what is measured
+//! - [`images`] where the images under test are
+//! - [`router`] node configs of routers, and what a router is expected to say
+//! - [`probe`] the wire format of the test image's agent, and its client
+//!
+//! The tests are in `tests/`, one file for each thing that is claimed.
+
+#[cfg(not(target_env = "musl"))]
+pub mod figures;
+#[cfg(not(target_env = "musl"))]
+pub mod images;
+pub mod probe;
+#[cfg(not(target_env = "musl"))]
+pub mod router;

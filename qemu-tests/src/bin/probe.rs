@@ -1,0 +1,80 @@
+//! The agent in the test image: `qemu_tests::probe` says what it does.
+
+use contract::hash::Digest;
+use qemu_tests::probe::{PORT, Request, answer};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn main() {
+    loop {
+        match port().and_then(|port| serve(&port)) {
+            Ok(()) => {}
+            Err(error) => eprintln!("probe: {error}"),
+        }
+        // Nobody has the other end open yet, or the driver is not there yet.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// The port by its name: the kernel numbers ports in the order of their discovery.
+fn port() -> std::io::Result<File> {
+    for entry in fs::read_dir("/sys/class/virtio-ports")? {
+        let entry = entry?;
+        if fs::read_to_string(entry.path().join("name")).unwrap_or_default().trim() == PORT {
+            let path = PathBuf::from("/dev").join(entry.file_name());
+            return OpenOptions::new().read(true).write(true).open(path);
+        }
+    }
+    Err(std::io::Error::other(format!("there is no port {PORT}")))
+}
+
+fn serve(port: &File) -> std::io::Result<()> {
+    let mut out = port.try_clone()?;
+    for line in BufReader::new(port).lines() {
+        let done = Request::parse(&line?).and_then(carry_out);
+        answer(&mut out, &done)?;
+    }
+    Ok(())
+}
+
+fn carry_out(request: Request) -> Result<Vec<u8>, String> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: std::io::Error| format!("{what}: {error}")
+    };
+    match request {
+        Request::Ps => Ok(processes().iter().map(|(pid, name)| format!("{pid} {name}\n")).collect::<String>().into()),
+        Request::Kill { name, signal } => {
+            let signal = Signal::from_named_raw(signal).ok_or_else(|| format!("{signal} is no signal"))?;
+            let wanted: Vec<i32> =
+                processes().into_iter().filter(|(_, other)| *other == name).map(|(pid, _)| pid).collect();
+            for pid in wanted.iter().filter_map(|&pid| Pid::from_raw(pid)) {
+                kill_process(pid, signal).map_err(|error| format!("killing {name}: {error}"))?;
+            }
+            if wanted.is_empty() {
+                Err(format!("no process is named {name}"))
+            } else {
+                Ok(wanted.len().to_string().into())
+            }
+        }
+        Request::Cat(path) => fs::read(&path).map_err(failed(&path)),
+        Request::Sha256(path) => Ok(Digest::of(&fs::read(&path).map_err(failed(&path))?).to_string().into_bytes()),
+        Request::Write { path, text } => fs::write(&path, text).map(|()| Vec::new()).map_err(failed(&path)),
+    }
+}
+
+/// Processes with their names, as /proc/PID/comm has them.
+fn processes() -> Vec<(i32, String)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut found: Vec<(i32, String)> = entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            Some((pid, fs::read_to_string(entry.path().join("comm")).ok()?.trim_end().to_owned()))
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}

@@ -1,0 +1,56 @@
+//! Where the images under test are.
+
+use std::path::{Path, PathBuf};
+
+/// Variable of the environment that names another router image.
+pub const IMAGE: &str = "MICRODC_TEST_IMAGE";
+/// Variable of the environment that names another router image with the probe in it.
+pub const PROBE_IMAGE: &str = "MICRODC_TEST_PROBE_IMAGE";
+
+/// Top of the repository.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).unwrap_or(Path::new(".")).to_path_buf()
+}
+
+fn image(variable: &str, name: &str) -> PathBuf {
+    let path = std::env::var_os(variable).map_or_else(|| root().join("out").join(name), PathBuf::from);
+    assert!(
+        path.is_file(),
+        "{} is missing; qemu-tests/run builds it and then runs the tests ({variable} names another one)",
+        path.display()
+    );
+    path
+}
+
+/// The router image, as it gets flashed.
+///
+/// # Panics
+/// When it is not there; a test cannot go on without.
+#[must_use]
+pub fn router() -> PathBuf {
+    image(IMAGE, "router.img")
+}
+
+/// The router image with the probe as one more service.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn router_with_probe() -> PathBuf {
+    image(PROBE_IMAGE, "router-probe.img")
+}
+
+/// The private key that signed the images under test: `keys/release.key`, else the development key.
+///
+/// # Panics
+/// When neither is there or it cannot be read.
+#[must_use]
+pub fn signing_key() -> contract::keys::PrivateKey {
+    let folder = root().join("keys");
+    let path =
+        ["release.key", "development.key"].map(|name| folder.join(name)).into_iter().find(|path| path.is_file());
+    let path = path.unwrap_or_else(|| panic!("no private key in {}; the first build makes one", folder.display()));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    contract::keys::PrivateKey::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

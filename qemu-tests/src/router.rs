@@ -1,0 +1,126 @@
+//! Routers under test.
+
+use emulator::{Machine, Node, WaitError};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Longest wait for one step of a node. An emulated node on a loaded machine is slow; a step that fails says so at once.
+pub const STEP: Duration = Duration::from_secs(120);
+
+/// A router with `eth0` on the backbone 10.0.0.0/24 and `eth1` on a LAN of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Router {
+    /// Counts from 1: `r1` is 10.0.0.1, AS 65001, and has the LAN 10.1.0.0/24.
+    pub number: u8,
+}
+
+impl Router {
+    #[must_use]
+    pub fn name(self) -> String {
+        format!("r{}", self.number)
+    }
+
+    /// Its LAN as a prefix.
+    #[must_use]
+    pub fn lan(self) -> String {
+        format!("10.{}.0.0/24", self.number)
+    }
+
+    /// Its node.toml, with these routers as BGP neighbours.
+    #[must_use]
+    pub fn node_config(self, neighbours: &[Router]) -> String {
+        let n = self.number;
+        let mut toml = format!(
+            "name = \"r{n}\"\n\
+             [network.eth0]\naddresses = [\"10.0.0.{n}/24\"]\n\
+             [network.eth1]\naddresses = [\"10.{n}.0.1/24\"]\n\
+             [router]\nasn = {}\nannounce = [\"10.{n}.0.0/24\"]\n",
+            65_000 + u32::from(n)
+        );
+        for neighbour in neighbours {
+            let (m, asn) = (neighbour.number, 65_000 + u32::from(neighbour.number));
+            let _ = write!(toml, "[[router.neighbor]]\naddress = \"10.0.0.{m}\"\nasn = {asn}\n");
+        }
+        toml
+    }
+
+    /// The machine with this router's image and node config, without network cards.
+    #[must_use]
+    pub fn machine(self, image: PathBuf, neighbours: &[Router]) -> Machine {
+        let config = self.node_config(neighbours);
+        Machine::new(image).name(&self.name()).serial(&format!("MICRODC{}", self.number)).node_config(config)
+    }
+}
+
+/// Waits until the node is up; a failure that it reports ends the wait at once.
+///
+/// # Errors
+/// When it does not come up.
+///
+/// # Panics
+/// When it reports a failure.
+pub fn wait_up(node: &Node, name: &str) -> Result<String, WaitError> {
+    let up = format!("{name} is up");
+    let (index, line) = node.expect_any(&[&up, "microdc: FAILED"], STEP)?;
+    assert_eq!(index, 0, "{name}: {line}");
+    Ok(line)
+}
+
+/// Asks for the page of routes until one of them has all of `words`; gives that line.
+///
+/// # Errors
+/// When the node does not answer.
+///
+/// # Panics
+/// When no such route comes.
+pub fn wait_route(node: &Node, words: &[&str]) -> Result<String, WaitError> {
+    let begin = std::time::Instant::now();
+    loop {
+        let page = node.page("r", STEP)?;
+        if let Some(line) = page.lines().find(|line| words.iter().all(|word| line.contains(word))) {
+            return Ok(line.to_owned());
+        }
+        assert!(begin.elapsed() < STEP, "no route with {words:?} came; the last page was:\n{page}");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// The line about a service on the status page.
+///
+/// # Panics
+/// When the page has none.
+#[must_use]
+pub fn service<'p>(page: &'p str, name: &str) -> &'p str {
+    let wanted = format!("service {name}:");
+    page.lines().find(|line| line.starts_with(&wanted)).unwrap_or_else(|| panic!("no {wanted} on the page:\n{page}"))
+}
+
+/// A whole number behind `word ` in a line.
+#[must_use]
+pub fn number_after(line: &str, word: &str) -> Option<u32> {
+    let rest = line.split_once(word)?.1.trim_start();
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_configs_are_ones_that_a_node_accepts() {
+        let (one, two) = (Router { number: 1 }, Router { number: 2 });
+        let config = contract::node::NodeConfig::parse(one.node_config(&[two]).as_bytes()).unwrap();
+        let router = config.router.unwrap();
+        assert_eq!((router.asn, router.neighbors[0].asn, router.neighbors.len()), (65_001, 65_002, 1));
+        assert_eq!(router.announce[0].to_string(), one.lan());
+    }
+
+    #[test]
+    fn facts_are_found_on_a_page() {
+        let page = "name r1\nservice zebra: ready, pid 70\nservice bgpd: ready, pid 123, restarts 1, up 9.1 s\n";
+        assert_eq!(number_after(service(page, "bgpd"), "pid"), Some(123));
+        assert_eq!(number_after(service(page, "bgpd"), "restarts"), Some(1));
+        assert_eq!(number_after(service(page, "zebra"), "restarts"), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! Two routers from the same image, each with its own node.toml.
+
+use emulator::Network;
+use emulator::network::frame::Body;
+use qemu_tests::figures::figure;
+use qemu_tests::images;
+use qemu_tests::probe::{PORT, Request, ask};
+use qemu_tests::router::{Router, STEP, number_after, service, wait_route, wait_up};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const R1: Router = Router { number: 1 };
+const R2: Router = Router { number: 2 };
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f32())
+}
+
+/// Two routers on one backbone, each with a LAN.
+struct Pair {
+    nodes: [emulator::Node; 2],
+    lans: [Network; 2],
+}
+
+fn start(image: impl Fn() -> PathBuf, port: Option<&str>) -> Pair {
+    let (backbone, lans) = (Network::new(), [Network::new(), Network::new()]);
+    let nodes = [(R1, R2, &lans[0]), (R2, R1, &lans[1])].map(|(router, neighbour, lan)| {
+        let machine = router.machine(image(), &[neighbour]).network(&backbone).network(lan);
+        port.into_iter().fold(machine, |machine, port| machine.port(port)).start().unwrap()
+    });
+    Pair { nodes, lans }
+}
+
+#[test]
+fn bgp_brings_a_prefix_into_the_others_kernel_and_packets_follow_it() {
+    let Pair { nodes: [r1, r2], lans } = start(images::router, None);
+    wait_up(&r1, "r1").unwrap();
+    let route = wait_route(&r1, &["10.2.0.0/24", "via 10.0.0.2", "proto bgp"]).unwrap();
+    figure("two routers, power-on to the BGP prefix in the kernel", seconds(r1.uptime()));
+    assert!(route.contains("dev eth0"), "{route}");
+    wait_up(&r2, "r2").unwrap();
+    wait_route(&r2, &["10.1.0.0/24", "via 10.0.0.1", "proto bgp"]).unwrap();
+
+    let host = |net: u8| {
+        let gateway = Some(Ipv4Addr::new(10, net, 0, 1));
+        lans[usize::from(net) - 1].host(Ipv4Addr::new(10, net, 0, 10), 24, gateway).unwrap()
+    };
+    let (h1, h2) = (host(1), host(2));
+    let body = Body::Udp { from: 4000, to: 5000, data: b"from one LAN to the other, through two routers".to_vec() };
+    h1.send(h2.address(), 64, body.clone(), STEP).unwrap();
+    let arrived = h2.receive("the datagram", STEP, |packet| packet.body == body).unwrap();
+    assert_eq!((arrived.packet.from, arrived.packet.to), (h1.address(), h2.address()));
+    assert_eq!(arrived.packet.ttl, 62, "two routers take one each");
+
+    let answer = h1.ping(h2.address(), STEP).unwrap();
+    assert_eq!(answer.packet.ttl, 62);
+}
+
+#[test]
+fn a_killed_bgpd_is_restarted_and_its_session_comes_back() {
+    let Pair { nodes: [r1, r2], lans: _lans } = start(images::router_with_probe, Some(PORT));
+    let learnt = ["10.2.0.0/24", "via 10.0.0.2", "proto bgp"];
+    wait_up(&r1, "r1").unwrap();
+    wait_route(&r1, &learnt).unwrap();
+    let before = r1.page("s", STEP).unwrap();
+    let pid = number_after(service(&before, "bgpd"), "pid").unwrap();
+
+    let mut port = r1.port(PORT).unwrap();
+    port.set_read_timeout(Some(STEP)).unwrap();
+    let out = port.try_clone().unwrap();
+    let begin = Instant::now();
+    let killed = ask(&mut port, out, &Request::Kill { name: "bgpd".to_owned(), signal: 9 }).unwrap();
+    assert_eq!(killed, Ok(b"1".to_vec()));
+    r1.expect("service bgpd ready", STEP).unwrap();
+    figure("bgpd killed to ready again", seconds(begin.elapsed()));
+    let after = r1.page("s", STEP).unwrap();
+    assert_ne!(number_after(service(&after, "bgpd"), "pid"), Some(pid));
+    assert_eq!(number_after(service(&after, "bgpd"), "restarts"), Some(1), "{after}");
+
+    // The other side must have it from the new session: it lost the route with the old one.
+    wait_route(&r2, &["10.1.0.0/24", "via 10.0.0.1", "proto bgp"]).unwrap();
+    wait_route(&r1, &learnt).unwrap();
+    figure("bgpd killed to session back", seconds(begin.elapsed()));
+}
+
+#[test]
+fn a_pulled_cable_takes_the_route_away_and_the_plugged_one_brings_it_back() {
+    let Pair { nodes: [r1, r2], lans: _lans } = start(images::router, None);
+    let learnt = ["10.2.0.0/24", "via 10.0.0.2", "proto bgp"];
+    wait_up(&r1, "r1").unwrap();
+    wait_up(&r2, "r2").unwrap();
+    wait_route(&r1, &learnt).unwrap();
+    r1.set_link(0, false).unwrap();
+    let begin = Instant::now();
+    while r1.page("r", STEP).unwrap().lines().any(|line| learnt.iter().all(|word| line.contains(word))) {
+        assert!(begin.elapsed() < STEP, "the route stays although the cable is out");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    r1.set_link(0, true).unwrap();
+    wait_route(&r1, &learnt).unwrap();
+}
