@@ -1,1 +1,318 @@
+//! The content-addressed cache: what was fetched, unpacked or made once is not done again.
+//!
+//! ```text
+//! sha256/<aa>/<hex>        a blob whose SHA-256 is its name
+//! sha256/<aa>/<hex>.part   a blob on its way; locked by who writes it, resumed after a break
+//! unpacked/<aa>/<hex>-v1/  a package's file tree, by the digest of the package and the format version
+//! stage/<name>/<key>       what a stage of the build made, by the digest of all its inputs
+//! temp/                    work in progress; never read by its final name
+//! ```
+//! Nothing has its final name before it is whole, so several builds may share a cache and each may be killed at any
+//! moment. A stage must name every input in its [`Key`].
 
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use contract::hash::Digest;
+use sha2::{Digest as _, Sha256};
+
+/// How the cache fails.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    #[error("no place for the cache: set MICRODC_CACHE to a folder (neither it nor XDG_CACHE_HOME nor HOME is set)")]
+    NoPlace,
+    #[error("cache: cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl CacheError {
+    /// An input/output error with what was being done, to what.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> CacheError {
+        let path = path.into();
+        move |source| CacheError::Io { action, path, source }
+    }
+
+    /// Whether the disk, or the user's share of it, is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, CacheError::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// The digest of labelled inputs: what an output of a stage depends on.
+///
+/// Each label and value goes in with its length, so no two lists of inputs give the same bytes to the hash.
+#[derive(Clone)]
+pub struct KeyBuilder(Sha256);
+
+/// The name of an output of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(pub Digest);
+
+impl Key {
+    /// Starts a key. `stage` and `version` separate the stages, and the versions of one stage's code.
+    #[must_use]
+    pub fn of_stage(stage: &str, version: u32) -> KeyBuilder {
+        KeyBuilder(Sha256::new()).with("stage", stage).with("version", version.to_le_bytes())
+    }
+}
+
+impl KeyBuilder {
+    /// Adds one input.
+    #[must_use]
+    pub fn with(mut self, label: &str, value: impl AsRef<[u8]>) -> KeyBuilder {
+        self.add(label, value);
+        self
+    }
+
+    /// Adds one input, in place.
+    pub fn add(&mut self, label: &str, value: impl AsRef<[u8]>) {
+        for part in [label.as_bytes(), value.as_ref()] {
+            self.0.update((part.len() as u64).to_le_bytes());
+            self.0.update(part);
+        }
+    }
+
+    #[must_use]
+    pub fn finish(self) -> Key {
+        Key(Digest(self.0.finalize().into()))
+    }
+}
+
+/// The cache in one folder.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// Work in progress older than this is of a build that was killed.
+const STALE: Duration = Duration::from_secs(24 * 3600);
+
+impl Cache {
+    /// The folder to use: `$MICRODC_CACHE`, else `$XDG_CACHE_HOME/microdc`, else `~/.cache/microdc`.
+    ///
+    /// # Errors
+    /// When none of the three variables is set.
+    pub fn default_root() -> Result<PathBuf, CacheError> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        set("MICRODC_CACHE")
+            .or_else(|| set("XDG_CACHE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("microdc")))
+            .or_else(|| set("HOME").map(|path| path.join(".cache/microdc")))
+            .ok_or(CacheError::NoPlace)
+    }
+
+    /// Opens the cache in `root`, making the folder when needed, and clears what killed builds left in `temp/`.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Cache, CacheError> {
+        let root = root.into();
+        let temp = root.join("temp");
+        fs::create_dir_all(&temp).map_err(CacheError::io("make the folder", &temp))?;
+        let cache = Cache { root };
+        cache.clear_stale();
+        Ok(cache)
+    }
+
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the blob with this digest stands or would stand.
+    #[must_use]
+    pub fn blob_path(&self, digest: Digest) -> PathBuf {
+        let hex = digest.to_string();
+        self.root.join("sha256").join(&hex[..2]).join(hex)
+    }
+
+    /// Where a blob stands while it is being fetched.
+    #[must_use]
+    pub fn partial_path(&self, digest: Digest) -> PathBuf {
+        let hex = digest.to_string();
+        self.root.join("sha256").join(&hex[..2]).join(hex + ".part")
+    }
+
+    /// The blob, when the cache has it with this length in bytes. A file of another length is removed: it cannot be
+    /// the blob. The content is checked by [`Cache::verified_blob`].
+    #[must_use]
+    pub fn blob(&self, digest: Digest, size: u64) -> Option<PathBuf> {
+        let path = self.blob_path(digest);
+        let metadata = fs::metadata(&path).ok()?;
+        if metadata.is_file() && metadata.len() == size {
+            return Some(path);
+        }
+        let _ = fs::remove_file(&path);
+        None
+    }
+
+    /// The blob, open, when the cache has it and its bytes still have that digest. A damaged blob is removed.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn verified_blob(&self, digest: Digest, size: u64) -> Result<Option<File>, CacheError> {
+        let Some(path) = self.blob(digest, size) else { return Ok(None) };
+        let mut file = File::open(&path).map_err(CacheError::io("open", &path))?;
+        if digest_of(&mut file).map_err(CacheError::io("read", &path))? == digest {
+            io::Seek::rewind(&mut file).map_err(CacheError::io("read", &path))?;
+            return Ok(Some(file));
+        }
+        fs::remove_file(&path).map_err(CacheError::io("remove the damaged", &path))?;
+        Ok(None)
+    }
+
+    /// Puts bytes into the cache as a blob.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn add_blob(&self, bytes: &[u8]) -> Result<(Digest, PathBuf), CacheError> {
+        let digest = Digest::of(bytes);
+        let path = self.blob_path(digest);
+        if self.blob(digest, bytes.len() as u64).is_none() {
+            self.write_whole(&path, |file| file.write_all(bytes))?;
+        }
+        Ok((digest, path))
+    }
+
+    /// What stage `stage` made from the inputs of `key`.
+    #[must_use]
+    pub fn get(&self, stage: &str, key: Key) -> Option<PathBuf> {
+        let path = self.stage_path(stage, key);
+        path.is_file().then_some(path)
+    }
+
+    /// Stores what `write` writes as the output of `stage` for `key`; it gets its name when it is whole and on disk.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or `write` fails.
+    pub fn put(
+        &self,
+        stage: &str,
+        key: Key,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<PathBuf, CacheError> {
+        let path = self.stage_path(stage, key);
+        self.write_whole(&path, write)?;
+        Ok(path)
+    }
+
+    fn stage_path(&self, stage: &str, key: Key) -> PathBuf {
+        self.root.join("stage").join(stage).join(key.0.to_string())
+    }
+
+    /// The folder of a package unpacked in format `version`.
+    pub(crate) fn unpacked_path(&self, digest: Digest, version: u32) -> PathBuf {
+        let hex = digest.to_string();
+        self.root.join("unpacked").join(&hex[..2]).join(format!("{hex}-v{version}"))
+    }
+
+    /// A new, empty folder for work in progress, removed when dropped.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn temp_dir(&self) -> Result<tempfile::TempDir, CacheError> {
+        let temp = self.root.join("temp");
+        tempfile::tempdir_in(&temp).map_err(CacheError::io("make a folder in", &temp))
+    }
+
+    /// Writes a file under another name, flushes it to disk and renames it to `path`.
+    fn write_whole(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), CacheError> {
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
+        let temp = self.root.join("temp");
+        let mut file = tempfile::NamedTempFile::new_in(&temp).map_err(CacheError::io("make a file in", &temp))?;
+        write(file.as_file_mut()).map_err(CacheError::io("write", path))?;
+        file.as_file().sync_all().map_err(CacheError::io("write", path))?;
+        file.persist(path).map_err(|error| CacheError::io("rename to", path)(error.error))?;
+        Ok(())
+    }
+
+    /// Failing to tidy up is no reason to stop a build.
+    fn clear_stale(&self) {
+        let Ok(entries) = fs::read_dir(self.root.join("temp")) else { return };
+        for entry in entries.flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+            if age.is_some_and(|age| age > STALE) {
+                let path = entry.path();
+                let _ = if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            }
+        }
+    }
+}
+
+/// SHA-256 of all that a reader gives.
+///
+/// # Errors
+/// When reading fails.
+pub fn digest_of(reader: &mut impl io::Read) -> io::Result<Digest> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(Digest(hash.finalize().into())),
+            Ok(count) => hash.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path().join("cache")).unwrap();
+        (folder, cache)
+    }
+
+    #[test]
+    fn a_stage_output_is_found_under_the_same_inputs_only() {
+        let (_folder, cache) = cache();
+        let key = Key::of_stage("ext4", 1).with("tree", "a").finish();
+        assert_eq!(cache.get("ext4", key), None);
+        let path = cache.put("ext4", key, |file| file.write_all(b"image")).unwrap();
+        assert_eq!(cache.get("ext4", key), Some(path.clone()));
+        assert_eq!(fs::read(path).unwrap(), b"image");
+        assert_eq!(cache.get("ext4", Key::of_stage("ext4", 2).with("tree", "a").finish()), None);
+        assert_eq!(cache.get("fat", key), None);
+    }
+
+    #[test]
+    fn inputs_cannot_be_shifted_from_one_label_to_the_next() {
+        let one = Key::of_stage("s", 1).with("a", "bc").with("d", "e").finish();
+        let two = Key::of_stage("s", 1).with("ab", "c").with("d", "e").finish();
+        let three = Key::of_stage("s", 1).with("a", "bcd").with("", "e").finish();
+        assert!(one != two && one != three && two != three);
+    }
+
+    #[test]
+    fn a_stage_that_fails_leaves_nothing_under_its_name() {
+        let (_folder, cache) = cache();
+        let key = Key::of_stage("ext4", 1).finish();
+        let error = cache.put("ext4", key, |file| {
+            file.write_all(b"half")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(error.unwrap_err().is_disk_full());
+        assert_eq!(cache.get("ext4", key), None);
+        assert_eq!(fs::read_dir(cache.root().join("temp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_blob_is_not_given_out() {
+        let (_folder, cache) = cache();
+        let (digest, path) = cache.add_blob(b"content").unwrap();
+        assert!(cache.verified_blob(digest, 7).unwrap().is_some());
+        fs::write(&path, b"c0ntent").unwrap();
+        assert!(cache.verified_blob(digest, 7).unwrap().is_none());
+        assert!(!path.exists());
+        fs::write(&path, b"cont").unwrap();
+        assert_eq!(cache.blob(digest, 7), None);
+    }
+}

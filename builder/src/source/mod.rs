@@ -1,1 +1,19 @@
+//! Where packages come from: Debian's archive, its signed indices, and what is inside a package.
+//!
+//! [`mirror`] finds the archive's base URLs; [`http`] downloads into the cache; [`release`] believes a suite's signed
+//! index, [`packages`] reads its list of packages; [`deb`] unpacks one into an [`unpacked`] package.
 
+pub mod ar;
+pub mod deb;
+pub mod depends;
+pub mod http;
+pub mod index;
+pub mod keyring;
+pub mod mirror;
+pub mod packages;
+pub mod progress;
+pub mod release;
+pub mod tarball;
+pub mod unpacked;
+
+pub use progress::{Progress, Quiet};

@@ -1,0 +1,289 @@
+//! A package file (`deb(5)`) into the cache, unpacked.
+//!
+//! The file's size and SHA-256 are checked before a byte of it is believed. It is unpacked into a folder under
+//! `temp/`, which gets its final name when it is whole.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use deb822_fast::Deb822;
+use liblzma::stream::MtStreamBuilder;
+
+use super::ar::{self, ArError, Member};
+use super::tarball::{self, TarError};
+use super::unpacked::{self, FORMAT, INDEX, Index, Package, TAR};
+use crate::cache::{Cache, CacheError};
+use crate::lock::LockedPackage;
+
+/// How a package is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DebError {
+    #[error("package {package}: {source}")]
+    Ar { package: String, source: ArError },
+    #[error("package {package}: its {member}: {source}")]
+    Tar { package: String, member: String, source: TarError },
+    #[error("package {package}: {what}")]
+    Form { package: String, what: String },
+    #[error("package {package} calls itself {found}; the archive's index and the package do not agree")]
+    Identity { package: String, found: String },
+    #[error("package {package} is not in the cache")]
+    Missing { package: String },
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// How much a package may take to unpack.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Threads for one package whose compressed data has several blocks.
+    pub threads: u32,
+    /// Memory for decompressing one package, in bytes. A package that needs more on a single thread is refused.
+    pub memory: u64,
+}
+
+impl Default for Effort {
+    fn default() -> Effort {
+        Effort { threads: 2, memory: 160 << 20 }
+    }
+}
+
+/// Memory below which no package of Debian could be read: the largest dictionary of `xz -9`, and its buffers.
+const LEAST_MEMORY: u64 = 80 << 20;
+/// The control archive holds scripts and checksums.
+const LARGEST_CONTROL: u64 = 32 << 20;
+const LARGEST_FIELD_FILE: u64 = 1 << 20;
+/// No package of Debian unpacks to more than this many bytes, ...
+const LARGEST_DATA: u64 = 8 << 30;
+/// ... nor, small ones apart, to so many times its own size.
+const MOST_RATIO: u64 = 100;
+const SMALL: u64 = 64 << 20;
+
+/// The unpacked package, when the cache has it whole.
+#[must_use]
+pub fn cached(cache: &Cache, locked: &LockedPackage) -> Option<Package> {
+    let folder = cache.unpacked_path(locked.sha256, FORMAT);
+    let package = unpacked::open(&folder, locked.sha256)?;
+    (package.name == locked.name && package.version == locked.version).then_some(package)
+}
+
+/// The unpacked package: from the cache, else from its file, which must be in the cache.
+///
+/// # Errors
+/// When the package file is missing, is not well formed, or the cache cannot be written.
+pub fn open(cache: &Cache, locked: &LockedPackage, effort: Effort) -> Result<Package, DebError> {
+    if let Some(package) = cached(cache, locked) {
+        return Ok(package);
+    }
+    let missing = || DebError::Missing { package: locked.name.clone() };
+    let file = cache.verified_blob(locked.sha256, locked.size)?.ok_or_else(missing)?;
+    let temp = cache.temp_dir()?;
+    unpack(&file, locked, temp.path(), effort)?;
+    // The folder's mode is that of a private one.
+    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(temp.path(), everyone).map_err(CacheError::io("write", temp.path()))?;
+    let target = cache.unpacked_path(locked.sha256, FORMAT);
+    adopt(temp, &target)?;
+    cached(cache, locked).ok_or_else(|| DebError::Form {
+        package: locked.name.clone(),
+        what: format!("what was unpacked into {} cannot be read back", target.display()),
+    })
+}
+
+/// Renames the folder to its place. Another build may have been faster; a damaged one makes room.
+fn adopt(temp: tempfile::TempDir, target: &Path) -> Result<(), CacheError> {
+    let parent = target.parent().unwrap_or(target);
+    fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
+    if fs::rename(temp.path(), target).is_err() {
+        // We come here when the one in place could not be used, or was put there since.
+        let aside = temp.path().with_extension("old");
+        match fs::rename(target, &aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(CacheError::io("move away the damaged", target)(error));
+            }
+            _ => {}
+        }
+        let _ = fs::remove_dir_all(&aside);
+        match fs::rename(temp.path(), target) {
+            Err(error) if !target.join(INDEX).exists() => return Err(CacheError::io("rename to", target)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Unpacks a package file into `folder`: the decompressed tar and its index.
+///
+/// # Errors
+/// When the package is not well formed, is not the one that `locked` names, or `folder` cannot be written.
+pub fn unpack(file: &File, locked: &LockedPackage, folder: &Path, effort: Effort) -> Result<(), DebError> {
+    let package = || locked.name.clone();
+    let form = |what: &str| DebError::Form { package: package(), what: what.to_owned() };
+    let members = ar::members(file, locked.size).map_err(|source| DebError::Ar { package: package(), source })?;
+    // deb(5): programs ignore members whose names begin with an underscore.
+    let mut members = members.iter().filter(|member| !member.name.starts_with('_'));
+    let (Some(version), Some(control), Some(data), None) =
+        (members.next(), members.next(), members.next(), members.next())
+    else {
+        return Err(form("it has not the three members debian-binary, control.tar and data.tar"));
+    };
+    let mut number = [0; 2];
+    let readable = version.name == "debian-binary"
+        && version.size >= 4
+        && file.read_exact_at(&mut number, version.offset).is_ok();
+    if !readable || &number != b"2." {
+        return Err(form("it is no package of format 2"));
+    }
+    if !control.name.starts_with("control.tar") || !data.name.starts_with("data.tar") {
+        return Err(form("its members are not in the order debian-binary, control.tar, data.tar"));
+    }
+
+    let mut index = read_control(file, control, effort).map_err(|source| fault(source, &package(), &control.name))?;
+    let (name, version) = (&index.name, &index.version);
+    if (name, version) != (&locked.name, &locked.version) || index.architecture != locked.architecture {
+        let found = format!("{name} {version} for {}", index.architecture);
+        return Err(DebError::Identity { package: format!("{} {}", locked.name, locked.version), found });
+    }
+    let path = folder.join(TAR);
+    let copy = File::create_new(&path).map_err(CacheError::io("make", &path))?;
+    let limit = (data.size.saturating_mul(MOST_RATIO)).max(SMALL).min(LARGEST_DATA);
+    let read =
+        unpack_member(file, data, copy, limit, effort).map_err(|source| fault(source, &package(), &data.name))?;
+    (index.items, index.tar_length) = read;
+    let path = folder.join(INDEX);
+    fs::write(&path, index.to_bytes()).map_err(CacheError::io("write", &path))?;
+    Ok(())
+}
+
+/// A full disk is the cache's fault, everything else the package's.
+fn fault(source: TarError, package: &str, member: &str) -> DebError {
+    match source {
+        TarError::Write(source) => CacheError::io("write to", member)(source).into(),
+        source => DebError::Tar { package: package.to_owned(), member: member.to_owned(), source },
+    }
+}
+
+/// What a tar holds, and its length.
+type Unpacked = (std::collections::BTreeMap<String, unpacked::Item>, u64);
+
+fn unpack_member(file: &File, member: &Member, copy: File, limit: u64, effort: Effort) -> Result<Unpacked, TarError> {
+    let mut decoder = Decoder::new(file, member, effort).map_err(TarError::Read)?;
+    let read = tarball::unpack(&mut decoder, copy, limit)?;
+    if tarball::has_rest(decoder.source()).map_err(TarError::Read)? {
+        return Err(TarError::Trailing);
+    }
+    Ok(read)
+}
+
+/// The fields and the list of configuration files.
+fn read_control(file: &File, member: &Member, effort: Effort) -> Result<Index, TarError> {
+    let copy = tempfile::tempfile().map_err(TarError::Write)?;
+    let kept = copy.try_clone().map_err(TarError::Write)?;
+    let (items, _) = unpack_member(file, member, copy, LARGEST_CONTROL, effort)?;
+    let text = |name: &str| {
+        let Some(unpacked::Item { kind: unpacked::ItemKind::File { offset, length, .. }, .. }) = items.get(name)
+        else {
+            return Ok(None);
+        };
+        let bad = |what: &str| TarError::BadEntry { path: name.to_owned(), what: what.to_owned() };
+        if *length > LARGEST_FIELD_FILE {
+            return Err(bad("it is too large"));
+        }
+        let mut bytes = vec![0; *length as usize];
+        kept.read_exact_at(&mut bytes, *offset).map_err(TarError::Read)?;
+        String::from_utf8(bytes).map(Some).map_err(|_| bad("it is not UTF-8"))
+    };
+    let bad = |what: &str| TarError::BadEntry { path: "control".to_owned(), what: what.to_owned() };
+    let control = text("control")?.ok_or_else(|| bad("it is missing"))?;
+    let document: Deb822 = control.parse().map_err(|_| bad("it cannot be understood"))?;
+    let fields = document.iter().next().ok_or_else(|| bad("it is empty"))?;
+    let field = |name| fields.get(name).map(str::trim).unwrap_or_default().to_owned();
+    // A line may carry the flag `remove-on-upgrade` before the path.
+    let conffile = |line: &str| line.rsplit(' ').next().map(|path| path.trim_start_matches('/').to_owned());
+    let conffiles = text("conffiles")?.unwrap_or_default();
+    Ok(Index {
+        name: field("Package"),
+        version: field("Version"),
+        architecture: field("Architecture"),
+        pre_depends: field("Pre-Depends"),
+        depends: field("Depends"),
+        provides: field("Provides"),
+        conffiles: conffiles.lines().map(str::trim).filter(|line| !line.is_empty()).filter_map(conffile).collect(),
+        ..Index::default()
+    })
+}
+
+/// Part of a file as a stream of its own.
+struct Part<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = buffer.len().min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        let count = self.file.read_at(&mut buffer[..want], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+type Source<'a> = BufReader<Part<'a>>;
+
+/// A member's content, decompressed as its name says.
+enum Decoder<'a> {
+    Plain(Source<'a>),
+    Xz(Box<liblzma::bufread::XzDecoder<Source<'a>>>),
+    Gzip(Box<flate2::bufread::GzDecoder<Source<'a>>>),
+    Zstd(Box<zstd::Decoder<'static, Source<'a>>>),
+}
+
+impl<'a> Decoder<'a> {
+    fn new(file: &'a File, member: &Member, effort: Effort) -> io::Result<Decoder<'a>> {
+        let part = Part { file, at: member.offset, end: member.offset + member.size };
+        let source = BufReader::with_capacity(256 * 1024, part);
+        let suffix = member.name.split_once(".tar").map_or("", |(_, suffix)| suffix);
+        Ok(match suffix {
+            "" => Decoder::Plain(source),
+            ".xz" => {
+                let memory = effort.memory.max(LEAST_MEMORY);
+                let stream = MtStreamBuilder::new()
+                    .threads(effort.threads.clamp(1, 64))
+                    .memlimit_threading(memory)
+                    .memlimit_stop(memory)
+                    .decoder()?;
+                Decoder::Xz(Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream)))
+            }
+            ".gz" => Decoder::Gzip(Box::new(flate2::bufread::GzDecoder::new(source))),
+            ".zst" => {
+                let mut decoder = zstd::Decoder::with_buffer(source)?.single_frame();
+                // 128 MiB, what `zstd -19 --long` needs.
+                decoder.window_log_max(27)?;
+                Decoder::Zstd(Box::new(decoder))
+            }
+            other => return Err(io::Error::other(format!("it is compressed as {other:?}, which is not known"))),
+        })
+    }
+
+    fn source(&mut self) -> &mut impl BufRead {
+        match self {
+            Decoder::Plain(source) => source,
+            Decoder::Xz(decoder) => decoder.get_mut(),
+            Decoder::Gzip(decoder) => decoder.get_mut(),
+            Decoder::Zstd(decoder) => decoder.get_mut(),
+        }
+    }
+}
+
+impl Read for Decoder<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Decoder::Plain(source) => source.read(buffer),
+            Decoder::Xz(decoder) => decoder.read(buffer),
+            Decoder::Gzip(decoder) => decoder.read(buffer),
+            Decoder::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! Downloads: bounded, verified while they stream, retried and resumed.
+//!
+//! A blob is fetched to `<name>.part` in the cache under a file lock, so two builds do not write the same one, and what
+//! a killed build left is taken up by the next. Only a file whose size and SHA-256 are those expected gets its name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use contract::hash::Digest;
+use sha2::{Digest as _, Sha256};
+use ureq::http::StatusCode;
+use ureq::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+
+use super::progress::Progress;
+use crate::cache::{Cache, CacheError};
+
+/// How a download fails.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The server says that it is not there (404 or 410).
+    #[error("{url} is not on the mirror (HTTP {status})")]
+    Gone { url: String, status: u16 },
+    #[error("{url}: the mirror answered HTTP {status}; check the mirror, or name another with --mirror")]
+    Status { url: String, status: u16 },
+    #[error(
+        "{url}: gave up after {attempts} attempts, with {have} bytes{} here: {last}; \
+         what is here is kept and the next build goes on from it; check the network, or name another mirror with --mirror",
+        of(*.size)
+    )]
+    Unreachable { url: String, attempts: u32, have: u64, size: Option<u64>, last: String },
+    #[error(
+        "{url} has {found} bytes, {expected} were expected; the mirror is not in step with its index: try later, or name another with --mirror"
+    )]
+    Size { url: String, expected: u64, found: u64 },
+    #[error("{url} is larger than the {limit} bytes that are taken for it at most; check the mirror")]
+    TooLarge { url: String, limit: u64 },
+    #[error(
+        "{url}: its SHA-256 is {found}, {expected} was expected; nothing of it is kept; the mirror or something on the way altered it: try again, or name another with --mirror"
+    )]
+    Digest { url: String, expected: Digest, found: Digest },
+    #[error("stopped; what was fetched is kept")]
+    Cancelled,
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+fn of(size: Option<u64>) -> String {
+    size.map_or_else(String::new, |size| format!(" of {size}"))
+}
+
+impl FetchError {
+    /// Whether the mirror said that this file is not there.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, FetchError::Gone { .. })
+    }
+}
+
+/// How patient a [`Client`] is.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// A connection on which nothing arrives for so long is broken.
+    pub stall: Duration,
+    /// Attempts in a row that bring nothing, before giving up.
+    pub attempts: u32,
+    /// Before the second attempt; doubled for each further one.
+    pub first_wait: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { stall: Duration::from_secs(15), attempts: 5, first_wait: Duration::from_millis(300) }
+    }
+}
+
+/// A blob to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub url: String,
+    /// In bytes.
+    pub size: u64,
+    pub sha256: Digest,
+}
+
+/// Downloads into a cache.
+#[derive(Clone)]
+pub struct Client {
+    agent: ureq::Agent,
+    patience: Patience,
+    cancel: Arc<AtomicBool>,
+}
+
+/// More breaks than this in one file, and the mirror is not worth it even if each attempt brings something.
+const MOST_ATTEMPTS: u32 = 100;
+const CHUNK: usize = 128 * 1024;
+
+/// What one attempt came to.
+enum Attempt {
+    Whole,
+    /// Worth another try: what happened.
+    Broken(String),
+    /// What is here cannot be gone on from.
+    Restart(String),
+}
+
+impl Client {
+    /// A client that stops, with [`FetchError::Cancelled`], soon after `cancel` becomes true.
+    #[must_use]
+    pub fn new(patience: Patience, cancel: Arc<AtomicBool>) -> Client {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(patience.stall))
+            .timeout_recv_response(Some(patience.stall))
+            .timeout_per_read(Some(patience.stall))
+            .timeout_per_write(Some(patience.stall))
+            .user_agent(concat!("microdc/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Client { agent: config.into(), patience, cancel }
+    }
+
+    /// Fetches a small file whose size is not known beforehand, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When it cannot be had, or is larger.
+    pub fn small(&self, url: &str, limit: u64, progress: &dyn Progress) -> Result<Vec<u8>, FetchError> {
+        let mut bytes = Vec::new();
+        self.attempts(url, None, progress, || {
+            bytes.clear();
+            let mut response = match self.agent.get(url).header(ACCEPT_ENCODING, "identity").call() {
+                Ok(response) => response,
+                Err(error) => return Ok((Attempt::Broken(error.to_string()), 0)),
+            };
+            if let Some(attempt) = refusal(url, response.status())? {
+                return Ok((attempt, 0));
+            }
+            let length: Option<u64> = header_number(&response, CONTENT_LENGTH.as_str());
+            let mut body = response.body_mut().as_reader();
+            let mut buffer = vec![0; CHUNK];
+            loop {
+                self.check_cancelled()?;
+                match body.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) if bytes.len() as u64 + count as u64 > limit => {
+                        return Err(FetchError::TooLarge { url: url.to_owned(), limit });
+                    }
+                    Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+                    Err(error) => return Ok((Attempt::Broken(error.to_string()), 0)),
+                }
+            }
+            match length {
+                Some(length) if length != bytes.len() as u64 => {
+                    Ok((Attempt::Broken(format!("the answer ended after {} of {length} bytes", bytes.len())), 0))
+                }
+                _ => Ok((Attempt::Whole, 0)),
+            }
+        })?;
+        Ok(bytes)
+    }
+
+    /// Fetches a blob into the cache, unless it is there. `progress` is advanced by the blob's size in all.
+    ///
+    /// # Errors
+    /// When it cannot be had, or is not what was expected.
+    pub fn blob(&self, cache: &Cache, wanted: &Wanted, progress: &dyn Progress) -> Result<PathBuf, FetchError> {
+        self.check_cancelled()?;
+        if let Some(path) = cache.blob(wanted.sha256, wanted.size) {
+            progress.advance(wanted.size);
+            return Ok(path);
+        }
+        let target = cache.blob_path(wanted.sha256);
+        let Some(mut part) = self.lock_partial(cache, wanted)? else {
+            progress.advance(wanted.size);
+            return Ok(target);
+        };
+        part.take_up(wanted, progress)?;
+        let mut fresh = part.have == 0;
+        loop {
+            if part.have < wanted.size {
+                self.attempts(&wanted.url, Some(wanted.size), progress, || {
+                    let before = part.have;
+                    let attempt = self.attempt(wanted, &mut part, progress)?;
+                    if matches!(attempt, Attempt::Restart(_)) {
+                        fresh = true;
+                    }
+                    Ok((attempt, part.have.saturating_sub(before)))
+                })
+                .map_err(|error| part.explain(error))?;
+            }
+            let found = Digest(part.hash.clone().finalize().into());
+            if found == wanted.sha256 {
+                break;
+            }
+            part.restart()?;
+            if fresh {
+                let _ = fs::remove_file(&part.path);
+                return Err(FetchError::Digest { url: wanted.url.clone(), expected: wanted.sha256, found });
+            }
+            progress.note(&format!("{}: what an earlier build left of it was damaged; fetched again", wanted.url));
+            fresh = true;
+        }
+        part.file.sync_all().map_err(CacheError::io("write", &part.path))?;
+        fs::rename(&part.path, &target).map_err(CacheError::io("rename to", &target))?;
+        Ok(target)
+    }
+
+    /// Fetches blobs with `jobs` connections. Stops at the first that fails.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn blobs(
+        &self,
+        cache: &Cache,
+        wanted: &[Wanted],
+        jobs: usize,
+        progress: &dyn Progress,
+    ) -> Result<(), FetchError> {
+        progress.add_total(wanted.iter().map(|wanted| wanted.size).sum());
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let work = || {
+            while !failed.load(Ordering::Relaxed) {
+                let Some(wanted) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                if let Err(error) = self.blob(cache, wanted, progress) {
+                    failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..jobs.clamp(1, wanted.len().max(1))).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().fold(Ok(()), |all, thread| match thread.join() {
+                Ok(one) => all.and(one),
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })
+    }
+
+    pub(crate) fn check_cancelled(&self) -> Result<(), FetchError> {
+        if self.cancel.load(Ordering::Relaxed) { Err(FetchError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Runs `attempt` until it is whole, waiting longer after each that brings nothing. `attempt` returns what it came
+    /// to and how many bytes it brought.
+    fn attempts(
+        &self,
+        url: &str,
+        size: Option<u64>,
+        progress: &dyn Progress,
+        mut attempt: impl FnMut() -> Result<(Attempt, u64), FetchError>,
+    ) -> Result<(), FetchError> {
+        let mut fruitless = 0;
+        let mut restarts = 0;
+        for count in 1..=MOST_ATTEMPTS {
+            self.check_cancelled()?;
+            let last = match attempt()? {
+                (Attempt::Whole, _) => return Ok(()),
+                (Attempt::Broken(what), brought) => {
+                    fruitless = if brought > 0 { 0 } else { fruitless + 1 };
+                    what
+                }
+                (Attempt::Restart(what), _) => {
+                    restarts += 1;
+                    fruitless = fruitless.max(restarts);
+                    what
+                }
+            };
+            if fruitless >= self.patience.attempts || count == MOST_ATTEMPTS {
+                return Err(FetchError::Unreachable { url: url.to_owned(), attempts: count, have: 0, size, last });
+            }
+            progress.note(&format!("{url}: {last}; trying again"));
+            self.wait(fruitless)?;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Sleeps in small pieces, to notice a cancel.
+    fn wait(&self, fruitless: u32) -> Result<(), FetchError> {
+        let mut left = self.patience.first_wait * 2_u32.pow(fruitless.saturating_sub(1).min(6));
+        while !left.is_zero() {
+            self.check_cancelled()?;
+            let piece = left.min(Duration::from_millis(50));
+            thread::sleep(piece);
+            left -= piece;
+        }
+        self.check_cancelled()
+    }
+
+    /// Opens and locks the partial file. `None`: another build has meanwhile brought the blob.
+    fn lock_partial(&self, cache: &Cache, wanted: &Wanted) -> Result<Option<Partial>, FetchError> {
+        let path = cache.partial_path(wanted.sha256);
+        let folder = path.parent().unwrap_or(cache.root());
+        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(CacheError::io("open", &path))?;
+            loop {
+                match file.try_lock() {
+                    Ok(()) => break,
+                    Err(fs::TryLockError::WouldBlock) => {
+                        self.check_cancelled()?;
+                        thread::sleep(Duration::from_millis(50));
+                    }
+                    Err(fs::TryLockError::Error(error)) => return Err(CacheError::io("lock", &path)(error).into()),
+                }
+            }
+            if cache.blob(wanted.sha256, wanted.size).is_some() {
+                let _ = fs::remove_file(&path);
+                return Ok(None);
+            }
+            // The one who held the lock may have renamed or removed the file that we opened.
+            if same_file(&file, &path) {
+                return Ok(Some(Partial { file, path, have: 0, reported: 0, hash: Sha256::new() }));
+            }
+        }
+    }
+
+    /// One request, for what is still missing.
+    fn attempt(&self, wanted: &Wanted, part: &mut Partial, progress: &dyn Progress) -> Result<Attempt, FetchError> {
+        let mut request = self.agent.get(&wanted.url).header(ACCEPT_ENCODING, "identity");
+        if part.have > 0 {
+            request = request.header(RANGE, format!("bytes={}-", part.have));
+        }
+        let mut response = match request.call() {
+            Ok(response) => response,
+            Err(error) => return Ok(Attempt::Broken(error.to_string())),
+        };
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if part.have > 0 => {
+                let range = header_text(&response, CONTENT_RANGE.as_str());
+                if range.and_then(range_start) != Some(part.have) {
+                    part.restart()?;
+                    return Ok(Attempt::Restart("the mirror answered with another range than asked".to_owned()));
+                }
+            }
+            StatusCode::OK => {
+                if part.have > 0 {
+                    progress.note(&format!("{}: the mirror cannot resume; starting over", wanted.url));
+                    part.restart()?;
+                }
+                let length = header_number(&response, CONTENT_LENGTH.as_str());
+                if let Some(found) = length.filter(|length| *length != wanted.size) {
+                    return Err(FetchError::Size { url: wanted.url.clone(), expected: wanted.size, found });
+                }
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                part.restart()?;
+                return Ok(Attempt::Restart("the mirror refused to resume (HTTP 416)".to_owned()));
+            }
+            status => {
+                if let Some(attempt) = refusal(&wanted.url, status)? {
+                    return Ok(attempt);
+                }
+                return Err(FetchError::Status { url: wanted.url.clone(), status: status.as_u16() });
+            }
+        }
+        let mut body = response.body_mut().as_reader();
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            self.check_cancelled()?;
+            match body.read(&mut buffer) {
+                Ok(0) if part.have == wanted.size => return Ok(Attempt::Whole),
+                Ok(0) => {
+                    let what = format!("the answer ended after {} of {} bytes", part.have, wanted.size);
+                    return Ok(Attempt::Broken(what));
+                }
+                Ok(count) if part.have + count as u64 > wanted.size => {
+                    let found = part.have + count as u64;
+                    part.restart()?;
+                    return Err(FetchError::Size { url: wanted.url.clone(), expected: wanted.size, found });
+                }
+                Ok(count) => part.append(&buffer[..count], progress)?,
+                Err(error) => return Ok(Attempt::Broken(error.to_string())),
+            }
+        }
+    }
+}
+
+/// A blob on its way: what of it is on disk, hashed so far.
+struct Partial {
+    file: File,
+    path: PathBuf,
+    have: u64,
+    /// Bytes told to the progress; a restart does not tell them again.
+    reported: u64,
+    hash: Sha256,
+}
+
+impl Partial {
+    /// Hashes what an earlier build left.
+    fn take_up(&mut self, wanted: &Wanted, progress: &dyn Progress) -> Result<(), CacheError> {
+        let length = self.file.metadata().map_err(CacheError::io("read", &self.path))?.len();
+        if length > wanted.size {
+            return self.restart();
+        }
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match self.file.read(&mut buffer).map_err(CacheError::io("read", &self.path))? {
+                0 => break,
+                count => {
+                    self.hash.update(&buffer[..count]);
+                    self.have += count as u64;
+                }
+            }
+        }
+        if self.have > 0 {
+            progress.note(&format!("{}: going on after {} of {} bytes", wanted.url, self.have, wanted.size));
+            self.report(progress);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8], progress: &dyn Progress) -> Result<(), CacheError> {
+        self.file.write_all(bytes).map_err(CacheError::io("write", &self.path))?;
+        self.hash.update(bytes);
+        self.have += bytes.len() as u64;
+        self.report(progress);
+        Ok(())
+    }
+
+    fn report(&mut self, progress: &dyn Progress) {
+        if self.have > self.reported {
+            progress.advance(self.have - self.reported);
+            self.reported = self.have;
+        }
+    }
+
+    fn restart(&mut self) -> Result<(), CacheError> {
+        self.file.set_len(0).map_err(CacheError::io("empty", &self.path))?;
+        self.file.seek(SeekFrom::Start(0)).map_err(CacheError::io("empty", &self.path))?;
+        self.have = 0;
+        self.hash = Sha256::new();
+        Ok(())
+    }
+
+    /// Puts into an error what only the partial file knows; an empty one is not left behind.
+    fn explain(&self, error: FetchError) -> FetchError {
+        if self.have == 0 {
+            let _ = fs::remove_file(&self.path);
+        }
+        match error {
+            FetchError::Unreachable { url, attempts, size, last, .. } => {
+                FetchError::Unreachable { url, attempts, have: self.have, size, last }
+            }
+            other => other,
+        }
+    }
+}
+
+/// What a status other than success comes to: `None` for success.
+fn refusal(url: &str, status: StatusCode) -> Result<Option<Attempt>, FetchError> {
+    match status.as_u16() {
+        200..=299 => Ok(None),
+        status @ (404 | 410) => Err(FetchError::Gone { url: url.to_owned(), status }),
+        status @ (408 | 425 | 429 | 500..=599) => Ok(Some(Attempt::Broken(format!("HTTP {status}")))),
+        status => Err(FetchError::Status { url: url.to_owned(), status }),
+    }
+}
+
+fn header_text<'a>(response: &'a ureq::http::Response<ureq::Body>, name: &str) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+fn header_number(response: &ureq::http::Response<ureq::Body>, name: &str) -> Option<u64> {
+    header_text(response, name)?.trim().parse().ok()
+}
+
+/// First byte of `Content-Range: bytes 100-199/200`.
+fn range_start(value: &str) -> Option<u64> {
+    value.trim().strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
+fn same_file(file: &File, path: &std::path::Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => id(open) == id(named),
+        _ => false,
+    }
+}
+
+impl From<FetchError> for io::Error {
+    fn from(error: FetchError) -> io::Error {
+        io::Error::other(error)
+    }
+}
