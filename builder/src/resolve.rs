@@ -6,6 +6,7 @@
 //! lock of the run is all that was required.
 
 mod fetch;
+mod libraries;
 pub mod soname;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,7 +22,7 @@ use crate::source::keyring::Keyring;
 use crate::source::mirror::Mirror;
 use crate::source::packages::compare_versions;
 use crate::source::progress::Progress;
-use crate::source::unpacked::Package;
+use crate::source::unpacked::Unpacked;
 
 /// A package that a profile names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,7 +175,7 @@ pub struct Resolver<'a> {
 #[derive(Default)]
 struct State {
     /// Unpacked and open, by name; also what was fetched ahead.
-    open: BTreeMap<String, Arc<Package>>,
+    open: BTreeMap<String, Arc<Unpacked>>,
     /// What was asked for in this run.
     required: BTreeMap<String, LockedPackage>,
     /// Virtual names, and the package taken for each.
@@ -225,7 +226,7 @@ impl<'a> Resolver<'a> {
     ///
     /// # Errors
     /// When it is unknown, cannot be had, or is not well formed.
-    pub fn require(&self, name: &str) -> Result<Arc<Package>, ResolveError> {
+    pub fn require(&self, name: &str) -> Result<Arc<Unpacked>, ResolveError> {
         let chosen = self.choose(name)?;
         if !self.state().open.contains_key(&chosen.name) {
             self.load(vec![chosen.clone()])?;
@@ -246,7 +247,7 @@ impl<'a> Resolver<'a> {
     ///
     /// # Errors
     /// As [`Resolver::require`].
-    pub fn require_all(&self, names: &[&str]) -> Result<Vec<Arc<Package>>, ResolveError> {
+    pub fn require_all(&self, names: &[&str]) -> Result<Vec<Arc<Unpacked>>, ResolveError> {
         let chosen = names.iter().map(|name| self.choose(name)).collect::<Result<Vec<_>, _>>()?;
         let unique: BTreeMap<String, LockedPackage> = chosen.into_iter().map(|one| (one.name.clone(), one)).collect();
         self.load(unique.into_values().collect())?;
@@ -335,7 +336,7 @@ impl<'a> Resolver<'a> {
             // A virtual package: among what was fetched ahead, one may stand for it.
             let provider =
                 state.open.values().find(|package| package.provides.iter().any(|provided| provided == name));
-            if let Some(package) = provider.and_then(|package| lock.packages.get(&package.name)) {
+            if let Some(package) = provider.and_then(|unpacked| lock.packages.get(&unpacked.package.name)) {
                 return Ok(package.clone());
             }
         }
@@ -404,6 +405,6 @@ impl Options {
 }
 
 /// The unpacked package, when the cache has it whole.
-fn open_cached(cache: &Cache, package: &LockedPackage) -> Option<Arc<Package>> {
+fn open_cached(cache: &Cache, package: &LockedPackage) -> Option<Arc<Unpacked>> {
     deb::cached(cache, package).map(Arc::new)
 }

@@ -12,8 +12,8 @@ use microdc::resolve::{LockMode, Options, Places, Request, Resolver, Wanted, cli
 use microdc::source::Quiet;
 use microdc::source::keyring::Keyring;
 use microdc::source::mirror::{Mirror, Told};
-use microdc::source::unpacked::{Entry, Package};
-use microdc::tree::Kind;
+use microdc::source::unpacked::Unpacked;
+use microdc::tree::{Entry, Kind};
 
 fn machine_mirror() -> Mirror {
     Mirror::find(&Told::default(), &Told::default(), Path::new("/etc/apt")).unwrap()
@@ -45,7 +45,7 @@ fn listed_by_tar(deb: &Path) -> Vec<String> {
     lines
 }
 
-fn listed_by_us(package: &Package) -> Vec<String> {
+fn listed_by_us(unpacked: &Unpacked) -> Vec<String> {
     let line = |(path, entry): (&String, &Entry)| {
         let (letter, size, link) = match &entry.kind {
             Kind::Directory => ('d', 0, String::new()),
@@ -80,9 +80,9 @@ fn listed_by_us(package: &Package) -> Vec<String> {
         ]
         .iter()
         .collect();
-        format!("{mode} {}/{} {size} {path}{link}", entry.uid, entry.gid).trim_end().to_owned()
+        format!("{mode} {}/{} {size} {path}{link}", entry.owner.uid, entry.owner.gid).trim_end().to_owned()
     };
-    let mut lines: Vec<String> = package.entries.iter().map(line).collect();
+    let mut lines: Vec<String> = unpacked.package.entries.iter().map(line).collect();
     lines.sort();
     lines
 }
@@ -104,11 +104,12 @@ fn packages_of_debian_are_resolved_unpacked_and_listed_as_dpkg_does() {
     let packages = resolver.require_all(&names).unwrap();
     println!("resolved, fetched and unpacked in {:?}", started.elapsed());
     let lock = resolver.lock();
-    for package in &packages {
+    for unpacked in &packages {
+        let package = &unpacked.package;
         let locked = &lock.packages[&package.name];
         let deb = cache.blob(locked.sha256, locked.size).unwrap();
-        assert_eq!(listed_by_us(package), listed_by_tar(&deb), "{}", package.name);
-        package.verify_all().unwrap();
+        assert_eq!(listed_by_us(unpacked), listed_by_tar(&deb), "{}", package.name);
+        unpacked.verify_all().unwrap();
         let output = Command::new("dpkg-deb").arg("-f").arg(&deb).args(["Package", "Version"]).output().unwrap();
         let fields = format!("Package: {}\nVersion: {}\n", package.name, package.version);
         assert_eq!(String::from_utf8(output.stdout).unwrap(), fields);
@@ -117,7 +118,7 @@ fn packages_of_debian_are_resolved_unpacked_and_listed_as_dpkg_does() {
     assert_eq!(resolver.candidates("frr", "libc.so.6").unwrap()[0], "libc6");
     assert_eq!(resolver.candidates("frr", "libjson-c.so.5").unwrap()[0], "libjson-c5");
     let awk = resolver.require("awk").unwrap();
-    assert_eq!(awk.name, "mawk", "the profile names mawk, which provides awk");
+    assert_eq!(awk.package.name, "mawk", "the profile names mawk, which provides awk");
 
     // With that lock and the full cache, no network is needed.
     let lock = resolver.lock();
@@ -130,7 +131,7 @@ fn packages_of_debian_are_resolved_unpacked_and_listed_as_dpkg_does() {
     for (name, package) in names.iter().zip(&packages) {
         assert_eq!(listed_by_us(&again.require(name).unwrap()), listed_by_us(package));
     }
-    assert_eq!(again.require("awk").unwrap().name, "mawk");
+    assert_eq!(again.require("awk").unwrap().package.name, "mawk");
     println!("opened from the cache in {:?}", started.elapsed());
     assert_eq!(again.lock(), lock);
 }

@@ -13,7 +13,7 @@ use liblzma::stream::MtStreamBuilder;
 
 use super::ar::{self, ArError, Member};
 use super::tarball::{self, TarError};
-use super::unpacked::{self, FORMAT, INDEX, Index, Package, TAR};
+use super::unpacked::{self, FORMAT, INDEX, Index, TAR, Unpacked};
 use crate::cache::{Cache, CacheError};
 use crate::lock::LockedPackage;
 
@@ -62,17 +62,18 @@ const SMALL: u64 = 64 << 20;
 
 /// The unpacked package, when the cache has it whole.
 #[must_use]
-pub fn cached(cache: &Cache, locked: &LockedPackage) -> Option<Package> {
+pub fn cached(cache: &Cache, locked: &LockedPackage) -> Option<Unpacked> {
     let folder = cache.unpacked_path(locked.sha256, FORMAT);
-    let package = unpacked::open(&folder, locked.sha256)?;
-    (package.name == locked.name && package.version == locked.version).then_some(package)
+    let unpacked = unpacked::open(&folder, locked.sha256)?;
+    let package = &unpacked.package;
+    (package.name == locked.name && package.version == locked.version).then_some(unpacked)
 }
 
 /// The unpacked package: from the cache, else from its file, which must be in the cache.
 ///
 /// # Errors
 /// When the package file is missing, is not well formed, or the cache cannot be written.
-pub fn open(cache: &Cache, locked: &LockedPackage, effort: Effort) -> Result<Package, DebError> {
+pub fn open(cache: &Cache, locked: &LockedPackage, effort: Effort) -> Result<Unpacked, DebError> {
     if let Some(package) = cached(cache, locked) {
         return Ok(package);
     }
@@ -165,9 +166,9 @@ fn fault(source: TarError, package: &str, member: &str) -> DebError {
 }
 
 /// What a tar holds, and its length.
-type Unpacked = (std::collections::BTreeMap<String, unpacked::Item>, u64);
+type Tarball = (std::collections::BTreeMap<String, unpacked::Item>, u64);
 
-fn unpack_member(file: &File, member: &Member, copy: File, limit: u64, effort: Effort) -> Result<Unpacked, TarError> {
+fn unpack_member(file: &File, member: &Member, copy: File, limit: u64, effort: Effort) -> Result<Tarball, TarError> {
     let mut decoder = Decoder::new(file, member, effort).map_err(TarError::Read)?;
     let read = tarball::unpack(&mut decoder, copy, limit)?;
     if tarball::has_rest(decoder.source()).map_err(TarError::Read)? {

@@ -1,7 +1,7 @@
 //! A package as it lies unpacked in the cache: one decompressed tar, and an index of what is where in it.
 //!
 //! The index ends with its own SHA-256, which is checked on every load, as is the tar's length; it holds the SHA-256 of
-//! each file's content, which [`Package::verify`] checks. An index that does not check out is as good as none.
+//! each file's content, which [`Unpacked::verify`] checks. An index that does not check out is as good as none.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use contract::hash::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::depends::{self, Alternatives};
-use crate::tree::{Content, Kind};
+use crate::tree::{Content, Entry, Kind, Owner, Package};
 
 /// Version of the index and of what unpacking does; part of the folder's name.
 pub const FORMAT: u32 = 1;
@@ -35,51 +35,35 @@ pub enum ContentError {
     Read { package: String, path: String, source: io::Error },
 }
 
-/// A package, with its content by reference.
+/// A package in the cache: its file tree, and what else is known of it.
 #[derive(Clone, Debug)]
-pub struct Package {
-    pub name: String,
-    pub version: String,
+pub struct Unpacked {
+    /// Name, version and file tree, with content by reference.
+    pub package: Arc<Package>,
     pub architecture: String,
     /// Of the package file.
     pub sha256: Digest,
-    /// By path, without `./` or `/` before it; the root, where the package has it, is the empty path.
-    pub entries: BTreeMap<String, Entry>,
     /// `Pre-Depends`, then `Depends`.
     pub depends: Vec<Alternatives>,
     /// Names that this package stands for as well.
     pub provides: Vec<String>,
-    /// Paths that are the operator's to change, as in `entries`.
+    /// Paths that are the operator's to change, as in the file tree.
     pub conffiles: Vec<String>,
+    /// Of each file's content, by path.
+    pub digests: BTreeMap<String, Digest>,
     /// Where it lies.
-    pub folder: Arc<std::path::PathBuf>,
+    pub folder: std::path::PathBuf,
 }
 
-/// What a package has at a path.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    pub kind: Kind,
-    pub uid: u32,
-    pub gid: u32,
-    pub uname: String,
-    pub gname: String,
-    /// Permission bits with set-uid, set-gid and sticky (07777).
-    pub mode: u32,
-    /// In seconds since 1970.
-    pub mtime: u64,
-    pub xattrs: BTreeMap<String, Vec<u8>>,
-    /// Of a file's content.
-    pub sha256: Option<Digest>,
-}
-
-impl Package {
+impl Unpacked {
     /// Checks a file's content against the digest that was taken when the package was unpacked.
     ///
     /// # Errors
     /// When there is no such file, or its bytes in the cache are not the package's.
     pub fn verify(&self, path: &str) -> Result<(), ContentError> {
-        let name = || (self.name.clone(), path.to_owned());
-        let Some(Entry { kind: Kind::File(content), sha256: Some(expected), .. }) = self.entries.get(path) else {
+        let name = || (self.package.name.clone(), path.to_owned());
+        let found = (self.package.entries.get(path).map(|entry| &entry.kind), self.digests.get(path));
+        let (Some(Kind::File(content)), Some(expected)) = found else {
             let (package, path) = name();
             return Err(ContentError::NoFile { package, path });
         };
@@ -99,7 +83,7 @@ impl Package {
             return Ok(());
         }
         let (package, path) = name();
-        Err(ContentError::Damaged { package, path, folder: self.folder.to_path_buf() })
+        Err(ContentError::Damaged { package, path, folder: self.folder.clone() })
     }
 
     /// Checks every file of the package.
@@ -107,8 +91,7 @@ impl Package {
     /// # Errors
     /// At the first file whose bytes are not the package's.
     pub fn verify_all(&self) -> Result<(), ContentError> {
-        let files = self.entries.iter().filter(|(_, entry)| entry.sha256.is_some());
-        files.map(|(path, _)| self.verify(path)).collect()
+        self.digests.keys().try_for_each(|path| self.verify(path))
     }
 }
 
@@ -207,7 +190,7 @@ impl Index {
 }
 
 /// Opens an unpacked package; `None` when there is none, or it is damaged.
-pub(super) fn open(folder: &Path, sha256: Digest) -> Option<Package> {
+pub(super) fn open(folder: &Path, sha256: Digest) -> Option<Unpacked> {
     let index = Index::from_bytes(&fs::read(folder.join(INDEX)).ok()?)?;
     let path = Arc::new(folder.join(TAR));
     let file = File::open(&*path).ok()?;
@@ -215,33 +198,34 @@ pub(super) fn open(folder: &Path, sha256: Digest) -> Option<Package> {
         return None;
     }
     let file = Arc::new(file);
-    let entry = |item: Item| {
-        let (kind, sha256) = match item.kind {
+    let mut digests = BTreeMap::new();
+    let mut entries = BTreeMap::new();
+    for (at, item) in index.items {
+        let kind = match item.kind {
             ItemKind::File { offset, length, sha256 } => {
-                let content = Content::Range { file: file.clone(), path: path.clone(), offset, length };
-                (Kind::File(content), Some(sha256))
+                digests.insert(at.clone(), sha256);
+                Kind::File(Content::Range { file: file.clone(), path: path.clone(), offset, length })
             }
-            ItemKind::Directory => (Kind::Directory, None),
-            ItemKind::Symlink(target) => (Kind::Symlink(target), None),
-            ItemKind::Hardlink(target) => (Kind::Hardlink(target), None),
-            ItemKind::CharDevice { major, minor } => (Kind::CharDevice { major, minor }, None),
-            ItemKind::BlockDevice { major, minor } => (Kind::BlockDevice { major, minor }, None),
-            ItemKind::Fifo => (Kind::Fifo, None),
+            ItemKind::Directory => Kind::Directory,
+            ItemKind::Symlink(target) => Kind::Symlink(target),
+            ItemKind::Hardlink(target) => Kind::Hardlink(target),
+            ItemKind::CharDevice { major, minor } => Kind::CharDevice { major, minor },
+            ItemKind::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
+            ItemKind::Fifo => Kind::Fifo,
         };
-        let Item { uid, gid, uname, gname, mode, mtime, xattrs, .. } = item;
-        Entry { kind, uid, gid, uname, gname, mode, mtime, xattrs, sha256 }
-    };
+        let Item { uid, gid, uname, gname, mode, xattrs, .. } = item;
+        entries.insert(at, Entry { kind, owner: Owner { uid, gid }, uname, gname, mode, xattrs });
+    }
     let depends = [&index.pre_depends, &index.depends].into_iter().flat_map(|field| depends::parse(field)).collect();
-    Some(Package {
-        depends,
-        provides: depends::parse(&index.provides).into_iter().flatten().collect(),
-        name: index.name,
-        version: index.version,
+    Some(Unpacked {
+        package: Arc::new(Package { name: index.name, version: index.version, entries }),
         architecture: index.architecture,
         sha256,
+        depends,
+        provides: depends::parse(&index.provides).into_iter().flatten().collect(),
         conffiles: index.conffiles,
-        folder: Arc::new(folder.to_owned()),
-        entries: index.items.into_iter().map(|(path, item)| (path, entry(item))).collect(),
+        digests,
+        folder: folder.to_owned(),
     })
 }
 

@@ -1,0 +1,33 @@
+//! Which package holds a library that another one needs.
+
+use std::sync::Arc;
+
+use super::Resolver;
+use crate::tree::elf::{DEFAULT_DIRECTORIES, Libraries};
+use crate::tree::{Kind, Package};
+
+impl Libraries for &Resolver<'_> {
+    fn provider(&mut self, needed_by_package: &str, soname: &str) -> anyhow::Result<Option<(Arc<Package>, String)>> {
+        for name in self.candidates(needed_by_package, soname)? {
+            let unpacked = self.require(&name)?;
+            if let Some(path) = path_of(&unpacked.package, soname) {
+                return Ok(Some((unpacked.package.clone(), path)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Where a package has a library: where the loader looks by itself, else anywhere, the first by path.
+fn path_of(package: &Package, soname: &str) -> Option<String> {
+    let library = |path: &&String| {
+        let named = path.rsplit('/').next() == Some(soname);
+        named && matches!(package.entries[*path].kind, Kind::File(_) | Kind::Symlink(_) | Kind::Hardlink(_))
+    };
+    let usual = |path: &&String| {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        DEFAULT_DIRECTORIES.iter().any(|usual| *usual == folder || usual.strip_prefix("usr/") == Some(folder))
+    };
+    let mut paths = package.entries.keys().filter(library);
+    paths.clone().find(usual).or_else(|| paths.next()).cloned()
+}
