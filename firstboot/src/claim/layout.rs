@@ -10,7 +10,9 @@ use uuid::Uuid;
 pub enum PlanError {
     #[error("the partition table lacks {0}: this is no disk that an image of microdc was written to")]
     Missing(&'static str),
-    #[error("the disk is too small: {STATE_SIZE} bytes for state would end at byte {end}, the disk has {size}")]
+    #[error(
+        "the disk is too small: {STATE_SIZE} bytes for state would end at byte {end}, the disk has {size}; take a larger disk"
+    )]
     TooSmall { end: u64, size: u64 },
     #[error(transparent)]
     Gpt(#[from] GptError),

@@ -47,9 +47,9 @@ fn stage<T>(name: &'static str, place: &Place, run: impl FnOnce() -> anyhow::Res
 }
 
 fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
-    stage("mounts", place, mounts::set_up)?;
+    stage("mounting the kernel's file systems", place, mounts::set_up)?;
     let mut warnings = Vec::new();
-    let spec = stage("settings", place, || read_spec(Path::new(names::INITRAMFS_SPEC)))?;
+    let spec = stage("reading its settings", place, || read_spec(Path::new(names::INITRAMFS_SPEC)))?;
     guard.extend(Duration::from_secs(spec.disk_timeout_s));
     modules::load(&spec.modules, guard, &mut warnings);
     if guard.watchdog().is_none() {
@@ -59,13 +59,13 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
         );
     }
 
-    let wanted = stage("kernel command line", place, || {
-        let line = std::fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
-        Ok(firmware::root_hash(&line)?)
-    })?;
     let firmware = firmware::Firmware::read(Path::new(names::DT_BOOTLOADER));
     place.slot = firmware.slot;
     place.trial = firmware.trial;
+    let wanted = stage("reading the kernel command line", place, || {
+        let line = std::fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
+        Ok(firmware::root_hash(&line)?)
+    })?;
 
     let wait = Duration::from_secs(spec.disk_timeout_s);
     let found = disks::wait_for_slot(wanted, &firmware, &spec.keys, wait).map_err(|error| {
