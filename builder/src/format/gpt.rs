@@ -83,31 +83,39 @@ pub fn table(layout: ImageLayout, ids: &Ids) -> Result<Ends, GptError> {
     Ok(Ends { head: device.head, tail: device.tail })
 }
 
-/// Layout and ids of the image whose ends are given, when they are exactly what [`table`] makes of them.
+/// Layout and ids in a table of which one copy at least is whole. Whether the other is, and every unused bit, is
+/// known by comparing the ends with what [`table`] makes of the answer.
 ///
 /// # Errors
-/// When either copy is damaged (its checksums), or the table is another than an image's; the caller compares the
-/// ends with [`table`] to know that every bit is right.
-pub fn read(ends: Ends, image_size: u64) -> Result<(ImageLayout, Ids), GptError> {
+/// When both copies are damaged (by their checksums), or the table is not that of an image.
+pub fn read(ends: &Ends, image_size: u64) -> Result<(ImageLayout, Ids), GptError> {
+    let without_head = Ends { head: vec![0; ends.head.len()], tail: ends.tail.clone() };
+    let without_tail = Ends { head: ends.head.clone(), tail: vec![0; ends.tail.len()] };
+    read_one(without_tail, image_size).or_else(|_| read_one(without_head, image_size))
+}
+
+fn read_one(ends: Ends, image_size: u64) -> Result<(ImageLayout, Ids), GptError> {
+    if image_size < HEAD + TAIL || ends.head.len() as u64 != HEAD || ends.tail.len() as u64 != TAIL {
+        return Err(GptError::Read(format!("an image of {image_size} bytes has no room for one")));
+    }
     let device = Device { size: image_size, head: ends.head, tail: ends.tail, at: 0 };
     let disk = GptConfig::new()
-        .only_valid_headers(true)
         .logical_block_size(LogicalBlockSize::Lb512)
         .open_from_device(device)
         .map_err(|error| GptError::Read(error.to_string()))?;
-    let mut ids = Ids { disk: *disk.guid(), partitions: [Uuid::nil(); 5] };
+    let mut ids = Ids { disk: *disk.guid(), partitions: [Uuid::nil(); Partition::IN_IMAGE.len()] };
+    let mut root_size = 0;
     for (partition, id) in Partition::IN_IMAGE.into_iter().zip(&mut ids.partitions) {
-        let found = disk.partitions().get(&partition.number());
-        let found = found.filter(|found| found.name == partition.name());
-        let found = found.ok_or_else(|| {
-            GptError::Foreign(format!("partition {} is not {}", partition.number(), partition.name()))
-        })?;
+        let (number, name) = (partition.number(), partition.name());
+        let found = disk.partitions().get(&number).filter(|found| found.name == name);
+        let found = found.ok_or_else(|| GptError::Foreign(format!("partition {number} is not {name}")))?;
         *id = found.part_guid;
+        if partition == Partition::RootA {
+            let sectors = found.last_lba.checked_sub(found.first_lba).and_then(|sectors| sectors.checked_add(1));
+            root_size = sectors.and_then(|sectors| sectors.checked_mul(SECTOR)).unwrap_or(0);
+        }
     }
-    let root = disk.partitions().get(&Partition::RootA.number());
-    let size =
-        root.map_or(0, |root| root.last_lba.saturating_sub(root.first_lba).saturating_add(1).saturating_mul(SECTOR));
-    let layout = ImageLayout::new(size).map_err(|error| GptError::Foreign(error.to_string()))?;
+    let layout = ImageLayout::new(root_size).map_err(|error| GptError::Foreign(error.to_string()))?;
     if layout.image_size() != image_size {
         let message = format!("it is for a disk of {} bytes, the image has {image_size}", layout.image_size());
         return Err(GptError::Foreign(message));
