@@ -78,8 +78,19 @@ fn every_tool_is_content_with_the_parts_of_an_image() {
     let salt = hex::encode(SALT);
     tool_ok(
         "veritysetup",
-        &["verify", "--no-superblock", "--data-blocks", &blocks, "--hash-offset", &offset, "--salt", &salt, whole, whole,
-          &manifest.root.root_hash.to_string()],
+        &[
+            "verify",
+            "--no-superblock",
+            "--data-blocks",
+            &blocks,
+            "--hash-offset",
+            &offset,
+            "--salt",
+            &salt,
+            whole,
+            whole,
+            &manifest.root.root_hash.to_string(),
+        ],
     );
 }
 
@@ -170,12 +181,16 @@ fn three_hundred_flipped_bits_are_all_found_and_located() {
     ];
     for (seed, (place, count, range)) in places.into_iter().enumerate() {
         for (offset, bit) in positions(count, range.clone(), seed as u64) {
-            let error = flipped(&file, offset, bit, || check(&path)).expect_err(&format!("{place}: bit {bit} at {offset}"));
+            let error =
+                flipped(&file, offset, bit, || check(&path)).expect_err(&format!("{place}: bit {bit} at {offset}"));
             let text = error.to_string();
             assert!(text.starts_with(place), "bit {bit} at {offset}: {text}");
             if let VerifyError::Damage { place, block, offset: found, .. } = error {
                 assert_eq!(found / BLOCK, offset / BLOCK, "{text}");
-                let start = Partition::IN_IMAGE.into_iter().find(|part| part.name() == place).map_or(0, |part| extent(part).offset);
+                let start = Partition::IN_IMAGE
+                    .into_iter()
+                    .find(|part| part.name() == place)
+                    .map_or(0, |part| extent(part).offset);
                 assert_eq!(block, (offset - start) / BLOCK, "{text}");
             }
         }
@@ -198,8 +213,12 @@ fn an_image_cut_off_anywhere_is_refused() {
 #[test]
 fn an_unknown_signer_is_named_and_refused() {
     let trusted = [public(8), public(9)];
-    let error = verify(&IMAGE.path, &Expect { trusted: &trusted, role: None, bootsel: Bootsel::AsBuilt }).unwrap_err();
-    assert!(matches!(&error, VerifyError::Trailer { place: "root-a", source: TrailerError::Signature(_), .. }), "{error}");
+    let error =
+        verify(&IMAGE.path, &Expect { trusted: &trusted, role: None, bootsel: Bootsel::AsBuilt }).unwrap_err();
+    assert!(
+        matches!(&error, VerifyError::Trailer { place: "root-a", source: TrailerError::Signature(_), .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains(&public(1).id().to_string()), "{error}");
 }
 

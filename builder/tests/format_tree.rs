@@ -126,7 +126,10 @@ fn one_path_with_two_contents_names_both_sides() {
     take(&mut tree, &one("first"), &["etc/motd".to_owned()], "part a").unwrap();
     take(&mut tree, &one("first"), &["etc/motd".to_owned()], "part b").unwrap();
     let error = take(&mut tree, &one("second"), &["etc/motd".to_owned()], "part c").unwrap_err().to_string();
-    assert!(error.contains("/etc/motd") && error.contains("package first") && error.contains("package second"), "{error}");
+    assert!(
+        error.contains("/etc/motd") && error.contains("package first") && error.contains("package second"),
+        "{error}"
+    );
 }
 
 /// Packages by name, with what they depend on.
@@ -200,7 +203,8 @@ fn a_program_brings_its_loader_its_libraries_and_theirs() {
         ],
     );
     let math = made("libm", vec![("lib/aarch64-linux-gnu/libm.so.6", library(&["libc.so.6"]), 0o644)]);
-    let archive = daemon_package(&["libjson", "libc6"]).with(libc(), &[]).with(json, &["libm", "libc6"]).with(math, &["libc6"]);
+    let archive =
+        daemon_package(&["libjson", "libc6"]).with(libc(), &[]).with(json, &["libm", "libc6"]).with(math, &["libc6"]);
     let (brought, tree, _) = closed(program(&["libjson.so.5", "libc.so.6"], None), archive);
     assert_eq!(brought.unwrap(), 6);
     for name in ["libjson.so.5", "libjson.so.5.3", "libm.so.6", "libc.so.6", "ld-linux-aarch64.so.1"] {
@@ -214,7 +218,11 @@ fn a_program_brings_its_loader_its_libraries_and_theirs() {
 
 #[test]
 fn a_static_program_and_a_script_need_nothing() {
-    for kind in [content(Elf::default().bytes()), content(Elf { dynamic: false, ..Elf::default() }.bytes()), bytes("#!/bin/x")] {
+    for kind in [
+        content(Elf::default().bytes()),
+        content(Elf { dynamic: false, ..Elf::default() }.bytes()),
+        bytes("#!/bin/x"),
+    ] {
         let (brought, _, asked) = closed(kind, Archive::default());
         assert_eq!((brought.unwrap(), asked.len()), (0, 0));
     }
@@ -295,7 +303,8 @@ fn kernel_package() -> Package {
     let plain = |fields: &[&str]| content(module(fields));
     let packed = |fields: &[&str]| {
         let mut out = Vec::new();
-        let mut packer = liblzma::read::XzEncoder::new(&module(fields)[..], 6);
+        let plain = module(fields);
+        let mut packer = liblzma::read::XzEncoder::new(&plain[..], 6);
         std::io::Read::read_to_end(&mut packer, &mut out).unwrap();
         content(out)
     };
@@ -304,12 +313,18 @@ fn kernel_package() -> Package {
         (at("drivers/nvme/nvme-core.ko.xz"), entry(packed(&["depends=nvme-auth,nvme_keyring"]), 0o644)),
         (at("drivers/nvme/nvme-auth.ko.xz"), entry(packed(&["depends="]), 0o644)),
         (at("drivers/nvme/nvme-keyring.ko"), entry(plain(&["depends="]), 0o644)),
-        (at("drivers/net/genet.ko.xz"), entry(packed(&["depends=", "softdep=pre: mdio-bcm-unimac crc32c post: gone"]), 0o644)),
+        (
+            at("drivers/net/genet.ko.xz"),
+            entry(packed(&["depends=", "softdep=pre: mdio-bcm-unimac crc32c post: gone"]), 0o644),
+        ),
         (at("drivers/net/mdio-bcm-unimac.ko.xz"), entry(packed(&["depends=built-in"]), 0o644)),
         (at("loop/one.ko.xz"), entry(packed(&["depends=two"]), 0o644)),
         (at("loop/two.ko.xz"), entry(packed(&["depends=one"]), 0o644)),
         (at("loop/broken.ko.xz"), entry(bytes("no xz"), 0o644)),
-        ("usr/lib/modules/6.12/modules.builtin".to_owned(), entry(bytes("kernel/lib/built-in.ko\nkernel/fs/ext2.ko\n"), 0o644)),
+        (
+            "usr/lib/modules/6.12/modules.builtin".to_owned(),
+            entry(bytes("kernel/lib/built-in.ko\nkernel/fs/ext2.ko\n"), 0o644),
+        ),
     ];
     package("linux-image-6.12", entries)
 }
@@ -383,6 +398,16 @@ fn accounts_that_contradict_each_other_are_refused() {
         accounts.clone().add_user(User { home: "a:b".to_owned(), ..user("frr", 300, 300, &[]) }),
     ];
     for failure in failures {
-        assert!(matches!(failure, Err(AccountError::Twice { .. } | AccountError::Number { .. } | AccountError::Name { .. } | AccountError::NoGroup { .. } | AccountError::Field { .. })), "{failure:?}");
+        assert!(
+            matches!(
+                failure,
+                Err(AccountError::Twice { .. }
+                    | AccountError::Number { .. }
+                    | AccountError::Name { .. }
+                    | AccountError::NoGroup { .. }
+                    | AccountError::Field { .. })
+            ),
+            "{failure:?}"
+        );
     }
 }

@@ -217,8 +217,9 @@ pub(super) fn resolve<'t>(path: &str, look: impl Fn(&str) -> Option<&'t Kind>) -
             ".." => at.truncate(at.rfind('/').unwrap_or(0)),
             name => {
                 let next = if at.is_empty() { name.to_owned() } else { format!("{at}/{name}") };
-                match look(&next)? {
-                    Kind::Symlink(target) => {
+                match look(&next) {
+                    // What is no link may be a directory that nobody lists; the end of the way must be there.
+                    Some(Kind::Symlink(target)) => {
                         links += 1;
                         if links > 40 {
                             return None;

@@ -35,7 +35,8 @@ impl Elf<'_> {
         let interpreter: Vec<u8> = self.interpreter.map(|path| [path.as_bytes(), &[0]].concat()).unwrap_or_default();
         entries.extend([(5, strings_at), (10, strings.len() as u64), (0, 0)]);
         let dynamic_at = (interpreter_at + interpreter.len() as u64).next_multiple_of(8);
-        let dynamic: Vec<u8> = entries.iter().flat_map(|(tag, value)| [tag.to_le_bytes(), value.to_le_bytes()].concat()).collect();
+        let dynamic: Vec<u8> =
+            entries.iter().flat_map(|(tag, value)| [tag.to_le_bytes(), value.to_le_bytes()].concat()).collect();
         let end = dynamic_at + dynamic.len() as u64;
 
         let mut bytes = header(3, self.machine, self.big_endian);
