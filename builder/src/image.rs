@@ -48,7 +48,7 @@ pub struct ImageSummary {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     #[error("{}: {source}", path.display())]
-    Slot { path: PathBuf, source: SlotError },
+    Slot { path: PathBuf, source: Box<SlotError> },
     #[error("bootsel: {0}")]
     Bootsel(#[from] fat::FatError),
     #[error(transparent)]
@@ -76,7 +76,7 @@ pub fn write(
 
     let [boot, root] = [Slot::A.boot(), Slot::A.root()].map(|partition| extent(spec.layout, partition));
     let slot = slot::write(&spec.slot, file, boot, root, &|done, total| progress(Progress::Root { done, total }));
-    let slot = slot.map_err(|source| ImageError::Slot { path: path.to_owned(), source })?;
+    let slot = slot.map_err(|source| ImageError::Slot { path: path.to_owned(), source: Box::new(source) })?;
 
     let bootsel = bootsel(spec.node_config.as_deref())?;
     let at = extent(spec.layout, Partition::Bootsel).offset;

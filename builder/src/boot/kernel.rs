@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub const DEVICE_TREE: &str = "bcm2711-rpi-cm4-io.dtb";
 const DEVICE_TREES: [&str; 2] = [DEVICE_TREE, "bcm2711-rpi-4-b.dtb"];
 /// How hard to pack. Higher levels cost seconds and gain little.
-const GZIP_LEVEL: u32 = 6;
+const GZIP_LEVEL: u32 = 4;
 
 /// A kernel package that cannot be used.
 #[derive(Debug, thiserror::Error)]

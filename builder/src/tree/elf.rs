@@ -38,7 +38,7 @@ pub enum ElfError {
     #[error(
         "/{path} ({origin}) needs {soname}; {package} has it at /{found}, where the loader does not look: it looks in {looked}"
     )]
-    Unreachable { path: String, origin: Arc<str>, soname: String, package: String, found: String, looked: String },
+    Unreachable { path: String, origin: Arc<str>, soname: String, package: String, found: Box<str>, looked: Box<str> },
     #[error("looking for {soname}, needed by /{path}: {source:#}")]
     Search { path: String, soname: String, source: anyhow::Error },
     #[error("reading /{path}: {source}")]
@@ -233,8 +233,8 @@ fn bring(
             origin: origin.clone(),
             soname: soname.to_owned(),
             package: provider.to_string(),
-            found: merged(&found).into_owned(),
-            looked: directories.iter().map(|folder| format!("/{folder}")).collect::<Vec<_>>().join(", "),
+            found: merged(&found).into(),
+            looked: directories.iter().map(|folder| format!("/{folder}")).collect::<Vec<_>>().join(", ").into(),
         });
     };
     let origin = take::origin(&provider, &format!("needed by /{path} as {soname}"));

@@ -57,19 +57,15 @@ impl Blocks<'_> {
         length: u64,
         mut each: impl FnMut(u64, &[Digest]) -> Result<(), VerifyError>,
     ) -> Result<(), VerifyError> {
+        let hole = |from: u64, to: u64| vec![zero_leaf(); to.saturating_sub(from) as usize];
         let mut next = 0;
-        let hole =
-            |from: u64, to: u64, each: &mut dyn FnMut(u64, &[Digest]) -> Result<(), VerifyError>| match to > from {
-                true => each(from, &vec![zero_leaf(); (to - from) as usize]),
-                false => Ok(()),
-            };
         self.data(offset..offset + length, |at, bytes| {
             let first = (at - offset) / BLOCK;
-            hole(next, first, &mut each)?;
+            each(next, &hole(next, first))?;
             next = first + bytes.len() as u64 / BLOCK;
             each(first, &hash_blocks(bytes))
         })?;
-        hole(next, length / BLOCK, &mut each)
+        each(next, &hole(next, length / BLOCK))
     }
 
     /// Demands zeros. `start` is where the partition begins, for the number of a block that is not zero.
