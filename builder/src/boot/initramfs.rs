@@ -13,7 +13,7 @@ use std::io::Write as _;
 
 /// Where the modules stand, in no folders.
 const MODULES: &str = "usr/lib/modules";
-const ZSTD_LEVEL: i32 = 12;
+const ZSTD_LEVEL: i32 = 9;
 
 /// What the initramfs is made of.
 #[derive(Clone, Copy, Debug)]
