@@ -168,8 +168,11 @@ fn either_copy_of_the_table_is_enough_to_know_the_other() {
     assert!(gpt::read(&ends, layout().image_size() + 512).is_err());
 }
 
-/// The entries of a "newc" archive: path, mode, device, data.
-fn unpack(mut bytes: &[u8]) -> Vec<(String, u32, (u32, u32), Vec<u8>)> {
+/// Path, mode, device, data.
+type CpioEntry = (String, u32, (u32, u32), Vec<u8>);
+
+/// The entries of a "newc" archive.
+fn unpack(mut bytes: &[u8]) -> Vec<CpioEntry> {
     let mut entries = Vec::new();
     loop {
         assert_eq!(&bytes[..6], b"070701");

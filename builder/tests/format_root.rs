@@ -59,7 +59,7 @@ fn e2fsck_finds_nothing_and_another_reader_finds_everything() {
             }
             Kind::Symlink(target) => {
                 let found = fs.read_link(full.as_str()).unwrap();
-                assert_eq!(<&[u8]>::from(found.as_ref()), target.as_bytes(), "{full}");
+                assert_eq!(found.as_ref(), target.as_bytes(), "{full}");
                 FileType::Symlink
             }
             Kind::CharDevice { .. } => FileType::CharacterDevice,

@@ -90,7 +90,7 @@ fn a_pattern_that_means_nothing_is_an_error_with_a_suggestion() {
         ("usr/sbin/zebra", "usr/lib/frr/zebra"),
         ("usr/share/yangs", "usr/share/yang"),
     ] {
-        let error = taken(&[pattern]).err().expect(pattern).to_string();
+        let error = taken(&[pattern]).map(|(_, paths)| paths).expect_err(pattern).to_string();
         assert!(error.contains(pattern) && error.contains(&format!("did you mean {hint:?}")), "{error}");
     }
     assert!(matches!(taken(&["usr/{lib"]), Err(TakeError::Pattern { .. })));
@@ -286,7 +286,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = value;
         }
-        if value_of(&bytes) % 3 == 0 {
+        if value_of(&bytes).is_multiple_of(3) {
             bytes.truncate(cut.index(bytes.len()));
         }
         let _ = module_needs(&bytes);
