@@ -27,6 +27,16 @@ pub enum Origin {
     Default,
 }
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Origin::Bootsel => "new from bootsel",
+            Origin::State => "kept on state",
+            Origin::Default => "none given",
+        })
+    }
+}
+
 /// Settles the node config. `state` is the folder where it is kept, `bootsel` the bytes found on bootsel, `name` the
 /// host name of a node that has no config.
 #[must_use]

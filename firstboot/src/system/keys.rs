@@ -2,7 +2,7 @@
 //! changes anything, as whoever holds the serial line has not proven who they are.
 
 use rustix::fs::{Mode, OFlags};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{InputModes, LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -24,7 +24,10 @@ pub fn open_console() -> Option<OwnedFd> {
     let console = open(Path::new("/dev/console"), OFlags::RDONLY)?;
     if let Ok(mut modes) = tcgetattr(&console) {
         modes.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-        let _ = tcsetattr(&console, OptionalActions::Now, &modes);
+        // A Ctrl-S on the line must not hold up PID 1 in its next message.
+        modes.input_modes.remove(InputModes::IXON);
+        // The UART loses what it is sending when it is set up anew: wait for it.
+        let _ = tcsetattr(&console, OptionalActions::Drain, &modes);
     }
     Some(console)
 }

@@ -41,7 +41,7 @@ pub fn status(node: &Node, supervisor: &Supervisor, now: Moment) -> String {
     fact("slot", &format_args!("{}{}", report.slot, if report.trial { " (trial)" } else { "" }));
     fact("disk", &report.disk);
     fact("state", &if node.persistent { "persistent" } else { "in memory only" });
-    fact("config", &format_args!("{:?}", node.intake.origin));
+    fact("config", &node.intake.origin);
     fact("uptime", &format_args!("{:.1} s", now.as_secs_f64()));
     for status in supervisor.statuses() {
         if status.name == NETWORK {

@@ -45,8 +45,9 @@ struct Loop {
     page: Option<Page>,
     feed_at: Moment,
     save_at: Moment,
-    /// Whether "is up" was said.
+    /// Whether "is up" was said, and whether the network's addresses were.
     up: bool,
+    network_said: bool,
     late_at: Option<Moment>,
     stop: Option<(Action, Moment)>,
 }
@@ -74,6 +75,7 @@ pub fn run(node: Node, supervisor: Supervisor) -> ! {
         feed_at: Moment::ZERO,
         save_at: now() + clock::SAVE_EVERY,
         up: false,
+        network_said: false,
         late_at: Some(now() + LATE),
         stop: None,
     };
@@ -270,7 +272,9 @@ impl Loop {
             match report {
                 Report::Output(line) => say(format_args!("{service}| {line}")),
                 Report::Warning(text) => self.node.warnings.add(format_args!("service {service}: {text}")),
-                Report::Status(text) if service == NETWORK && self.up => say(format_args!("network: {text}")),
+                Report::Status(text) if service == NETWORK && self.network_said => {
+                    say(format_args!("network: {text}"))
+                }
                 Report::Status(_) => {}
                 Report::Notice(notice) => self.tell_notice(&service, notice),
             }
@@ -279,7 +283,10 @@ impl Loop {
 
     fn tell_notice(&mut self, service: &str, notice: Notice) {
         match notice {
-            Notice::Ready if service == NETWORK => say(format_args!("network ready: {}", self.addresses())),
+            Notice::Ready if service == NETWORK => {
+                self.network_said = true;
+                say(format_args!("network ready: {}", self.addresses()));
+            }
             Notice::Ready => say(format_args!("service {service} ready")),
             Notice::Done => say(format_args!("service {service} done")),
             Notice::Stopped => say(format_args!("service {service} stopped")),
