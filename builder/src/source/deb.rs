@@ -148,7 +148,7 @@ pub fn unpack(file: &File, locked: &LockedPackage, folder: &Path, effort: Effort
     }
     let path = folder.join(TAR);
     let copy = File::create_new(&path).map_err(CacheError::io("make", &path))?;
-    let limit = (data.size.saturating_mul(MOST_RATIO)).max(SMALL).min(LARGEST_DATA);
+    let limit = data.size.saturating_mul(MOST_RATIO).clamp(SMALL, LARGEST_DATA);
     let read =
         unpack_member(file, data, copy, limit, effort).map_err(|source| fault(source, &package(), &data.name))?;
     (index.items, index.tar_length) = read;

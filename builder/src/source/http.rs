@@ -234,10 +234,8 @@ impl Client {
         };
         thread::scope(|scope| {
             let threads: Vec<_> = (0..jobs.clamp(1, wanted.len().max(1))).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().fold(Ok(()), |all, thread| match thread.join() {
-                Ok(one) => all.and(one),
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         })
     }
 

@@ -169,15 +169,19 @@ fn primary_may(key: &SignedPublicKey, now: u64, signing: bool) -> Result<(), Str
     if key.details.revocation_signatures.iter().any(|revocation| revocation.verify_key(primary).is_ok()) {
         return Err("the key is revoked".to_owned());
     }
+    // Debian's keys carry signatures on the key alone that only name who may revoke it; the one on the user id says what
+    // the key is for. An end of life is heeded wherever it stands.
     let direct = key.details.direct_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok());
+    for signature in direct {
+        in_force(primary.created_at().as_secs(), signature, now)?;
+    }
     let users = key.details.users.iter().flat_map(|user| {
         let by_key = |signature: &&Signature| signature.verify_certification(primary, Tag::UserId, &user.id).is_ok();
         let own: Vec<_> = user.signatures.iter().filter(by_key).collect();
         let revoked = own.iter().any(|signature| signature.typ() == Some(SignatureType::CertRevocation));
         if revoked { Vec::new() } else { own }
     });
-    let own = direct
-        .chain(users)
+    let own = users
         .filter(|signature| check_hash(signature).is_ok())
         .max_by_key(|signature| created(signature))
         .ok_or("the key does not vouch for itself")?;

@@ -187,7 +187,7 @@ fn xattrs<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<BTreeMap<String, Vec
     let mut xattrs = BTreeMap::new();
     let Some(extensions) = entry.pax_extensions().map_err(|error| error.to_string())? else { return Ok(xattrs) };
     for extension in extensions {
-        let extension = extension.map_err(|error| error.to_string())?;
+        let extension = extension.map_err(|_| "its extended header cannot be understood".to_owned())?;
         let key = extension.key().map_err(|_| "an extended header's name is no text".to_owned())?;
         if key.starts_with("GNU.sparse") {
             return Err("sparse files are in no package".to_owned());

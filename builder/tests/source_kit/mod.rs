@@ -1,0 +1,38 @@
+//! A whole small archive for tests: its own key, indices, packages, and a server that can fail.
+#![allow(dead_code, reason = "each test program uses another part of it")]
+
+pub mod archive;
+pub mod deb;
+pub mod server;
+
+use std::sync::Mutex;
+
+use microdc::source::Progress;
+
+/// Keeps what it is told.
+#[derive(Default)]
+pub struct Told {
+    pub notes: Mutex<Vec<String>>,
+    pub total: Mutex<u64>,
+    pub done: Mutex<u64>,
+}
+
+impl Progress for Told {
+    fn add_total(&self, bytes: u64) {
+        *self.total.lock().unwrap() += bytes;
+    }
+
+    fn advance(&self, bytes: u64) {
+        *self.done.lock().unwrap() += bytes;
+    }
+
+    fn note(&self, line: &str) {
+        self.notes.lock().unwrap().push(line.to_owned());
+    }
+}
+
+impl Told {
+    pub fn text(&self) -> String {
+        self.notes.lock().unwrap().join("\n")
+    }
+}
