@@ -3,8 +3,7 @@
 //! A blob is fetched to `<name>.part` in the cache under a file lock, so two builds do not write the same one, and what
 //! a killed build left is taken up by the next. Only a file whose size and SHA-256 are those expected gets its name.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,10 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use contract::hash::Digest;
-use sha2::{Digest as _, Sha256};
 use ureq::http::StatusCode;
 use ureq::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 
+use super::partial::Partial;
 use super::progress::Progress;
 use crate::cache::{Cache, CacheError};
 
@@ -97,7 +96,7 @@ pub struct Client {
 
 /// More breaks than this in one file, and the mirror is not worth it even if each attempt brings something.
 const MOST_ATTEMPTS: u32 = 100;
-const CHUNK: usize = 128 * 1024;
+pub(super) const CHUNK: usize = 128 * 1024;
 
 /// What one attempt came to.
 enum Attempt {
@@ -173,7 +172,7 @@ impl Client {
             return Ok(path);
         }
         let target = cache.blob_path(wanted.sha256);
-        let Some(mut part) = self.lock_partial(cache, wanted)? else {
+        let Some(mut part) = Partial::open(cache, wanted, || self.check_cancelled())? else {
             progress.advance(wanted.size);
             return Ok(target);
         };
@@ -191,20 +190,19 @@ impl Client {
                 })
                 .map_err(|error| part.explain(error))?;
             }
-            let found = Digest(part.hash.clone().finalize().into());
+            let found = part.digest();
             if found == wanted.sha256 {
                 break;
             }
             part.restart()?;
             if fresh {
-                let _ = fs::remove_file(&part.path);
+                part.remove();
                 return Err(FetchError::Digest { url: wanted.url.clone(), expected: wanted.sha256, found });
             }
             progress.note(&format!("{}: what an earlier build left of it was damaged; fetched again", wanted.url));
             fresh = true;
         }
-        part.file.sync_all().map_err(CacheError::io("write", &part.path))?;
-        fs::rename(&part.path, &target).map_err(CacheError::io("rename to", &target))?;
+        part.finish(&target)?;
         Ok(target)
     }
 
@@ -234,8 +232,8 @@ impl Client {
         };
         thread::scope(|scope| {
             let threads: Vec<_> = (0..jobs.clamp(1, wanted.len().max(1))).map(|_| scope.spawn(work)).collect();
-            let joined = threads.into_iter().map(|thread| thread.join());
-            joined.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+            let mut joined = threads.into_iter().map(|thread| thread.join());
+            joined.try_for_each(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
     }
 
@@ -287,40 +285,6 @@ impl Client {
             left -= piece;
         }
         self.check_cancelled()
-    }
-
-    /// Opens and locks the partial file. `None`: another build has meanwhile brought the blob.
-    fn lock_partial(&self, cache: &Cache, wanted: &Wanted) -> Result<Option<Partial>, FetchError> {
-        let path = cache.partial_path(wanted.sha256);
-        let folder = path.parent().unwrap_or(cache.root());
-        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
-        loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .map_err(CacheError::io("open", &path))?;
-            loop {
-                match file.try_lock() {
-                    Ok(()) => break,
-                    Err(fs::TryLockError::WouldBlock) => {
-                        self.check_cancelled()?;
-                        thread::sleep(Duration::from_millis(50));
-                    }
-                    Err(fs::TryLockError::Error(error)) => return Err(CacheError::io("lock", &path)(error).into()),
-                }
-            }
-            if cache.blob(wanted.sha256, wanted.size).is_some() {
-                let _ = fs::remove_file(&path);
-                return Ok(None);
-            }
-            // The one who held the lock may have renamed or removed the file that we opened.
-            if same_file(&file, &path) {
-                return Ok(Some(Partial { file, path, have: 0, reported: 0, hash: Sha256::new() }));
-            }
-        }
     }
 
     /// One request, for what is still missing.
@@ -384,77 +348,6 @@ impl Client {
     }
 }
 
-/// A blob on its way: what of it is on disk, hashed so far.
-struct Partial {
-    file: File,
-    path: PathBuf,
-    have: u64,
-    /// Bytes told to the progress; a restart does not tell them again.
-    reported: u64,
-    hash: Sha256,
-}
-
-impl Partial {
-    /// Hashes what an earlier build left.
-    fn take_up(&mut self, wanted: &Wanted, progress: &dyn Progress) -> Result<(), CacheError> {
-        let length = self.file.metadata().map_err(CacheError::io("read", &self.path))?.len();
-        if length > wanted.size {
-            return self.restart();
-        }
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            match self.file.read(&mut buffer).map_err(CacheError::io("read", &self.path))? {
-                0 => break,
-                count => {
-                    self.hash.update(&buffer[..count]);
-                    self.have += count as u64;
-                }
-            }
-        }
-        if self.have > 0 {
-            progress.note(&format!("{}: going on after {} of {} bytes", wanted.url, self.have, wanted.size));
-            self.report(progress);
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, bytes: &[u8], progress: &dyn Progress) -> Result<(), CacheError> {
-        self.file.write_all(bytes).map_err(CacheError::io("write", &self.path))?;
-        self.hash.update(bytes);
-        self.have += bytes.len() as u64;
-        self.report(progress);
-        Ok(())
-    }
-
-    fn report(&mut self, progress: &dyn Progress) {
-        if self.have > self.reported {
-            progress.advance(self.have - self.reported);
-            self.reported = self.have;
-        }
-    }
-
-    fn restart(&mut self) -> Result<(), CacheError> {
-        self.file.set_len(0).map_err(CacheError::io("empty", &self.path))?;
-        self.file.seek(SeekFrom::Start(0)).map_err(CacheError::io("empty", &self.path))?;
-        self.have = 0;
-        self.hash = Sha256::new();
-        Ok(())
-    }
-
-    /// Puts into an error what only the partial file knows; an empty one is not left behind.
-    fn explain(&self, error: FetchError) -> FetchError {
-        if self.have == 0 {
-            let _ = fs::remove_file(&self.path);
-        }
-        match error {
-            FetchError::Unreachable { url, attempts, size, last, .. } => {
-                FetchError::Unreachable { url, attempts, have: self.have, size, last }
-            }
-            other => other,
-        }
-    }
-}
-
 /// What a status other than success comes to: `None` for success.
 fn refusal(url: &str, status: StatusCode) -> Result<Option<Attempt>, FetchError> {
     match status.as_u16() {
@@ -476,19 +369,4 @@ fn header_number(response: &ureq::http::Response<ureq::Body>, name: &str) -> Opt
 /// First byte of `Content-Range: bytes 100-199/200`.
 fn range_start(value: &str) -> Option<u64> {
     value.trim().strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
-}
-
-fn same_file(file: &File, path: &std::path::Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(open), Ok(named)) => id(open) == id(named),
-        _ => false,
-    }
-}
-
-impl From<FetchError> for io::Error {
-    fn from(error: FetchError) -> io::Error {
-        io::Error::other(error)
-    }
 }

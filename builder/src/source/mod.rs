@@ -11,6 +11,7 @@ pub mod index;
 pub mod keyring;
 pub mod mirror;
 pub mod packages;
+mod partial;
 pub mod progress;
 pub mod release;
 pub mod tarball;
