@@ -9,6 +9,7 @@ use contract::hash::Digest;
 use microdc::cache::Cache;
 use microdc::lock::LockedPackage;
 use microdc::source::deb::{self as package, DebError, Effort};
+use microdc::source::tarball::TarError;
 use microdc::source::unpacked::{Index, Item, ItemKind, Unpacked};
 use microdc::tree::Kind;
 use proptest::prelude::*;
@@ -157,6 +158,14 @@ fn an_archive_that_grows_without_end_is_refused() {
     assert!(bytes.len() < 1 << 20);
     let what = refused_file(&bytes);
     assert!(what.contains("more than 67108864 bytes"), "{what}");
+}
+
+#[test]
+fn a_full_disk_is_told_as_such() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let error = microdc::source::tarball::unpack(&tar(&good())[..], full, 1 << 20).unwrap_err();
+    let TarError::Write(error) = error else { panic!("{error}") };
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
 }
 
 #[test]

@@ -140,7 +140,8 @@ pub fn unpack(file: &File, locked: &LockedPackage, folder: &Path, effort: Effort
         return Err(form("its members are not in the order debian-binary, control.tar, data.tar"));
     }
 
-    let mut index = read_control(file, control, effort).map_err(|source| fault(source, &package(), &control.name))?;
+    let mut index =
+        read_control(file, control, folder, effort).map_err(|source| fault(source, &package(), control, folder))?;
     let (name, version) = (&index.name, &index.version);
     if (name, version) != (&locked.name, &locked.version) || index.architecture != locked.architecture {
         let found = format!("{name} {version} for {}", index.architecture);
@@ -150,7 +151,7 @@ pub fn unpack(file: &File, locked: &LockedPackage, folder: &Path, effort: Effort
     let copy = File::create_new(&path).map_err(CacheError::io("make", &path))?;
     let limit = data.size.saturating_mul(MOST_RATIO).clamp(SMALL, LARGEST_DATA);
     let read =
-        unpack_member(file, data, copy, limit, effort).map_err(|source| fault(source, &package(), &data.name))?;
+        unpack_member(file, data, copy, limit, effort).map_err(|source| fault(source, &package(), data, folder))?;
     (index.items, index.tar_length) = read;
     let path = folder.join(INDEX);
     fs::write(&path, index.to_bytes()).map_err(CacheError::io("write", &path))?;
@@ -158,10 +159,10 @@ pub fn unpack(file: &File, locked: &LockedPackage, folder: &Path, effort: Effort
 }
 
 /// A full disk is the cache's fault, everything else the package's.
-fn fault(source: TarError, package: &str, member: &str) -> DebError {
+fn fault(source: TarError, package: &str, member: &Member, folder: &Path) -> DebError {
     match source {
-        TarError::Write(source) => CacheError::io("write to", member)(source).into(),
-        source => DebError::Tar { package: package.to_owned(), member: member.to_owned(), source },
+        TarError::Write(source) => CacheError::io("write to", folder)(source).into(),
+        source => DebError::Tar { package: package.to_owned(), member: member.name.clone(), source },
     }
 }
 
@@ -178,8 +179,8 @@ fn unpack_member(file: &File, member: &Member, copy: File, limit: u64, effort: E
 }
 
 /// The fields and the list of configuration files.
-fn read_control(file: &File, member: &Member, effort: Effort) -> Result<Index, TarError> {
-    let copy = tempfile::tempfile().map_err(TarError::Write)?;
+fn read_control(file: &File, member: &Member, folder: &Path, effort: Effort) -> Result<Index, TarError> {
+    let copy = tempfile::tempfile_in(folder).map_err(TarError::Write)?;
     let kept = copy.try_clone().map_err(TarError::Write)?;
     let (items, _) = unpack_member(file, member, copy, LARGEST_CONTROL, effort)?;
     let text = |name: &str| {
