@@ -7,10 +7,12 @@ use contract::names::{INITRAMFS, KERNEL, OPT_ROOT};
 /// The most the hardware counts to, in seconds.
 pub const WATCHDOG_MAX: u32 = 15;
 
-/// Kernel options of every image: consoles of the CM4, of QEMU's raspi4b and of QEMU's virt machine; back to the
-/// default slot ten seconds after a panic; the mailbox within PID 1's reach.
-pub const KERNEL_OPTIONS: [&str; 6] = [
-    "console=ttyAMA1,115200",
+/// Kernel options of every image: the mini UART of the CM4, and the PL011 of the CM4 and of both of QEMU's machines;
+/// back to the default slot ten seconds after a panic; the mailbox within PID 1's reach.
+///
+/// The PL011 is `ttyAMA0` on all of them. A `console=ttyAMA1` before it would take the console away from QEMU's `virt`:
+/// the kernel sets up the first name that fits the driver, finds no such port, and registers none.
+pub const KERNEL_OPTIONS: [&str; 5] = [
     "console=ttyS1,115200",
     "console=ttyAMA0,115200",
     "loglevel=4",

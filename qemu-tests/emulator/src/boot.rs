@@ -18,9 +18,8 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// What QEMU's raspi4b needs on the command line: its UARTs have other names than the CM4's, and without `earlycon`
-/// nothing is seen of a kernel that stops early.
-pub const RASPI4B_CONSOLE: &str = "earlycon=pl011,mmio32,0xfe201000 console=ttyAMA0 console=ttyAMA1";
+/// Added to the slot's command line on the raspi4b only: the UART that QEMU shows, also of a kernel that stops early.
+pub const RASPI4B_CONSOLE: &str = "earlycon=pl011,mmio32,0xfe201000 console=ttyAMA0";
 
 /// Why a boot did not come about.
 #[derive(Debug, thiserror::Error)]
