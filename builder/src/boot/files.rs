@@ -12,13 +12,8 @@ pub const WATCHDOG_MAX: u32 = 15;
 ///
 /// The PL011 is `ttyAMA0` on all of them. A `console=ttyAMA1` before it would take the console away from QEMU's `virt`:
 /// the kernel sets up the first name that fits the driver, finds no such port, and registers none.
-pub const KERNEL_OPTIONS: [&str; 5] = [
-    "console=ttyS1,115200",
-    "console=ttyAMA0,115200",
-    "loglevel=4",
-    "panic=10",
-    "iomem=relaxed",
-];
+pub const KERNEL_OPTIONS: [&str; 5] =
+    ["console=ttyS1,115200", "console=ttyAMA0,115200", "loglevel=4", "panic=10", "iomem=relaxed"];
 
 /// The text of `config.txt`.
 #[must_use]
