@@ -1,12 +1,14 @@
 //! Kernel modules and the order in which they must be loaded.
 //!
 //! Debian ships no `modules.dep`; what a module needs stands in its own `.modinfo` (`depends=`, `softdep=pre:`). A
-//! softdep is taken along when the kernel has a module of that name and is otherwise passed over, as modprobe does.
+//! softdep is taken along when the kernel has a module of that name, or cryptography of that alias (ext4 asks for
+//! `crypto-crc32c`, which is `crc32c_generic`), and is otherwise passed over, as modprobe does.
 
 use crate::tree::{Content, Kind, Package};
 use object::LittleEndian;
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader as _, SectionHeader as _};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A module that cannot be had.
@@ -40,6 +42,8 @@ pub struct Modules<'p> {
     release: &'p str,
     files: BTreeMap<String, (&'p str, &'p Content)>,
     builtin: BTreeSet<String>,
+    /// Which modules answer to an alias; made when first needed, for it reads every module that it covers.
+    aliases: OnceCell<BTreeMap<String, BTreeSet<String>>>,
 }
 
 /// What a module says it needs.
@@ -47,6 +51,8 @@ pub struct Modules<'p> {
 pub struct Needs {
     pub hard: Vec<String>,
     pub soft: Vec<String>,
+    /// Other names that it answers to.
+    pub aliases: Vec<String>,
 }
 
 impl<'p> Modules<'p> {
@@ -70,7 +76,7 @@ impl<'p> Modules<'p> {
         if files.is_empty() {
             return Err(ModuleError::None { package: package.to_string(), release: release.to_owned() });
         }
-        Ok(Modules { release, files, builtin })
+        Ok(Modules { release, files, builtin, aliases: OnceCell::new() })
     }
 
     /// The modules named and all that they need, in load order, each once. Built-in ones are left out.
@@ -106,9 +112,11 @@ impl<'p> Modules<'p> {
             self.visit(hard, chain, done, order)?;
         }
         for soft in &needs.soft {
-            // A softdep may point back at who needs this module; then it is already on its way.
-            if self.files.contains_key(soft) && !chain.contains(soft) {
-                self.visit(soft, chain, done, order)?;
+            for soft in self.answering(soft)? {
+                // A softdep may point back at who needs this module; then it is already on its way.
+                if !chain.contains(&soft) {
+                    self.visit(&soft, chain, done, order)?;
+                }
             }
         }
         chain.pop();
@@ -116,6 +124,30 @@ impl<'p> Modules<'p> {
             order.push(Module { name: name.to_owned(), path: (*path).to_owned(), content: (*content).clone() });
         }
         Ok(())
+    }
+
+    /// The modules that a softdep means: the one of that name, or all of that alias among the kernel's cryptography.
+    fn answering(&self, name: &str) -> Result<Vec<String>, ModuleError> {
+        if self.files.contains_key(name) {
+            return Ok(vec![name.to_owned()]);
+        }
+        if !name.starts_with("crypto_") {
+            return Ok(Vec::new());
+        }
+        let aliases = match self.aliases.get() {
+            Some(aliases) => aliases,
+            None => {
+                let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+                for (module, (path, content)) in self.files.iter().filter(|(_, (path, _))| path.contains("/crypto/"))
+                {
+                    for alias in read_needs(module, path, content)?.aliases {
+                        found.entry(alias).or_default().insert(module.clone());
+                    }
+                }
+                self.aliases.get_or_init(|| found)
+            }
+        };
+        Ok(aliases.get(name).into_iter().flatten().cloned().collect())
     }
 
     fn unknown(&self, name: &str, chain: &[String]) -> ModuleError {
@@ -174,6 +206,8 @@ pub fn needs(elf: &[u8]) -> Result<Needs, String> {
         let field = String::from_utf8_lossy(field);
         if let Some(list) = field.strip_prefix("depends=") {
             needs.hard.extend(list.split(',').filter(|name| !name.is_empty()).map(kernel_name));
+        } else if let Some(alias) = field.strip_prefix("alias=") {
+            needs.aliases.push(kernel_name(alias));
         } else if let Some(list) = field.strip_prefix("softdep=") {
             let mut before = false;
             for word in list.split_whitespace() {
