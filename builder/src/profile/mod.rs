@@ -1,1 +1,15 @@
+//! A profile: the TOML file that describes a role, composed of parts.
+//!
+//! [`schema`] is what may be written, [`load`] reads a file and what it includes, [`merge`] composes them, [`check`]
+//! turns the result into the role spec that the node reads, [`diagnostic`] shows mistakes in their line.
 
+pub mod check;
+pub mod diagnostic;
+pub mod load;
+pub mod merge;
+pub mod quantity;
+pub mod schema;
+
+pub use diagnostic::{Diagnostic, Place, Sources};
+pub use load::load;
+pub use merge::{Located, Profile};

@@ -1,0 +1,122 @@
+//! Reads a profile and everything that it includes.
+
+use super::diagnostic::{Diagnostic, FileId, Place, Sources};
+use super::merge::{self, Profile};
+use super::schema::ProfileFile;
+use serde_spanned::Spanned;
+use std::path::{Path, PathBuf};
+
+/// A profile that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    #[error("there is no profile {name:?}: {path} does not exist{help}")]
+    Unknown { name: String, path: PathBuf, help: String },
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
+    Mistakes(Vec<Diagnostic>),
+}
+
+impl From<Diagnostic> for ProfileError {
+    fn from(diagnostic: Diagnostic) -> ProfileError {
+        ProfileError::Mistakes(vec![diagnostic])
+    }
+}
+
+/// A file with what it includes, in order.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub file: FileId,
+    pub path: PathBuf,
+    pub content: ProfileFile,
+    pub includes: Vec<Loaded>,
+}
+
+/// Finds the file of a profile: `router` is `profiles/router.toml` below `base`; anything with a slash or ending in
+/// `.toml` is a path.
+///
+/// # Errors
+/// When there is no such file; names that are near are proposed.
+pub fn find(name: &str, base: &Path) -> Result<PathBuf, ProfileError> {
+    let folder = base.join("profiles");
+    let is_path = name.contains('/') || name.ends_with(".toml");
+    let path = if is_path { PathBuf::from(name) } else { folder.join(format!("{name}.toml")) };
+    if path.is_file() {
+        return Ok(path);
+    }
+    let mut known: Vec<String> = std::fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".toml").map(str::to_owned))
+        .filter(|name| !name.contains('.'))
+        .collect();
+    known.sort();
+    let help = match super::diagnostic::did_you_mean(name, known.iter().map(String::as_str)) {
+        Some(help) => format!("; {help}"),
+        None if known.is_empty() => "; run microdc where the folder profiles/ is, or name the file".to_owned(),
+        None => format!("; known profiles: {}", known.join(", ")),
+    };
+    Err(ProfileError::Unknown { name: name.to_owned(), path, help })
+}
+
+/// Reads the profile at `path` with all its parts and merges them.
+///
+/// # Errors
+/// Every mistake found, each with file, line and column.
+pub fn load(path: &Path) -> Result<Profile, ProfileError> {
+    let mut sources = Sources::default();
+    let loaded = load_file(path, &mut sources, &mut Vec::new())?;
+    merge::merge(&loaded, sources)
+}
+
+fn load_file(path: &Path, sources: &mut Sources, above: &mut Vec<PathBuf>) -> Result<Loaded, ProfileError> {
+    let read = |source| ProfileError::Read { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(read)?;
+    let file = sources.add(path, &text);
+    let content: ProfileFile = toml::from_str(&text).map_err(|error| Diagnostic::from_toml(sources, file, &error))?;
+    above.push(path.canonicalize().map_err(read)?);
+    let mut includes = Vec::new();
+    for include in &content.include {
+        let part = part_path(path, include.get_ref());
+        let fail = |message: String, help: Option<String>| {
+            let place = Place { file, span: include.span() };
+            Diagnostic::new(sources, message, &place, "included here", None, help)
+        };
+        if !part.is_file() {
+            let known = parts_beside(path);
+            let help = super::diagnostic::did_you_mean(include.get_ref(), known.iter().map(String::as_str));
+            return Err(fail(format!("there is no part {}", part.display()), help).into());
+        }
+        let canonical = part.canonicalize().map_err(read)?;
+        if above.contains(&canonical) {
+            return Err(fail(format!("{} includes itself", part.display()), None).into());
+        }
+        includes.push(load_file(&part, sources, above)?);
+    }
+    above.pop();
+    Ok(Loaded { file, path: path.to_owned(), content, includes })
+}
+
+fn part_path(from: &Path, include: &str) -> PathBuf {
+    let folder = from.parent().unwrap_or(Path::new("."));
+    if include.ends_with(".toml") {
+        return folder.join(include);
+    }
+    let name = format!("{include}.toml");
+    // A part may include another part that lies beside it.
+    let beside = folder.join(&name);
+    if folder.ends_with("parts") { beside } else { folder.join("parts").join(name) }
+}
+
+fn parts_beside(from: &Path) -> Vec<String> {
+    let folder = part_path(from, "x");
+    let entries = folder.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let names = entries.into_iter().flatten().flatten();
+    names.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".toml").map(str::to_owned)).collect()
+}
+
+/// A spanned value's place.
+pub(super) fn place<T>(file: FileId, value: &Spanned<T>) -> Place {
+    Place { file, span: value.span() }
+}

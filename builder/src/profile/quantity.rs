@@ -1,0 +1,106 @@
+//! Quantities as people write them: `10s`, `256MiB`, `0640`.
+
+use serde::{Deserialize, Deserializer};
+
+/// A time span: a whole number and `ms`, `s`, `m` or `h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Milliseconds(pub u64);
+
+/// A size: a whole number and `B`, `KiB`, `MiB` or `GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+/// Permission bits: octal digits in quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode(pub u32);
+
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, text[end..].trim()))
+}
+
+impl std::str::FromStr for Milliseconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Milliseconds, String> {
+        let span = number_and_unit(text).and_then(|(number, unit)| {
+            let scale = match unit {
+                "ms" => 1,
+                "s" => 1000,
+                "m" => 60 * 1000,
+                "h" => 3600 * 1000,
+                _ => return None,
+            };
+            number.checked_mul(scale)
+        });
+        span.map(Milliseconds)
+            .ok_or_else(|| format!("{text:?} is no time span; write it like \"500ms\", \"10s\" or \"5m\""))
+    }
+}
+
+impl std::str::FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Bytes, String> {
+        let size = number_and_unit(text).and_then(|(number, unit)| {
+            let shift = match unit {
+                "B" => 0,
+                "KiB" => 10,
+                "MiB" => 20,
+                "GiB" => 30,
+                _ => return None,
+            };
+            number.checked_mul(1 << shift)
+        });
+        size.map(Bytes).ok_or_else(|| format!("{text:?} is no size; write it like \"64MiB\" or \"1GiB\""))
+    }
+}
+
+impl std::str::FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Mode, String> {
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o7777 && (3..=5).contains(&text.len()) => Ok(Mode(mode)),
+            _ => Err(format!("{text:?} is no mode; write it in octal, like \"0640\"")),
+        }
+    }
+}
+
+macro_rules! from_text {
+    ($($kind:ty),*) => { $(
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$kind, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )* };
+}
+
+from_text!(Milliseconds, Bytes, Mode);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_as_people_write_them() {
+        assert_eq!("500ms".parse(), Ok(Milliseconds(500)));
+        assert_eq!("5m".parse(), Ok(Milliseconds(300_000)));
+        assert_eq!("256MiB".parse(), Ok(Bytes(256 << 20)));
+        assert_eq!("0640".parse(), Ok(Mode(0o640)));
+    }
+
+    #[test]
+    fn what_is_no_quantity_is_refused() {
+        for text in ["", "10", "s", "10 parsecs", "-1s", "99999999999999999999s"] {
+            assert!(text.parse::<Milliseconds>().is_err(), "{text:?}");
+        }
+        for text in ["256MB", "1.5GiB", "18446744073709551615GiB"] {
+            assert!(text.parse::<Bytes>().is_err(), "{text:?}");
+        }
+        for text in ["", "64", "0888", "17777", "rw-r--r--"] {
+            assert!(text.parse::<Mode>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What may stand in a profile or a part of one, as it is written. Everything is optional here: [`super::merge`] says
+//! what a whole profile must have.
+
+use super::quantity::{Bytes, Milliseconds, Mode};
+use contract::role::{Capability, Role, ServiceKind};
+use serde::Deserialize;
+use serde_spanned::Spanned;
+use std::collections::BTreeMap;
+
+/// A table whose keys are names, each with its place in the file.
+pub type Named<T> = BTreeMap<Spanned<String>, T>;
+
+/// One file: a profile, or a part that profiles include.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileFile {
+    /// The role that the image is for.
+    pub role: Option<Spanned<Role>>,
+    /// One line for people.
+    pub summary: Option<Spanned<String>>,
+    /// Version of the image; without it, made from the time of the newest input.
+    pub version: Option<Spanned<String>>,
+    /// A node that committed a higher one refuses this image.
+    pub rollback_index: Option<Spanned<u64>>,
+    /// Parts: a name in `parts/` beside the profile, or a path ending in `.toml`.
+    #[serde(default)]
+    pub include: Vec<Spanned<String>>,
+    /// Folders laid over the root: a name in `overlays/`, or a path beginning with `.` or `/`.
+    #[serde(default)]
+    pub overlays: Vec<Spanned<String>>,
+    /// A node.toml with which the templates are rendered at build time; beside the profile.
+    pub example: Option<Spanned<String>>,
+    pub disk: Option<Disk>,
+    pub kernel: Option<Kernel>,
+    pub firmware: Option<Firmware>,
+    #[serde(default)]
+    pub packages: Named<Package>,
+    #[serde(default)]
+    pub user: Named<User>,
+    #[serde(default)]
+    pub group: Named<Group>,
+    #[serde(default)]
+    pub link: Named<String>,
+    #[serde(default)]
+    pub directory: Named<Directory>,
+    #[serde(default, rename = "template")]
+    pub templates: Vec<Spanned<Template>>,
+    #[serde(default)]
+    pub sysctl: Named<String>,
+    #[serde(default)]
+    pub service: Named<Service>,
+    #[serde(default)]
+    pub health: Vec<Spanned<Health>>,
+}
+
+/// Sizes on the disk.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Size of each root partition: it bounds all later updates.
+    pub root: Option<Spanned<Bytes>>,
+}
+
+/// The kernel and its modules.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// The package, or the one that depends on it, such as `linux-image-arm64`.
+    pub package: Option<Spanned<String>>,
+    /// Device trees to take, as file names.
+    #[serde(default)]
+    pub device_trees: Vec<Spanned<String>>,
+    /// Modules that the initramfs loads, with what they depend on.
+    #[serde(default)]
+    pub initramfs: Vec<Spanned<String>>,
+    /// Modules that the system loads, with what they depend on.
+    #[serde(default)]
+    pub modules: Vec<Spanned<String>>,
+    /// Options added to the kernel's command line.
+    #[serde(default)]
+    pub options: Vec<Spanned<String>>,
+}
+
+/// The boot firmware.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    pub package: Option<Spanned<String>>,
+    pub suite: Option<String>,
+    pub component: Option<String>,
+    /// Lines added to `config.txt`.
+    #[serde(default)]
+    pub config: Vec<Spanned<String>>,
+}
+
+/// What is taken from a package. Programs bring the libraries that they need by themselves.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// Paths and patterns inside the package; a folder means everything below it.
+    #[serde(default)]
+    pub take: Vec<Spanned<String>>,
+    /// Suite other than the default ones.
+    pub suite: Option<String>,
+    /// Component other than `main`.
+    pub component: Option<String>,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    pub id: u32,
+    /// Primary group; without it, one of the same name and number.
+    pub group: Option<String>,
+    /// Supplementary groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    pub home: Option<String>,
+    pub comment: Option<String>,
+}
+
+/// A group that is no account's own.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    pub id: u32,
+}
+
+/// A directory made at boot.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// `user` or `user:group`.
+    #[serde(default = "root")]
+    pub owner: String,
+    #[serde(default = "mode_0755")]
+    pub mode: Mode,
+    /// Kept on `state` across reboots and updates.
+    #[serde(default)]
+    pub persistent: bool,
+}
+
+/// A file rendered from the node config at boot.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// File name in `usr/lib/microdc/templates/` of an overlay.
+    pub from: String,
+    /// Absolute path under `/run`.
+    pub to: String,
+    #[serde(default = "root")]
+    pub owner: String,
+    #[serde(default = "mode_0644")]
+    pub mode: Mode,
+}
+
+/// A program that firstboot runs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    pub run: Vec<String>,
+    #[serde(default = "daemon")]
+    pub kind: ServiceKind,
+    #[serde(default = "root")]
+    pub user: String,
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
+    #[serde(default)]
+    pub after: Vec<String>,
+    pub ready: Option<Ready>,
+    #[serde(default)]
+    pub restart: Restart,
+    #[serde(default = "ten_seconds")]
+    pub stop_timeout: Milliseconds,
+    #[serde(default = "thirty_seconds")]
+    pub start_timeout: Milliseconds,
+    #[serde(default)]
+    pub limits: Limits,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Dotted path in the node config: the service runs only where something stands there.
+    pub when: Option<String>,
+}
+
+/// When a daemon counts as ready.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ready {
+    Tcp(String),
+    Unix(String),
+    Path(String),
+    Notify(bool),
+    Alive(Milliseconds),
+}
+
+/// Restart with back-off.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restart {
+    pub first_delay: Option<Milliseconds>,
+    pub longest_delay: Option<Milliseconds>,
+    pub quiet: Option<Milliseconds>,
+}
+
+/// Limits of a service and all its children.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub memory: Option<Bytes>,
+    pub pids: Option<u64>,
+    pub cpu_weight: Option<u32>,
+}
+
+/// A check of the health gate.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    pub service: String,
+    pub stable: Milliseconds,
+}
+
+fn root() -> String {
+    "root".to_owned()
+}
+
+fn mode_0755() -> Mode {
+    Mode(0o755)
+}
+
+fn mode_0644() -> Mode {
+    Mode(0o644)
+}
+
+fn daemon() -> ServiceKind {
+    ServiceKind::Daemon
+}
+
+fn ten_seconds() -> Milliseconds {
+    Milliseconds(10_000)
+}
+
+fn thirty_seconds() -> Milliseconds {
+    Milliseconds(30_000)
+}
