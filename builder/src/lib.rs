@@ -13,6 +13,7 @@ pub mod lock;
 pub mod node_program;
 pub mod pipeline;
 pub mod profile;
+pub mod release_key;
 pub mod report;
 pub mod resolve;
 pub mod slot;

@@ -1,1 +1,174 @@
+//! Compiles firstboot for the node. The only stage that starts programs: `cargo`, and `rustup` when the target's
+//! standard library is missing.
+//!
+//! The bytes depend on the sources, the lock file and the pinned toolchain alone: paths of this machine are mapped to
+//! fixed names, and settings from the environment are kept away from the compiler.
 
+use contract::hash::Digest;
+use sha2::{Digest as _, Sha256};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The node's target.
+pub const TARGET: &str = "aarch64-unknown-linux-musl";
+/// Cargo profile of what runs as PID 1 (in the workspace's Cargo.toml).
+const PROFILE: &str = "node";
+/// What of the workspace firstboot's bytes depend on.
+const INPUTS: [&str; 5] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo/config.toml", "firstboot"];
+
+/// firstboot could not be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeProgramError {
+    #[error(
+        "firstboot's sources are not here: no folder with Cargo.toml and firstboot/ at or above {0}; run microdc in a \
+         checkout of its repository, or hand over a compiled one with --supply firstboot=FILE"
+    )]
+    NoSources(PathBuf),
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot start {program}: {source}; firstboot is compiled with the Rust toolchain: see the README")]
+    Start { program: String, source: std::io::Error },
+    #[error("`{command}` failed:\n{output}")]
+    Failed { command: String, output: String },
+}
+
+/// The workspace that holds firstboot: at or above `from`, else where this program itself was compiled.
+///
+/// # Errors
+/// When there is none.
+pub fn sources(from: &Path) -> Result<PathBuf, NodeProgramError> {
+    let compiled_at = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let is_workspace = |folder: &&Path| folder.join("firstboot/contract/Cargo.toml").is_file();
+    let absolute = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
+    let found = absolute.ancestors().find(is_workspace).or(compiled_at.filter(is_workspace));
+    found.map(Path::to_owned).ok_or(NodeProgramError::NoSources(absolute))
+}
+
+/// Digest of everything that firstboot's bytes depend on.
+///
+/// # Errors
+/// When a source file cannot be read.
+pub fn fingerprint(workspace: &Path) -> Result<Digest, NodeProgramError> {
+    let mut files = Vec::new();
+    for input in INPUTS {
+        collect(&workspace.join(input), &mut files)?;
+    }
+    files.sort();
+    let mut hasher = Sha256::new();
+    hasher.update(PROFILE);
+    for path in files {
+        let content = std::fs::read(&path).map_err(|source| NodeProgramError::Read { path: path.clone(), source })?;
+        let name = path.strip_prefix(workspace).unwrap_or(&path).to_string_lossy().into_owned();
+        for part in [name.as_bytes(), &content] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    Ok(Digest(hasher.finalize().into()))
+}
+
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), NodeProgramError> {
+    let fail = |source| NodeProgramError::Read { path: path.to_owned(), source };
+    let kind = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(fail)?,
+    };
+    if !kind.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        // What tests and fuzzers leave behind is no source.
+        if name != "target" && name != "corpus" && name != "artifacts" {
+            collect(&path.join(name), files)?;
+        }
+    }
+    Ok(())
+}
+
+/// Compiles firstboot and returns its bytes. `note` is told what the compiler is doing.
+///
+/// # Errors
+/// When the toolchain is missing or the compilation fails; with the compiler's own words.
+pub fn compile(workspace: &Path, note: &dyn Fn(&str)) -> Result<Vec<u8>, NodeProgramError> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    bring_target(workspace, note)?;
+    let target_dir = workspace.join("target");
+    let mut command = clean(&cargo, workspace);
+    command
+        .args(["build", "--locked", "--package", "firstboot", "--profile", PROFILE, "--target", TARGET])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace).join("\x1f"));
+    run(command, note)?;
+    let path = target_dir.join(TARGET).join(PROFILE).join("firstboot");
+    std::fs::read(&path).map_err(|source| NodeProgramError::Read { path, source })
+}
+
+/// Maps the paths of this machine to fixed names.
+fn flags(workspace: &Path) -> Vec<String> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let rustup_home = std::env::var_os("RUSTUP_HOME").map_or_else(|| home.join(".rustup"), PathBuf::from);
+    [(workspace, "/microdc"), (cargo_home.as_path(), "/cargo"), (rustup_home.as_path(), "/rustup")]
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+        .into()
+}
+
+/// A command that no setting of the environment reaches but those that say where the toolchain is.
+fn clean(program: &str, workspace: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(workspace);
+    for (name, _) in std::env::vars_os() {
+        let Some(text) = name.to_str() else { continue };
+        let steers = text.starts_with("CARGO_")
+            && !matches!(text, "CARGO_HOME" | "CARGO_HTTP_PROXY" | "CARGO_HTTP_CAINFO" | "CARGO_NET_OFFLINE")
+            && !text.starts_with("CARGO_REGISTRIES_")
+            || text.starts_with("RUSTC")
+            || matches!(text, "RUSTFLAGS" | "RUSTDOCFLAGS" | "SOURCE_DATE_EPOCH");
+        if steers {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// Installs the target's standard library when rustc does not have it.
+fn bring_target(workspace: &Path, note: &dyn Fn(&str)) -> Result<(), NodeProgramError> {
+    let mut question = clean("rustc", workspace);
+    question.args(["--print", "target-libdir", "--target", TARGET]);
+    let start = |program: &str| {
+        let program = program.to_owned();
+        move |source| NodeProgramError::Start { program, source }
+    };
+    let answer = question.output().map_err(start("rustc"))?;
+    let folder = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
+    if answer.status.success() && folder.is_dir() {
+        return Ok(());
+    }
+    note(&format!("bringing the Rust target {TARGET}"));
+    let mut command = clean("rustup", workspace);
+    command.args(["target", "add", TARGET]);
+    run(command, note)
+}
+
+fn run(mut command: Command, note: &dyn Fn(&str)) -> Result<(), NodeProgramError> {
+    let shown = format!("{command:?}").replace('"', "");
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|source| NodeProgramError::Start { program: program.clone(), source })?;
+    let mut output = String::new();
+    for line in child.stderr.take().map(BufReader::new).into_iter().flat_map(BufReader::lines).map_while(Result::ok) {
+        note(line.trim());
+        output.push_str(&line);
+        output.push('\n');
+    }
+    let status = child.wait().map_err(|source| NodeProgramError::Start { program, source })?;
+    if status.success() { Ok(()) } else { Err(NodeProgramError::Failed { command: shown, output }) }
+}

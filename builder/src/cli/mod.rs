@@ -1,1 +1,104 @@
+//! The command line: one file a verb. Exit status: 0 done, 1 failed, 2 called wrongly, 130 interrupted.
 
+mod boot;
+mod build;
+mod keys;
+mod verify;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Builds signed A/B images of Raspberry Pi CM4 nodes from Debian packages.
+#[derive(Debug, Parser)]
+#[command(name = "microdc", version, max_term_width = 80, arg_required_else_help = true)]
+#[command(after_help = "Start with:\n  microdc build router     make out/router.img\n  microdc boot out/router.img     run it in \
+                        the emulated CM4\n\nEvery verb has its own --help with examples.")]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Build(build::Build),
+    Boot(boot::Boot),
+    Verify(verify::Verify),
+    #[command(subcommand)]
+    Keys(keys::Keys),
+}
+
+/// Runs the program: reads the arguments, does the work, prints what failed.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = interrupted.clone();
+    // The first Ctrl-C stops at the next clean place, the second at once.
+    let handler = move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        eprintln!("warning: Ctrl-C will stop the program without cleaning up: {error}");
+    }
+    match run(cli, &interrupted) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            if interrupted.load(Ordering::SeqCst) { ExitCode::from(130) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
+    match cli.verb {
+        Verb::Build(build) => build.run(interrupted),
+        Verb::Boot(boot) => boot.run(),
+        Verb::Verify(verify) => verify.run(),
+        Verb::Keys(keys) => keys.run(),
+    }
+}
+
+/// An error and its causes; a cause whose text stands in the one before is left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        let cause = cause.strip_prefix("error: ").unwrap_or(&cause);
+        if text.is_empty() {
+            text.push_str(cause);
+        } else if !text.contains(cause) {
+            text.push_str(&format!("\n  because {cause}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_help_of_every_verb_fits_80_columns() {
+        let mut command = Cli::command();
+        command.build();
+        let mut queue = vec![command];
+        while let Some(mut command) = queue.pop() {
+            let help = command.render_long_help().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{}: {line:?}", command.get_name());
+            }
+            queue.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

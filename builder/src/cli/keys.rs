@@ -1,0 +1,55 @@
+//! `microdc keys`: release keys.
+
+use crate::release_key;
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Make and show release keys
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    New(New),
+    Show(Show),
+}
+
+/// Make an ed25519 release key
+///
+/// The private half is written with mode 0600 and must never leave the machine
+/// that signs; the public half may be committed. Images are signed with
+/// release.key when it exists, otherwise with a development key that the first
+/// build makes by itself.
+///
+/// To rotate: make a key named `next`, build and roll out (nodes then trust
+/// both), rename next.key to release.key, build and roll out again.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  microdc keys new\n  microdc keys new --name next")]
+pub(super) struct New {
+    /// Name of the two files, without ending
+    #[arg(long, default_value = "release")]
+    name: String,
+    /// Folder to write to
+    #[arg(long, default_value = "keys", value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
+/// Show the id of a public key
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  microdc keys show keys/release.pub")]
+pub(super) struct Show {
+    /// A .pub file
+    file: PathBuf,
+}
+
+impl Keys {
+    pub(super) fn run(self) -> Result<()> {
+        match self {
+            Keys::New(new) => {
+                let (path, public) = release_key::make(&new.folder, &new.name)?;
+                println!("{}: private, keep it safe and out of git", path.display());
+                println!("{}: public, key id {}", path.with_extension("pub").display(), public.id());
+            }
+            Keys::Show(show) => println!("{}", release_key::read_public(&show.file)?.id()),
+        }
+        Ok(())
+    }
+}
