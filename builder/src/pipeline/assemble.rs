@@ -1,0 +1,161 @@
+//! The root file system of a profile: skeleton, accounts, what is taken from packages, overlays, links, firstboot, the
+//! role spec; then the libraries that all of it needs, and the checks that need the whole tree.
+
+use crate::profile::{Diagnostic, Place, Profile, check};
+use crate::tree::{Content, Kind, Libraries, Node, Tree, elf, overlay, skeleton, take};
+use crate::tree::{Accounts, Package, User};
+use anyhow::{Context as _, Result};
+use contract::names::{FIRSTBOOT, ROLE_SPEC, TEMPLATES};
+use contract::node::NodeConfig;
+use contract::role::RoleSpec;
+use contract::template;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the root is made of, besides the profile.
+pub(super) struct Inputs<'a> {
+    pub profile: &'a Profile,
+    /// The packages that the profile names.
+    pub packages: &'a BTreeMap<String, Arc<Package>>,
+    pub firstboot: &'a [u8],
+    /// Modules of the system half, with their paths in the root, in load order.
+    pub modules: &'a [crate::boot::modules::Module],
+    pub version: &'a str,
+}
+
+pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Result<Tree> {
+    let profile = inputs.profile;
+    let mut tree = skeleton();
+    accounts(profile)?.insert(&mut tree, "accounts")?;
+    for (name, (_, wanted)) in &profile.packages {
+        let package = inputs.packages.get(name).with_context(|| format!("package {name} was not fetched"))?;
+        for pattern in &wanted.patterns {
+            take::take(&mut tree, package, std::slice::from_ref(&pattern.value), &format!("profile {}", profile.name))
+                .map_err(|error| mistake(profile, &pattern.place, &error.to_string()))?;
+        }
+    }
+    for module in inputs.modules {
+        let path = module.path.trim_start_matches('/');
+        tree.insert_parents(path);
+        tree.insert(path, Node::of(Kind::File(module.content.clone()), 0o644, "kernel module"))?;
+    }
+    elf::close(&mut tree, libraries)?;
+    for folder in &profile.overlays {
+        let name = folder.value.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        overlay::lay(&mut tree, &folder.value, &name)?;
+    }
+    for (path, target) in &profile.links {
+        let path = path.trim_start_matches('/');
+        tree.insert_parents(path);
+        tree.insert(path, Node::of(Kind::Symlink(target.value.clone()), 0o777, "link"))
+            .map_err(|error| mistake(profile, &target.place, &error.to_string()))?;
+    }
+    for (path, directory) in &profile.directories {
+        // Mount points must be in the image; below /run and /var they are made at boot.
+        let path = path.trim_start_matches('/');
+        if directory.value.persistent && !path.starts_with("run/") {
+            tree.insert_parents(path);
+            tree.insert(path, Node::directory("directory"))?;
+        }
+    }
+    file(&mut tree, FIRSTBOOT, inputs.firstboot.to_vec(), 0o755)?;
+    let paths = inputs.modules.iter().map(|module| format!("/{}", module.path.trim_start_matches('/'))).collect();
+    let spec = check::role_spec(profile, inputs.version, paths)
+        .map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;
+    file(&mut tree, ROLE_SPEC, serde_json::to_vec_pretty(&spec)?, 0o644)?;
+    programs(profile, &spec, &tree)?;
+    templates(profile, &tree)?;
+    Ok(tree)
+}
+
+fn file(tree: &mut Tree, path: &str, bytes: Vec<u8>, mode: u32) -> Result<()> {
+    let path = path.trim_start_matches('/');
+    tree.insert_parents(path);
+    tree.insert(path, Node::of(Kind::File(Content::from(bytes)), mode, "microdc"))?;
+    Ok(())
+}
+
+fn accounts(profile: &Profile) -> Result<Accounts> {
+    let mut accounts = Accounts::default();
+    let own = |accounts: &mut Accounts, name: &str, id: u32, place: &Place| {
+        // Debian's own accounts may be named again, for their numbers.
+        if accounts.gid(name) == Some(id) {
+            return Ok(());
+        }
+        accounts.add_group(name, id).map_err(|error| mistake(profile, place, &error.to_string()))
+    };
+    for (name, group) in &profile.groups {
+        own(&mut accounts, name, group.value.id, &group.place)?;
+    }
+    for (name, user) in profile.users.iter().filter(|(_, user)| user.value.group.is_none()) {
+        own(&mut accounts, name, user.value.id, &user.place)?;
+    }
+    for (name, entry) in &profile.users {
+        let user = &entry.value;
+        let at = |error: String| mistake(profile, &entry.place, &error);
+        let group = user.group.as_deref().unwrap_or(name);
+        let gid = accounts.gid(group).ok_or_else(|| at(format!("there is no group {group:?}")))?;
+        if accounts.user(name).is_some_and(|there| there.uid == user.id && there.gid == gid) && name != "root" {
+            continue;
+        }
+        let new = User {
+            name: name.clone(),
+            uid: user.id,
+            gid,
+            groups: user.groups.clone(),
+            home: user.home.clone().unwrap_or_else(|| "/nonexistent".to_owned()),
+            shell: crate::tree::NO_LOGIN.to_owned(),
+        };
+        accounts.add_user(new).map_err(|error| at(error.to_string()))?;
+    }
+    Ok(accounts)
+}
+
+/// Every service's program must be there and be a program.
+fn programs(profile: &Profile, spec: &RoleSpec, tree: &Tree) -> Result<()> {
+    for (name, service) in &spec.services {
+        let Some(place) = profile.services.get(name).map(|entry| &entry.place) else { continue };
+        let program = service.run.first().map_or("", String::as_str);
+        let path = tree.resolve(program.trim_start_matches('/'));
+        match path.and_then(|path| tree.nodes.get(&path)) {
+            Some(node) if matches!(node.kind, Kind::File(_)) && node.mode & 0o111 != 0 => (),
+            Some(_) => return Err(mistake(profile, place, &format!("{program} is no program"))),
+            None => {
+                let known = tree.nodes.keys().map(|path| format!("/{path}")).collect::<Vec<_>>();
+                let near = crate::profile::diagnostic::did_you_mean(program, known.iter().map(String::as_str));
+                let help = near.unwrap_or_else(|| "take it from a package".to_owned());
+                return Err(mistake(profile, place, &format!("{program} is not in the image; {help}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Renders every template with the example node config, so that a mistake is found now.
+fn templates(profile: &Profile, tree: &Tree) -> Result<()> {
+    let path = &profile.example.value;
+    let text = std::fs::read(path).with_context(|| format!("reading the example {}", path.display()))?;
+    let config = NodeConfig::parse(&text).with_context(|| format!("the example {}", path.display()))?;
+    for entry in &profile.templates {
+        let from = &entry.value.from;
+        let inside = format!("{TEMPLATES}/{from}");
+        let Some(Node { kind: Kind::File(content), .. }) = tree.nodes.get(inside.trim_start_matches('/')) else {
+            let message = format!("the template {from} is in no overlay: no file {inside} in the image");
+            return Err(mistake(profile, &entry.place, &message));
+        };
+        let source = content.to_bytes().with_context(|| format!("reading the template {from}"))?;
+        let source = std::str::from_utf8(&source).with_context(|| format!("the template {from} is not UTF-8"))?;
+        template::render(from, source, &config).with_context(|| {
+            format!("the template {from} cannot be rendered with the example {}", path.display())
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn mistake(profile: &Profile, place: &Place, message: &str) -> anyhow::Error {
+    Diagnostic::new(&profile.sources, message, place, "here", None, None).into()
+}
+
+fn joined(mistakes: &[Diagnostic]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
+}
