@@ -17,7 +17,7 @@ pub struct Supply {
 pub enum SupplyError {
     #[error("--supply {0:?}: write it as NAME=FILE")]
     Shape(String),
-    #[error("--supply {0:?}: there is no artifact of that name; known: {}", KNOWN.join(", "))]
+    #[error("--supply {0:?}: there is no artifact of that name; known: {known}", known = KNOWN.join(", "))]
     Unknown(String),
 }
 

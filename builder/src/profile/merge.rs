@@ -47,14 +47,12 @@ pub struct Profile {
     /// Folders, in the order in which they are laid over the root.
     pub overlays: Vec<Located<PathBuf>>,
     pub kernel_package: Located<String>,
-    pub device_trees: Vec<Located<String>>,
     pub initramfs_modules: Vec<Located<String>>,
     pub modules: Vec<Located<String>>,
     pub kernel_options: Vec<Located<String>>,
     pub firmware_package: Located<String>,
     pub firmware_suite: Option<String>,
     pub firmware_component: Option<String>,
-    pub firmware_config: Vec<Located<String>>,
     pub packages: BTreeMap<String, (Place, Take)>,
     pub users: Entries<User>,
     pub groups: Entries<Group>,
@@ -77,14 +75,12 @@ struct Layer {
     root_size: Option<Located<Bytes>>,
     overlays: Vec<Located<PathBuf>>,
     kernel_package: Option<Located<String>>,
-    device_trees: Vec<Located<String>>,
     initramfs_modules: Vec<Located<String>>,
     modules: Vec<Located<String>>,
     kernel_options: Vec<Located<String>>,
     firmware_package: Option<Located<String>>,
     firmware_suite: Option<String>,
     firmware_component: Option<String>,
-    firmware_config: Vec<Located<String>>,
     packages: BTreeMap<String, (Place, Take)>,
     users: Entries<User>,
     groups: Entries<Group>,
@@ -145,11 +141,9 @@ impl Merger<'_> {
         into.firmware_suite = from.firmware_suite.or(into.firmware_suite.take());
         into.firmware_component = from.firmware_component.or(into.firmware_component.take());
         into.overlays.extend(from.overlays);
-        into.device_trees.extend(from.device_trees);
         into.initramfs_modules.extend(from.initramfs_modules);
         into.modules.extend(from.modules);
         into.kernel_options.extend(from.kernel_options);
-        into.firmware_config.extend(from.firmware_config);
         into.templates.extend(from.templates);
         into.health.extend(from.health);
         self.entries("user", &mut into.users, from.users, &own.user);
@@ -254,7 +248,6 @@ impl Merger<'_> {
         }
         if let Some(kernel) = &content.kernel {
             over(file, &mut layer.kernel_package, &kernel.package);
-            layer.device_trees.extend(list(&kernel.device_trees));
             layer.initramfs_modules.extend(list(&kernel.initramfs));
             layer.modules.extend(list(&kernel.modules));
             layer.kernel_options.extend(list(&kernel.options));
@@ -263,7 +256,6 @@ impl Merger<'_> {
             over(file, &mut layer.firmware_package, &firmware.package);
             layer.firmware_suite = firmware.suite.clone().or(layer.firmware_suite.take());
             layer.firmware_component = firmware.component.clone().or(layer.firmware_component.take());
-            layer.firmware_config.extend(list(&firmware.config));
         }
         for (name, package) in &content.packages {
             let at = place(file, name);
@@ -326,14 +318,12 @@ impl Merger<'_> {
             example: layer.example?,
             overlays: layer.overlays,
             kernel_package: layer.kernel_package?,
-            device_trees: layer.device_trees,
             initramfs_modules: layer.initramfs_modules,
             modules: layer.modules,
             kernel_options: layer.kernel_options,
             firmware_package: layer.firmware_package?,
             firmware_suite: layer.firmware_suite,
             firmware_component: layer.firmware_component,
-            firmware_config: layer.firmware_config,
             packages: layer.packages,
             users: layer.users,
             groups: layer.groups,

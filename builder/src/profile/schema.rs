@@ -67,9 +67,6 @@ pub struct Disk {
 pub struct Kernel {
     /// The package, or the one that depends on it, such as `linux-image-arm64`.
     pub package: Option<Spanned<String>>,
-    /// Device trees to take, as file names.
-    #[serde(default)]
-    pub device_trees: Vec<Spanned<String>>,
     /// Modules that the initramfs loads, with what they depend on.
     #[serde(default)]
     pub initramfs: Vec<Spanned<String>>,
@@ -88,9 +85,6 @@ pub struct Firmware {
     pub package: Option<Spanned<String>>,
     pub suite: Option<String>,
     pub component: Option<String>,
-    /// Lines added to `config.txt`.
-    #[serde(default)]
-    pub config: Vec<Spanned<String>>,
 }
 
 /// What is taken from a package. Programs bring the libraries that they need by themselves.

@@ -4,6 +4,7 @@ use super::summary::StageTime;
 use crate::source::progress::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ impl Reporter {
         bar.set_style(style("{prefix:>10} {spinner} {msg}"));
         bar.set_prefix(name);
         bar.enable_steady_tick(Duration::from_millis(120));
-        Stage { name, bar, reporter: self.clone(), start: Instant::now(), result: Mutex::default() }
+        Stage { name, bar, reporter: self.clone(), start: Instant::now(), result: Mutex::default(), ended: AtomicBool::new(false) }
     }
 
     /// A line that stays, above the bars.
@@ -63,6 +64,7 @@ pub struct Stage {
     reporter: Reporter,
     start: Instant,
     result: Mutex<String>,
+    ended: AtomicBool,
 }
 
 impl Stage {
@@ -94,8 +96,12 @@ impl Progress for Stage {
     }
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
+impl Stage {
+    /// Ends the stage: its closing line is shown and its time is kept.
+    pub fn end(&self) {
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let time = self.start.elapsed();
         self.bar.finish_and_clear();
         let result = std::mem::take(&mut *self.result.lock().unwrap_or_else(PoisonError::into_inner));
@@ -104,6 +110,12 @@ impl Drop for Stage {
         }
         let mut times = self.reporter.times.lock().unwrap_or_else(PoisonError::into_inner);
         times.push(StageTime { stage: self.name.to_owned(), seconds: time.as_secs_f64() });
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

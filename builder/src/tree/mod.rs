@@ -1,13 +1,18 @@
 //! The root file system in memory: what stands at each path, with content by reference.
 //!
 //! - [`base`] the skeleton · [`take`] files out of packages · [`elf`] the libraries they need · [`users`] accounts
+//! - [`overlay`] the operator's own files
 
 pub mod base;
 pub mod elf;
 mod node;
+pub mod overlay;
 mod package;
 pub mod take;
 pub mod users;
 
+pub use base::skeleton;
+pub use elf::Libraries;
 pub use node::{Content, Kind, Node, Owner, Tree, TreeError};
 pub use package::{Entry, Package};
+pub use users::{Accounts, NO_LOGIN, User};
