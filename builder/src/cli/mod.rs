@@ -1,9 +1,9 @@
 //! The command line: one file a verb. Exit status: 0 done, 1 failed, 2 called wrongly, 130 interrupted.
 
-
+mod boot;
 mod build;
 mod keys;
-
+mod verify;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -24,8 +24,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Build(build::Build),
-
-
+    Boot(boot::Boot),
+    Verify(verify::Verify),
     #[command(subcommand)]
     Keys(keys::Keys),
 }
@@ -57,6 +57,8 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
     match cli.verb {
         Verb::Build(build) => build.run(interrupted),
+        Verb::Boot(boot) => boot.run(),
+        Verb::Verify(verify) => verify.run(),
         Verb::Keys(keys) => keys.run(),
     }
 }

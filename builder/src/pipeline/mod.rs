@@ -188,7 +188,7 @@ impl Build<'_> {
             modules: &modules.system,
             version: &version,
         };
-        let tree = assemble::assemble(&inputs, &mut shelves)?;
+        let tree = assemble::assemble(&inputs, &mut &resolver)?;
         let new_lock = resolver.lock();
         let count = new_lock.packages.len() as u64;
         stage.result(format!("{} entries from {count} packages", tree.nodes.len()));

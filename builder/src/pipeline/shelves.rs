@@ -2,8 +2,7 @@
 
 use crate::profile::Profile;
 use crate::resolve::Resolver;
-use crate::source::unpacked;
-use crate::tree::{Entry, Kind, Libraries, Owner, Package};
+use crate::tree::Package;
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ impl<'r> Shelves<'r> {
         if let Some(package) = self.packages.get(name) {
             return Ok(package.clone());
         }
-        let package = Arc::new(to_tree(&*self.resolver.require(name)?));
+        let package = self.resolver.require(name)?.package.clone();
         self.packages.insert(name.to_owned(), package.clone());
         Ok(package)
     }
@@ -59,36 +58,4 @@ impl<'r> Shelves<'r> {
         }
         bail!("neither {name} nor what it depends on holds a kernel (boot/vmlinuz-*)")
     }
-}
-
-impl Libraries for Shelves<'_> {
-    fn provider(&mut self, needed_by_package: &str, soname: &str) -> Result<Option<(Arc<Package>, String)>> {
-        let own = needed_by_package.to_owned();
-        for candidate in std::iter::once(own).chain(self.resolver.candidates(needed_by_package, soname)?) {
-            let package = self.package(&candidate)?;
-            let found = package.entries.keys().find(|path| path.rsplit('/').next() == Some(soname));
-            if let Some(path) = found.cloned() {
-                return Ok(Some((package, path)));
-            }
-        }
-        Ok(None)
-    }
-}
-
-fn to_tree(package: &unpacked::Package) -> Package {
-    let entries = package.entries.iter().map(|(path, entry)| {
-        let entry = Entry {
-            kind: match &entry.kind {
-                Kind::Hardlink(first) => Kind::Hardlink(first.clone()),
-                other => other.clone(),
-            },
-            owner: Owner { uid: entry.uid, gid: entry.gid },
-            uname: entry.uname.clone(),
-            gname: entry.gname.clone(),
-            mode: entry.mode,
-            xattrs: entry.xattrs.clone(),
-        };
-        (path.clone(), entry)
-    });
-    Package { name: package.name.clone(), version: package.version.clone(), entries: entries.collect() }
 }
