@@ -8,7 +8,9 @@ use crate::tree::{Kind, Package};
 
 impl Libraries for &Resolver<'_> {
     fn provider(&mut self, needed_by_package: &str, soname: &str) -> anyhow::Result<Option<(Arc<Package>, String)>> {
-        for name in self.candidates(needed_by_package, soname)? {
+        // A package may bring its own libraries, outside the folders that the loader knows by itself.
+        let own = needed_by_package.to_owned();
+        for name in std::iter::once(own).chain(self.candidates(needed_by_package, soname)?) {
             let unpacked = self.require(&name)?;
             if let Some(path) = path_of(&unpacked.package, soname) {
                 return Ok(Some((unpacked.package.clone(), path)));
