@@ -71,6 +71,8 @@ pub fn archive(inputs: &Inputs<'_>) -> Result<Vec<u8>, InitramfsError> {
         archive.add(folder, 0o755, What::Directory);
     }
     archive.add("dev/console", 0o600, What::CharDevice { major: 5, minor: 1 });
+    // Where no console works, a program opens this for its standard streams before its first own instruction.
+    archive.add("dev/null", 0o666, What::CharDevice { major: 1, minor: 3 });
     archive.add("init", 0o755, What::File(inputs.firstboot));
     archive.add(spec_path, 0o644, What::File(&serde_json::to_vec(&spec)?));
     for module in inputs.modules {
