@@ -78,7 +78,7 @@ impl Build<'_> {
         let profile = profile::load(&path)?;
         // The profile alone can be wrong in many ways: say so before anything is fetched.
         profile::check::role_spec(&profile, "", Vec::new())
-            .map_err(|mistakes| profile::load::ProfileError::Mistakes(mistakes))?;
+            .map_err(profile::load::ProfileError::Mistakes)?;
         let cache = Cache::open(Cache::default_root()?)?;
         let keys = self.keys()?;
         let output = self.output(&profile)?;
