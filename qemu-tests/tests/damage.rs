@@ -59,6 +59,19 @@ fn a_flipped_bit_in_the_root_data_is_refused() {
 }
 
 #[test]
+fn a_flipped_bit_in_a_file_of_the_root_is_refused() {
+    let damage = |disk: &Disk| {
+        // The role spec begins a block of its own; PID 1 reads it.
+        let length = usize::try_from(manifest(disk).root.length).unwrap();
+        let root = disk.read(Partition::RootA, 0, length).unwrap();
+        let at = root.chunks(BLOCK as usize).position(|block| block.starts_with(b"{\"format\":")).unwrap();
+        disk.flip_bit(Partition::RootA, at as u64 * BLOCK + 7, 4).unwrap();
+    };
+    let line = refused(damage, &[FAILED, CORRUPTED]);
+    println!("refused: {line}");
+}
+
+#[test]
 fn a_flipped_bit_at_the_top_of_the_hash_tree_is_refused() {
     let damage = |disk: &Disk| disk.flip_bit(Partition::RootA, manifest(disk).root.length + 5, 0).unwrap();
     let line = refused(damage, &[FAILED, CORRUPTED]);

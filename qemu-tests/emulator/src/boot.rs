@@ -2,7 +2,7 @@
 
 use crate::child;
 use crate::console::Reset;
-use crate::devicetree::{ABSENT_ON_RASPI4B, BootMode, Tree};
+use crate::devicetree::{BootMode, Tree};
 use crate::eeprom::{self, Board, Boot, Request};
 use crate::machine::{Card, Plan};
 use crate::network::Plug;
@@ -82,10 +82,7 @@ fn device_tree(plan: &Plan, boot: &Boot, mode: BootMode, files: &TempDir) -> Res
     let mut tree = match plan.hardware.model {
         Model::Raspi4b => {
             let mut tree = slots_own;
-            for node in ABSENT_ON_RASPI4B {
-                // Another kernel's tree may lack one of them, which is just as good.
-                let _ = tree.disable(node);
-            }
+            host("the slot's device tree", tree.fit_raspi4b())?;
             tree
         }
         Model::Virt => {

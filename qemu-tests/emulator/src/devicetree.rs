@@ -73,6 +73,30 @@ impl Tree {
         self.set(path, property, value.to_be_bytes())
     }
 
+    /// Removes a property; that it is not there is no error.
+    pub fn remove(&mut self, path: &str, property: &str) {
+        if let Some(node) = self.0.find_node_mut(path) {
+            node.remove_property(property);
+        }
+    }
+
+    /// Makes of a BCM2711's tree one for QEMU's raspi4b, which has not every part of the board.
+    ///
+    /// # Errors
+    /// As [`Tree::set`].
+    pub fn fit_raspi4b(&mut self) -> Result<(), TreeError> {
+        for node in ABSENT_ON_RASPI4B {
+            match self.disable(node) {
+                // Another kernel's tree may lack one of them, which is just as good.
+                Ok(()) | Err(TreeError::NoNode(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // What would switch the power of a radio chip here is behind the firmware's GPIO expander, which is not there.
+        self.remove(SD_HOST, "mmc-pwrseq");
+        Ok(())
+    }
+
     /// Takes a device away from the kernel.
     ///
     /// # Errors
@@ -110,6 +134,9 @@ const BUILD_TIMESTAMP: u32 = 1_755_043_200;
 /// Raspberry Pi documentation, "BCM2711 bootloader properties": USB (0), network (1), tryboot_a_b (2), tryboot (3),
 /// USB of the SoC (4), boot.img (5), NVMe (6).
 const CAPABILITIES: u32 = 0x7f;
+
+/// Where QEMU plugs the card in: the older of the two SD hosts, which on the board has the radio chip.
+const SD_HOST: &str = "/soc/mmc@7e300000";
 
 /// What QEMU's raspi4b has no model of, and what would stop Debian's kernel there.
 pub const ABSENT_ON_RASPI4B: &[&str] = &[
@@ -151,6 +178,11 @@ pub const ABSENT_ON_RASPI4B: &[&str] = &[
     "/scb/pcie@7d500000",
     "/scb/ethernet@7d580000",
     "/gpu",
+    // There, but without the card.
+    "/emmc2bus/mmc@7e340000",
+    "/soc/mmc@7e300000/wifi@1",
+    // Its watchdog does not count: whoever arms it is reset at once. Without it, the guest cannot reset itself either.
+    "/soc/watchdog@7e100000",
     // Not absent, but with a Bluetooth chip behind it the UART takes no keys for the console.
     "/soc/serial@7e201000/bluetooth",
 ];
@@ -219,6 +251,18 @@ mod tests {
     fn a_device_that_is_not_there_cannot_be_disabled() {
         let mut tree = Tree::parse(&compiled(BOARD)).unwrap();
         assert!(matches!(tree.disable("/soc/nothing"), Err(TreeError::NoNode(_))));
+    }
+
+    #[test]
+    fn the_tree_of_a_raspi4b_keeps_its_card_and_loses_what_qemu_lacks() {
+        let board = "/dts-v1/;\n/ { soc { watchdog@7e100000 { }; serial@7e201000 { }; \
+                     mmc@7e300000 { mmc-pwrseq = <3>; bus-width = <4>; }; }; };";
+        let mut tree = Tree::parse(&compiled(board)).unwrap();
+        tree.fit_raspi4b().unwrap();
+        assert_eq!(tree.get("/soc/watchdog@7e100000", "status").unwrap(), b"disabled\0");
+        assert_eq!(tree.get(SD_HOST, "mmc-pwrseq"), None);
+        assert_eq!(tree.get(SD_HOST, "bus-width").unwrap(), 4_u32.to_be_bytes());
+        assert_eq!(tree.get("/soc/serial@7e201000", "status"), None);
     }
 
     #[test]
