@@ -93,10 +93,9 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), NodeProgramError
 /// # Errors
 /// When the toolchain is missing or the compilation fails; with the compiler's own words.
 pub fn compile(workspace: &Path, note: &dyn Fn(&str)) -> Result<Vec<u8>, NodeProgramError> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     bring_target(workspace, note)?;
     let target_dir = workspace.join("target");
-    let mut command = clean(&cargo, workspace);
+    let mut command = clean("cargo", workspace);
     command
         .args(["build", "--locked", "--package", "firstboot", "--profile", PROFILE, "--target", TARGET])
         .arg("--target-dir")
@@ -117,7 +116,8 @@ fn flags(workspace: &Path) -> Vec<String> {
         .into()
 }
 
-/// A command that no setting of the environment reaches but those that say where the toolchain is.
+/// A command that no setting of the environment reaches but those that say where toolchains are; which one of them is
+/// taken says the workspace's `rust-toolchain.toml` alone.
 fn clean(program: &str, workspace: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(workspace);
@@ -127,7 +127,7 @@ fn clean(program: &str, workspace: &Path) -> Command {
             && !matches!(text, "CARGO_HOME" | "CARGO_HTTP_PROXY" | "CARGO_HTTP_CAINFO" | "CARGO_NET_OFFLINE")
             && !text.starts_with("CARGO_REGISTRIES_")
             || text.starts_with("RUSTC")
-            || matches!(text, "RUSTFLAGS" | "RUSTDOCFLAGS" | "SOURCE_DATE_EPOCH");
+            || matches!(text, "RUSTFLAGS" | "RUSTDOCFLAGS" | "RUSTUP_TOOLCHAIN" | "SOURCE_DATE_EPOCH");
         if steers {
             command.env_remove(&name);
         }

@@ -34,8 +34,10 @@ pub(super) struct Boot {
 
 impl Boot {
     pub(super) fn run(self) -> Result<()> {
-        let mut machine =
-            Machine::new(&self.image).memory(self.memory).disk_size(self.disk << 30).deadline(std::time::Duration::MAX);
+        let mut machine = Machine::new(&self.image)
+            .memory(self.memory)
+            .disk_size(self.disk << 30)
+            .deadline(std::time::Duration::MAX);
         if let Some(path) = &self.node {
             let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
             contract::node::NodeConfig::parse(&text).with_context(|| path.display().to_string())?;

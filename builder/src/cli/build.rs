@@ -14,9 +14,11 @@ use std::sync::atomic::AtomicBool;
 /// writes the lock; compiles firstboot; writes a signed image with slot A
 /// filled. The same inputs give the same bytes on every machine. Needs no root.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  microdc build router\n  microdc build router --locked -o /tmp/router.img\n  microdc \
+#[command(
+    after_help = "Examples:\n  microdc build router\n  microdc build router --locked -o /tmp/router.img\n  microdc \
                         build profiles/edge.toml --offline\n\nA second build of the same inputs finds everything in the \
-                        cache\n($MICRODC_CACHE, else ~/.cache/microdc).")]
+                        cache\n($MICRODC_CACHE, else ~/.cache/microdc)."
+)]
 pub(super) struct Build {
     /// Name of a profile in profiles/, or path of a .toml file
     profile: String,

@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Builds signed A/B images of Raspberry Pi CM4 nodes from Debian packages.
 #[derive(Debug, Parser)]
 #[command(name = "microdc", version, max_term_width = 80, arg_required_else_help = true)]
-#[command(after_help = "Start with:\n  microdc build router     make out/router.img\n  microdc boot out/router.img     run it in \
-                        the emulated CM4\n\nEvery verb has its own --help with examples.")]
+#[command(
+    after_help = "Start with:\n  microdc build router     make out/router.img\n  microdc boot out/router.img     run it in \
+                        the emulated CM4\n\nEvery verb has its own --help with examples."
+)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,

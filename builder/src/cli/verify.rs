@@ -13,7 +13,9 @@ use std::path::PathBuf;
 /// Partition tables, bootsel, and for each filled slot: trailer, signature,
 /// boot image, root and its hash tree; everything else must be zero.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  microdc verify out/router.img\n  microdc verify out/router.img --key keys/release.pub")]
+#[command(
+    after_help = "Examples:\n  microdc verify out/router.img\n  microdc verify out/router.img --key keys/release.pub"
+)]
 pub(super) struct Verify {
     /// The image
     image: PathBuf,
@@ -66,8 +68,12 @@ impl Verify {
 fn known_keys() -> Result<Vec<PathBuf>> {
     let folder = std::fs::read_dir("keys").context("no --key, and no folder keys/ here to take public keys from")?;
     let paths = folder.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
-    let mut keys: Vec<PathBuf> = paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "pub")).collect();
+    let mut keys: Vec<PathBuf> =
+        paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "pub")).collect();
     keys.sort();
-    anyhow::ensure!(!keys.is_empty(), "no --key, and no .pub file in keys/: name the public key that signed the image");
+    anyhow::ensure!(
+        !keys.is_empty(),
+        "no --key, and no .pub file in keys/: name the public key that signed the image"
+    );
     Ok(keys)
 }

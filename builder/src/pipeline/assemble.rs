@@ -2,8 +2,8 @@
 //! role spec; then the libraries that all of it needs, and the checks that need the whole tree.
 
 use crate::profile::{Diagnostic, Place, Profile, check};
-use crate::tree::{Content, Kind, Libraries, Node, Tree, elf, overlay, skeleton, take};
 use crate::tree::{Accounts, Package, User};
+use crate::tree::{Content, Kind, Libraries, Node, Tree, elf, overlay, skeleton, take};
 use anyhow::{Context as _, Result};
 use contract::names::{FIRSTBOOT, ROLE_SPEC, TEMPLATES};
 use contract::node::NodeConfig;
@@ -30,8 +30,13 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
     for (name, (_, wanted)) in &profile.packages {
         let package = inputs.packages.get(name).with_context(|| format!("package {name} was not fetched"))?;
         for pattern in &wanted.patterns {
-            take::take(&mut tree, package, std::slice::from_ref(&pattern.value), &format!("profile {}", profile.name))
-                .map_err(|error| mistake(profile, &pattern.place, &error.to_string()))?;
+            take::take(
+                &mut tree,
+                package,
+                std::slice::from_ref(&pattern.value),
+                &format!("profile {}", profile.name),
+            )
+            .map_err(|error| mistake(profile, &pattern.place, &error.to_string()))?;
         }
     }
     for module in inputs.modules {
@@ -60,8 +65,8 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
     }
     file(&mut tree, FIRSTBOOT, inputs.firstboot.to_vec(), 0o755)?;
     let paths = inputs.modules.iter().map(|module| format!("/{}", module.path.trim_start_matches('/'))).collect();
-    let spec = check::role_spec(profile, inputs.version, paths)
-        .map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;
+    let spec =
+        check::role_spec(profile, inputs.version, paths).map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;
     file(&mut tree, ROLE_SPEC, serde_json::to_vec_pretty(&spec)?, 0o644)?;
     programs(profile, &spec, &tree)?;
     templates(profile, &tree)?;
@@ -145,9 +150,8 @@ fn templates(profile: &Profile, tree: &Tree) -> Result<()> {
         };
         let source = content.to_bytes().with_context(|| format!("reading the template {from}"))?;
         let source = std::str::from_utf8(&source).with_context(|| format!("the template {from} is not UTF-8"))?;
-        template::render(from, source, &config).with_context(|| {
-            format!("the template {from} cannot be rendered with the example {}", path.display())
-        })?;
+        template::render(from, source, &config)
+            .with_context(|| format!("the template {from} cannot be rendered with the example {}", path.display()))?;
     }
     Ok(())
 }

@@ -77,8 +77,7 @@ impl Build<'_> {
         let path = load::find(&options.profile, &options.base)?;
         let profile = profile::load(&path)?;
         // The profile alone can be wrong in many ways: say so before anything is fetched.
-        profile::check::role_spec(&profile, "", Vec::new())
-            .map_err(profile::load::ProfileError::Mistakes)?;
+        profile::check::role_spec(&profile, "", Vec::new()).map_err(profile::load::ProfileError::Mistakes)?;
         let cache = Cache::open(Cache::default_root()?)?;
         let keys = self.keys()?;
         let output = self.output(&profile)?;
@@ -90,7 +89,12 @@ impl Build<'_> {
         if let Some(lock) = &lock
             && let Some(summary) = record::unchanged(&cache, key(Some(lock))?, &output)
         {
-            return Ok(Summary { unchanged: true, seconds: self.start.elapsed().as_secs_f64(), stages: Vec::new(), ..summary });
+            return Ok(Summary {
+                unchanged: true,
+                seconds: self.start.elapsed().as_secs_f64(),
+                stages: Vec::new(),
+                ..summary
+            });
         }
 
         let firstboot = self.firstboot(&cache, &program)?;
@@ -128,7 +132,7 @@ impl Build<'_> {
             Program::Supplied { bytes, .. } => return Ok(bytes.clone()),
             Program::Sources { workspace, digest } => (workspace, *digest),
         };
-        let key = stage_key("firstboot").with("sources", digest.0).with("compiler", compiler()).finish();
+        let key = stage_key("firstboot").with("sources", digest.0).finish();
         if let Some(path) = cache.get("firstboot", key) {
             return Ok(std::fs::read(path)?.into());
         }
@@ -181,13 +185,8 @@ impl Build<'_> {
         let built = resolver.lock().built();
         let modules = boot::Modules::order(profile, &kernel)?;
         let version = profile.version.clone().unwrap_or_else(|| dated_version(built));
-        let inputs = assemble::Inputs {
-            profile,
-            packages: &named,
-            firstboot,
-            modules: &modules.system,
-            version: &version,
-        };
+        let inputs =
+            assemble::Inputs { profile, packages: &named, firstboot, modules: &modules.system, version: &version };
         let tree = assemble::assemble(&inputs, &mut &resolver)?;
         let new_lock = resolver.lock();
         let count = new_lock.packages.len() as u64;
@@ -319,11 +318,6 @@ impl Program {
 /// A key for a stage's output: it begins with the builder's own version.
 fn stage_key(stage: &str) -> KeyBuilder {
     Key::of_stage(stage, 1).with("microdc", env!("CARGO_PKG_VERSION"))
-}
-
-/// The compiler that cargo will call: the one that compiled this program, unless the environment says otherwise.
-fn compiler() -> String {
-    std::env::var("RUSTUP_TOOLCHAIN").unwrap_or_default()
 }
 
 fn request(profile: &Profile) -> Request {

@@ -49,7 +49,6 @@ pub(super) fn key(
     // The builder itself: a newer one may build otherwise.
     let own = std::env::current_exe().and_then(|path| Stamp::of(&path)).context("looking at this program's file")?;
     key.add("builder", serde_json::to_vec(&own)?);
-    key.add("compiler", super::compiler());
     key.add("profile", &profile.name);
     for (_, text) in profile.sources.iter() {
         key.add("part", text);

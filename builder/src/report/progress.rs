@@ -23,11 +23,7 @@ impl Reporter {
         let terminal = std::io::stderr().is_terminal();
         let target =
             if terminal && !silent { ProgressDrawTarget::stderr_with_hz(12) } else { ProgressDrawTarget::hidden() };
-        Reporter {
-            bars: MultiProgress::with_draw_target(target),
-            lines: !terminal && !silent,
-            times: Arc::default(),
-        }
+        Reporter { bars: MultiProgress::with_draw_target(target), lines: !terminal && !silent, times: Arc::default() }
     }
 
     /// Begins a stage; it ends when the returned value is dropped.
@@ -37,7 +33,14 @@ impl Reporter {
         bar.set_style(style("{prefix:>10} {spinner} {msg}"));
         bar.set_prefix(name);
         bar.enable_steady_tick(Duration::from_millis(120));
-        Stage { name, bar, reporter: self.clone(), start: Instant::now(), result: Mutex::default(), ended: AtomicBool::new(false) }
+        Stage {
+            name,
+            bar,
+            reporter: self.clone(),
+            start: Instant::now(),
+            result: Mutex::default(),
+            ended: AtomicBool::new(false),
+        }
     }
 
     /// A line that stays, above the bars.
