@@ -42,6 +42,7 @@ fn a_node_comes_up_says_who_it_is_and_powers_off_with_a_clean_disk() {
     node.power_off().unwrap();
     assert_eq!(node.wait_off(STEP).unwrap(), End::PoweredOff);
     assert_eq!(node.boots(), 1);
+    assert!(!node.console().contains("could not be unmounted"), "{}", node.console());
     let disk = node.disk().path().to_str().unwrap();
     clean("sgdisk", &["-v", disk]);
     let state = node.disk().extent(Partition::State).unwrap();

@@ -355,7 +355,7 @@ impl Loop {
         None
     }
 
-    fn finish(mut self, action: Action) -> ! {
+    fn finish(self, action: Action) -> ! {
         feed_watchdog(&self.node.report);
         if let Err(error) = clock::save() {
             say(format_args!("cannot save the time: {error}"));
@@ -375,7 +375,8 @@ impl Loop {
             Action::Reboot => "all stopped; restarting",
             _ => "all stopped; power off",
         });
-        self.console = None;
+        // The services' logs are open files on `state`: closed, or it cannot be unmounted.
+        drop(self);
         reboot::finish(action)
     }
 }
