@@ -199,6 +199,32 @@ impl Cache {
         Ok(path)
     }
 
+    /// The bytes that [`Cache::put_bytes`] stored, if they are still the same. Damaged ones are removed.
+    #[must_use]
+    pub fn get_bytes(&self, stage: &str, key: Key) -> Option<Vec<u8>> {
+        let path = self.stage_path(stage, key);
+        let mut bytes = fs::read(&path).ok()?;
+        let end = bytes.len().checked_sub(32).filter(|&end| Digest::of(&bytes[..end]).0 == bytes[end..]);
+        let Some(end) = end else {
+            let _ = fs::remove_file(&path);
+            return None;
+        };
+        bytes.truncate(end);
+        Some(bytes)
+    }
+
+    /// Stores bytes as the output of `stage` for `key`, with their digest behind them.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn put_bytes(&self, stage: &str, key: Key, bytes: &[u8]) -> Result<(), CacheError> {
+        self.put(stage, key, |file| {
+            file.write_all(bytes)?;
+            file.write_all(&Digest::of(bytes).0)
+        })?;
+        Ok(())
+    }
+
     fn stage_path(&self, stage: &str, key: Key) -> PathBuf {
         self.root.join("stage").join(stage).join(key.0.to_string())
     }
@@ -281,6 +307,23 @@ mod tests {
         assert_eq!(fs::read(path).unwrap(), b"image");
         assert_eq!(cache.get("ext4", Key::of_stage("ext4", 2).with("tree", "a").finish()), None);
         assert_eq!(cache.get("fat", key), None);
+    }
+
+    #[test]
+    fn damaged_bytes_of_a_stage_are_as_good_as_none() {
+        let (_folder, cache) = cache();
+        let key = Key::of_stage("kernel", 1).finish();
+        assert_eq!(cache.get_bytes("kernel", key), None);
+        for at in [0, 5, 6, 37] {
+            cache.put_bytes("kernel", key, b"packed").unwrap();
+            assert_eq!(cache.get_bytes("kernel", key).unwrap(), b"packed");
+            let path = cache.get("kernel", key).unwrap();
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[at] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(cache.get_bytes("kernel", key), None);
+            assert!(!path.exists());
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::format::fat::FatFile;
 use crate::format::gzip;
 use crate::tree::{Content, Kind, Package};
+use contract::hash::Digest;
 use contract::names::KERNEL;
 use std::sync::Arc;
 
@@ -58,6 +59,14 @@ impl<'p> Kernel<'p> {
         let bytes = read(self.content(&self.path)?, &self.path)?;
         check(&bytes).map_err(|why| KernelError::NotArm64 { path: self.path.clone(), why })?;
         Ok(bytes)
+    }
+
+    /// SHA-256 of the kernel's own bytes.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn digest(&self) -> Result<Digest, KernelError> {
+        Ok(self.content(&self.path)?.digest())
     }
 
     /// The packed kernel as a file of the boot partition.

@@ -10,7 +10,6 @@ use crate::tree::Package;
 use anyhow::Result;
 use contract::keys::PublicKey;
 use contract::role::Role;
-use std::io::Write as _;
 
 /// Modules of both halves, in load order.
 pub(super) struct Modules {
@@ -54,7 +53,7 @@ pub(super) fn files(inputs: &Inputs<'_>) -> Result<Boot> {
     let kernel = Kernel::find(inputs.kernel)?;
     let mut files = firmware::files(inputs.firmware)?;
     files.extend(kernel.device_trees()?);
-    let key = super::stage_key("kernel").with("package", inputs.kernel.to_string()).finish();
+    let key = super::stage_key("kernel").with("image", kernel.digest()?.0).finish();
     let initramfs = initramfs::Inputs {
         firstboot: inputs.firstboot,
         role: inputs.role,
@@ -62,12 +61,12 @@ pub(super) fn files(inputs: &Inputs<'_>) -> Result<Boot> {
         keys: inputs.trusted,
         disk_timeout_s: inputs.disk_timeout_s,
     };
-    let mut initramfs_key =
-        super::stage_key("initramfs").with("package", inputs.kernel.to_string()).with("firstboot", inputs.firstboot);
+    let mut initramfs_key = super::stage_key("initramfs").with("firstboot", inputs.firstboot);
     initramfs_key.add("role", inputs.role.name());
     initramfs_key.add("timeout", inputs.disk_timeout_s.to_le_bytes());
     for module in inputs.modules {
         initramfs_key.add("module", &module.path);
+        initramfs_key.add("content", module.content.digest().0);
     }
     for key in inputs.trusted {
         initramfs_key.add("trusted", key.to_text());
@@ -86,10 +85,10 @@ pub(super) fn files(inputs: &Inputs<'_>) -> Result<Boot> {
 }
 
 fn kept(cache: &Cache, stage: &str, key: Key, name: &str, make: impl FnOnce() -> Result<FatFile>) -> Result<FatFile> {
-    if let Some(path) = cache.get(stage, key) {
-        return Ok(FatFile { path: name.to_owned(), bytes: std::fs::read(path)?.into() });
+    if let Some(bytes) = cache.get_bytes(stage, key) {
+        return Ok(FatFile { path: name.to_owned(), bytes: bytes.into() });
     }
     let file = make()?;
-    cache.put(stage, key, |out| out.write_all(&file.bytes))?;
+    cache.put_bytes(stage, key, &file.bytes)?;
     Ok(file)
 }

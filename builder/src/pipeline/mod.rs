@@ -133,12 +133,12 @@ impl Build<'_> {
             Program::Sources { workspace, digest } => (workspace, *digest),
         };
         let key = stage_key("firstboot").with("sources", digest.0).finish();
-        if let Some(path) = cache.get("firstboot", key) {
-            return Ok(std::fs::read(path)?.into());
+        if let Some(bytes) = cache.get_bytes("firstboot", key) {
+            return Ok(bytes.into());
         }
         let stage = self.reporter.stage("firstboot");
         let bytes = node_program::compile(workspace, &|line| stage.doing(line))?;
-        cache.put("firstboot", key, |file| std::io::Write::write_all(file, &bytes))?;
+        cache.put_bytes("firstboot", key, &bytes)?;
         stage.result(format!("compiled, {}", human_bytes(bytes.len() as u64)));
         Ok(bytes.into())
     }
@@ -317,7 +317,7 @@ impl Program {
 
 /// A key for a stage's output: it begins with the builder's own version.
 fn stage_key(stage: &str) -> KeyBuilder {
-    Key::of_stage(stage, 1).with("microdc", env!("CARGO_PKG_VERSION"))
+    Key::of_stage(stage, 2).with("microdc", env!("CARGO_PKG_VERSION"))
 }
 
 fn request(profile: &Profile) -> Request {

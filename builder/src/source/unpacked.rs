@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use contract::hash::Digest;
-use sha2::{Digest as _, Sha256};
 
 use super::depends::{self, Alternatives};
 use crate::tree::{Content, Entry, Kind, Owner, Package};
@@ -67,23 +66,14 @@ impl Unpacked {
             let (package, path) = name();
             return Err(ContentError::NoFile { package, path });
         };
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 256 * 1024];
-        let mut at = 0;
-        while at < content.len() {
-            let count = buffer.len().min(usize::try_from(content.len() - at).unwrap_or(usize::MAX));
-            if let Err(source) = content.read_exact_at(&mut buffer[..count], at) {
-                let (package, path) = name();
-                return Err(ContentError::Read { package, path, source });
+        debug_assert_eq!(content.digest(), *expected);
+        content.verify().map_err(|source| {
+            let (package, path) = name();
+            match source.kind() {
+                io::ErrorKind::InvalidData => ContentError::Damaged { package, path, folder: self.folder.clone() },
+                _ => ContentError::Read { package, path, source },
             }
-            hash.update(&buffer[..count]);
-            at += count as u64;
-        }
-        if Digest(hash.finalize().into()) == *expected {
-            return Ok(());
-        }
-        let (package, path) = name();
-        Err(ContentError::Damaged { package, path, folder: self.folder.clone() })
+        })
     }
 
     /// Checks every file of the package.
@@ -204,7 +194,7 @@ pub(super) fn open(folder: &Path, sha256: Digest) -> Option<Unpacked> {
         let kind = match item.kind {
             ItemKind::File { offset, length, sha256 } => {
                 digests.insert(at.clone(), sha256);
-                Kind::File(Content::Range { file: file.clone(), path: path.clone(), offset, length })
+                Kind::File(Content::Range { file: file.clone(), path: path.clone(), offset, length, sha256 })
             }
             ItemKind::Directory => Kind::Directory,
             ItemKind::Symlink(target) => Kind::Symlink(target),

@@ -1,23 +1,35 @@
 //! Paths and what stands at them.
 
+use contract::hash::Digest;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bytes of a file, held in memory or lying in a file of the cache.
 #[derive(Clone, Debug)]
 pub enum Content {
     Bytes(Arc<[u8]>),
-    /// `length` bytes from `offset` of an open file.
+    /// `length` bytes from `offset` of an open file, which must hash to `sha256`.
     Range {
         file: Arc<File>,
         path: Arc<PathBuf>,
         offset: u64,
         length: u64,
+        sha256: Digest,
     },
 }
+
+/// Bytes in the cache that are no longer what they were.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} is damaged in the cache: remove the folder {} and build again",
+    .0.display(),
+    .0.parent().unwrap_or(&.0).display()
+)]
+pub struct Damaged(PathBuf);
 
 impl Content {
     /// Length in bytes.
@@ -53,20 +65,54 @@ impl Content {
         }
     }
 
-    /// All bytes, in memory.
+    /// All bytes, in memory, checked.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be read, or is damaged ([`Damaged`]).
     pub fn to_bytes(&self) -> std::io::Result<Arc<[u8]>> {
         match self {
             Content::Bytes(bytes) => Ok(bytes.clone()),
-            Content::Range { length, .. } => {
+            Content::Range { length, path, sha256, .. } => {
                 let mut bytes = vec![0; *length as usize];
                 self.read_exact_at(&mut bytes, 0)?;
+                if Digest::of(&bytes) != *sha256 {
+                    return Err(damaged(path));
+                }
                 Ok(bytes.into())
             }
         }
     }
+
+    /// SHA-256 of what it must be.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match self {
+            Content::Bytes(bytes) => Digest::of(bytes),
+            Content::Range { sha256, .. } => *sha256,
+        }
+    }
+
+    /// Checks that the bytes are what they must be.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is damaged ([`Damaged`]).
+    pub fn verify(&self) -> std::io::Result<()> {
+        let Content::Range { length, path, sha256, .. } = self else { return Ok(()) };
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; (*length).min(256 * 1024) as usize];
+        let mut at = 0;
+        while at < *length {
+            let count = (length - at).min(buffer.len() as u64) as usize;
+            self.read_exact_at(&mut buffer[..count], at)?;
+            hash.update(&buffer[..count]);
+            at += count as u64;
+        }
+        if Digest(hash.finalize().into()) == *sha256 { Ok(()) } else { Err(damaged(path)) }
+    }
+}
+
+fn damaged(path: &Path) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, Damaged(path.to_owned()))
 }
 
 impl From<Vec<u8>> for Content {

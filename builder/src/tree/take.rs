@@ -7,6 +7,7 @@
 use super::node::resolve;
 use super::{Entry, Kind, Node, Package, Tree, TreeError};
 use globset::{GlobBuilder, GlobMatcher};
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,8 @@ pub enum TakeError {
     Pattern { pattern: String, why: String },
     #[error("{package}: /{path} is a hard link to /{target}, which the package does not have")]
     LostLink { package: String, path: String, target: String },
+    #[error("/{path} of {package} cannot be taken: {source}")]
+    Read { package: String, path: String, source: std::io::Error },
     #[error(transparent)]
     Tree(#[from] TreeError),
 }
@@ -132,10 +135,11 @@ pub fn take(tree: &mut Tree, package: &Package, patterns: &[String], why: &str) 
     take_paths(tree, &shelf, paths, &origin(package, why))
 }
 
-/// Takes these paths of a package, and what its symbolic links among them lead to.
+/// Takes these paths of a package, and what its symbolic links among them lead to. The bytes of every file are checked:
+/// what somebody or something changed in the cache does not get into a tree.
 ///
 /// # Errors
-/// When a path is not in the package, or something else is in the way.
+/// When a path is not in the package, its bytes are not the package's, or something else is in the way.
 pub fn take_paths(
     tree: &mut Tree,
     shelf: &Shelf<'_>,
@@ -152,6 +156,7 @@ pub fn take_paths(
             }
         }
     }
+    verify(shelf, &paths)?;
     let mut moved: BTreeMap<String, String> = BTreeMap::new();
     for path in &paths {
         let Some(entry) = shelf.get(path) else {
@@ -189,6 +194,19 @@ pub fn take_paths(
         tree.insert(path, node(kind, entry, origin))?;
     }
     Ok(paths.into_iter().collect())
+}
+
+/// Checks the bytes of files, in parallel. A hard link's are its first name's.
+fn verify(shelf: &Shelf<'_>, paths: &BTreeSet<String>) -> Result<(), TakeError> {
+    paths.par_iter().try_for_each(|path| {
+        let kind = match shelf.get(path).map(|entry| &entry.kind) {
+            Some(Kind::Hardlink(first)) => shelf.get(&merged(first)).map(|entry| &entry.kind),
+            kind => kind,
+        };
+        let Some(Kind::File(content)) = kind else { return Ok(()) };
+        let package = || shelf.package.to_string();
+        content.verify().map_err(|source| TakeError::Read { package: package(), path: path.clone(), source })
+    })
 }
 
 fn node(kind: Kind, entry: &Entry, origin: &str) -> Node {

@@ -1,0 +1,88 @@
+//! What the end-to-end tests share: the built router image, projects and caches to build in, the program itself.
+#![allow(dead_code, reason = "each test program uses another part of it")]
+
+pub mod disk;
+pub mod project;
+
+use contract::hash::Digest;
+use microdc::lock::{Lock, LockedPackage};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The program under test.
+pub const MICRODC: &str = env!("CARGO_BIN_EXE_microdc");
+
+/// The checkout that these tests belong to.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The router as anybody builds it: in the checkout, with the machine's mirror and the usual cache.
+pub struct Router {
+    pub image: PathBuf,
+    /// The program that the image holds, for `--supply`: no other build has to compile it.
+    pub firstboot: PathBuf,
+    /// The cache that has everything the lock names.
+    pub cache: PathBuf,
+    pub lock: Lock,
+}
+
+/// Builds the router once for the tests of this program. What the cache has already is not fetched or compiled again.
+pub fn router() -> &'static Router {
+    static ROUTER: OnceLock<Router> = OnceLock::new();
+    ROUTER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("end-to-end");
+        std::fs::create_dir_all(&folder).unwrap();
+        // Test programs may run beside each other.
+        let gate = std::fs::File::create(folder.join("gate")).unwrap();
+        gate.lock().unwrap();
+        let image = folder.join("router.img");
+        let mut build = Command::new(MICRODC);
+        build.args(["build", "router", "-o"]).arg(&image).current_dir(workspace());
+        said(&build.output().unwrap(), 0);
+        let firstboot = folder.join("firstboot");
+        let found = disk::Root::open(&image).fs.read(contract::names::FIRSTBOOT).unwrap();
+        if std::fs::read(&firstboot).ok().as_ref() != Some(&found) {
+            std::fs::write(&firstboot, found).unwrap();
+        }
+        let lock = Lock::load(&workspace().join("profiles/router.lock")).unwrap().unwrap();
+        Router { image, firstboot, cache: microdc::cache::Cache::default_root().unwrap(), lock }
+    })
+}
+
+impl Router {
+    pub fn package(&self, name: &str) -> &LockedPackage {
+        &self.lock.packages[name]
+    }
+
+    /// The package file in the cache.
+    pub fn blob(&self, package: &LockedPackage) -> PathBuf {
+        in_cache("sha256", &self.cache, package.sha256, "")
+    }
+}
+
+/// Where something of a package stands in a cache.
+pub fn in_cache(kind: &str, cache: &Path, digest: Digest, suffix: &str) -> PathBuf {
+    let hex = digest.to_string();
+    cache.join(kind).join(&hex[..2]).join(format!("{hex}{suffix}"))
+}
+
+/// Both outputs of a program that must have ended with `status`.
+pub fn said(output: &Output, status: i32) -> String {
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let text = format!("{out}{err}");
+    assert_eq!(output.status.code(), Some(status), "{:?} said:\n{text}", output.status);
+    text
+}
+
+/// Whether the tests may change user and mount.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// SHA-256 of a file, by another program.
+pub fn sha256sum(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().unwrap();
+    said(&output, 0).split(' ').next().unwrap().to_owned()
+}

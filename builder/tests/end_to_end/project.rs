@@ -1,0 +1,180 @@
+//! A project and a cache of their own, to build the router in.
+
+use super::{MICRODC, in_cache, router, said, workspace};
+use contract::keys::{PrivateKey, PublicKey};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A folder with profiles, overlays and a key, and a cache beside it. The key is the same in all.
+pub struct Project {
+    pub folder: PathBuf,
+    pub cache: PathBuf,
+}
+
+/// What a cache has at the start, of what the router needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Warmth {
+    /// The package files alone.
+    Fetched,
+    /// The packages unpacked as well, the kernel and the initramfs packed.
+    Warm,
+    Empty,
+}
+
+pub fn private_key() -> PrivateKey {
+    PrivateKey::from_seed(&[7; 32])
+}
+
+pub fn public_key() -> PublicKey {
+    private_key().public()
+}
+
+impl Project {
+    /// Makes `folder` and `cache` below `within`.
+    pub fn new(within: &Path, warmth: Warmth) -> Project {
+        Project::at(within.join("project"), within.join("cache"), warmth)
+    }
+
+    pub fn at(folder: PathBuf, cache: PathBuf, warmth: Warmth) -> Project {
+        let project = Project { folder, cache };
+        for name in ["profiles", "overlays"] {
+            copy(&workspace().join(name), &project.folder.join(name));
+        }
+        let keys = project.folder.join("keys");
+        std::fs::create_dir_all(&keys).unwrap();
+        let private = keys.join("development.key");
+        std::fs::write(&private, private_key().to_text()).unwrap();
+        std::fs::set_permissions(&private, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::write(keys.join("development.pub"), public_key().to_text()).unwrap();
+        project.warm(warmth);
+        project
+    }
+
+    fn warm(&self, warmth: Warmth) {
+        std::fs::create_dir_all(&self.cache).unwrap();
+        let router = router();
+        if warmth == Warmth::Empty {
+            return;
+        }
+        for package in router.lock.packages.values() {
+            let from = router.blob(package);
+            link(&from, &in_cache("sha256", &self.cache, package.sha256, ""));
+            if warmth == Warmth::Warm {
+                let [from, to] = [&router.cache, &self.cache].map(|at| unpacked(at, package.sha256));
+                for name in ["data.tar", "index"] {
+                    link(&from.join(name), &to.join(name));
+                }
+            }
+        }
+        if warmth == Warmth::Warm {
+            for stage in ["kernel", "initramfs"] {
+                for entry in std::fs::read_dir(router.cache.join("stage").join(stage)).into_iter().flatten() {
+                    let from = entry.unwrap().path();
+                    link(&from, &self.cache.join("stage").join(stage).join(from.file_name().unwrap()));
+                }
+            }
+        }
+    }
+
+    /// Takes a package out of the cache, and returns its path in the archive with its bytes.
+    pub fn forget(&self, name: &str) -> (String, Vec<u8>) {
+        let router = router();
+        let package = router.package(name);
+        let bytes = std::fs::read(router.blob(package)).unwrap();
+        std::fs::remove_file(in_cache("sha256", &self.cache, package.sha256, "")).unwrap();
+        let _ = std::fs::remove_dir_all(unpacked(&self.cache, package.sha256));
+        (package.path.clone(), bytes)
+    }
+
+    /// `microdc` in this project, with this cache and nothing else of the environment.
+    pub fn microdc(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(MICRODC);
+        command.args(arguments);
+        self.settle(&mut command);
+        command
+    }
+
+    /// Gives any command this project's folder and environment.
+    pub fn settle(&self, command: &mut Command) {
+        let path = format!("/usr/sbin:/sbin:{}", std::env::var("PATH").unwrap_or_default());
+        command.current_dir(&self.folder).env_clear().env("PATH", path).env("MICRODC_CACHE", &self.cache);
+    }
+
+    /// The arguments of a build with the firstboot of the shared image, and with a mirror that nobody runs unless
+    /// `further` names one.
+    pub fn build_arguments(&self, further: &[&str]) -> Vec<String> {
+        let supply = format!("firstboot={}", router().firstboot.display());
+        let mut all = vec!["build", "router", "--supply", &supply];
+        if !further.contains(&"--mirror") {
+            all.extend(["--mirror", NOWHERE]);
+        }
+        all.extend(further);
+        all.into_iter().map(str::to_owned).collect()
+    }
+
+    /// `microdc build router` with further arguments.
+    pub fn build(&self, further: &[&str]) -> Command {
+        let arguments = self.build_arguments(further);
+        self.microdc(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    pub fn image(&self) -> PathBuf {
+        self.folder.join("out/router.img")
+    }
+
+    /// Builds, and returns the image's digest as the summary has it.
+    pub fn built(&self, further: &[&str]) -> String {
+        digest_in(&said(&self.build(&[further, &["--json"]].concat()).output().unwrap(), 0))
+    }
+
+    pub fn edit(&self, path: &str, from: &str, to: &str) {
+        let path = self.folder.join(path);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{} has no {from:?}", path.display());
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        std::fs::write(self.folder.join(path), text).unwrap();
+    }
+}
+
+/// A mirror that nobody runs: port 9 discards, where anything listens at all.
+pub const NOWHERE: &str = "http://127.0.0.1:9/debian";
+
+/// `image_digest` of a summary in JSON, which may stand behind other lines.
+pub fn digest_in(text: &str) -> String {
+    let json = &text[text.find('{').unwrap_or_else(|| panic!("no summary: {text}"))..];
+    let summary: serde_json::Value = serde_json::from_str(json).unwrap();
+    summary["image_digest"].as_str().unwrap().to_owned()
+}
+
+/// The folder of an unpacked package in a cache.
+pub fn unpacked(cache: &Path, digest: contract::hash::Digest) -> PathBuf {
+    in_cache("unpacked", cache, digest, &format!("-v{}", microdc::source::unpacked::FORMAT))
+}
+
+/// Copies a folder with its symbolic links.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(&path).unwrap(), to).unwrap();
+        } else if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, to).unwrap();
+        }
+    }
+}
+
+/// A second name, or a copy where another disk is in between.
+fn link(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    if std::fs::hard_link(from, to).is_err() {
+        std::fs::copy(from, to).unwrap_or_else(|error| panic!("{} → {}: {error}", from.display(), to.display()));
+    }
+}
