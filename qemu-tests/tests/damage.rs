@@ -64,7 +64,9 @@ fn a_flipped_bit_in_a_file_of_the_root_is_refused() {
         // The role spec begins a block of its own; PID 1 reads it.
         let length = usize::try_from(manifest(disk).root.length).unwrap();
         let root = disk.read(Partition::RootA, 0, length).unwrap();
-        let at = root.chunks(BLOCK as usize).position(|block| block.starts_with(b"{\"format\":")).unwrap();
+        let has = |block: &[u8], word: &[u8]| block.windows(word.len()).any(|bytes| bytes == word);
+        let spec = |block: &[u8]| block.starts_with(b"{") && has(block, b"\"role\"") && has(block, b"\"summary\"");
+        let at = root.chunks(BLOCK as usize).position(spec).expect("the role spec is in the root");
         disk.flip_bit(Partition::RootA, at as u64 * BLOCK + 7, 4).unwrap();
     };
     let line = refused(damage, &[FAILED, CORRUPTED]);
