@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -130,25 +131,22 @@ impl Client {
         let mut bytes = Vec::new();
         self.attempts(url, None, progress, || {
             bytes.clear();
-            let mut response = match self.agent.get(url).header(ACCEPT_ENCODING, "identity").call() {
-                Ok(response) => response,
-                Err(error) => return Ok((Attempt::Broken(error.to_string()), 0)),
+            let answer = match self.ask(url, 0)? {
+                Ok(answer) => answer,
+                Err(what) => return Ok((Attempt::Broken(what), 0)),
             };
-            if let Some(attempt) = refusal(url, response.status())? {
+            if let Some(attempt) = refusal(url, answer.status)? {
                 return Ok((attempt, 0));
             }
-            let length: Option<u64> = header_number(&response, CONTENT_LENGTH.as_str());
-            let mut body = response.body_mut().as_reader();
-            let mut buffer = vec![0; CHUNK];
+            let length = answer.length;
             loop {
-                self.check_cancelled()?;
-                match body.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(count) if bytes.len() as u64 + count as u64 > limit => {
+                match self.next(&answer.body)? {
+                    Ok(chunk) if chunk.is_empty() => break,
+                    Ok(chunk) if bytes.len() as u64 + chunk.len() as u64 > limit => {
                         return Err(FetchError::TooLarge { url: url.to_owned(), limit });
                     }
-                    Ok(count) => bytes.extend_from_slice(&buffer[..count]),
-                    Err(error) => return Ok((Attempt::Broken(error.to_string()), 0)),
+                    Ok(chunk) => bytes.extend_from_slice(&chunk),
+                    Err(what) => return Ok((Attempt::Broken(what), 0)),
                 }
             }
             match length {
@@ -289,18 +287,13 @@ impl Client {
 
     /// One request, for what is still missing.
     fn attempt(&self, wanted: &Wanted, part: &mut Partial, progress: &dyn Progress) -> Result<Attempt, FetchError> {
-        let mut request = self.agent.get(&wanted.url).header(ACCEPT_ENCODING, "identity");
-        if part.have > 0 {
-            request = request.header(RANGE, format!("bytes={}-", part.have));
-        }
-        let mut response = match request.call() {
-            Ok(response) => response,
-            Err(error) => return Ok(Attempt::Broken(error.to_string())),
+        let answer = match self.ask(&wanted.url, part.have)? {
+            Ok(answer) => answer,
+            Err(what) => return Ok(Attempt::Broken(what)),
         };
-        match response.status() {
+        match answer.status {
             StatusCode::PARTIAL_CONTENT if part.have > 0 => {
-                let range = header_text(&response, CONTENT_RANGE.as_str());
-                if range.and_then(range_start) != Some(part.have) {
+                if answer.from != Some(part.have) {
                     part.restart()?;
                     return Ok(Attempt::Restart("the mirror answered with another range than asked".to_owned()));
                 }
@@ -310,8 +303,7 @@ impl Client {
                     progress.note(&format!("{}: the mirror cannot resume; starting over", wanted.url));
                     part.restart()?;
                 }
-                let length = header_number(&response, CONTENT_LENGTH.as_str());
-                if let Some(found) = length.filter(|length| *length != wanted.size) {
+                if let Some(found) = answer.length.filter(|length| *length != wanted.size) {
                     return Err(FetchError::Size { url: wanted.url.clone(), expected: wanted.size, found });
                 }
             }
@@ -326,26 +318,83 @@ impl Client {
                 return Err(FetchError::Status { url: wanted.url.clone(), status: status.as_u16() });
             }
         }
-        let mut body = response.body_mut().as_reader();
-        let mut buffer = vec![0; CHUNK];
         loop {
-            self.check_cancelled()?;
-            match body.read(&mut buffer) {
-                Ok(0) if part.have == wanted.size => return Ok(Attempt::Whole),
-                Ok(0) => {
+            match self.next(&answer.body)? {
+                Ok(chunk) if chunk.is_empty() && part.have == wanted.size => return Ok(Attempt::Whole),
+                Ok(chunk) if chunk.is_empty() => {
                     let what = format!("the answer ended after {} of {} bytes", part.have, wanted.size);
                     return Ok(Attempt::Broken(what));
                 }
-                Ok(count) if part.have + count as u64 > wanted.size => {
-                    let found = part.have + count as u64;
+                Ok(chunk) if part.have + chunk.len() as u64 > wanted.size => {
+                    let found = part.have + chunk.len() as u64;
                     part.restart()?;
                     return Err(FetchError::Size { url: wanted.url.clone(), expected: wanted.size, found });
                 }
-                Ok(count) => part.append(&buffer[..count], progress)?,
-                Err(error) => return Ok(Attempt::Broken(error.to_string())),
+                Ok(chunk) => part.append(&chunk, progress)?,
+                Err(what) => return Ok(Attempt::Broken(what)),
             }
         }
     }
+
+    /// Asks for a file, from byte `from` on. A thread of its own waits for the mirror, so that a cancel need not; it ends
+    /// with the connection, or when nobody takes what it brings. What broke is told in words.
+    fn ask(&self, url: &str, from: u64) -> Result<Result<Answer, String>, FetchError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let (chunks, body) = mpsc::sync_channel(4);
+        let mut request = self.agent.get(url).header(ACCEPT_ENCODING, "identity");
+        if from > 0 {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        thread::spawn(move || {
+            let mut response = match request.call() {
+                Ok(response) => response,
+                Err(error) => return drop(sender.send(Err(error.to_string()))),
+            };
+            let from = header_text(&response, CONTENT_RANGE.as_str()).and_then(range_start);
+            let length = header_number(&response, CONTENT_LENGTH.as_str());
+            if sender.send(Ok((response.status(), length, from))).is_err() {
+                return;
+            }
+            let mut reader = response.body_mut().as_reader();
+            loop {
+                let mut chunk = vec![0; CHUNK];
+                let read = reader.read(&mut chunk).map_err(|error| error.to_string());
+                let last = !matches!(read, Ok(1..));
+                let chunk = read.map(|count| {
+                    chunk.truncate(count);
+                    chunk
+                });
+                if chunks.send(chunk).is_err() || last {
+                    return;
+                }
+            }
+        });
+        let head = self.next(&receiver)?;
+        Ok(head.map(|(status, length, from)| Answer { status, length, from, body }))
+    }
+
+    /// Waits for what the other thread has next, or for a cancel.
+    fn next<T>(&self, receiver: &mpsc::Receiver<Result<T, String>>) -> Result<Result<T, String>, FetchError> {
+        loop {
+            self.check_cancelled()?;
+            match receiver.recv_timeout(Duration::from_millis(50)) {
+                Ok(next) => return Ok(next),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Err("the connection was lost".to_owned())),
+            }
+        }
+    }
+}
+
+/// The beginning of an answer.
+struct Answer {
+    status: StatusCode,
+    /// Of the body, as the mirror says.
+    length: Option<u64>,
+    /// First byte of the file that the body brings, when it is a range.
+    from: Option<u64>,
+    /// The body in pieces; an empty one is the end.
+    body: mpsc::Receiver<Result<Vec<u8>, String>>,
 }
 
 /// What a status other than success comes to: `None` for success.
