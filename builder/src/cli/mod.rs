@@ -51,6 +51,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&error));
+            if is_disk_full(&error) {
+                eprintln!("free some space, or choose another disk: MICRODC_CACHE names the cache, -o the image");
+            }
             if interrupted.load(Ordering::SeqCst) { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
@@ -63,6 +66,14 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
         Verb::Verify(verify) => verify.run(),
         Verb::Keys(keys) => keys.run(),
     }
+}
+
+fn is_disk_full(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let kind = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref().map(std::io::Error::kind);
+    // Errors that pass another's words on unchanged do not give it as their cause.
+    error.chain().any(|cause| matches!(kind(cause), Some(StorageFull | QuotaExceeded)))
+        || error.to_string().contains(&std::io::Error::from(rustix::io::Errno::NOSPC).to_string())
 }
 
 /// An error and its causes; a cause whose text stands in the one before is left out.
