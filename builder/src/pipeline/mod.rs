@@ -85,7 +85,8 @@ impl Build<'_> {
         let lock = Lock::load(&lock_path)?;
         let program = Program::find(options)?;
 
-        let key = |lock: Option<&Lock>| record::key(&profile, lock, &keys, program.digest(), &output);
+        let builder = record::builder()?;
+        let key = |lock: Option<&Lock>| record::key(&builder, &profile, lock, &keys, program.digest(), &output);
         if let Some(lock) = &lock
             && let Some(summary) = record::unchanged(&cache, key(Some(lock))?, &output)
         {

@@ -22,7 +22,7 @@ struct Record {
 
 /// What changes when somebody else writes a file.
 #[derive(PartialEq, Serialize, Deserialize)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     length: u64,
@@ -37,8 +37,14 @@ impl Stamp {
     }
 }
 
+/// This program's file. Taken once, at the start: the file may be replaced while a build runs.
+pub(super) fn builder() -> Result<Stamp> {
+    std::env::current_exe().and_then(|path| Stamp::of(&path)).context("looking at this program's file")
+}
+
 /// The key of a build: everything that its image depends on, and where it goes.
 pub(super) fn key(
+    builder: &Stamp,
     profile: &Profile,
     lock: Option<&Lock>,
     keys: &ReleaseKeys,
@@ -47,8 +53,7 @@ pub(super) fn key(
 ) -> Result<Key> {
     let mut key = super::stage_key(STAGE).with("firstboot", firstboot.0);
     // The builder itself: a newer one may build otherwise.
-    let own = std::env::current_exe().and_then(|path| Stamp::of(&path)).context("looking at this program's file")?;
-    key.add("builder", serde_json::to_vec(&own)?);
+    key.add("builder", serde_json::to_vec(builder)?);
     key.add("profile", &profile.name);
     for (_, text) in profile.sources.iter() {
         key.add("part", text);
