@@ -99,7 +99,7 @@ fn stated(router: &Router) -> BTreeMap<String, Vec<Stated>> {
         let mut archive = tar::Archive::new(dpkg.stdout.take().unwrap());
         for entry in archive.entries().unwrap() {
             let mut entry = entry.unwrap();
-            let path = merged(&String::from_utf8(entry.path_bytes().into_owned()).unwrap());
+            let path = merged(std::str::from_utf8(&entry.path_bytes()).unwrap());
             let link = entry.link_name_bytes().map(|link| String::from_utf8(link.into_owned()).unwrap());
             let kind = match entry.header().entry_type() {
                 tar::EntryType::Directory => Entry::Directory,

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A folder with profiles, overlays and a key, and a cache beside it. The key is the same in all.
+/// A folder with profiles, overlays, the shared image's firstboot and a key, and a cache beside it. The key is the same
+/// in all.
 pub struct Project {
     pub folder: PathBuf,
     pub cache: PathBuf,
@@ -47,6 +48,7 @@ impl Project {
         std::fs::write(&private, private_key().to_text()).unwrap();
         std::fs::set_permissions(&private, PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::write(keys.join("development.pub"), public_key().to_text()).unwrap();
+        std::fs::copy(&router().firstboot, project.folder.join("firstboot")).unwrap();
         project.warm(warmth);
         project
     }
@@ -104,8 +106,7 @@ impl Project {
     /// The arguments of a build with the firstboot of the shared image, and with a mirror that nobody runs unless
     /// `further` names one.
     pub fn build_arguments(&self, further: &[&str]) -> Vec<String> {
-        let supply = format!("firstboot={}", router().firstboot.display());
-        let mut all = vec!["build", "router", "--supply", &supply];
+        let mut all = vec!["build", "router", "--supply", "firstboot=firstboot"];
         if !further.contains(&"--mirror") {
             all.extend(["--mirror", NOWHERE]);
         }
