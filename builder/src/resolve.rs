@@ -385,6 +385,9 @@ impl<'a> Resolver<'a> {
     }
 }
 
+/// From this size on, in bytes, a package's compressed data is in several blocks.
+const LARGE: u64 = 8 << 20;
+
 /// The names most like one that is unknown, best first.
 fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Vec<String> {
     let most = if name.len() <= 4 { 1 } else { 2 };
@@ -397,9 +400,13 @@ fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Vec<String> 
 }
 
 impl Options {
-    /// How much one of several packages unpacked at a time may take.
-    fn effort(&self, at_a_time: usize) -> Effort {
-        let memory = Effort::default().memory / at_a_time.max(1) as u64;
+    /// How much a package of `size` bytes, one of several unpacked at a time, may take. A large one is alone of its
+    /// kind, and several threads are of use only with memory for a block each.
+    fn effort(&self, size: u64, at_a_time: usize) -> Effort {
+        let memory = Effort::default().memory;
+        if size < LARGE {
+            return Effort { threads: 1, memory: memory / at_a_time.max(1) as u64 };
+        }
         Effort { threads: u32::try_from(self.jobs).unwrap_or(1).max(1), memory }
     }
 }

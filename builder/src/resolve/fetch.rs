@@ -13,9 +13,6 @@ use super::{LockMode, LockedPackage, PoisonError, ResolveError, Resolver, deb, o
 use crate::source::http::{FetchError, Wanted};
 use crate::source::progress::{Progress, Quiet};
 
-/// From this size on, a package's compressed data is in several blocks and uses several threads by itself.
-const LARGE: u64 = 8 << 20;
-
 impl Resolver<'_> {
     /// Fetches, unpacks and opens packages, unless they are open.
     pub(super) fn load(&self, packages: Vec<LockedPackage>) -> Result<(), ResolveError> {
@@ -137,10 +134,7 @@ impl Resolver<'_> {
 
     /// Unpacks and opens a package. One that is damaged in the cache is fetched once more.
     fn unpack(&self, package: &LockedPackage, at_a_time: usize) -> Result<(), ResolveError> {
-        let mut effort = self.options.effort(at_a_time);
-        if package.size < LARGE {
-            effort.threads = 1;
-        }
+        let effort = self.options.effort(package.size, at_a_time);
         let open = match deb::open(self.places.cache, package, effort) {
             Err(deb::DebError::Missing { .. }) if !self.options.offline => {
                 self.places.progress.note(&format!("{} was damaged in the cache; fetched again", package.name));
