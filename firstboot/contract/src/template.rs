@@ -31,6 +31,8 @@ pub fn render(name: &str, source: &str, config: &NodeConfig) -> Result<String, T
         },
     };
     let mut environment = Environment::new();
+    // Otherwise a release build does not say which value is missing.
+    environment.set_debug(true);
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
     environment.set_syntax(syntax.map_err(fail)?);
@@ -59,5 +61,6 @@ mod tests {
         let error =
             render("frr.conf.j2", "hostname {{ name }}\nrouter bgp {{ router.asn }}\n", &config()).unwrap_err();
         assert_eq!((error.name.as_str(), error.line), ("frr.conf.j2", 2), "{error}");
+        assert!(error.message.contains("`router` is undefined"), "{error}");
     }
 }
