@@ -20,6 +20,7 @@ use crate::resolve::{self, LockMode, Request, Resolver, Wanted};
 use crate::slot::SlotSpec;
 use crate::source::keyring::Keyring;
 use crate::source::mirror::{Mirror, Told};
+use crate::source::release::show_time;
 use anyhow::{Context as _, Result, bail};
 use contract::hash::Digest;
 use shelves::Shelves;
@@ -366,18 +367,10 @@ fn configured_mirror(base: &Path) -> Result<Told> {
     Ok(Told { mirror: settings.debian.mirror, security: settings.debian.security })
 }
 
-/// `2026.11.19` for the day of the newest input (Howard Hinnant's algorithm for civil dates).
+/// `2026.11.19` for the day of the newest input.
 fn dated_version(built: u64) -> String {
-    let days = built / 86_400 + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year}.{month:02}.{day:02}")
+    let time = show_time(built);
+    time.split(' ').next().unwrap_or_default().replace('-', ".")
 }
 
 #[cfg(test)]

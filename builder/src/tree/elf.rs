@@ -5,7 +5,7 @@
 //! library that the loader would not find is an error here. What is opened at run time (dlopen) is not seen: the profile
 //! names it.
 
-use super::take::{self, Shelf, TakeError, merged, package_of};
+use super::take::{self, Shelf, TakeError, lexical, merged, package_of};
 use super::{Content, Kind, Package, Tree};
 use object::LittleEndian;
 use object::elf::{self, FileHeader64};
@@ -177,21 +177,6 @@ fn directories(path: &str, needs: &Needs) -> Vec<String> {
         merged(&lexical(&folder)).into_owned()
     });
     run_path.chain(DEFAULT_DIRECTORIES.map(str::to_owned)).collect()
-}
-
-/// A path without `.`, `..` and empty parts.
-fn lexical(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => (),
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 /// Brings one library, unless it is there. Returns the paths that came.

@@ -215,11 +215,14 @@ fn node(kind: Kind, entry: &Entry, origin: &str) -> Node {
 
 /// Where a symbolic link at `path` points, as a path from the root.
 fn join(path: &str, target: &str) -> String {
-    let mut parts: Vec<&str> = match target.starts_with('/') {
-        true => Vec::new(),
-        false => path.split('/').rev().skip(1).collect::<Vec<_>>().into_iter().rev().collect(),
-    };
-    for part in target.split('/') {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    if target.starts_with('/') { lexical(target) } else { lexical(&format!("{folder}/{target}")) }
+}
+
+/// A path from the root without `.`, `..` and empty parts.
+pub(super) fn lexical(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
         match part {
             "" | "." => (),
             ".." => {
