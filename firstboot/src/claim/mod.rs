@@ -5,7 +5,7 @@
 //! - [`gpt`] the partition table · [`content`] what a partition holds · [`filesystem`] Debian's own mke2fs and e2fsck
 
 pub mod bootsel;
-mod content;
+pub mod content;
 mod filesystem;
 pub mod gpt;
 mod layout;

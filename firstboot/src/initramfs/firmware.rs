@@ -59,7 +59,8 @@ impl Firmware {
     }
 }
 
-fn number(property: &[u8]) -> Option<u32> {
+/// A property of the device tree that is one big-endian u32.
+pub fn number(property: &[u8]) -> Option<u32> {
     property.try_into().ok().map(u32::from_be_bytes)
 }
 

@@ -7,7 +7,7 @@
 
 mod disks;
 mod failure;
-mod firmware;
+pub mod firmware;
 mod guard;
 mod modules;
 mod mounts;

@@ -1,0 +1,182 @@
+//! Every parser of foreign bytes that this program has: bytes from a disk, the firmware, the network, an operator, or a
+//! service. Each takes whatever comes and must neither panic nor grow without bound; what it returns is of no interest
+//! here. The fuzz targets in `firstboot/fuzz` are one each, by the same names; the ordinary tests try them all with random
+//! bytes.
+
+use crate::claim::content;
+use crate::claim::gpt::{self, Table};
+use crate::initramfs::firmware;
+use contract::hash::Digest;
+use contract::initramfs::InitramfsSpec;
+use contract::keys::{PrivateKey, PublicKey};
+use contract::layout::Extent;
+use contract::manifest::Manifest;
+use contract::node::NodeConfig;
+use contract::role::RoleSpec;
+use contract::trailer::Trailer;
+use contract::{autoboot, template, tree};
+use std::io::Cursor;
+use uuid::Uuid;
+
+/// A parser, and what it reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Parser {
+    /// As the fuzz target is called.
+    pub name: &'static str,
+    /// Whose bytes they are.
+    pub reads: &'static str,
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const PARSERS: &[Parser] = &[
+    Parser { name: "autoboot", reads: "autoboot.txt on bootsel", run: autoboot },
+    Parser { name: "command_line", reads: "the kernel's command line", run: command_line },
+    Parser { name: "firmware", reads: "what the firmware puts into the device tree", run: firmware_number },
+    Parser { name: "gpt", reads: "a disk's partition table", run: partition_table },
+    Parser { name: "gpt_sealed", reads: "a partition table whose checksums hold", run: sealed_table },
+    Parser { name: "hash_tree", reads: "a slot's hash tree", run: hash_tree },
+    Parser { name: "initramfs_spec", reads: "the initramfs's own file", run: initramfs_spec },
+    Parser { name: "keys", reads: "a release key", run: keys },
+    Parser { name: "manifest", reads: "a manifest", run: manifest },
+    Parser { name: "node_config", reads: "node.toml", run: node_config },
+    Parser { name: "node_template", reads: "a template with a node.toml", run: node_template },
+    Parser { name: "role_spec", reads: "the role's own file", run: role_spec },
+    Parser { name: "state_content", reads: "what stands where state should be", run: state_content },
+    Parser { name: "trailer", reads: "the trailer of a root partition", run: trailer },
+];
+
+/// Runs the parser called `name`; nothing happens when there is none.
+pub fn run(name: &str, bytes: &[u8]) {
+    if let Some(parser) = PARSERS.iter().find(|parser| parser.name == name) {
+        (parser.run)(bytes);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn autoboot(bytes: &[u8]) {
+    let _ = autoboot::default_slot(bytes);
+}
+
+fn command_line(bytes: &[u8]) {
+    let _ = firmware::root_hash(&text(bytes));
+}
+
+fn firmware_number(bytes: &[u8]) {
+    let _ = firmware::number(bytes);
+}
+
+fn partition_table(bytes: &[u8]) {
+    if let Ok(table) = Table::read(&mut Cursor::new(bytes), bytes.len() as u64) {
+        let _ = table.find(contract::layout::Partition::State);
+    }
+}
+
+/// The bytes are laid over an empty disk of 1 MiB, from its second sector on.
+fn sealed_table(bytes: &[u8]) {
+    let mut disk = vec![0; 1 << 20];
+    for (to, from) in disk.iter_mut().skip(512).zip(bytes) {
+        *to = *from;
+    }
+    gpt::seal(&mut disk);
+    partition_table(&disk);
+}
+
+/// The first 8 bytes are the data's length; the tree's root is the right one, so that what lies behind it is reached.
+fn hash_tree(bytes: &[u8]) {
+    let Some((length, blocks)) = bytes.split_first_chunk::<8>() else { return };
+    let root = blocks.get(..4096).map_or_else(|| Digest::of(blocks), tree::leaf);
+    let _ = tree::checked_leaves(blocks, u64::from_le_bytes(*length), root);
+}
+
+fn initramfs_spec(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<InitramfsSpec>(bytes);
+}
+
+fn keys(bytes: &[u8]) {
+    let text = text(bytes);
+    let _ = PublicKey::parse(&text);
+    let _ = PrivateKey::parse(&text);
+}
+
+fn manifest(bytes: &[u8]) {
+    if let Ok(manifest) = Manifest::parse(bytes) {
+        let _ = manifest.to_bytes();
+    }
+}
+
+fn node_config(bytes: &[u8]) {
+    let _ = NodeConfig::parse(bytes);
+}
+
+/// Up to the first NUL a template, behind it a node.toml.
+fn node_template(bytes: &[u8]) {
+    let mut parts = bytes.splitn(2, |&byte| byte == 0);
+    let (source, config) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(b"name = \"r1\"\n"));
+    if let Ok(config) = NodeConfig::parse(config) {
+        let _ = template::render("fuzzed", &text(source), &config);
+    }
+}
+
+fn role_spec(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<RoleSpec>(bytes);
+}
+
+fn state_content(bytes: &[u8]) {
+    let extent = Extent { offset: 0, length: bytes.len() as u64 };
+    let _ = content::look(&mut Cursor::new(bytes), extent, &Uuid::nil());
+}
+
+fn trailer(bytes: &[u8]) {
+    if let Ok(trailer) = Trailer::parse(bytes) {
+        let _ = trailer.verify(&[]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    /// Manifest of the fuzz targets, beside this crate.
+    const TARGETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/Cargo.toml");
+
+    #[test]
+    fn every_parser_of_foreign_bytes_has_its_fuzz_target() {
+        let manifest = std::fs::read_to_string(TARGETS).unwrap();
+        let targets: BTreeSet<&str> = manifest
+            .lines()
+            .filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""))
+            .collect();
+        let parsers: BTreeSet<&str> = PARSERS.iter().map(|parser| parser.name).collect();
+        assert_eq!(parsers.len(), PARSERS.len(), "two parsers have one name");
+        assert_eq!(targets, parsers);
+        for name in parsers {
+            let path = std::path::Path::new(TARGETS).with_file_name(format!("fuzz_targets/{name}.rs"));
+            let source = std::fs::read_to_string(&path).unwrap();
+            assert!(source.contains(&format!("run({name:?}, bytes)")), "{} runs another parser", path.display());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_bytes_make_any_of_them_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            for parser in PARSERS {
+                (parser.run)(&bytes);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_any_of_them_panic(text in "[ -~\n\\[\\]{}\"=:,0-9]{0,300}") {
+            for parser in PARSERS {
+                (parser.run)(text.as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The parts of firstboot, PID 1 of a microdc node from the initramfs to power-off. One static program; the first
+//! argument says which part of it this process is:
+//!
+//! - no argument: [`initramfs`], the first process of all
+//! - `system`: [`system`], the same PID 1 after switch root
+//! - `network`: [`net`], a child that configures the network, so that no foreign packet is parsed by PID 1
+//! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
+//!
+//! A library for [`foreign`] alone: the parsers of foreign bytes, for fuzzing.
+
+mod claim;
+mod config;
+mod console;
+pub mod foreign;
+mod initramfs;
+mod net;
+mod service;
+mod sys;
+mod system;
+
+use std::time::Duration;
+
+/// Runs the part that the first argument names. PID 1's parts do not return.
+pub fn run() {
+    let hook_is_for_pid_1 = std::process::id() == 1;
+    std::panic::set_hook(Box::new(move |panic| {
+        console::say(format_args!("BUG: {panic}"));
+        // A panicking PID 1 would leave a machine that does nothing. No path to here is known.
+        if hook_is_for_pid_1 {
+            std::thread::sleep(Duration::from_secs(3));
+            rustix::fs::sync();
+            sys::reboot::now(sys::reboot::Action::Reboot);
+        }
+    }));
+    match std::env::args().nth(1).as_deref() {
+        None => initramfs::run(),
+        Some("system") => system::run(),
+        Some("network") => net::run(),
+        Some("page") => net::page::run(),
+        Some(other) => {
+            eprintln!("firstboot: unknown part {other:?}; this program is started by the kernel and by itself");
+            std::process::exit(2);
+        }
+    }
+}
