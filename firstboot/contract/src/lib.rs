@@ -4,10 +4,11 @@
 //! - [`hash`] digests · [`tree`] the hash tree over blocks · [`manifest`] what a slot holds · [`keys`] who signed it ·
 //!   [`trailer`] both, as stored at the end of a root partition
 //! - [`initramfs`] what the initramfs is told and what it reports · [`role`] what the system half is told ·
-//!   [`node`] what the operator says of one node · [`template`] files rendered from it
+//!   [`health`] how healthy a node is · [`node`] what the operator says of one node · [`template`] files rendered from it
 
 pub mod autoboot;
 pub mod hash;
+pub mod health;
 pub mod initramfs;
 pub mod keys;
 pub mod layout;
