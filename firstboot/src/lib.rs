@@ -4,6 +4,9 @@
 //! - no argument: [`initramfs`], the first process of all
 //! - `system`: [`system`], the same PID 1 after switch root
 //! - `network`: [`net`], a child that configures the network, so that no foreign packet is parsed by PID 1
+//! - `metrics`: [`metrics`], a child without rights that serves metrics
+//! - `host-key`: [`host_key`], a oneshot service that makes the ssh host key
+//! - `nodectl`, or called by that name: [`operator`]
 //! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
 //!
 //! A library for [`foreign`] alone: the parsers of foreign bytes, for fuzzing.
@@ -12,8 +15,11 @@ mod claim;
 mod config;
 mod console;
 pub mod foreign;
+mod host_key;
 mod initramfs;
+mod metrics;
 mod net;
+mod operator;
 mod service;
 mod sys;
 mod system;
@@ -32,10 +38,19 @@ pub fn run() {
             sys::reboot::now(sys::reboot::Action::Reboot);
         }
     }));
-    match std::env::args().nth(1).as_deref() {
+    let arguments: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let (program, arguments) = arguments.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    if operator::is_name(program) {
+        operator::run(arguments);
+    }
+    let rest = arguments.get(1..).unwrap_or_default();
+    match arguments.first().map(String::as_str) {
         None => initramfs::run(),
         Some("system") => system::run(),
+        Some("metrics") => metrics::run(rest),
         Some("network") => net::run(),
+        Some("host-key") => host_key::run(rest),
+        Some("nodectl") => operator::run(rest),
         Some("page") => net::page::run(),
         Some(other) => {
             eprintln!("firstboot: unknown part {other:?}; this program is started by the kernel and by itself");

@@ -69,6 +69,7 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
         check::role_spec(profile, inputs.version, paths).map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;
     file(&mut tree, ROLE_SPEC, serde_json::to_vec_pretty(&spec)?, 0o644)?;
     programs(profile, &spec, &tree)?;
+    shells(profile, &tree)?;
     templates(profile, &tree)?;
     Ok(tree)
 }
@@ -109,7 +110,7 @@ fn accounts(profile: &Profile) -> Result<Accounts> {
             gid,
             groups: user.groups.clone(),
             home: user.home.clone().unwrap_or_else(|| "/nonexistent".to_owned()),
-            shell: crate::tree::NO_LOGIN.to_owned(),
+            shell: user.shell.clone().unwrap_or_else(|| crate::tree::NO_LOGIN.to_owned()),
         };
         accounts.add_user(new).map_err(|error| at(error.to_string()))?;
     }
@@ -131,6 +132,22 @@ fn programs(profile: &Profile, spec: &RoleSpec, tree: &Tree) -> Result<()> {
                 let help = near.unwrap_or_else(|| "take it from a package".to_owned());
                 return Err(mistake(profile, place, &format!("{program} is not in the image; {help}")));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Every login shell must be there and be a program.
+fn shells(profile: &Profile, tree: &Tree) -> Result<()> {
+    for (name, entry) in &profile.users {
+        let Some(shell) = &entry.value.shell else { continue };
+        let found = tree.resolve(shell.trim_start_matches('/')).and_then(|path| tree.nodes.get(&path));
+        if !found.is_some_and(|node| matches!(node.kind, Kind::File(_)) && node.mode & 0o111 != 0) {
+            return Err(mistake(
+                profile,
+                &entry.place,
+                &format!("{shell}, the shell of {name}, is no program in the image"),
+            ));
         }
     }
     Ok(())

@@ -111,6 +111,8 @@ pub struct User {
     #[serde(default)]
     pub groups: Vec<String>,
     pub home: Option<String>,
+    /// The program that a login gets; without it, nobody logs in.
+    pub shell: Option<String>,
     pub comment: Option<String>,
 }
 

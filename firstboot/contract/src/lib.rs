@@ -4,9 +4,11 @@
 //! - [`hash`] digests · [`tree`] the hash tree over blocks · [`manifest`] what a slot holds · [`keys`] who signed it ·
 //!   [`trailer`] both, as stored at the end of a root partition
 //! - [`initramfs`] what the initramfs is told and what it reports · [`role`] what the system half is told ·
-//!   [`health`] how healthy a node is · [`node`] what the operator says of one node · [`template`] files rendered from it
+//!   [`health`] how healthy a node is · [`node`] what the operator says of one node · [`template`] files rendered from it ·
+//!   [`control`] what an operator may ask of PID 1 · [`secret`] values that nobody is shown
 
 pub mod autoboot;
+pub mod control;
 pub mod hash;
 pub mod health;
 pub mod initramfs;
@@ -16,6 +18,7 @@ pub mod manifest;
 pub mod names;
 pub mod node;
 pub mod role;
+pub mod secret;
 pub mod template;
 pub mod trailer;
 pub mod tree;

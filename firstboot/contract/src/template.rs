@@ -38,8 +38,14 @@ pub fn render(name: &str, source: &str, config: &NodeConfig) -> Result<String, T
     environment.set_syntax(syntax.map_err(fail)?);
     environment.add_filter("host", |net: &str| net.split('/').next().unwrap_or("").to_owned());
     environment.add_filter("is_ipv4", |net: &str| !net.contains(':'));
+    environment.add_filter("socket_address", |socket: &str| {
+        socket.rsplit_once(':').map_or(socket, |(address, _)| address).trim_matches(['[', ']']).to_owned()
+    });
+    environment.add_filter("socket_port", |socket: &str| socket.rsplit(':').next().unwrap_or("").to_owned());
     environment.add_template(name, source).map_err(fail)?;
-    environment.get_template(name).and_then(|template| template.render(Value::from(Serde(config)))).map_err(fail)
+    // Files are made from secrets too; their modes say who reads them.
+    let render = || environment.get_template(name).and_then(|template| template.render(Value::from(Serde(config))));
+    crate::secret::revealed(render).map_err(fail)
 }
 
 #[cfg(test)]

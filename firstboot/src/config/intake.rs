@@ -90,6 +90,7 @@ fn default(name: &str, mut notes: Vec<String>) -> Intake {
         network: contract::node::Network::default(),
         router: None,
         ssh: contract::node::Ssh::default(),
+        metrics: None,
         time: contract::node::Time::default(),
     };
     Intake { config, origin: Origin::Default, notes }

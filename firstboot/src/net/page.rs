@@ -14,12 +14,16 @@ const MOST: usize = 400;
 
 /// Writes the page to standard output.
 pub fn run() {
-    let text =
-        match super::runtime().and_then(|runtime| runtime.block_on(async { Ok(table(&Kernel::open()?).await) })) {
-            Ok(text) => text,
-            Err(error) => format!("the routing table cannot be read: {error}\n"),
-        };
-    print!("{text}");
+    print!("{}", text());
+}
+
+/// The page, for which no rights are needed.
+#[must_use]
+pub fn text() -> String {
+    match super::runtime().and_then(|runtime| runtime.block_on(async { Ok(table(&Kernel::open()?).await) })) {
+        Ok(text) => text,
+        Err(error) => format!("the routing table cannot be read: {error}\n"),
+    }
 }
 
 async fn table(kernel: &Kernel) -> String {

@@ -17,6 +17,8 @@ const LINE: usize = 1024;
 pub struct Ring {
     lines: VecDeque<String>,
     bytes: usize,
+    /// Lines that ever came.
+    count: u64,
 }
 
 impl Ring {
@@ -24,10 +26,22 @@ impl Ring {
         // A line costs its own bytes and what the queue keeps for it.
         self.bytes += line.len() + size_of::<String>();
         self.lines.push_back(line);
+        self.count = self.count.saturating_add(1);
         while self.bytes > RING {
             let Some(oldest) = self.lines.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(oldest.len() + size_of::<String>());
         }
+    }
+
+    /// How many lines ever came.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The lines after the first `seen` ones, as far as they are still kept, oldest first.
+    pub fn since(&self, seen: u64) -> impl Iterator<Item = &str> {
+        self.last(usize::try_from(self.count.saturating_sub(seen)).unwrap_or(usize::MAX))
     }
 
     /// The last `count` lines, oldest first.

@@ -56,10 +56,10 @@ pub enum State {
     Done {
         at: Moment,
     },
-    /// It is being ended: asked until `kill_at`, then killed; afterwards it is tried again or not.
+    /// It is being ended: asked until `kill_at`, then killed.
     Stopping {
         kill_at: Option<Moment>,
-        again: bool,
+        then: Then,
     },
     BackOff {
         until: Moment,
@@ -69,6 +69,16 @@ pub enum State {
         reason: String,
     },
     Stopped,
+}
+
+/// What comes after the end of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    Rest,
+    /// It was not ready in time: another try, later.
+    BackOff,
+    /// The operator asked for a restart: another start at once.
+    Start,
 }
 
 impl State {
@@ -119,6 +129,8 @@ pub enum Event {
     /// Time passed.
     Tick,
     StopAsked,
+    /// The operator wants it started anew.
+    RestartAsked,
     /// Something it needs cannot be had.
     Hopeless(String),
 }
@@ -230,20 +242,24 @@ impl Machine {
                 }
                 self.down(exit.to_string(), now)
             }
-            (Event::Exited(_), State::Stopping { again: true, .. }) => {
+            (Event::Exited(_), State::Stopping { then: Then::BackOff, .. }) => {
                 let limit = self.policy.start_timeout.as_secs_f64();
                 self.down(format!("not ready after {limit} s"), now)
             }
-            (Event::Exited(_), State::Stopping { again: false, .. }) => {
+            (Event::Exited(_), State::Stopping { then: Then::Start, .. }) => {
+                self.wait_anew();
+                vec![Action::KillAll]
+            }
+            (Event::Exited(_), State::Stopping { then: Then::Rest, .. }) => {
                 self.state = State::Stopped;
                 vec![Action::KillAll, Action::Tell(Notice::Stopped)]
             }
             (Event::Tick, &State::Starting { deadline }) if now >= deadline => {
-                self.state = State::Stopping { kill_at: None, again: true };
+                self.state = State::Stopping { kill_at: None, then: Then::BackOff };
                 vec![Action::Tell(Notice::StartTimeout), Action::KillAll]
             }
-            (Event::Tick, &State::Stopping { kill_at: Some(at), again }) if now >= at => {
-                self.state = State::Stopping { kill_at: None, again };
+            (Event::Tick, &State::Stopping { kill_at: Some(at), then }) if now >= at => {
+                self.state = State::Stopping { kill_at: None, then };
                 vec![Action::Tell(Notice::StopTimeout), Action::KillAll]
             }
             (Event::Tick, &State::BackOff { until }) if now >= until => {
@@ -252,11 +268,19 @@ impl Machine {
                 Vec::new()
             }
             (Event::StopAsked, State::Starting { .. } | State::Ready { .. }) => {
-                self.state = State::Stopping { kill_at: Some(now + self.policy.stop_timeout), again: false };
+                self.state = State::Stopping { kill_at: Some(now + self.policy.stop_timeout), then: Then::Rest };
                 vec![Action::Terminate]
             }
-            (Event::StopAsked, State::Stopping { again: true, kill_at }) => {
-                self.state = State::Stopping { kill_at: *kill_at, again: false };
+            (Event::StopAsked, State::Stopping { kill_at, .. }) => {
+                self.state = State::Stopping { kill_at: *kill_at, then: Then::Rest };
+                Vec::new()
+            }
+            (Event::RestartAsked, State::Starting { .. } | State::Ready { .. }) => {
+                self.state = State::Stopping { kill_at: Some(now + self.policy.stop_timeout), then: Then::Start };
+                vec![Action::Terminate]
+            }
+            (Event::RestartAsked, State::BackOff { .. } | State::Done { .. }) => {
+                self.wait_anew();
                 Vec::new()
             }
             (Event::StopAsked, State::Waiting | State::BackOff { .. } | State::Done { .. }) => {
@@ -269,6 +293,13 @@ impl Machine {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Waits for a start that the operator asked for: what failed before is forgotten.
+    fn wait_anew(&mut self) {
+        self.delay = Duration::from_millis(self.policy.restart.first_delay_ms);
+        self.restarts = self.restarts.saturating_add(1);
+        self.state = State::Waiting;
     }
 
     fn ready(&mut self, now: Moment) -> Vec<Action> {

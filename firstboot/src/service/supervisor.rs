@@ -262,6 +262,24 @@ impl Supervisor {
         std::mem::take(&mut self.told)
     }
 
+    /// Starts one service anew, at the operator's word.
+    ///
+    /// # Errors
+    /// Why it is not started, in words.
+    pub fn restart(&mut self, name: &str, now: Moment) -> Result<(), String> {
+        let at = self.find(name).ok_or_else(|| format!("there is no service {name}"))?;
+        if self.stopping {
+            return Err("the node is stopping".to_owned());
+        }
+        match self.units.get(at).map(|unit| unit.machine.state()) {
+            Some(State::Failed { reason }) => return Err(format!("{name} cannot run: {reason}")),
+            Some(State::NotWanted) => return Err(format!("the node config does not ask for {name}")),
+            _ => {}
+        }
+        self.handle(at, Event::RestartAsked, now);
+        Ok(())
+    }
+
     /// Begins the stop of all services, each after those that come after it.
     pub fn stop(&mut self) {
         self.stopping = true;
@@ -306,6 +324,22 @@ impl Supervisor {
             pid: unit.pid.map(Pid::as_raw_pid),
             restarts: unit.machine.restarts(),
             said: unit.status.as_deref(),
+        })
+    }
+
+    /// Memory of a service's processes in bytes, where it has a cgroup.
+    #[must_use]
+    pub fn memory(&self, name: &str) -> Option<u64> {
+        let path = self.places.cgroups.as_ref()?.join(name).join("memory.current");
+        std::fs::read_to_string(path).ok()?.trim_end().parse().ok()
+    }
+
+    /// The log lines of a service that came after its first `seen` ones and are still kept, and how many ever came.
+    #[must_use]
+    pub fn lines_since(&self, name: &str, seen: u64) -> (Vec<&str>, u64) {
+        self.units.iter().find(|unit| unit.name == name).map_or((Vec::new(), seen), |unit| {
+            let ring = unit.log.ring();
+            (ring.since(seen).collect(), ring.count())
         })
     }
 

@@ -5,7 +5,9 @@
 //! No stage ends the boot: what goes wrong is said on the console and kept for the status page, and the node comes up as
 //! far as it can, so that an operator can reach it.
 
+mod answers;
 mod clock;
+mod control;
 mod directories;
 mod events;
 mod identity;
@@ -13,6 +15,7 @@ mod keys;
 mod modules;
 mod mounts;
 mod pages;
+mod screen;
 mod services;
 mod steady;
 mod sysctls;

@@ -1,40 +1,33 @@
 //! The steady state: one thread, one loop. It waits for signals, what services write and say, the console, the power
 //! button and the next deadline; and it feeds the watchdog, so that a loop that hangs resets the node.
+//!
+//! - here the loop · [`requests`] what an operator asks · [`routes`] the page that a child writes · [`tell`] what the
+//!   console is told · [`stop`] the orderly end
 
-use super::events::{now, say};
-use super::{Node, clock, keys, pages};
-use crate::service::{Exit, Moment, Notice, Report, Source, Supervisor, Told};
-use crate::sys::process::{Program, kill_everything, spawn};
-use crate::sys::reboot::{self, Action};
+mod requests;
+mod routes;
+mod stop;
+mod tell;
+
+use super::control::{Control, Source as Door};
+use super::events::now;
+use super::screen::Screen;
+use super::{Node, answers, clock, keys, pages};
+use crate::service::{Exit, Moment, Source, Supervisor};
+use crate::sys::reboot::Action;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::watchdog;
 use contract::initramfs::BootReport;
-use contract::names;
-use contract::role::{Identity, NETWORK};
+use routes::Page;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, wait};
+use rustix::process::{WaitOptions, wait};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-/// Time in which all services must be stopped; then they are killed.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Time after which the console says which services are still awaited.
-const LATE: Duration = Duration::from_secs(60);
+pub(super) const LATE: Duration = Duration::from_secs(60);
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(5);
-/// Longest routing page, in bytes, and time for it.
-const PAGE_LENGTH: usize = 64 * 1024;
-const PAGE_LIMIT: Duration = Duration::from_secs(5);
-/// Who writes the routing page: nobody.
-const NOBODY: u32 = 65_534;
-
-/// A page that a child writes.
-struct Page {
-    output: OwnedFd,
-    text: Vec<u8>,
-    deadline: Moment,
-}
 
 struct Loop {
     node: Node,
@@ -42,7 +35,9 @@ struct Loop {
     signals: Option<Signals>,
     console: Option<OwnedFd>,
     buttons: Vec<OwnedFd>,
+    screen: Option<Screen>,
     page: Option<Page>,
+    control: Control,
     feed_at: Moment,
     save_at: Moment,
     /// Whether "is up" was said, and whether the network's addresses were.
@@ -58,6 +53,7 @@ enum Ready {
     Console,
     Button,
     Page,
+    Control(Door),
     Service(Source),
 }
 
@@ -71,7 +67,9 @@ pub fn run(node: Node, supervisor: Supervisor) -> ! {
         signals: None,
         console: keys::open_console(),
         buttons: keys::open_power_buttons(),
+        screen: Screen::open(),
         page: None,
+        control: Control::default(),
         feed_at: Moment::ZERO,
         save_at: now() + clock::SAVE_EVERY,
         up: false,
@@ -83,6 +81,7 @@ pub fn run(node: Node, supervisor: Supervisor) -> ! {
         Ok(signals) => turn.signals = Some(signals),
         Err(error) => turn.node.warnings.add(format_args!("no signals: {error}; only the watchdog ends this node")),
     }
+    turn.open_control();
     let action = loop {
         turn.due();
         if let Some(action) = turn.finished() {
@@ -121,6 +120,13 @@ impl Loop {
         self.tell();
         self.greet(now);
         self.end_page(now);
+        self.control.pump(&self.supervisor, now);
+        if let Some(screen) = &mut self.screen {
+            screen.refresh(now, || {
+                let services = answers::services(&self.supervisor, now);
+                (answers::status(&self.node, &self.supervisor, now), services)
+            });
+        }
     }
 
     fn reap(&mut self, now: Moment) {
@@ -142,6 +148,7 @@ impl Loop {
             Some(self.feed_at),
             Some(self.save_at),
             self.supervisor.deadline(now),
+            self.control.deadline(),
             self.late_at,
             self.page.as_ref().map(|page| page.deadline),
             self.stop.map(|(_, deadline)| deadline),
@@ -150,10 +157,14 @@ impl Loop {
         let until = deadlines.into_iter().flatten().min().unwrap_or(now).saturating_sub(now);
         let mut kinds = Vec::new();
         let mut fds = Vec::new();
-        let mut add = |kind, fd| {
+        let mut watch = |kind, fd, flags| {
             kinds.push(kind);
-            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
         };
+        for (door, fd, flags) in self.control.sources() {
+            watch(Ready::Control(door), fd, flags);
+        }
+        let mut add = |kind, fd| watch(kind, fd, PollFlags::IN);
         if let Some(signals) = &self.signals {
             add(Ready::Signals, signals.as_fd());
         }
@@ -181,6 +192,7 @@ impl Loop {
                 Ready::Console => self.take_keys(),
                 Ready::Button => self.take_buttons(),
                 Ready::Page => self.read_page(),
+                Ready::Control(door) => self.take_request(door),
                 Ready::Service(source) => self.supervisor.readable(source, self::now()),
             }
         }
@@ -221,163 +233,6 @@ impl Loop {
             Some(_) => show(&pages::help()),
             None => {}
         }
-    }
-
-    /// Lets a child without any rights write the routing table.
-    fn begin_page(&mut self) {
-        if self.page.is_some() {
-            return;
-        }
-        let started = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
-            .map_err(|error| error.to_string())
-            .and_then(|(output, write)| {
-                let run = [names::FIRSTBOOT.to_owned(), "page".to_owned()];
-                let identity = Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() };
-                let program = Program {
-                    run: &run,
-                    environment: Vec::new(),
-                    identity: &identity,
-                    capabilities: &[],
-                    cgroup: None,
-                    output: write.as_fd(),
-                };
-                spawn(&program).map_err(|error| error.to_string())?;
-                Ok(output)
-            });
-        match started {
-            Ok(output) => self.page = Some(Page { output, text: Vec::new(), deadline: now() + PAGE_LIMIT }),
-            Err(error) => show(&pages::framed("routes", &error)),
-        }
-    }
-
-    fn read_page(&mut self) {
-        let Some(page) = &mut self.page else { return };
-        match keys::read(&page.output) {
-            Some(bytes) if page.text.len() < PAGE_LENGTH => page.text.extend(bytes),
-            _ => page.deadline = Moment::ZERO,
-        }
-    }
-
-    fn end_page(&mut self, now: Moment) {
-        if self.page.as_ref().is_some_and(|page| now >= page.deadline)
-            && let Some(page) = self.page.take()
-        {
-            show(&pages::framed("routes", &String::from_utf8_lossy(&page.text)));
-        }
-    }
-
-    /// Says what the services have to tell.
-    fn tell(&mut self) {
-        for Told { service, report } in self.supervisor.take_told() {
-            match report {
-                Report::Output(line) => say(format_args!("{service}| {line}")),
-                Report::Warning(text) => self.node.warnings.add(format_args!("service {service}: {text}")),
-                Report::Status(text) if service == NETWORK && self.network_said => {
-                    say(format_args!("network: {text}"))
-                }
-                Report::Status(_) => {}
-                Report::Notice(notice) => self.tell_notice(&service, notice),
-            }
-        }
-    }
-
-    fn tell_notice(&mut self, service: &str, notice: Notice) {
-        match notice {
-            Notice::Ready if service == NETWORK => {
-                self.network_said = true;
-                say(format_args!("network ready: {}", self.addresses()));
-            }
-            Notice::Ready => say(format_args!("service {service} ready")),
-            Notice::Done => say(format_args!("service {service} done")),
-            Notice::Stopped => say(format_args!("service {service} stopped")),
-            Notice::Down { why, delay } => {
-                say(format_args!("service {service} {why}; next start in {:.1} s", delay.as_secs_f64()));
-            }
-            Notice::StartTimeout => say(format_args!("service {service} is not ready in time; it is killed")),
-            Notice::StopTimeout => say(format_args!("service {service} does not stop; it is killed")),
-            Notice::Hopeless(reason) => {
-                self.node.warnings.add(format_args!("service {service} cannot run: {reason}"));
-            }
-        }
-    }
-
-    fn addresses(&self) -> String {
-        let network = self.supervisor.statuses().find(|status| status.name == NETWORK);
-        network.and_then(|status| status.said).unwrap_or("no address").to_owned()
-    }
-
-    /// Says once that the node is up, or after a while what it still waits for.
-    fn greet(&mut self, now: Moment) {
-        if self.stop.is_some() {
-            return;
-        }
-        if !self.up && self.supervisor.all_ready() {
-            self.up = true;
-            self.late_at = None;
-            let (report, name) = (&self.node.report, self.node.intake.config.name.as_str());
-            say(format_args!(
-                "{name} is up: role {}, version {}, slot {}, {}",
-                self.node.role.role,
-                report.version,
-                report.slot,
-                self.addresses()
-            ));
-        }
-        if self.late_at.is_some_and(|at| now >= at) {
-            self.late_at = None;
-            say(format_args!("still waiting for: {}", self.supervisor.not_ready().join(", ")));
-        }
-    }
-
-    /// Begins the orderly stop.
-    fn stop(&mut self, action: Action) {
-        if self.stop.is_none() {
-            say(match action {
-                Action::Reboot => "restarting: stopping all services",
-                _ => "powering off: stopping all services",
-            });
-            self.stop = Some((action, now() + STOP_LIMIT));
-            self.supervisor.stop();
-        }
-    }
-
-    /// Whether everything has stopped, or the time for it is over.
-    fn finished(&mut self) -> Option<Action> {
-        let (action, deadline) = self.stop?;
-        if self.supervisor.at_rest() {
-            return Some(action);
-        }
-        if now() >= deadline {
-            say(format_args!("these did not stop in time: {}", self.supervisor.running().join(", ")));
-            self.supervisor.kill();
-            return Some(action);
-        }
-        None
-    }
-
-    fn finish(self, action: Action) -> ! {
-        feed_watchdog(&self.node.report);
-        if let Err(error) = clock::save() {
-            say(format_args!("cannot save the time: {error}"));
-        }
-        kill_everything();
-        let end = now() + Duration::from_secs(2);
-        // With the last child gone wait fails; those that cannot die are not waited for.
-        while now() < end
-            && wait(WaitOptions::NOHANG).is_ok_and(|reaped: Option<(Pid, _)>| {
-                if reaped.is_none() {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                true
-            })
-        {}
-        say(match action {
-            Action::Reboot => "all stopped; restarting",
-            _ => "all stopped; power off",
-        });
-        // The services' logs are open files on `state`: closed, or it cannot be unmounted.
-        drop(self);
-        reboot::finish(action)
     }
 }
 

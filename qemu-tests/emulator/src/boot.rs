@@ -133,7 +133,7 @@ fn launch(plan: &Plan, mut line: CommandLine, files: TempDir, console: &Console)
                 plugs.push(plug);
                 handed.push(fd);
             }
-            Card::User(mac) => line.user_network_card(index, &mac.to_string()),
+            Card::User(mac, ports) => line.user_network_card(index, &mac.to_string(), ports),
         }
     }
     if let Some(path) = &plan.qemu_log {

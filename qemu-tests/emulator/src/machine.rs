@@ -29,8 +29,8 @@ pub enum StartError {
 #[derive(Clone, Debug)]
 pub(crate) enum Card {
     Hub(Network, Mac),
-    /// Behind QEMU's own NAT.
-    User(Mac),
+    /// Behind QEMU's own NAT. Ports of the host's loopback that lead to ports of the guest, as (host, guest).
+    User(Mac, Vec<(u16, u16)>),
 }
 
 /// A node before its first start.
@@ -126,8 +126,27 @@ impl Machine {
     #[must_use]
     pub fn user_network(mut self) -> Machine {
         let mac = self.mac();
-        self.cards.push(Card::User(mac));
+        self.cards.push(Card::User(mac, Vec::new()));
         self
+    }
+
+    /// Leads a TCP port of the host's loopback to this port of the guest, by the last [`Machine::user_network`] card.
+    /// Returns the host's port, drawn by the kernel.
+    ///
+    /// # Errors
+    /// When there is no such card or no free port.
+    pub fn forward(&mut self, guest: u16) -> Result<u16, StartError> {
+        let ports = self.cards.iter_mut().rev().find_map(|card| match card {
+            Card::User(_, ports) => Some(ports),
+            Card::Hub(..) => None,
+        });
+        let ports = ports.ok_or_else(|| StartError::Impossible("no user network to forward a port of".to_owned()))?;
+        // Free again before QEMU takes it; the kernel gives the next ones out first.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let io = |source| StartError::Io { doing: "finding a free port".to_owned(), source };
+        let host = free.map_err(io)?.port();
+        ports.push((host, guest));
+        Ok(host)
     }
 
     /// Fixed for a node's name and a card's place; locally administered.

@@ -193,8 +193,10 @@ impl CommandLine {
     }
 
     /// A network card behind QEMU's own NAT.
-    pub(crate) fn user_network_card(&mut self, index: usize, mac: &str) {
-        self.add(["-netdev", &format!("user,id=net{index}")]);
+    pub(crate) fn user_network_card(&mut self, index: usize, mac: &str, ports: &[(u16, u16)]) {
+        let forward = |(host, guest): &(u16, u16)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+        let forwards: String = ports.iter().map(forward).collect();
+        self.add(["-netdev", &format!("user,id=net{index}{forwards}")]);
         self.card(index, mac);
     }
 

@@ -1,10 +1,14 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
 
+mod metrics;
 mod network;
 mod router;
+mod ssh;
 
+pub use metrics::Metrics;
 pub use network::{Interface, InterfaceName, Network};
 pub use router::{Dhcp, Firewall, Neighbor, Router};
+pub use ssh::{PublicKey, Ssh};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +29,8 @@ pub struct NodeConfig {
     pub router: Option<Router>,
     #[serde(default)]
     pub ssh: Ssh,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
     #[serde(default)]
     pub time: Time,
 }
@@ -35,15 +41,6 @@ pub struct NodeConfig {
 pub struct Cluster {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-}
-
-/// Who may log in.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ssh {
-    /// Public keys in OpenSSH's one-line form.
-    #[serde(default)]
-    pub keys: Vec<String>,
 }
 
 /// Where the time comes from.
@@ -150,6 +147,9 @@ impl NodeConfig {
         self.network.check()?;
         if let Some(router) = &self.router {
             router.check(&self.network)?;
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.check(&self.network)?;
         }
         Ok(())
     }

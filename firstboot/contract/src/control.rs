@@ -1,0 +1,257 @@
+//! The control sockets of PID 1: what `nodectl` asks and what PID 1 answers. Both sides use these types.
+//!
+//! Stream sockets at [`SOCKET`], where operators may ask everything, and at [`FACTS_SOCKET`], where the child that serves
+//! metrics may ask for [`Request::Metrics`] and nothing else. The client sends one [`Call`] as a line of JSON of at most [`MAX_REQUEST`] bytes; the
+//! node sends one [`Reply`] as a line of JSON and closes. After a request to follow logs, lines of [`Reply::Logs`] come
+//! until the client closes.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of these types. A node refuses calls of another one.
+pub const VERSION: u32 = 1;
+/// Where the socket is.
+pub const SOCKET: &str = "/run/microdc/control";
+/// Besides root, users whose primary group this is may ask there.
+pub const GROUP: &str = "operator";
+/// Where facts may be read, and the group of who may.
+pub const FACTS_SOCKET: &str = "/run/microdc/facts";
+pub const FACTS_GROUP: &str = "metrics";
+/// Longest request, in bytes with its line end.
+pub const MAX_REQUEST: usize = 4096;
+/// Most log lines of one service in a reply.
+pub const MAX_LINES: u32 = 1000;
+
+/// A request with the version of its types.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// [`VERSION`].
+    pub version: u32,
+    pub request: Request,
+}
+
+/// What may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    Status,
+    Services,
+    Logs {
+        /// Only this one; else all.
+        #[serde(default)]
+        service: Option<String>,
+        /// The last lines of each service, at most [`MAX_LINES`].
+        lines: u32,
+        /// Go on with what is written from now on.
+        #[serde(default)]
+        follow: bool,
+    },
+    Restart {
+        service: String,
+    },
+    Network,
+    Config,
+    Metrics,
+    Reboot,
+    Poweroff,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", content = "content", rename_all = "kebab-case")]
+pub enum Reply {
+    Status(Box<Status>),
+    Services(Vec<ServiceStatus>),
+    Logs(Vec<LogLine>),
+    Network(NetworkStatus),
+    Config(ConfigInForce),
+    Metrics(Box<Facts>),
+    /// It is done, or begun; in words.
+    Done(String),
+    /// It is not done; why.
+    Refused(String),
+}
+
+/// Who the node is and how it fares.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub name: String,
+    pub cluster: Option<String>,
+    pub role: String,
+    /// Version of the image.
+    pub version: String,
+    /// `A` or `B`.
+    pub slot: String,
+    /// Whether this is the first boot of a new slot, not committed yet.
+    pub trial: bool,
+    /// Name of the system disk.
+    pub disk: String,
+    /// Whether `state` is on a disk; otherwise it is in memory and will be lost.
+    pub state_persistent: bool,
+    /// Where the node config in force came from.
+    pub config: String,
+    /// Seconds since power-on.
+    pub uptime_s: f64,
+    /// As the network says them.
+    pub addresses: String,
+    /// Wanted services that are not ready.
+    pub not_ready: Vec<String>,
+    /// Services that are ready, done or not wanted.
+    pub ready: u32,
+    /// Memory of PID 1 that is in RAM, in bytes.
+    pub pid1_resident_bytes: u64,
+    /// What is wrong now, each in a few words, the warnings last.
+    pub problems: Vec<String>,
+    /// What went less than well since power-on, each a sentence.
+    pub warnings: Vec<String>,
+}
+
+/// Everything that becomes a metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    pub status: Status,
+    pub services: Vec<ServiceStatus>,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    pub name: String,
+    /// One of [`SERVICE_STATES`].
+    pub state: String,
+    pub pid: Option<i32>,
+    pub restarts: u32,
+    /// Seconds since it became ready.
+    pub up_s: Option<f64>,
+    /// Memory of all its processes, page cache included, in bytes (`memory.current` of its cgroup).
+    pub memory_bytes: Option<u64>,
+    /// Why it failed, or what it says of itself.
+    pub note: Option<String>,
+}
+
+/// What [`ServiceStatus::state`] can be.
+pub const SERVICE_STATES: [&str; 9] =
+    ["not wanted", "waiting", "starting", "ready", "done", "stopping", "back-off", "failed", "stopped"];
+
+/// A line that a service wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub service: String,
+    pub line: String,
+}
+
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// State of the service that sets it up.
+    pub state: String,
+    /// As that service says them.
+    pub addresses: String,
+    /// The kernel's main routing table. `nodectl` reads it itself; PID 1 leaves it empty.
+    #[serde(default)]
+    pub routes: Vec<String>,
+}
+
+/// The node config.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfigInForce {
+    /// Where it came from.
+    pub origin: String,
+    /// What was noticed when it was taken.
+    pub notes: Vec<String>,
+    /// The config without its secrets.
+    pub config: serde_json::Value,
+}
+
+/// A request that is not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    #[error("a request has at most {MAX_REQUEST} bytes")]
+    TooLong,
+    #[error("this is no request: {0}")]
+    Malformed(String),
+    #[error("this node speaks version {VERSION} of the control interface, not {0}")]
+    Version(u32),
+}
+
+impl Call {
+    #[must_use]
+    pub fn new(request: Request) -> Call {
+        Call { version: VERSION, request }
+    }
+
+    /// Reads one line, without its end.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(line: &[u8]) -> Result<Request, CallError> {
+        /// The version is read first: other versions may ask in other ways.
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        if line.len() >= MAX_REQUEST {
+            return Err(CallError::TooLong);
+        }
+        let malformed = |error: serde_json::Error| CallError::Malformed(error.to_string());
+        let Version { version } = serde_json::from_slice(line).map_err(malformed)?;
+        if version != VERSION {
+            return Err(CallError::Version(version));
+        }
+        let call: Call = serde_json::from_slice(line).map_err(malformed)?;
+        Ok(call.request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_request_is_one_line_of_json() {
+        let logs = Request::Logs { service: Some("bgpd".to_owned()), lines: 20, follow: true };
+        let line = serde_json::to_string(&Call::new(logs.clone())).unwrap();
+        assert_eq!(line, r#"{"version":1,"request":{"verb":"logs","service":"bgpd","lines":20,"follow":true}}"#);
+        assert_eq!(Call::parse(line.as_bytes()), Ok(logs));
+        assert_eq!(Call::parse(br#"{"version":1,"request":{"verb":"poweroff"}}"#), Ok(Request::Poweroff));
+    }
+
+    #[test]
+    fn what_is_no_request_of_this_version_is_refused_with_the_reason() {
+        assert_eq!(Call::parse(br#"{"version":2,"request":{"new":1}}"#), Err(CallError::Version(2)));
+        for bytes in [
+            &b""[..],
+            b"status",
+            b"\xff\xfe",
+            br#"{"version":1}"#,
+            br#"{"version":1,"request":{"verb":"shell"}}"#,
+            br#"{"version":1,"request":{"verb":"restart","service":"x","now":true}}"#,
+            br#"{"version":1,"request":{"verb":"reboot"},"as":"root"}"#,
+            br#"{"version":1,"request":{"verb":"restart"}}"#,
+            &[b'['; 3000],
+        ] {
+            assert!(matches!(Call::parse(bytes), Err(CallError::Malformed(_))), "{bytes:?}");
+        }
+        assert_eq!(Call::parse(&[b' '; MAX_REQUEST]), Err(CallError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_request_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Call::parse(&bytes);
+        }
+
+        #[test]
+        fn every_request_comes_through_as_it_was(service in ".{0,40}", lines in any::<u32>(), follow in any::<bool>()) {
+            for request in [
+                Request::Logs { service: Some(service.clone()), lines, follow },
+                Request::Restart { service: service.clone() },
+            ] {
+                let line = serde_json::to_vec(&Call::new(request.clone())).unwrap();
+                prop_assert!(!line.contains(&b'\n'));
+                prop_assert_eq!(Call::parse(&line), Ok(request));
+            }
+        }
+    }
+}

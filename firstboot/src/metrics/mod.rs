@@ -1,0 +1,152 @@
+//! `firstboot metrics FILE`: serves the node's metrics to Prometheus, on the address and port that stand in the file. A
+//! service without rights: PID 1 parses no packet, and this child can ask PID 1 for facts and for nothing else.
+//!
+//! - [`http`] what a client asks and what it is answered · [`text`] facts as text
+
+pub mod http;
+pub mod text;
+
+#[cfg(test)]
+mod grammar;
+
+use crate::operator::client;
+use anyhow::Context as _;
+use contract::control::{FACTS_SOCKET, Reply, Request};
+use http::{Asked, HEAD_MAX};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::LocalSet;
+
+/// Connections at a time; others wait in the kernel's queue.
+const CONNECTIONS: usize = 32;
+/// Time for a whole request and its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// PID 1 is asked at most once in this time, however many scrape.
+const FRESH: Duration = Duration::from_secs(1);
+/// Time between two tries to listen: the address may come later than this service.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs it; returns only when it is impossible.
+pub fn run(arguments: &[String]) {
+    let result = arguments.first().context("metrics needs the file with the address").and_then(|path| {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+        let address = text.trim().parse().with_context(|| format!("{:?} is no address with a port", text.trim()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(LocalSet::new().run_until(serve(address)))
+    });
+    if let Err(error) = result {
+        println!("metrics cannot be served: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+async fn serve(address: SocketAddr) -> anyhow::Result<()> {
+    let listener = listen(address).await;
+    tell(&format!("READY=1\nSTATUS=at http://{address}/metrics"));
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let facts = Rc::new(Kept::default());
+    loop {
+        let place = Arc::clone(&room).acquire_owned().await.context("the connections are not counted any more")?;
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let facts = Rc::clone(&facts);
+                tokio::task::spawn_local(async move {
+                    let _ = tokio::time::timeout(PATIENCE, converse(stream, &facts)).await;
+                    drop(place);
+                });
+            }
+            // Out of descriptors or memory: not asked again at once.
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// Listens as soon as the address is there.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let mut said = String::new();
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) => {
+                let why = format!("cannot listen on {address}: {error}");
+                if why != said {
+                    println!("{why}; trying on");
+                    tell(&format!("STATUS={why}"));
+                    said = why;
+                }
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Tells PID 1 (sd_notify(3)).
+fn tell(message: &str) {
+    if let Some(path) = std::env::var_os("NOTIFY_SOCKET")
+        && let Err(error) = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), path))
+    {
+        println!("cannot tell PID 1: {error}");
+    }
+}
+
+/// One request and its answer. An error means that the client is gone.
+async fn converse(mut stream: TcpStream, facts: &Kept) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    let asked = loop {
+        let mut buffer = [0; 2048];
+        let length = stream.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        head.extend(buffer.get(..length).unwrap_or_default());
+        match http::parse(&head) {
+            Asked::More if head.len() < HEAD_MAX => {}
+            Asked::More => break Asked::Refused(431),
+            asked => break asked,
+        }
+    };
+    let answer = match asked {
+        Asked::Metrics { head_only } => match facts.text() {
+            Ok(text) => http::answer(200, text::CONTENT_TYPE, &text, head_only),
+            Err(error) => {
+                println!("no metrics: {error}");
+                http::refusal(503)
+            }
+        },
+        Asked::Refused(status) => http::refusal(status),
+        Asked::More => http::refusal(400),
+    };
+    stream.write_all(&answer).await?;
+    stream.shutdown().await
+}
+
+/// The last text, and when PID 1 was asked for it.
+#[derive(Default)]
+struct Kept(RefCell<Option<(Instant, String)>>);
+
+impl Kept {
+    fn text(&self) -> Result<String, client::AskError> {
+        let mut kept = self.0.borrow_mut();
+        if let Some((asked, text)) = &*kept
+            && asked.elapsed() < FRESH
+        {
+            return Ok(text.clone());
+        }
+        let mut text = String::new();
+        client::ask(FACTS_SOCKET, &Request::Metrics, None, |reply| {
+            if let Reply::Metrics(facts) = reply {
+                text = text::of(&facts);
+            }
+            true
+        })?;
+        *kept = Some((Instant::now(), text.clone()));
+        Ok(text)
+    }
+}

@@ -1,0 +1,186 @@
+//! Facts as text for Prometheus: the exposition format, version 0.0.4 ("Text-based format" in Prometheus's
+//! documentation). Each family stands once, with its help and type; names end in their unit.
+
+use contract::control::{Facts, SERVICE_STATES, ServiceStatus};
+use std::fmt::Write as _;
+
+/// Content type of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The facts that PID 1 gives.
+#[must_use]
+pub fn of(facts: &Facts) -> String {
+    let mut page = Page::default();
+    let status = &facts.status;
+    let info = [
+        ("name", status.name.as_str()),
+        ("cluster", status.cluster.as_deref().unwrap_or("")),
+        ("role", &status.role),
+        ("version", &status.version),
+        ("slot", &status.slot),
+        ("disk", &status.disk),
+    ];
+    page.family("microdc_node_info", "gauge", "Who the node is; always 1.").sample(&info, 1.0);
+    page.one("microdc_node_uptime_seconds", "gauge", "Time since power-on.", status.uptime_s);
+    page.one("microdc_node_trial", "gauge", "Whether this is the first boot of a new slot.", flag(status.trial));
+    page.one(
+        "microdc_node_state_persistent",
+        "gauge",
+        "Whether state is on a disk, not in memory only.",
+        flag(status.state_persistent),
+    );
+    page.one("microdc_node_problems", "gauge", "Things that are wrong now.", status.problems.len() as f64);
+    page.one("microdc_node_services_not_ready", "gauge", "Wanted services that are not ready.", {
+        status.not_ready.len() as f64
+    });
+    page.one(
+        "microdc_init_resident_memory_bytes",
+        "gauge",
+        "Memory of PID 1 that is in RAM.",
+        status.pid1_resident_bytes as f64,
+    );
+    services(&mut page, &facts.services);
+    page.text
+}
+
+fn services(page: &mut Page, services: &[ServiceStatus]) {
+    let mut states = page.family("microdc_service_state", "gauge", "1 for the state that the service is in.");
+    for service in services {
+        for state in SERVICE_STATES {
+            states.sample(&[("service", &service.name), ("state", state)], flag(service.state == state));
+        }
+    }
+    let mut each = |name, kind, help, value: &dyn Fn(&ServiceStatus) -> Option<f64>| {
+        let mut family = page.family(name, kind, help);
+        for service in services {
+            if let Some(value) = value(service) {
+                family.sample(&[("service", &service.name)], value);
+            }
+        }
+    };
+    each("microdc_service_restarts_total", "counter", "How often it was started again.", &|service| {
+        Some(f64::from(service.restarts))
+    });
+    each("microdc_service_up_seconds", "gauge", "Time since it became ready.", &|service| service.up_s);
+    each("microdc_service_memory_bytes", "gauge", "Memory of its processes, page cache included.", &|service| {
+        service.memory_bytes.map(|bytes| bytes as f64)
+    });
+}
+
+/// 1 for yes.
+pub(super) fn flag(yes: bool) -> f64 {
+    f64::from(u8::from(yes))
+}
+
+/// The text as it grows.
+#[derive(Default)]
+pub(super) struct Page {
+    pub text: String,
+}
+
+impl Page {
+    pub(super) fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        Family { name, text: &mut self.text }
+    }
+
+    /// A family with one sample and no labels.
+    pub(super) fn one(&mut self, name: &'static str, kind: &str, help: &str, value: f64) {
+        self.family(name, kind, help).sample(&[], value);
+    }
+}
+
+/// One family of samples.
+pub(super) struct Family<'p> {
+    name: &'static str,
+    text: &'p mut String,
+}
+
+impl Family<'_> {
+    pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
+        self.text.push_str(self.name);
+        for (at, (label, value)) in labels.iter().enumerate() {
+            let _ = write!(self.text, "{}{label}=\"{}\"", if at == 0 { '{' } else { ',' }, escaped(value));
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{end} {value}");
+    }
+}
+
+/// A label's value: backslash, quote and line feed are escaped.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::grammar::samples;
+    use contract::control::Status;
+    use proptest::prelude::*;
+
+    fn facts(name: &str, cluster: &str) -> Facts {
+        let service = |name: &str, state: &str, up_s, memory_bytes| ServiceStatus {
+            name: name.to_owned(),
+            state: state.to_owned(),
+            pid: None,
+            restarts: 3,
+            up_s,
+            memory_bytes,
+            note: None,
+        };
+        Facts {
+            status: Status {
+                name: name.to_owned(),
+                cluster: Some(cluster.to_owned()),
+                role: "router".to_owned(),
+                version: "7".to_owned(),
+                slot: "B".to_owned(),
+                trial: true,
+                disk: "nvme0n1".to_owned(),
+                state_persistent: true,
+                config: "state".to_owned(),
+                uptime_s: 12.5,
+                addresses: String::new(),
+                not_ready: vec!["bgpd".to_owned()],
+                ready: 1,
+                pid1_resident_bytes: 2_400_000,
+                problems: Vec::new(),
+                warnings: Vec::new(),
+            },
+            services: vec![service("bgpd", "back-off", None, None), service("zebra", "ready", Some(9.5), Some(4096))],
+        }
+    }
+
+    #[test]
+    fn the_facts_are_samples_that_the_grammar_knows() {
+        let text = of(&facts("r1", "rack1"));
+        let samples = samples(&text).unwrap();
+        let value = |wanted: &str| samples.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+        for (name, wanted) in [
+            (
+                "microdc_node_info{name=\"r1\",cluster=\"rack1\",role=\"router\",version=\"7\",slot=\"B\",disk=\"nvme0n1\"}",
+                1.0,
+            ),
+            ("microdc_node_uptime_seconds", 12.5),
+            ("microdc_node_trial", 1.0),
+            ("microdc_node_services_not_ready", 1.0),
+            ("microdc_init_resident_memory_bytes", 2_400_000.0),
+            ("microdc_service_state{service=\"bgpd\",state=\"back-off\"}", 1.0),
+            ("microdc_service_state{service=\"bgpd\",state=\"ready\"}", 0.0),
+            ("microdc_service_restarts_total{service=\"zebra\"}", 3.0),
+            ("microdc_service_memory_bytes{service=\"zebra\"}", 4096.0),
+        ] {
+            assert_eq!(value(name), Some(wanted), "{name} in {text}");
+        }
+        assert_eq!(value("microdc_service_up_seconds{service=\"bgpd\"}"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_names_are_the_text_keeps_to_the_grammar(name in ".{0,30}", cluster in "[\\\\\"\n{}a ]{0,12}") {
+            let text = of(&facts(&name, &cluster));
+            prop_assert!(samples(&text).is_ok(), "{:?} in {text}", samples(&text));
+        }
+    }
+}

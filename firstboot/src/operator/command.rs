@@ -1,0 +1,329 @@
+//! Words to a command. What comes over ssh is hostile until it has passed here: words of plain characters between
+//! spaces, no quoting, no substitution, no file names, and nothing that is not listed.
+
+use contract::control::{MAX_LINES, Request};
+
+/// What `nodectl help` says.
+pub const HELP: &str = "\
+nodectl: look into this node and steer its services
+
+  status              who the node is and how it fares
+  services            every service: state, process, restarts
+  logs [SERVICE]      last log lines, of one service or of all
+      -f                go on with new lines, until Ctrl-C
+      -n LINES          so many lines (1 to 1000; usually 20, of all services 10 each)
+  restart SERVICE     stop a service and start it anew
+  network             addresses and the kernel's routing table
+  metrics             the node in figures, as Prometheus reads them
+  config              the node config in force and where it came from, without secrets
+  reboot              stop all services in order and restart the node
+  poweroff            stop all services in order and switch the node off
+  help [COMMAND]      this page, or more about one command
+  exit                leave the prompt
+
+Every command takes --json. Over ssh: ssh operator@NODE status --json
+Exit status: 0 done, 1 refused or not reachable, 2 not understood.
+";
+
+/// Longest command line, in bytes.
+const LONGEST: usize = 512;
+/// Lines of one service, and of each when all are shown.
+const LINES_OF_ONE: u32 = 20;
+const LINES_OF_EACH: u32 = 10;
+
+/// A command that is understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    Ask { request: Request, json: bool },
+    Help(Option<Verb>),
+    Exit,
+}
+
+/// What is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Usage {
+    #[error("a command is missing")]
+    Empty,
+    #[error("a command line has at most {LONGEST} bytes")]
+    TooLong,
+    #[error("a command has only letters, digits, spaces and . _ @ -; there is no shell here")]
+    Character,
+    #[error("there is no command {0:?}")]
+    Unknown(String),
+    #[error("{verb} does not take {word:?}")]
+    Excess { verb: &'static str, word: String },
+    #[error("{0} needs a service: `services` lists them")]
+    NoService(&'static str),
+    #[error("-n needs a number from 1 to {MAX_LINES}")]
+    Lines,
+}
+
+/// The commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Status,
+    Services,
+    Logs,
+    Restart,
+    Network,
+    Config,
+    Metrics,
+    Reboot,
+    Poweroff,
+    Help,
+    Exit,
+}
+
+impl Verb {
+    pub const ALL: [Verb; 11] = [
+        Verb::Status,
+        Verb::Services,
+        Verb::Logs,
+        Verb::Restart,
+        Verb::Network,
+        Verb::Config,
+        Verb::Metrics,
+        Verb::Reboot,
+        Verb::Poweroff,
+        Verb::Help,
+        Verb::Exit,
+    ];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verb::Status => "status",
+            Verb::Services => "services",
+            Verb::Logs => "logs",
+            Verb::Restart => "restart",
+            Verb::Network => "network",
+            Verb::Config => "config",
+            Verb::Metrics => "metrics",
+            Verb::Reboot => "reboot",
+            Verb::Poweroff => "poweroff",
+            Verb::Help => "help",
+            Verb::Exit => "exit",
+        }
+    }
+
+    fn find(word: &str) -> Option<Verb> {
+        Verb::ALL.into_iter().find(|verb| verb.name() == word)
+    }
+}
+
+/// What `nodectl help COMMAND` says.
+#[must_use]
+pub fn help_of(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Status => {
+            "status: name, role, version, slot, disk, addresses, services that are not ready, and what went less than \
+             well since power-on\n"
+        }
+        Verb::Services => {
+            "services: a line each. \"waiting\": what it comes after is not ready; \"back-off\": it failed and is \
+             tried again; \"not wanted\": the node config does not ask for it\n"
+        }
+        Verb::Logs => {
+            "logs [SERVICE] [-f] [-n LINES]: what services wrote, from memory. Older lines are on the node in two \
+             files of 1 MiB for each service\n"
+        }
+        Verb::Restart => {
+            "restart SERVICE: SIGTERM, then the end of all its processes when its time is up, then a new start. \
+             Services that come after it are left alone\n"
+        }
+        Verb::Network => "network: what the network service says, and the kernel's main routing table\n",
+        Verb::Config => {
+            "config: node.toml as the node understood it; to change it, put a new one on bootsel and reboot\n"
+        }
+        Verb::Metrics => {
+            "metrics: what Prometheus would read. To let it: [metrics] listen = \"ADDRESS:9100\" in node.toml\n"
+        }
+        Verb::Reboot => "reboot: an orderly restart; this session ends\n",
+        Verb::Poweroff => "poweroff: an orderly end; only its power brings the node back\n",
+        Verb::Help => "help [COMMAND]: what there is\n",
+        Verb::Exit => "exit: leave the prompt; Ctrl-D does the same\n",
+    }
+}
+
+/// Reads a line as sshd hands it over.
+///
+/// # Errors
+/// What is not understood.
+pub fn parse_line(line: &str) -> Result<Command, Usage> {
+    if line.len() > LONGEST {
+        return Err(Usage::TooLong);
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b" \t._@-".contains(&byte);
+    if !line.bytes().all(plain) {
+        return Err(Usage::Character);
+    }
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    match words.as_slice() {
+        ["nodectl", words @ ..] => parse(words),
+        words => parse(words),
+    }
+}
+
+/// Reads the words of a command.
+///
+/// # Errors
+/// What is not understood.
+pub fn parse(words: &[&str]) -> Result<Command, Usage> {
+    let json = words.contains(&"--json");
+    if words.iter().any(|word| ["--help", "-h"].contains(word)) {
+        return Ok(Command::Help(words.iter().find_map(|word| Verb::find(word))));
+    }
+    let mut words = words.iter().copied().filter(|word| *word != "--json");
+    let first = words.next().ok_or(Usage::Empty)?;
+    let verb = Verb::find(first).ok_or_else(|| Usage::Unknown(first.to_owned()))?;
+    let request = match verb {
+        Verb::Status => Request::Status,
+        Verb::Services => Request::Services,
+        Verb::Network => Request::Network,
+        Verb::Config => Request::Config,
+        Verb::Metrics => Request::Metrics,
+        Verb::Reboot => Request::Reboot,
+        Verb::Poweroff => Request::Poweroff,
+        Verb::Logs => logs(&mut words)?,
+        Verb::Restart => {
+            let service = words.next().filter(|word| !word.starts_with('-')).ok_or(Usage::NoService(verb.name()))?;
+            Request::Restart { service: service.to_owned() }
+        }
+        Verb::Help => {
+            let about = words.next();
+            nothing_more(verb, &mut words)?;
+            return match about {
+                None => Ok(Command::Help(None)),
+                Some(word) => {
+                    Verb::find(word).map(|verb| Command::Help(Some(verb))).ok_or(Usage::Unknown(word.to_owned()))
+                }
+            };
+        }
+        Verb::Exit => {
+            nothing_more(verb, &mut words)?;
+            return Ok(Command::Exit);
+        }
+    };
+    nothing_more(verb, &mut words)?;
+    Ok(Command::Ask { request, json })
+}
+
+fn nothing_more<'w>(verb: Verb, words: &mut impl Iterator<Item = &'w str>) -> Result<(), Usage> {
+    match words.next() {
+        Some(word) => Err(Usage::Excess { verb: verb.name(), word: word.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+fn logs<'w>(words: &mut impl Iterator<Item = &'w str>) -> Result<Request, Usage> {
+    let (mut service, mut lines, mut follow) = (None, None, false);
+    while let Some(word) = words.next() {
+        match word {
+            "-f" | "--follow" => follow = true,
+            "-n" | "--lines" => {
+                let number = words.next().and_then(|number| number.parse().ok());
+                lines = Some(number.filter(|number| (1..=MAX_LINES).contains(number)).ok_or(Usage::Lines)?);
+            }
+            name if service.is_none() && !name.starts_with('-') => service = Some(name.to_owned()),
+            word => return Err(Usage::Excess { verb: "logs", word: word.to_owned() }),
+        }
+    }
+    let lines = lines.unwrap_or(if service.is_some() { LINES_OF_ONE } else { LINES_OF_EACH });
+    Ok(Request::Logs { service, lines, follow })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ask(request: Request, json: bool) -> Result<Command, Usage> {
+        Ok(Command::Ask { request, json })
+    }
+
+    #[test]
+    fn a_command_is_understood_with_and_without_the_programs_name() {
+        for line in ["nodectl status --json", "status --json", "  --json\tstatus "] {
+            assert_eq!(parse_line(line), ask(Request::Status, true), "{line:?}");
+        }
+        let logs = Request::Logs { service: Some("bgpd".to_owned()), lines: 5, follow: true };
+        assert_eq!(parse_line("logs -n 5 bgpd -f"), ask(logs, false));
+        assert_eq!(parse_line("logs"), ask(Request::Logs { service: None, lines: 10, follow: false }, false));
+        assert_eq!(parse_line("restart bgpd"), ask(Request::Restart { service: "bgpd".to_owned() }, false));
+        assert_eq!(parse_line("nodectl restart --help"), Ok(Command::Help(Some(Verb::Restart))));
+        assert_eq!(parse_line("help"), Ok(Command::Help(None)));
+    }
+
+    #[test]
+    fn what_a_shell_would_do_is_not_done() {
+        for line in [
+            "status; reboot",
+            "status && reboot",
+            "status | sh",
+            "status\nreboot",
+            "status `reboot`",
+            "status $(reboot)",
+            "logs $HOME",
+            "logs ../../etc/shadow",
+            "'status'",
+            "\"status\"",
+            "status > x",
+            "status \\",
+            "status\0",
+            "st\u{e4}tus",
+        ] {
+            assert_eq!(parse_line(line), Err(Usage::Character), "{line:?}");
+        }
+        for line in ["/bin/sh", "bin/sh"] {
+            assert_eq!(parse_line(line), Err(Usage::Character));
+        }
+        for line in ["sh", "bash -i", "scp -t x", "nodectl nodectl status", "STATUS", "-c status", "internal-sftp"] {
+            assert!(matches!(parse_line(line), Err(Usage::Unknown(_))), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_with_more_than_it_takes_is_refused() {
+        for line in
+            ["status reboot", "reboot now", "logs a b", "logs --all", "restart a b", "help status x", "exit 1"]
+        {
+            assert!(matches!(parse_line(line), Err(Usage::Excess { .. })), "{line:?}");
+        }
+        assert_eq!(parse_line("restart"), Err(Usage::NoService("restart")));
+        assert_eq!(parse_line("restart --json"), Err(Usage::NoService("restart")));
+        for line in ["logs -n", "logs -n 0", "logs -n 1001", "logs -n x"] {
+            assert_eq!(parse_line(line), Err(Usage::Lines), "{line:?}");
+        }
+        assert_eq!(parse_line(" \t"), Err(Usage::Empty));
+        assert_eq!(parse_line(&"a".repeat(513)), Err(Usage::TooLong));
+    }
+
+    #[test]
+    fn every_command_is_on_the_help_page_and_fits_the_terminal() {
+        for verb in Verb::ALL {
+            assert!(HELP.contains(&format!("\n  {}", verb.name())), "{}", verb.name());
+            assert!(help_of(verb).starts_with(verb.name()));
+        }
+        assert!(HELP.lines().all(|line| line.len() <= 96));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_understood_holds_a_special_character(line in "\\PC{0,40}|(status|logs|restart|nodectl| |-f|;|&|[a-z.]{1,4}){0,8}") {
+            if let Ok(Command::Ask { request, .. }) = parse_line(&line) {
+                let service = match request {
+                    Request::Logs { service, .. } => service.unwrap_or_default(),
+                    Request::Restart { service } => service,
+                    _ => String::new(),
+                };
+                prop_assert!(service.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte)));
+                prop_assert!(!line.contains([';', '&', '|', '$', '`', '\n', '/', '\'', '"', '\\']));
+            }
+        }
+
+        #[test]
+        fn no_line_makes_the_parser_panic(line in any::<String>()) {
+            let _ = parse_line(&line);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Answers of PID 1 as text for people, and as JSON for programs.
+
+use contract::control::{Reply, ServiceStatus, Status};
+use std::fmt::Write as _;
+
+/// As JSON: the content of the answer alone, or `{"error": …}`; on one line when others follow.
+#[must_use]
+pub fn json(reply: &Reply, one_line: bool) -> String {
+    let value = match reply {
+        Reply::Status(status) => serde_json::to_value(status),
+        Reply::Services(services) => serde_json::to_value(services),
+        Reply::Logs(lines) if one_line => {
+            let lines = lines.iter().filter_map(|line| serde_json::to_string(line).ok());
+            return lines.fold(String::new(), |text, line| text + &line + "\n");
+        }
+        Reply::Logs(lines) => serde_json::to_value(lines),
+        Reply::Network(network) => serde_json::to_value(network),
+        Reply::Config(config) => serde_json::to_value(config),
+        Reply::Metrics(facts) => serde_json::to_value(facts),
+        Reply::Done(words) => Ok(serde_json::json!({ "done": words })),
+        Reply::Refused(why) => Ok(serde_json::json!({ "error": why })),
+    };
+    let text = value.and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_default();
+    text + "\n"
+}
+
+/// For people. What others wrote cannot move the cursor.
+#[must_use]
+pub fn text(reply: &Reply) -> String {
+    match reply {
+        Reply::Status(status) => clean(&status_text(status)),
+        Reply::Services(services) => clean(&services_text(services)),
+        Reply::Logs(lines) => {
+            let width = lines.iter().map(|line| line.service.len()).max().unwrap_or(0);
+            let line = |text: String, line: &contract::control::LogLine| {
+                text + &clean(&format!("{:width$} | {}\n", line.service, line.line))
+            };
+            lines.iter().fold(String::new(), line)
+        }
+        Reply::Network(network) => {
+            let mut text = format!("state      {}\naddresses  {}\n", network.state, network.addresses);
+            for route in &network.routes {
+                let _ = writeln!(text, "{route}");
+            }
+            clean(&text)
+        }
+        Reply::Config(config) => {
+            let mut text = format!("# {}\n", config.origin);
+            for note in &config.notes {
+                let _ = writeln!(text, "# note: {note}");
+            }
+            let body = toml::to_string(&config.config);
+            clean(&(text + &body.unwrap_or_else(|_| json(&Reply::Config(config.clone()), false))))
+        }
+        Reply::Metrics(facts) => crate::metrics::text::of(facts),
+        Reply::Done(words) | Reply::Refused(words) => clean(words) + "\n",
+    }
+}
+
+fn status_text(status: &Status) -> String {
+    let mut text = String::new();
+    let mut fact = |name: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(text, "{name:<10} {value}");
+    };
+    fact("name", &status.name);
+    if let Some(cluster) = &status.cluster {
+        fact("cluster", cluster);
+    }
+    fact("role", &status.role);
+    fact("version", &status.version);
+    fact("slot", &format_args!("{}{}", status.slot, if status.trial { " (trial, not committed yet)" } else { "" }));
+    fact("disk", &status.disk);
+    fact("state", &if status.state_persistent { "on disk" } else { "in memory only; it will be lost" });
+    fact("config", &status.config);
+    fact("uptime", &duration(status.uptime_s));
+    fact("addresses", &status.addresses);
+    match status.not_ready.as_slice() {
+        [] => fact("services", &format_args!("all {} fine", status.ready)),
+        missing => fact("services", &format_args!("not ready: {}", missing.join(", "))),
+    }
+    fact("PID 1", &format_args!("{:.1} MB in memory", status.pid1_resident_bytes as f64 / 1e6));
+    match status.problems.as_slice() {
+        [] => fact("wrong", &"nothing"),
+        problems => problems.iter().for_each(|problem| fact("wrong", problem)),
+    }
+    text
+}
+
+fn services_text(services: &[ServiceStatus]) -> String {
+    let width = services.iter().map(|service| service.name.len()).max().unwrap_or(0).max(7);
+    let mut text = format!(
+        "{:width$}  {:<10}  {:>6}  {:>8}  {:>9}  {:>8}\n",
+        "SERVICE", "STATE", "PID", "RESTARTS", "UP", "MEMORY"
+    );
+    for service in services {
+        let pid = service.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        let up = service.up_s.map_or_else(|| "-".to_owned(), duration);
+        let memory =
+            service.memory_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
+        let _ = write!(
+            text,
+            "{:width$}  {:<10}  {pid:>6}  {:>8}  {up:>9}  {memory:>8}",
+            service.name, service.state, service.restarts
+        );
+        if let Some(note) = &service.note {
+            let _ = write!(text, "  {note}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Seconds as `12.3 s`, `5 min 2 s`, `3 h 4 min` or `2 d 3 h`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+        _ => format!("{} d {} h", whole / 86_400, whole / 3600 % 24),
+    }
+}
+
+/// Text in which nothing moves the cursor but the end of a line.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::control::{ConfigInForce, LogLine};
+
+    #[test]
+    fn services_are_a_table() {
+        let service = |name: &str, note: Option<&str>| ServiceStatus {
+            name: name.to_owned(),
+            state: "ready".to_owned(),
+            pid: Some(70),
+            restarts: 1,
+            up_s: Some(61.0),
+            memory_bytes: Some(12_345_678),
+            note: note.map(str::to_owned),
+        };
+        let text = text(&Reply::Services(vec![service("bgpd", None), service("chronyd-long", Some("in sync"))]));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "SERVICE       STATE          PID  RESTARTS         UP    MEMORY");
+        assert_eq!(lines[1], "bgpd          ready           70         1  1 min 1 s   12.3 MB");
+        assert!(lines[2].ends_with("12.3 MB  in sync"));
+    }
+
+    #[test]
+    fn a_log_line_cannot_take_over_the_terminal() {
+        let line = LogLine { service: "x".to_owned(), line: "\u{1b}]0;title\u{7}\rpassword:".to_owned() };
+        let text = text(&Reply::Logs(vec![line]));
+        assert!(text.chars().all(|c| !c.is_control() || c == '\n'), "{text:?}");
+    }
+
+    #[test]
+    fn the_config_is_shown_as_the_operator_writes_it() {
+        let config = contract::node::NodeConfig::parse(b"name = \"r1\"\n[network.eth0]\ndhcp = true\n").unwrap();
+        let config = serde_json::to_value(config).unwrap();
+        let shown =
+            text(&Reply::Config(ConfigInForce { origin: "kept on state".to_owned(), notes: Vec::new(), config }));
+        assert!(shown.starts_with("# kept on state\n") && shown.contains("name = \"r1\""), "{shown}");
+        assert_eq!(contract::node::NodeConfig::parse(shown.as_bytes()).unwrap().name.as_str(), "r1");
+    }
+
+    #[test]
+    fn times_are_read_at_a_glance() {
+        assert_eq!([5.25, 125.0, 7_500.0, 200_000.0].map(duration), ["5.2 s", "2 min 5 s", "2 h 5 min", "2 d 7 h"]);
+    }
+}

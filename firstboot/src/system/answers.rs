@@ -1,0 +1,133 @@
+//! What the control socket answers: facts about the node in the types of [`contract::control`]. The console's status
+//! page shows the same facts.
+
+use super::Node;
+use super::pages::resident_bytes;
+use crate::service::{Moment, State, Supervisor};
+use contract::control::{ConfigInForce, Facts, LogLine, MAX_LINES, NetworkStatus, Reply, ServiceStatus, Status};
+use contract::role::NETWORK;
+use std::collections::BTreeMap;
+
+#[must_use]
+pub fn facts(node: &Node, supervisor: &Supervisor, now: Moment) -> Facts {
+    Facts { status: status(node, supervisor, now), services: services(supervisor, now) }
+}
+
+#[must_use]
+pub fn status(node: &Node, supervisor: &Supervisor, now: Moment) -> Status {
+    let not_ready: Vec<String> = supervisor.not_ready().into_iter().map(str::to_owned).collect();
+    let all = supervisor.statuses().count();
+    Status {
+        name: node.intake.config.name.as_str().to_owned(),
+        cluster: node.intake.config.cluster.name.clone(),
+        role: node.role.role.to_string(),
+        version: node.report.version.clone(),
+        slot: node.report.slot.to_string(),
+        trial: node.report.trial,
+        disk: node.report.disk.clone(),
+        state_persistent: node.persistent,
+        config: node.intake.origin.to_string(),
+        uptime_s: now.as_secs_f64(),
+        addresses: network(supervisor).addresses,
+        ready: u32::try_from(all.saturating_sub(not_ready.len())).unwrap_or(u32::MAX),
+        not_ready,
+        pid1_resident_bytes: resident_bytes(),
+        problems: problems(node, supervisor, now),
+        warnings: node.warnings.list().to_vec(),
+    }
+}
+
+/// What is wrong now, each in a few words; what was said as a warning comes last.
+fn problems(node: &Node, supervisor: &Supervisor, now: Moment) -> Vec<String> {
+    let of_service = |status: crate::service::Status<'_>| {
+        let word = status.state.word();
+        match status.state {
+            State::BackOff { .. } => Some(format!("{}: it fails and is tried again", status.name)),
+            State::Waiting | State::Starting { .. } if now >= super::steady::LATE => {
+                Some(format!("{}: {word} since power-on or its last start", status.name))
+            }
+            // Failed ones have their warning.
+            _ => None,
+        }
+    };
+    let mut problems: Vec<String> = supervisor.statuses().filter_map(of_service).collect();
+    problems.extend(node.warnings.list().iter().cloned());
+    problems
+}
+
+#[must_use]
+pub fn services(supervisor: &Supervisor, now: Moment) -> Vec<ServiceStatus> {
+    let one = |status: crate::service::Status<'_>| ServiceStatus {
+        name: status.name.to_owned(),
+        state: status.state.word().to_owned(),
+        pid: status.pid,
+        restarts: status.restarts,
+        up_s: match status.state {
+            State::Ready { since } => Some(now.saturating_sub(*since).as_secs_f64()),
+            _ => None,
+        },
+        memory_bytes: supervisor.memory(status.name),
+        note: match status.state {
+            State::Failed { reason } => Some(reason.clone()),
+            _ => status.said.map(str::to_owned),
+        },
+    };
+    supervisor.statuses().map(one).collect()
+}
+
+/// The last lines of one service or all, and how many each has ever written.
+///
+/// # Errors
+/// When there is no such service.
+pub fn logs(
+    supervisor: &Supervisor,
+    service: Option<&str>,
+    lines: u32,
+) -> Result<(Vec<LogLine>, BTreeMap<String, u64>), String> {
+    let (mut found, mut seen) = (Vec::new(), BTreeMap::new());
+    let wanted =
+        supervisor.statuses().map(|status| status.name).filter(|name| service.is_none_or(|one| one == *name));
+    for name in wanted {
+        let (all, count) = supervisor.lines_since(name, 0);
+        let skip = all.len().saturating_sub(usize::try_from(lines.min(MAX_LINES)).unwrap_or(0));
+        let line = |line: &str| LogLine { service: name.to_owned(), line: line.to_owned() };
+        found.extend(all.into_iter().skip(skip).map(line));
+        seen.insert(name.to_owned(), count);
+    }
+    match service {
+        Some(name) if seen.is_empty() => Err(format!("there is no service {name}")),
+        _ => Ok((found, seen)),
+    }
+}
+
+#[must_use]
+pub fn network(supervisor: &Supervisor) -> NetworkStatus {
+    let network = supervisor.statuses().find(|status| status.name == NETWORK);
+    NetworkStatus {
+        state: network.as_ref().map_or("not wanted", |status| status.state.word()).to_owned(),
+        addresses: network.and_then(|status| status.said).unwrap_or("none").to_owned(),
+        routes: Vec::new(),
+    }
+}
+
+#[must_use]
+pub fn config(node: &Node) -> Reply {
+    // Secrets hide themselves.
+    let config = serde_json::to_value(&node.intake.config).unwrap_or_default();
+    Reply::Config(ConfigInForce { origin: node.intake.origin.to_string(), notes: node.intake.notes.clone(), config })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Places;
+
+    #[test]
+    fn logs_of_a_service_that_does_not_exist_are_refused() {
+        let places = Places { cgroups: None, logs: None, notify: "/nowhere".into() };
+        let supervisor = Supervisor::new(BTreeMap::new(), &serde_json::Value::Null, places);
+        assert!(logs(&supervisor, Some("ssh"), 10).unwrap_err().contains("no service ssh"));
+        assert_eq!(logs(&supervisor, None, 10), Ok((Vec::new(), BTreeMap::new())));
+        assert_eq!(network(&supervisor).addresses, "none");
+    }
+}

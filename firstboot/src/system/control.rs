@@ -1,0 +1,352 @@
+//! The control sockets: who may ask, how much, and how long. What a request means is [`super::answers`]' matter.
+//!
+//! Everything is bounded, and nothing here waits: a client that sends too much, too slowly or does not take its answer
+//! is dropped, and the loop goes on.
+
+use super::events::now as clock;
+use crate::service::{Moment, Supervisor};
+use contract::control::{Call, LogLine, MAX_REQUEST, Reply, Request};
+use rustix::event::PollFlags;
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+/// Clients at a time, and those of them that follow logs.
+const MOST_CLIENTS: usize = 16;
+const MOST_FOLLOWERS: usize = 8;
+/// Clients at a time that may only read facts, so that they leave room for operators.
+const MOST_READERS: usize = 4;
+/// Time for a request to come, and for each piece of an answer to be taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A follower whose untaken answers are longer gets no new lines until it has taken them, in bytes.
+const ENOUGH: usize = 64 * 1024;
+
+/// Which descriptor is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Listener(Rank),
+    Client(u64),
+}
+
+/// What those who come by a socket may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// Everything.
+    Operator,
+    /// [`Request::Metrics`].
+    Reader,
+}
+
+/// A socket.
+struct Door {
+    listener: UnixListener,
+    rank: Rank,
+    /// Group that may ask here, besides root.
+    group: Option<u32>,
+}
+
+/// The sockets and their clients.
+#[derive(Default)]
+pub struct Control {
+    doors: Vec<Door>,
+    clients: Vec<Client>,
+    next: u64,
+    /// Nobody is let in before this time: the kernel had no room for another client.
+    accept_at: Moment,
+}
+
+struct Client {
+    number: u64,
+    rank: Rank,
+    stream: UnixStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// When its patience ends; moved with every piece that it takes.
+    deadline: Moment,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Its request has not come yet.
+    Asking,
+    /// It has been asked, and the loop owes it an answer.
+    Asked,
+    /// It gets the rest of its answer.
+    Leaving,
+    /// It gets log lines: of each service, those after so many.
+    Following(BTreeMap<String, u64>),
+}
+
+/// Whether a process with these numbers may ask.
+fn admitted(uid: u32, gid: u32, group: Option<u32>) -> bool {
+    uid == 0 || Some(gid) == group
+}
+
+impl Control {
+    /// Binds `path` anew for root and `group`.
+    ///
+    /// # Errors
+    /// When its folder is missing or not writable.
+    pub fn open(&mut self, path: &Path, rank: Rank, group: Option<u32>) -> io::Result<()> {
+        let _ = std::fs::remove_file(path);
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        std::os::unix::fs::chown(path, Some(0), Some(group.unwrap_or(0)))?;
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o660))?;
+        self.doors.push(Door { listener, rank, group });
+        Ok(())
+    }
+
+    /// Whether there is room for another client of this rank.
+    fn has_room(&self, rank: Rank) -> bool {
+        let same = self.clients.iter().filter(|client| client.rank == rank).count();
+        same < if rank == Rank::Reader { MOST_READERS } else { MOST_CLIENTS }
+    }
+
+    /// What to wait for.
+    pub fn sources(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+        let mut sources = Vec::new();
+        for door in self.doors.iter().filter(|door| clock() >= self.accept_at && self.has_room(door.rank)) {
+            sources.push((Source::Listener(door.rank), door.listener.as_fd(), PollFlags::IN));
+        }
+        for client in &self.clients {
+            // A client that is gone shows by itself (HUP).
+            let write = if client.output.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+            let read = match client.stage {
+                Stage::Asking | Stage::Following(_) => PollFlags::IN,
+                _ => PollFlags::empty(),
+            };
+            sources.push((Source::Client(client.number), client.stream.as_fd(), read | write));
+        }
+        sources
+    }
+
+    /// When [`Control::pump`] is due next.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.clients.iter().filter(|client| client.limited()).map(|client| client.deadline).min()
+    }
+
+    /// Moves what can be moved; gives a request that is now whole.
+    pub fn ready(&mut self, source: Source, now: Moment) -> Option<(u64, Request)> {
+        match source {
+            Source::Listener(rank) => {
+                self.accept(rank, now);
+                None
+            }
+            Source::Client(number) => {
+                let at = self.clients.iter().position(|client| client.number == number)?;
+                let client = self.clients.get_mut(at)?;
+                let step = client.read();
+                let step = match client.write(now) {
+                    Ok(()) => step,
+                    Err(error) => Err(error),
+                };
+                let reader = client.rank == Rank::Reader;
+                match step {
+                    Ok(Some(Ok(request))) if reader && request != Request::Metrics => {
+                        let refusal = "only facts are given here".to_owned();
+                        self.reply(number, &Reply::Refused(refusal), now);
+                        None
+                    }
+                    Ok(Some(Ok(request))) => Some((number, request)),
+                    Ok(Some(Err(refusal))) => {
+                        self.reply(number, &Reply::Refused(refusal), now);
+                        None
+                    }
+                    Ok(None) => {
+                        self.clients.retain(|client| !client.finished());
+                        None
+                    }
+                    Err(_) => {
+                        self.clients.remove(at);
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, rank: Rank, now: Moment) {
+        let Some(door) = self.doors.iter().find(|door| door.rank == rank).filter(|_| self.has_room(rank)) else {
+            return;
+        };
+        match door.listener.accept() {
+            Ok((stream, _)) => {
+                let group = door.group;
+                self.admit(stream, rank, group, now);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // Out of descriptors or memory: asking again at once would keep the loop busy.
+            Err(_) => self.accept_at = now + Duration::from_secs(1),
+        }
+    }
+
+    fn admit(&mut self, stream: UnixStream, rank: Rank, group: Option<u32>, now: Moment) {
+        let known = rustix::net::sockopt::socket_peercred(&stream)
+            .is_ok_and(|peer| admitted(peer.uid.as_raw(), peer.gid.as_raw(), group));
+        if !known || stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        self.next = self.next.wrapping_add(1);
+        self.clients.push(Client {
+            number: self.next,
+            rank,
+            stream,
+            input: Vec::new(),
+            output: Vec::new(),
+            deadline: now + PATIENCE,
+            stage: Stage::Asking,
+        });
+    }
+
+    fn find(&mut self, number: u64) -> Option<&mut Client> {
+        self.clients.iter_mut().find(|client| client.number == number)
+    }
+
+    /// Answers a client and lets it go.
+    pub fn reply(&mut self, number: u64, reply: &Reply, now: Moment) {
+        let Some(client) = self.find(number) else { return };
+        client.stage = Stage::Leaving;
+        client.send(reply);
+        client.deadline = now + PATIENCE;
+        if client.write(now).is_err() || client.finished() {
+            self.clients.retain(|client| client.number != number);
+        }
+    }
+
+    /// Sends a client these lines, and from now on those that come after the ones counted in `seen`.
+    pub fn follow(&mut self, number: u64, lines: Vec<LogLine>, seen: BTreeMap<String, u64>, now: Moment) {
+        let followers = self.clients.iter().filter(|client| matches!(client.stage, Stage::Following(_))).count();
+        if followers >= MOST_FOLLOWERS {
+            let refusal = format!("{MOST_FOLLOWERS} others follow logs already");
+            return self.reply(number, &Reply::Refused(refusal), now);
+        }
+        let Some(client) = self.find(number) else { return };
+        client.stage = Stage::Following(seen);
+        client.send(&Reply::Logs(lines));
+        client.deadline = now + PATIENCE;
+        if client.write(now).is_err() {
+            self.clients.retain(|client| client.number != number);
+        }
+    }
+
+    /// Gives followers their new lines, and drops those whose time is over.
+    pub fn pump(&mut self, supervisor: &Supervisor, now: Moment) {
+        self.clients.retain_mut(|client| {
+            client.fill(supervisor, now);
+            client.write(now).is_ok() && !client.finished() && !(client.limited() && now >= client.deadline)
+        });
+    }
+}
+
+impl Client {
+    /// Whether time runs for it. A follower to whom nothing is owed may stay.
+    fn limited(&self) -> bool {
+        !matches!(self.stage, Stage::Following(_)) || !self.output.is_empty()
+    }
+
+    fn finished(&self) -> bool {
+        matches!(self.stage, Stage::Leaving) && self.output.is_empty()
+    }
+
+    fn send(&mut self, reply: &Reply) {
+        // These types have no part that cannot be written as JSON.
+        if let Ok(mut line) = serde_json::to_vec(reply) {
+            line.push(b'\n');
+            self.output.extend(line);
+        }
+    }
+
+    fn fill(&mut self, supervisor: &Supervisor, now: Moment) {
+        let Stage::Following(seen) = &mut self.stage else { return };
+        if self.output.len() >= ENOUGH {
+            return;
+        }
+        let mut new = Vec::new();
+        for (service, seen) in seen {
+            let (lines, count) = supervisor.lines_since(service, *seen);
+            let lost = (count.saturating_sub(*seen)).saturating_sub(lines.len() as u64);
+            *seen = count;
+            let line = |line: String| LogLine { service: service.clone(), line };
+            if lost > 0 {
+                new.push(line(format!("({lost} lines are left out: they came faster than they were read)")));
+            }
+            new.extend(lines.into_iter().map(|text| line(text.to_owned())));
+        }
+        if !new.is_empty() {
+            if self.output.is_empty() {
+                self.deadline = now + PATIENCE;
+            }
+            self.send(&Reply::Logs(new));
+        }
+    }
+
+    /// Reads on. An error means that it is gone.
+    fn read(&mut self) -> io::Result<Option<Result<Request, String>>> {
+        let mut buffer = [0; MAX_REQUEST];
+        match self.stage {
+            Stage::Asking => {}
+            // Who follows or leaves has nothing more to say; the end of it is what matters.
+            Stage::Following(_) => {
+                return again(self.stream.read(&mut buffer)).and_then(|length| match length {
+                    Some(0) => Err(ErrorKind::BrokenPipe.into()),
+                    _ => Ok(None),
+                });
+            }
+            Stage::Asked | Stage::Leaving => return Ok(None),
+        }
+        match again(self.stream.read(&mut buffer))? {
+            None => return Ok(None),
+            Some(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Some(length) => self.input.extend(buffer.get(..length).unwrap_or_default()),
+        }
+        let line = self.input.iter().position(|&byte| byte == b'\n');
+        let parsed = match line {
+            None if self.input.len() < MAX_REQUEST => return Ok(None),
+            None => Call::parse(&self.input),
+            Some(end) => Call::parse(self.input.get(..end).unwrap_or_default()),
+        };
+        self.stage = Stage::Asked;
+        self.input = Vec::new();
+        Ok(Some(parsed.map_err(|error| error.to_string())))
+    }
+
+    /// Writes on. An error means that it is gone.
+    fn write(&mut self, now: Moment) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match again(self.stream.write(&self.output))? {
+                None | Some(0) => break,
+                Some(length) => {
+                    self.output.drain(..length);
+                    self.deadline = now + PATIENCE;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nothing, where the kernel says that it is not the time.
+fn again(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(length) => Ok(Some(length)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The number of a group in the text of `/etc/group`.
+#[must_use]
+pub fn group_number(text: &str, name: &str) -> Option<u32> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

@@ -1,0 +1,62 @@
+//! What an operator asks over the control socket, and what is done about it.
+
+use super::super::answers;
+use super::super::control::{Rank, Source as Door, group_number};
+use super::super::events::{now, say};
+use super::Loop;
+use crate::sys::reboot::Action;
+use contract::control::{FACTS_GROUP, FACTS_SOCKET, GROUP, Reply, Request, SOCKET};
+use std::path::Path;
+
+impl Loop {
+    pub(super) fn open_control(&mut self) {
+        let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+        let doors = [(SOCKET, Rank::Operator, GROUP), (FACTS_SOCKET, Rank::Reader, FACTS_GROUP)];
+        for (path, rank, group) in doors {
+            if let Err(error) = self.control.open(Path::new(path), rank, group_number(&groups, group)) {
+                self.node.warnings.add(format_args!("nodectl and metrics do not work: cannot open {path}: {error}"));
+            }
+        }
+    }
+
+    pub(super) fn take_request(&mut self, door: Door) {
+        let now = now();
+        let Some((client, request)) = self.control.ready(door, now) else { return };
+        let reply = match request {
+            Request::Status => Reply::Status(Box::new(answers::status(&self.node, &self.supervisor, now))),
+            Request::Services => Reply::Services(answers::services(&self.supervisor, now)),
+            Request::Metrics => Reply::Metrics(Box::new(answers::facts(&self.node, &self.supervisor, now))),
+            Request::Network => Reply::Network(answers::network(&self.supervisor)),
+            Request::Config => answers::config(&self.node),
+            Request::Logs { service, lines, follow } => {
+                match answers::logs(&self.supervisor, service.as_deref(), lines) {
+                    Ok((lines, seen)) if follow => {
+                        self.control.follow(client, lines, seen, now);
+                        return;
+                    }
+                    Ok((lines, _)) => Reply::Logs(lines),
+                    Err(why) => Reply::Refused(why),
+                }
+            }
+            Request::Restart { service } => match self.supervisor.restart(&service, now) {
+                Ok(()) => {
+                    say(format_args!("service {service} is restarted at the operator's word"));
+                    Reply::Done(format!("{service} is being restarted"))
+                }
+                Err(why) => Reply::Refused(why),
+            },
+            Request::Reboot => self.stop_asked(Action::Reboot, "restarts"),
+            Request::Poweroff => self.stop_asked(Action::PowerOff, "powers off"),
+        };
+        self.control.reply(client, &reply, now);
+    }
+
+    fn stop_asked(&mut self, action: Action, words: &str) -> Reply {
+        if self.stop.is_some() {
+            return Reply::Refused("the node is stopping already".to_owned());
+        }
+        say("an operator asked for it by nodectl");
+        self.stop(action);
+        Reply::Done(format!("the node stops its services and {words}"))
+    }
+}

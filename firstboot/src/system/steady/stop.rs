@@ -1,0 +1,65 @@
+//! The orderly end: services stop in order within a deadline, the rest is killed, and the node restarts or is off.
+
+use super::super::clock;
+use super::super::events::{now, say};
+use super::{Loop, feed_watchdog};
+use crate::sys::process::kill_everything;
+use crate::sys::reboot::{self, Action};
+use rustix::process::{Pid, WaitOptions, wait};
+use std::time::Duration;
+
+/// Time in which all services must be stopped; then they are killed.
+const LIMIT: Duration = Duration::from_secs(30);
+
+impl Loop {
+    /// Begins the orderly stop.
+    pub(super) fn stop(&mut self, action: Action) {
+        if self.stop.is_none() {
+            say(match action {
+                Action::Reboot => "restarting: stopping all services",
+                _ => "powering off: stopping all services",
+            });
+            self.stop = Some((action, now() + LIMIT));
+            self.supervisor.stop();
+        }
+    }
+
+    /// Whether everything has stopped, or the time for it is over.
+    pub(super) fn finished(&mut self) -> Option<Action> {
+        let (action, deadline) = self.stop?;
+        if self.supervisor.at_rest() {
+            return Some(action);
+        }
+        if now() >= deadline {
+            say(format_args!("these did not stop in time: {}", self.supervisor.running().join(", ")));
+            self.supervisor.kill();
+            return Some(action);
+        }
+        None
+    }
+
+    pub(super) fn finish(self, action: Action) -> ! {
+        feed_watchdog(&self.node.report);
+        if let Err(error) = clock::save() {
+            say(format_args!("cannot save the time: {error}"));
+        }
+        kill_everything();
+        let end = now() + Duration::from_secs(2);
+        // With the last child gone wait fails; those that cannot die are not waited for.
+        while now() < end
+            && wait(WaitOptions::NOHANG).is_ok_and(|reaped: Option<(Pid, _)>| {
+                if reaped.is_none() {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                true
+            })
+        {}
+        say(match action {
+            Action::Reboot => "all stopped; restarting",
+            _ => "all stopped; power off",
+        });
+        // The services' logs are open files on `state`: closed, or it cannot be unmounted.
+        drop(self);
+        reboot::finish(action)
+    }
+}

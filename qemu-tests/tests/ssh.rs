@@ -1,0 +1,308 @@
+//! An operator's way in: ssh with a key gives nodectl, and nothing else gives anything.
+
+use emulator::Node;
+use qemu_tests::images;
+use qemu_tests::router::{STEP, wait_up};
+use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Answers to a session that never began, and to a command that nodectl does not know.
+const NOT_IN: i32 = 255;
+const MISUSED: i32 = 2;
+
+/// A node with an operator's key, and the operator's machine.
+struct Site {
+    node: Node,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Site {
+    fn start() -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["operator", "stranger"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+                .arg(folder.path().join(name))
+                .status()
+                .expect("ssh-keygen of openssh-client");
+            assert!(made.success());
+        }
+        let key = std::fs::read_to_string(folder.path().join("operator.pub")).unwrap();
+        let config = format!(
+            "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\ngateway = \"10.0.2.2\"\n\
+             [router]\nasn = 65001\n[ssh]\nkeys = [{:?}]\n",
+            key.trim_end()
+        );
+        let mut machine = emulator::Machine::new(images::router())
+            .name("r1")
+            .user_network()
+            .deadline(Duration::from_secs(600))
+            .node_config(config);
+        let port = machine.forward(22).unwrap();
+        let node = machine.start().unwrap();
+        wait_up(&node, "r1").unwrap();
+        Site { node, folder, port }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `ssh`, `scp` or `sftp` with nothing of this host's own configuration.
+    fn client(&self, program: &str, key: &str) -> Command {
+        let mut command = Command::new(program);
+        let option = |name: &str, value: &str| format!("-o{name}={value}");
+        command
+            .args(["-F", "none"])
+            .arg(option("Port", &self.port.to_string()))
+            .arg(option("IdentityFile", &self.path(key).display().to_string()))
+            .arg(option("UserKnownHostsFile", &self.path("known_hosts").display().to_string()))
+            .args(["-oStrictHostKeyChecking=accept-new", "-oIdentitiesOnly=yes", "-oBatchMode=yes"])
+            .args(["-oConnectTimeout=60", "-oIdentityAgent=none", "-oLogLevel=ERROR"])
+            .stdin(Stdio::null())
+            .env_remove("SSH_AUTH_SOCK");
+        command
+    }
+
+    fn ssh(&self, words: &[&str]) -> Output {
+        self.client("ssh", "operator").arg("operator@127.0.0.1").args(words).output().unwrap()
+    }
+
+    /// What a command that works says.
+    fn fine(&self, words: &[&str]) -> String {
+        let output = self.ssh(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        let text = self.fine(words);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error} in {text}"))
+    }
+
+    /// sshd still lets the operator in. After failures it makes an address wait (PerSourcePenalties).
+    fn still_up(&self, after: &str) {
+        let begin = Instant::now();
+        loop {
+            let output = self.ssh(&["status", "--json"]);
+            if output.status.success() {
+                let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+                assert_eq!(status["name"], "r1");
+                break;
+            }
+            assert!(begin.elapsed() < STEP, "no way in after {after}: {output:?}");
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        let services = self.json(&["services", "--json"]);
+        let sshd = services.as_array().unwrap().iter().find(|service| service["name"] == "sshd").unwrap();
+        assert_eq!((&sshd["state"], &sshd["restarts"]), (&"ready".into(), &0.into()), "after {after}");
+    }
+}
+
+fn words(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn an_operator_with_a_key_gets_nodectl_and_nobody_gets_more() {
+    let site = Site::start();
+    a_key_gives_nodectl(&site);
+    no_command_is_a_shell(&site);
+    nothing_is_forwarded_or_copied(&site);
+    without_the_key_there_is_no_way_in(&site);
+    noise_does_not_bring_sshd_down(&site);
+    the_prompt_takes_the_same_commands(&site);
+    // Last: it ends the node.
+    let output = site.ssh(&["poweroff"]);
+    assert!(words(&output).contains("powers off"), "{output:?}");
+    site.node.expect("all stopped; power off", STEP).unwrap();
+}
+
+fn a_key_gives_nodectl(site: &Site) {
+    let status = site.json(&["nodectl", "status", "--json"]);
+    assert_eq!((&status["name"], &status["role"], &status["slot"]), (&"r1".into(), &"router".into(), &"A".into()));
+    assert_eq!(status["not_ready"], Value::Array(Vec::new()));
+    assert!(status["addresses"].as_str().unwrap().contains("10.0.2.15"), "{status}");
+    assert!(site.fine(&["status"]).contains("role       router"));
+    let services = site.fine(&["services"]);
+    assert!(services.starts_with("SERVICE") && services.contains("\nzebra "), "{services}");
+    let network = site.json(&["network", "--json"]);
+    let routes = network["routes"].as_array().unwrap();
+    assert!(
+        routes.iter().any(|route| route.as_str().unwrap().starts_with("route default via 10.0.2.2")),
+        "{network}"
+    );
+    let config = site.json(&["config", "--json"]);
+    assert_eq!(config["config"]["router"]["asn"], 65001);
+    assert!(site.fine(&["logs", "sshd", "-n", "50"]).contains("Accepted publickey for operator"));
+
+    let restarted = site.fine(&["restart", "bgpd"]);
+    assert!(restarted.contains("bgpd is being restarted"), "{restarted}");
+    site.node.expect("service bgpd ready", STEP).unwrap();
+    let refused = site.ssh(&["restart", "nothing"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(words(&refused).contains("no service nothing"), "{refused:?}");
+
+    // A follower sees what is written after it came.
+    let mut follower = site.client("ssh", "operator");
+    let mut follower = follower.args(["operator@127.0.0.1", "logs", "-f", "--json", "sshd"]);
+    follower = follower.stdout(Stdio::piped());
+    let mut follower = follower.spawn().unwrap();
+    site.fine(&["status"]);
+    let mut output = follower.stdout.take().unwrap();
+    let mut seen = String::new();
+    let begin = Instant::now();
+    // The session before this one, its own, and the one after it.
+    while seen.matches("Accepted publickey").count() < 3 {
+        assert!(begin.elapsed() < STEP, "{seen}");
+        let mut buffer = [0; 4096];
+        let length = output.read(&mut buffer).unwrap();
+        assert_ne!(length, 0, "{seen}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        site.fine(&["status"]);
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+fn no_command_is_a_shell(site: &Site) {
+    for line in [
+        "/bin/sh",
+        "sh",
+        "status; reboot",
+        "status && reboot",
+        "status\nreboot",
+        "$(reboot)",
+        "`reboot`",
+        "nodectl nodectl status",
+        "-c status",
+        "status > /run/x",
+        "logs ../../../etc/shadow",
+        "scp -t /tmp",
+    ] {
+        let output = site.ssh(&[line]);
+        assert_eq!(output.status.code(), Some(MISUSED), "{line:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{line:?}: {output:?}");
+        assert!(words(&output).contains("nodectl: look into this node"), "{line:?}: {output:?}");
+    }
+    // Neither a command nor a terminal.
+    assert_eq!(site.ssh(&[]).status.code(), Some(MISUSED));
+    // A variable that the client sets reaches nobody.
+    let mut command = site.client("ssh", "operator");
+    let output = command.args(["-oSetEnv=LD_PRELOAD=/x SHELL=/bin/sh", "operator@127.0.0.1", "status"]).output();
+    assert!(output.unwrap().status.success());
+    site.still_up("tricks");
+}
+
+fn nothing_is_forwarded_or_copied(site: &Site) {
+    let file = site.path("file");
+    std::fs::write(&file, "content").unwrap();
+    for old in [&["-O"][..], &[]] {
+        let mut scp = site.client("scp", "operator");
+        let output = scp.args(old).arg(&file).arg("operator@127.0.0.1:/tmp/file").output().unwrap();
+        assert!(!output.status.success(), "{output:?}");
+    }
+    let output = site.client("sftp", "operator").arg("operator@127.0.0.1").output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    // Each would show bgpd's or zebra's greeting or open a way through the node if it were let.
+    let direct = site.client("ssh", "operator").args(["-W", "127.0.0.1:22", "operator@127.0.0.1"]).output().unwrap();
+    assert!(!words(&direct).contains("SSH-2.0"), "{direct:?}");
+    assert_eq!(direct.status.code(), Some(NOT_IN), "{direct:?}");
+    for forward in ["-R127.0.0.1:4444:127.0.0.1:22", "-w0:0"] {
+        let mut ssh = site.client("ssh", "operator");
+        let output =
+            ssh.args(["-oExitOnForwardFailure=yes", forward, "operator@127.0.0.1", "status"]).output().unwrap();
+        assert!(!output.status.success(), "{forward}: {output:?}");
+    }
+    // The client listens by itself; what goes in must not come out.
+    let local = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut ssh = site.client("ssh", "operator");
+    let mut ssh = ssh.args([&format!("-L{local}:127.0.0.1:22"), "operator@127.0.0.1", "logs", "-f"]);
+    ssh = ssh.stdout(Stdio::null());
+    let mut ssh = ssh.spawn().unwrap();
+    let begin = Instant::now();
+    let mut stream = loop {
+        match TcpStream::connect(local) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(begin.elapsed() < STEP, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let mut through = Vec::new();
+    stream.set_read_timeout(Some(STEP)).unwrap();
+    let _ = stream.read_to_end(&mut through);
+    assert!(through.is_empty(), "{:?}", String::from_utf8_lossy(&through));
+    ssh.kill().unwrap();
+    ssh.wait().unwrap();
+    site.still_up("forwarding");
+}
+
+fn without_the_key_there_is_no_way_in(site: &Site) {
+    let output = site.client("ssh", "stranger").args(["operator@127.0.0.1", "status"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(NOT_IN), "{output:?}");
+    assert!(words(&output).contains("Permission denied (publickey)"), "{output:?}");
+    site.still_up("a wrong key");
+    for user in ["root", "nobody"] {
+        let output = site.client("ssh", "operator").args([&format!("{user}@127.0.0.1"), "status"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(NOT_IN), "{output:?}");
+        site.still_up(user);
+    }
+    let mut ssh = site.client("ssh", "stranger");
+    let methods = "-oPreferredAuthentications=password,keyboard-interactive,hostbased,gssapi-with-mic,none";
+    let output = ssh.args(["-oPubkeyAuthentication=no", methods, "operator@127.0.0.1", "status"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(NOT_IN), "{output:?}");
+    // The server names what it would take: no password among it.
+    assert!(words(&output).contains("Permission denied (publickey)"), "{output:?}");
+    site.still_up("a password");
+}
+
+fn noise_does_not_bring_sshd_down(site: &Site) {
+    // Fixed noise (xorshift), so that a failure can be repeated.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut noise = vec![0; 10 << 20];
+    for chunk in noise.chunks_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
+    }
+    let mut sent = 0;
+    let begin = Instant::now();
+    // sshd hangs up as soon as it has seen enough; then the rest comes on new connections.
+    while sent < noise.len() && begin.elapsed() < STEP {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", site.port)) else { continue };
+        stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+        if sent % 2 == 1 {
+            // Past the greeting, into the packets.
+            let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n");
+        }
+        while let Ok(length @ 1..) = stream.write(&noise[sent..(sent + 65_521).min(noise.len())]) {
+            sent += length;
+            if sent >= noise.len() {
+                break;
+            }
+        }
+    }
+    assert_eq!(sent, noise.len(), "the noise could not be sent");
+    site.still_up("10 MB of noise");
+}
+
+fn the_prompt_takes_the_same_commands(site: &Site) {
+    let mut ssh = site.client("ssh", "operator");
+    let mut session =
+        ssh.args(["-tt", "operator@127.0.0.1"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    session.stdin.as_mut().unwrap().write_all(b"status\nsh\n!sh\nhelp\nexit\n").unwrap();
+    let output = session.wait_with_output().unwrap();
+    let text = words(&output);
+    assert!(output.status.success(), "{text}");
+    for expected in
+        ["nodectl> ", "role       router", "there is no command \"sh\"", "there is no shell here", "poweroff"]
+    {
+        assert!(text.contains(expected), "{expected:?} in {text}");
+    }
+}
