@@ -70,7 +70,8 @@ impl Site {
     }
 
     fn ssh(&self, words: &[&str]) -> Output {
-        self.client("ssh", "operator").arg("operator@127.0.0.1").args(words).output().unwrap()
+        // Words behind the dashes are for the node, also where they begin with one.
+        self.client("ssh", "operator").args(["operator@127.0.0.1", "--"]).args(words).output().unwrap()
     }
 
     /// What a command that works says.

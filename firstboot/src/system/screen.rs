@@ -89,7 +89,10 @@ fn sequence(text: &str) -> String {
 pub fn text(status: &Status, services: &[ServiceStatus], size: Size) -> String {
     let mut lines = Vec::new();
     let trial = if status.trial { " (trial)" } else { "" };
-    lines.push(format!(" microdc   {}   {} {}   slot {}{trial}", status.name, status.role, status.version, status.slot));
+    lines.push(format!(
+        " microdc   {}   {} {}   slot {}{trial}",
+        status.name, status.role, status.version, status.slot
+    ));
     lines.push(String::new());
     let mut fact = |name: &str, value: &str| {
         let width = size.columns.saturating_sub(INDENT + 1).max(20);
@@ -102,7 +105,10 @@ pub fn text(status: &Status, services: &[ServiceStatus], size: Size) -> String {
         fact("cluster", cluster);
     }
     fact("addresses", &status.addresses);
-    fact("disk", &format!("{}, state {}", status.disk, if status.state_persistent { "kept" } else { "in memory only" }));
+    fact(
+        "disk",
+        &format!("{}, state {}", status.disk, if status.state_persistent { "kept" } else { "in memory only" }),
+    );
     fact("config", &status.config);
     let mut words: Vec<String> = Vec::new();
     for service in services.iter().filter(|service| service.state != "not wanted") {
