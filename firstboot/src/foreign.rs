@@ -6,12 +6,15 @@
 use crate::claim::content;
 use crate::claim::gpt::{self, Table};
 use crate::initramfs::firmware;
+use crate::metrics::http;
+use crate::operator::command;
+use contract::control::Call;
 use contract::hash::Digest;
 use contract::initramfs::InitramfsSpec;
-use contract::keys::{PrivateKey, PublicKey};
+use contract::keys;
 use contract::layout::Extent;
 use contract::manifest::Manifest;
-use contract::node::NodeConfig;
+use contract::node::{NodeConfig, PublicKey};
 use contract::role::RoleSpec;
 use contract::trailer::Trailer;
 use contract::{autoboot, template, tree};
@@ -32,16 +35,20 @@ pub struct Parser {
 pub const PARSERS: &[Parser] = &[
     Parser { name: "autoboot", reads: "autoboot.txt on bootsel", run: autoboot },
     Parser { name: "command_line", reads: "the kernel's command line", run: command_line },
+    Parser { name: "control_request", reads: "a request on PID 1's control socket", run: control_request },
     Parser { name: "firmware", reads: "what the firmware puts into the device tree", run: firmware_number },
     Parser { name: "gpt", reads: "a disk's partition table", run: partition_table },
     Parser { name: "gpt_sealed", reads: "a partition table whose checksums hold", run: sealed_table },
     Parser { name: "hash_tree", reads: "a slot's hash tree", run: hash_tree },
+    Parser { name: "http_request", reads: "a scrape of the metrics", run: http_request },
     Parser { name: "initramfs_spec", reads: "the initramfs's own file", run: initramfs_spec },
-    Parser { name: "keys", reads: "a release key", run: keys },
+    Parser { name: "release_key", reads: "a release key", run: release_key },
     Parser { name: "manifest", reads: "a manifest", run: manifest },
     Parser { name: "node_config", reads: "node.toml", run: node_config },
     Parser { name: "node_template", reads: "a template with a node.toml", run: node_template },
+    Parser { name: "nodectl_line", reads: "a command line that comes over ssh", run: nodectl_line },
     Parser { name: "role_spec", reads: "the role's own file", run: role_spec },
+    Parser { name: "ssh_key", reads: "a public key of an operator", run: ssh_key },
     Parser { name: "state_content", reads: "what stands where state should be", run: state_content },
     Parser { name: "trailer", reads: "the trailer of a root partition", run: trailer },
 ];
@@ -85,6 +92,22 @@ fn sealed_table(bytes: &[u8]) {
     partition_table(&disk);
 }
 
+fn control_request(bytes: &[u8]) {
+    let _ = Call::parse(bytes);
+}
+
+fn http_request(bytes: &[u8]) {
+    let _ = http::parse(bytes);
+}
+
+fn nodectl_line(bytes: &[u8]) {
+    let _ = command::parse_line(&text(bytes));
+}
+
+fn ssh_key(bytes: &[u8]) {
+    let _ = PublicKey::try_from(text(bytes));
+}
+
 /// The first 8 bytes are the data's length; the tree's root is the right one, so that what lies behind it is reached.
 fn hash_tree(bytes: &[u8]) {
     let Some((length, blocks)) = bytes.split_first_chunk::<8>() else { return };
@@ -96,10 +119,10 @@ fn initramfs_spec(bytes: &[u8]) {
     let _ = serde_json::from_slice::<InitramfsSpec>(bytes);
 }
 
-fn keys(bytes: &[u8]) {
+fn release_key(bytes: &[u8]) {
     let text = text(bytes);
-    let _ = PublicKey::parse(&text);
-    let _ = PrivateKey::parse(&text);
+    let _ = keys::PublicKey::parse(&text);
+    let _ = keys::PrivateKey::parse(&text);
 }
 
 fn manifest(bytes: &[u8]) {

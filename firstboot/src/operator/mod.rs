@@ -7,7 +7,7 @@
 //! `ssh operator@NODE status --json`, and without arguments on a terminal. There is no way from here to a shell.
 
 pub mod client;
-mod command;
+pub mod command;
 mod show;
 
 use crate::sys::signal::Signals;
