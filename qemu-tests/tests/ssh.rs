@@ -117,6 +117,7 @@ fn an_operator_with_a_key_gets_nodectl_and_nobody_gets_more() {
     nothing_is_forwarded_or_copied(&site);
     without_the_key_there_is_no_way_in(&site);
     noise_does_not_bring_sshd_down(&site);
+    noise_does_not_bring_nodectl_or_pid_1_down(&site);
     the_prompt_takes_the_same_commands(&site);
     // Last: it ends the node.
     let output = site.ssh(&["poweroff"]);
@@ -262,16 +263,55 @@ fn without_the_key_there_is_no_way_in(site: &Site) {
     site.still_up("a password");
 }
 
-fn noise_does_not_bring_sshd_down(site: &Site) {
-    // Fixed noise (xorshift), so that a failure can be repeated.
+/// The same noise each time (xorshift), so that a failure can be repeated.
+fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut noise = vec![0; 10 << 20];
+    let mut noise = vec![0; length];
     for chunk in noise.chunks_mut(8) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
     }
+    noise
+}
+
+/// Noise on the standard input of nodectl, with a command, without one, and at its prompt; and what PID 1 has in memory
+/// afterwards.
+fn noise_does_not_bring_nodectl_or_pid_1_down(site: &Site) {
+    let resident = || site.json(&["status", "--json"])["pid1_resident_bytes"].as_f64().unwrap();
+    let before = resident();
+    let noise = noise(10 << 20);
+    let prompt: Vec<u8> = noise.iter().copied().take(256 << 10).filter(|byte| ![4, 28].contains(byte)).collect();
+    for (words, input) in [(&["services"][..], &noise), (&["logs", "-f"], &noise), (&[], &noise), (&["-tt"], &prompt)]
+    {
+        let mut ssh = site.client("ssh", "operator");
+        // `-tt` is for the client, the others for the node.
+        let ssh = if words == ["-tt"] {
+            ssh.args(["-tt", "operator@127.0.0.1"])
+        } else {
+            ssh.args(["operator@127.0.0.1", "--"]).args(words)
+        };
+        let mut session = ssh.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdin = session.stdin.take().unwrap();
+        // Some hang up at once, and some never read: they end with the session.
+        let input = input.clone();
+        let writer = std::thread::spawn(move || stdin.write_all(&input));
+        let begin = Instant::now();
+        while !writer.is_finished() && begin.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        session.kill().unwrap();
+        session.wait().unwrap();
+        let _ = writer.join().unwrap();
+        site.still_up(&format!("noise for nodectl {words:?}"));
+    }
+    let after = resident();
+    assert!(after < before + 1e6, "PID 1 had {before} bytes in memory before the noise and has {after} after it");
+}
+
+fn noise_does_not_bring_sshd_down(site: &Site) {
+    let noise = noise(10 << 20);
     let mut sent = 0;
     let begin = Instant::now();
     // sshd hangs up as soon as it has seen enough; then the rest comes on new connections.
