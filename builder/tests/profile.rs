@@ -165,3 +165,97 @@ fn the_router_profile_is_sound() {
     assert_eq!(spec.services["bgpd"].identity.uid, spec.services["zebra"].identity.uid);
     assert_eq!(spec.sysctls["net/ipv4/ip_forward"], "1");
 }
+
+/// The smallest profile with these lines more.
+fn with(text: &str) -> Folder {
+    Folder::new(&[(
+        "t.toml",
+        &format!("{WHOLE}\n[user.nobody]\nid = 65534\n[service.web]\nrun = [\"/usr/bin/web\"]\n{text}\n"),
+    )])
+}
+
+fn spec(text: &str) -> contract::role::RoleSpec {
+    check::role_spec(&with(text).load().unwrap(), "1", Vec::new()).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+}
+
+#[test]
+fn a_service_says_in_what_surroundings_it_runs() {
+    let spec = spec(
+        "user = \"nobody\"\nenvironment_files = [\"/run/web.env\", \"-/state/web.env\"]\n\
+         working_folder = \"/var/lib/web\"\nnew_privileges = true\npersistent = [\"/var/lib/web\"]\n\
+         temporary = [\"/var/cache/web\"]\nprivate_tmp = true\nhidden = [\"/boot\"]\nread_only = [\"/state\"]\n\
+         mounts = [{ from = \"/data/web\", to = \"/srv\", read_only = true }]\n\
+         limits = { memory = \"64MiB\", pids = 8, cpu_weight = 50, open_files = 256 }\n\
+         ready = { http = { url = \"http://127.0.0.1:8080/ping\", status = 204 } }",
+    );
+    let web = &spec.services["web"];
+    let json = serde_json::to_value(web).unwrap();
+    assert_eq!(json["environment_files"][1], serde_json::json!({ "path": "/state/web.env", "optional": true }));
+    assert_eq!(
+        json["limits"],
+        serde_json::json!({ "memory": 67108864, "pids": 8, "cpu_weight": 50, "open_files": 256 })
+    );
+    assert_eq!(json["ready"]["http"]["status"], 204);
+    let kinds: Vec<_> =
+        json["mounts"].as_array().unwrap().iter().map(|m| m.as_object().unwrap().keys().next().unwrap()).collect();
+    assert_eq!(kinds, ["hidden", "temporary", "temporary", "temporary", "bind", "read-only"]);
+    let kept = &spec.directories[0];
+    assert_eq!(
+        (kept.path.as_str(), kept.owner.uid, kept.mode, kept.persistent),
+        ("/var/lib/web", 65534, 0o750, true)
+    );
+}
+
+#[test]
+fn a_health_check_looks_at_one_thing_and_has_a_name() {
+    let spec = spec(
+        "[[health]]\nservice = \"web\"\nstable = \"10s\"\n\
+         [[health]]\ntcp = \"127.0.0.1:80\"\ndeadline = \"30s\"\n\
+         [[health]]\nhttp = { url = \"https://localhost/\", insecure = true, body = \"ok\" }\n\
+         [[health]]\nrun = [\"/usr/bin/look\", \"hard\"]\n\
+         [[health]]\nroute = { config = \"router.neighbor.address\" }\n\
+         [[health]]\nneighbour = \"fe80::1\"\n\
+         [[health]]\ndisk = { path = \"/state\", free = \"16MiB\", free_percent = \"5%\" }\n\
+         [[health]]\nmemory = \"32MiB\"",
+    );
+    let names: Vec<_> = spec.health.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "web",
+            "tcp 127.0.0.1:80",
+            "http https://localhost/",
+            "look",
+            "route router.neighbor.address",
+            "neighbour fe80::1",
+            "disk /state",
+            "memory",
+        ]
+    );
+    assert_eq!((spec.health[0].deadline_ms, spec.health[1].deadline_ms), (120_000, 30_000));
+}
+
+#[test]
+fn mistakes_in_health_checks_and_services_are_shown_in_their_place() {
+    for (text, wanted) in [
+        ("[[health]]\nservice = \"wev\"", "did you mean `web`?"),
+        ("[[health]]\nservice = \"web\"\ntcp = \"127.0.0.1:80\"", "exactly one of"),
+        ("[[health]]\ndeadline = \"5s\"", "exactly one of"),
+        ("[[health]]\ntcp = \"localhost\"", "no address with a port"),
+        ("[[health]]\nhttp = { url = \"https://127.0.0.1/\" }", "which certificate to trust"),
+        ("[[health]]\nhttp = { url = \"ftp://127.0.0.1/\" }", "neither http:// nor https://"),
+        ("[[health]]\nroute = \"10.0.0.0/99\"", "no address and no prefix"),
+        ("[[health]]\nroute = { confg = \"a\" }", "a.path.in.node.toml"),
+        ("[[health]]\nmemory = \"1GiB\"\n[[health]]\nmemory = \"2GiB\"", "are called \"memory\""),
+        ("[[health]]\ndisk = { path = \"/state\" }", "`free` or `free_percent`"),
+        ("[[health]]\nsevice = \"web\"", "did you mean `service`?"),
+        ("hidden = [\"boot\"]", "must be an absolute path"),
+        ("temporry = [\"/tmp\"]", "did you mean `temporary`?"),
+        ("limits = { cpu_weight = 0 }", "from 1 to 10000"),
+        ("ready = { tcp = \"80\" }", "no address with a port"),
+        ("persistent = [\"/var/lib/web\"]\n[directory.\"/var/lib/web\"]\npersistent = true", "kept by two entries"),
+    ] {
+        let shown = with(text).mistake();
+        assert!(shown.contains(wanted) && shown.contains("t.toml"), "{text}: {shown}");
+    }
+}

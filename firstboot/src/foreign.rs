@@ -9,6 +9,7 @@ use crate::initramfs::firmware;
 use crate::metrics::http;
 use crate::operator::command;
 use contract::control::Call;
+use crate::service::environment;
 use contract::hash::Digest;
 use contract::initramfs::InitramfsSpec;
 use contract::keys;
@@ -36,6 +37,7 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "autoboot", reads: "autoboot.txt on bootsel", run: autoboot },
     Parser { name: "command_line", reads: "the kernel's command line", run: command_line },
     Parser { name: "control_request", reads: "a request on PID 1's control socket", run: control_request },
+    Parser { name: "environment_file", reads: "a service's file of variables", run: environment_file },
     Parser { name: "firmware", reads: "what the firmware puts into the device tree", run: firmware_number },
     Parser { name: "gpt", reads: "a disk's partition table", run: partition_table },
     Parser { name: "gpt_sealed", reads: "a partition table whose checksums hold", run: sealed_table },
@@ -70,6 +72,10 @@ fn autoboot(bytes: &[u8]) {
 
 fn command_line(bytes: &[u8]) {
     let _ = firmware::root_hash(&text(bytes));
+}
+
+fn environment_file(bytes: &[u8]) {
+    let _ = environment::parse(&text(bytes));
 }
 
 fn firmware_number(bytes: &[u8]) {

@@ -7,6 +7,7 @@
 //! - `metrics`: [`metrics`], a child without rights that serves metrics
 //! - `host-key`: [`host_key`], a oneshot service that makes the ssh host key
 //! - `nodectl`, or called by that name: [`operator`]
+//! - `probe`: [`probe`], a short-lived child that looks whether something is as it should be
 //! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
 //!
 //! A library for [`foreign`] alone: the parsers of foreign bytes, for fuzzing.
@@ -16,10 +17,12 @@ mod config;
 mod console;
 pub mod foreign;
 mod host_key;
+mod health;
 mod initramfs;
 mod metrics;
 mod net;
 mod operator;
+mod probe;
 mod service;
 mod sys;
 mod system;
@@ -52,6 +55,7 @@ pub fn run() {
         Some("host-key") => host_key::run(rest),
         Some("nodectl") => operator::run(rest),
         Some("page") => net::page::run(),
+        Some("probe") => probe::run(),
         Some(other) => {
             eprintln!("firstboot: unknown part {other:?}; this program is started by the kernel and by itself");
             std::process::exit(2);

@@ -7,7 +7,7 @@ use crate::tree::{Content, Kind, Libraries, Node, Tree, elf, overlay, skeleton, 
 use anyhow::{Context as _, Result};
 use contract::names::{FIRSTBOOT, ROLE_SPEC, TEMPLATES};
 use contract::node::NodeConfig;
-use contract::role::RoleSpec;
+use contract::role::{Mount, Probe, Ready, RoleSpec};
 use contract::template;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,23 +55,32 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
         tree.insert(path, Node::of(Kind::Symlink(target.value.clone()), 0o777, "link"))
             .map_err(|error| mistake(profile, &target.place, &error.to_string()))?;
     }
-    for (path, directory) in &profile.directories {
-        // Mount points must be in the image; below /run and /var they are made at boot.
-        let path = path.trim_start_matches('/');
-        if directory.value.persistent && !path.starts_with("run/") {
-            tree.insert_parents(path);
-            tree.insert(path, Node::directory("directory"))?;
-        }
-    }
     file(&mut tree, FIRSTBOOT, inputs.firstboot.to_vec(), 0o755)?;
     let paths = inputs.modules.iter().map(|module| format!("/{}", module.path.trim_start_matches('/'))).collect();
     let spec =
         check::role_spec(profile, inputs.version, paths).map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;
+    places(&spec, &mut tree)?;
     file(&mut tree, ROLE_SPEC, serde_json::to_vec_pretty(&spec)?, 0o644)?;
     programs(profile, &spec, &tree)?;
     shells(profile, &tree)?;
     templates(profile, &tree)?;
     Ok(tree)
+}
+
+/// Makes the folders that services keep, and those that something is mounted on. The root cannot be written to later.
+fn places(spec: &RoleSpec, tree: &mut Tree) -> Result<()> {
+    let kept = spec.directories.iter().filter(|directory| directory.persistent).map(|directory| &directory.path);
+    let mounted = spec.services.values().flat_map(|service| &service.mounts).filter_map(|mount| match mount {
+        Mount::Temporary { path, .. } | Mount::Bind { to: path, .. } => Some(path),
+        Mount::ReadOnly(_) | Mount::Hidden(_) => None,
+    });
+    for path in kept.chain(mounted).map(|path| path.trim_start_matches('/')) {
+        if !path.starts_with("run/") && tree.resolve(path).is_none() {
+            tree.insert_parents(path);
+            tree.insert(path, Node::directory("directory"))?;
+        }
+    }
+    Ok(())
 }
 
 fn file(tree: &mut Tree, path: &str, bytes: Vec<u8>, mode: u32) -> Result<()> {
@@ -117,21 +126,19 @@ fn accounts(profile: &Profile) -> Result<Accounts> {
     Ok(accounts)
 }
 
-/// Every service's program must be there and be a program.
+/// Every program that is run must be there and be a program.
 fn programs(profile: &Profile, spec: &RoleSpec, tree: &Tree) -> Result<()> {
     for (name, service) in &spec.services {
         let Some(place) = profile.services.get(name).map(|entry| &entry.place) else { continue };
-        let program = service.run.first().map_or("", String::as_str);
-        let path = tree.resolve(program.trim_start_matches('/'));
-        match path.and_then(|path| tree.nodes.get(&path)) {
-            Some(node) if matches!(node.kind, Kind::File(_)) && node.mode & 0o111 != 0 => (),
-            Some(_) => return Err(mistake(profile, place, &format!("{program} is no program"))),
-            None => {
-                let known = tree.nodes.keys().map(|path| format!("/{path}")).collect::<Vec<_>>();
-                let near = crate::profile::diagnostic::did_you_mean(program, known.iter().map(String::as_str));
-                let help = near.unwrap_or_else(|| "take it from a package".to_owned());
-                return Err(mistake(profile, place, &format!("{program} is not in the image; {help}")));
-            }
+        program(profile, place, &service.run, tree)?;
+        if let Some(Ready::Program(run)) = &service.ready {
+            program(profile, place, run, tree)?;
+        }
+    }
+    // The spec has its checks in the order of the profile.
+    for (check, entry) in spec.health.iter().zip(&profile.health) {
+        if let Probe::Program { run, .. } = &check.probe {
+            program(profile, &entry.place, run, tree)?;
         }
     }
     Ok(())
@@ -151,6 +158,21 @@ fn shells(profile: &Profile, tree: &Tree) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn program(profile: &Profile, place: &Place, run: &[String], tree: &Tree) -> Result<()> {
+    let program = run.first().map_or("", String::as_str);
+    let path = tree.resolve(program.trim_start_matches('/'));
+    match path.and_then(|path| tree.nodes.get(&path)) {
+        Some(node) if matches!(node.kind, Kind::File(_)) && node.mode & 0o111 != 0 => Ok(()),
+        Some(_) => Err(mistake(profile, place, &format!("{program} is no program"))),
+        None => {
+            let known = tree.nodes.keys().map(|path| format!("/{path}")).collect::<Vec<_>>();
+            let near = crate::profile::diagnostic::did_you_mean(program, known.iter().map(String::as_str));
+            let help = near.unwrap_or_else(|| "take it from a package".to_owned());
+            Err(mistake(profile, place, &format!("{program} is not in the image; {help}")))
+        }
+    }
 }
 
 /// Renders every template with the example node config, so that a mistake is found now.

@@ -14,6 +14,10 @@ pub struct Bytes(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode(pub u32);
 
+/// A share: a whole number up to 100 and `%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percent(pub u8);
+
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..end].parse().ok()?, text[end..].trim()))
@@ -67,6 +71,17 @@ impl std::str::FromStr for Mode {
     }
 }
 
+impl std::str::FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Percent, String> {
+        match number_and_unit(text) {
+            Some((number @ 0..=100, "%")) => Ok(Percent(number as u8)),
+            _ => Err(format!("{text:?} is no percentage; write it like \"10%\"")),
+        }
+    }
+}
+
 macro_rules! from_text {
     ($($kind:ty),*) => { $(
         impl<'de> Deserialize<'de> for $kind {
@@ -77,7 +92,7 @@ macro_rules! from_text {
     )* };
 }
 
-from_text!(Milliseconds, Bytes, Mode);
+from_text!(Milliseconds, Bytes, Mode, Percent);
 
 #[cfg(test)]
 mod tests {
@@ -89,6 +104,7 @@ mod tests {
         assert_eq!("5m".parse(), Ok(Milliseconds(300_000)));
         assert_eq!("256MiB".parse(), Ok(Bytes(256 << 20)));
         assert_eq!("0640".parse(), Ok(Mode(0o640)));
+        assert_eq!("10%".parse(), Ok(Percent(10)));
     }
 
     #[test]
@@ -101,6 +117,9 @@ mod tests {
         }
         for text in ["", "64", "0888", "17777", "rw-r--r--"] {
             assert!(text.parse::<Mode>().is_err(), "{text:?}");
+        }
+        for text in ["", "10", "101%", "-1%", "%"] {
+            assert!(text.parse::<Percent>().is_err(), "{text:?}");
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Bytes of lines kept in memory.
 pub const RING: usize = 64 * 1024;
 /// A log file grows to this many bytes; then it becomes `<name>.1` and a new one begins.
 pub const FILE_SIZE: u64 = 1024 * 1024;
+/// Bytes that are read again of what an earlier run of the node wrote.
+const HISTORY: u64 = 16 * 1024;
 /// Longest line in bytes; longer ones are cut into several.
 const LINE: usize = 1024;
 
@@ -60,10 +62,19 @@ pub struct Log {
 }
 
 impl Log {
-    /// A log that also writes to `file`, if there is one.
+    /// A log that begins with these lines.
     #[must_use]
-    pub fn new(file: Option<LogFile>) -> Log {
-        Log { ring: Ring::default(), partial: Vec::new(), file }
+    pub fn new(file: Option<LogFile>, history: Vec<String>) -> Log {
+        let mut ring = Ring::default();
+        for line in history {
+            ring.push(line);
+        }
+        Log { ring, partial: Vec::new(), file }
+    }
+
+    /// Also writes to `file` from now on.
+    pub fn keep_in(&mut self, file: LogFile) {
+        self.file = Some(file);
     }
 
     #[must_use]
@@ -127,6 +138,25 @@ pub fn utc(unix: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// The last lines of a log that an earlier run of the node left in `folder`, with their times; none when there is none.
+#[must_use]
+pub fn history(folder: &Path, name: &str) -> Vec<String> {
+    tail(&folder.join(name)).unwrap_or_default()
+}
+
+fn tail(path: &Path) -> io::Result<Vec<String>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(HISTORY);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(HISTORY).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    // The first one is cut, where it is not the file's own.
+    let lines = text.lines().skip(usize::from(from > 0));
+    Ok(lines.map(|line| printable(line.as_bytes())).collect())
+}
+
 /// A file and its predecessor, each at most [`FILE_SIZE`] bytes and one line.
 #[derive(Debug)]
 pub struct LogFile {
@@ -176,7 +206,7 @@ mod tests {
 
     #[test]
     fn lines_are_whole_however_they_arrive() {
-        let mut log = Log::new(None);
+        let mut log = Log::new(None, Vec::new());
         assert!(log.write(b"one\ntw", "").iter().eq(&["one"]));
         assert!(log.write(b"o\nthr", "").iter().eq(&["two"]));
         assert_eq!(log.flush("").as_deref(), Some("thr"));
@@ -186,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_service_cannot_write_over_the_console() {
-        let mut log = Log::new(None);
+        let mut log = Log::new(None, Vec::new());
         let shown = log.write(b"\x1b[2Jmicrodc: all is well\r\n", "");
         assert_eq!(shown, ["\u{fffd}[2Jmicrodc: all is well"]);
     }
@@ -195,7 +225,7 @@ mod tests {
     fn files_rotate_and_stay_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bgpd");
-        let mut log = Log::new(Some(LogFile::with_limit(path.clone(), 100).unwrap()));
+        let mut log = Log::new(Some(LogFile::with_limit(path.clone(), 100).unwrap()), Vec::new());
         for number in 0..50 {
             log.write(format!("line {number}\n").as_bytes(), "T");
         }
@@ -203,6 +233,20 @@ mod tests {
         let older = std::fs::read_to_string(folder.path().join("bgpd.1")).unwrap();
         assert!(newest.ends_with("T line 49\n") && newest.len() < 120 && older.len() < 120, "{older}{newest}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_an_earlier_run_wrote_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(history(folder.path(), "bgpd"), Vec::<String>::new());
+        let mut log = Log::new(Some(LogFile::open(folder.path(), "bgpd").unwrap()), Vec::new());
+        for number in 0..2000 {
+            log.write(format!("line {number}\n").as_bytes(), "T bgpd");
+        }
+        let read = history(folder.path(), "bgpd");
+        assert!(read.len() > 100 && read.iter().all(|line| line.starts_with("T bgpd line ")), "{:?}", read.first());
+        let log = Log::new(None, read);
+        assert_eq!(log.ring().last(1).collect::<Vec<_>>(), ["T bgpd line 1999"]);
     }
 
     #[test]
@@ -222,7 +266,7 @@ mod tests {
         fn memory_stays_bounded_whatever_is_written(
             chunks in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..64), 1..200_usize), 0..40),
         ) {
-            let mut log = Log::new(None);
+            let mut log = Log::new(None, Vec::new());
             for (chunk, times) in chunks {
                 log.write(&chunk.repeat(times), "");
                 prop_assert!(log.ring.lines.iter().map(String::len).sum::<usize>() <= RING);

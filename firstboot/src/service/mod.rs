@@ -1,10 +1,17 @@
 //! The supervisor: services from the role spec, each in its own cgroup, as its own user, watched and started again.
 //!
 //! - [`machine`] the rules, without processes or clocks · [`unit`] one service with its process, output and sockets
-//! - [`supervisor`] all of them: order, readiness, stop · [`log`] what they write · [`when`] whether they are wanted
+//! - [`supervisor`] all of them: order, readiness, stop · [`status`] what they say of themselves to others
+//! - [`log`] what they write · [`when`] whether they are wanted · [`environment`] their variables · [`look`] a child that
+//!   looks whether something is as it should be
 
+pub mod environment;
 mod log;
+mod look;
 pub mod machine;
+#[cfg(test)]
+mod machine_tests;
+mod status;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -12,5 +19,8 @@ mod unit;
 mod when;
 
 pub use log::utc;
+pub use look::Look;
 pub use machine::{Exit, Moment, Notice, State};
-pub use supervisor::{Places, Report, Source, Status, Supervisor, Told, prepare_cgroups};
+pub use status::Status;
+pub use supervisor::{LOOKS, Places, Report, Source, Supervisor, Told, prepare_cgroups};
+pub use when::wanted;

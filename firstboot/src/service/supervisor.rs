@@ -4,7 +4,7 @@ use super::machine::{Action, Event, Exit, Moment, Notice, State};
 use super::unit::Unit;
 use super::when::wanted;
 use crate::sys::cgroup::Cgroup;
-use crate::sys::socket::NotifySocket;
+use crate::sys::notify::NotifySocket;
 use contract::role::{Ready, Service};
 use rustix::process::Pid;
 use std::collections::BTreeMap;
@@ -14,12 +14,19 @@ use std::time::Duration;
 
 /// Time between two looks whether the processes of an earlier start are gone.
 const REMAINS_EVERY: Duration = Duration::from_millis(50);
+/// Time between two looks whether a process of a service was killed for want of memory.
+const MEMORY_EVERY: Duration = Duration::from_secs(5);
+/// Memory in bytes and processes that are left to PID 1 and the kernel, whatever all services do together.
+const RESERVED_MEMORY: u64 = 32 << 20;
+const ALL_PROCESSES: u64 = 16_384;
 
 /// Where the supervisor keeps things.
 #[derive(Clone, Debug)]
 pub struct Places {
     /// Folder of the cgroup above the services' ones; without it, services have none and no limits.
     pub cgroups: Option<PathBuf>,
+    /// Folder of the cgroup above those of children that look at something.
+    pub looks: Option<PathBuf>,
     /// Folder of log files; without it, logs are in memory only.
     pub logs: Option<PathBuf>,
     /// Folder of notify sockets.
@@ -51,22 +58,13 @@ pub enum Source {
     Notify(usize),
 }
 
-/// The state of one service, for the operator.
-#[derive(Clone, Debug)]
-pub struct Status<'s> {
-    pub name: &'s str,
-    pub state: &'s State,
-    pub pid: Option<i32>,
-    pub restarts: u32,
-    pub said: Option<&'s str>,
-}
-
 /// All services.
 pub struct Supervisor {
-    units: Vec<Unit>,
-    places: Places,
+    pub(super) units: Vec<Unit>,
+    pub(super) places: Places,
     told: Vec<Told>,
     stopping: bool,
+    memory_at: Moment,
 }
 
 impl Supervisor {
@@ -77,10 +75,10 @@ impl Supervisor {
             .into_iter()
             .map(|(name, spec)| {
                 let wanted = spec.when.as_ref().is_none_or(|path| wanted(config, path));
-                Unit::new(name, spec, wanted)
+                Unit::new(name, spec, wanted, &places)
             })
             .collect();
-        let mut supervisor = Supervisor { units, places, told: Vec::new(), stopping: false };
+        let mut supervisor = Supervisor { units, places, told: Vec::new(), stopping: false, memory_at: Moment::ZERO };
         for at in 0..supervisor.units.len() {
             let missing = supervisor
                 .units
@@ -115,9 +113,13 @@ impl Supervisor {
         }
         for at in 0..self.units.len() {
             let Some(unit) = self.units.get_mut(at) else { continue };
-            if matches!(unit.machine.state(), State::Starting { .. }) && unit.probe(now) {
+            if matches!(unit.machine.state(), State::Starting { .. }) && unit.probe(&self.places, now) {
                 self.handle(at, Event::BecameReady, now);
             }
+        }
+        if now >= self.memory_at {
+            self.memory_at = now + MEMORY_EVERY;
+            self.tell_memory_kills();
         }
         if self.stopping {
             for at in 0..self.units.len() {
@@ -145,6 +147,17 @@ impl Supervisor {
             unit.kill_all(&self.places, None);
         }
         !remains
+    }
+
+    /// Processes other than a service's first one that the kernel killed for want of memory.
+    fn tell_memory_kills(&mut self) {
+        for unit in &mut self.units {
+            let Some(kills) = unit.new_memory_kills(&self.places) else { continue };
+            let processes =
+                if kills == 1 { "a process of it was".to_owned() } else { format!("{kills} processes of it were") };
+            let text = format!("{processes} killed for want of memory{}", unit.memory_limit());
+            self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
+        }
     }
 
     fn satisfied(&self, name: &str) -> bool {
@@ -184,6 +197,10 @@ impl Supervisor {
                 Action::KillAll => unit.kill_all(&self.places, gone),
                 Action::Tell(notice) => {
                     failed |= matches!(notice, Notice::Down { .. } | Notice::StartTimeout);
+                    if let (Notice::StartTimeout, Some(why)) = (&notice, unit.unready()) {
+                        let report = Report::Output(format!("not ready: {why}"));
+                        self.told.push(Told { service: unit.name.clone(), report });
+                    }
                     if failed {
                         let service = unit.name.clone();
                         let output = |line| Told { service: service.clone(), report: Report::Output(line) };
@@ -195,11 +212,26 @@ impl Supervisor {
         }
     }
 
-    /// A process ended. Returns whether it was the process of a service.
+    /// A process ended. Returns whether it was the process of a service, or one that looked at a service.
     pub fn exited(&mut self, pid: Pid, exit: Exit, now: Moment) -> bool {
-        let Some(at) = self.units.iter().position(|unit| unit.pid == Some(pid)) else { return false };
-        self.handle(at, Event::Exited(exit), now);
-        true
+        for at in 0..self.units.len() {
+            let Some(unit) = self.units.get_mut(at) else { continue };
+            if unit.pid == Some(pid) {
+                let mut exit = exit;
+                if matches!(exit, Exit::Signal(_)) && unit.new_memory_kills(&self.places).is_some() {
+                    exit = Exit::OutOfMemory;
+                }
+                self.handle(at, Event::Exited(exit), now);
+                return true;
+            }
+            if unit.looked_by(pid) {
+                if unit.look_ended(exit, now) {
+                    self.handle(at, Event::BecameReady, now);
+                }
+                return true;
+            }
+        }
+        false
     }
 
     /// What to wait for.
@@ -226,17 +258,21 @@ impl Supervisor {
             }
             Source::Notify(at) => {
                 let Some(unit) = self.units.get_mut(at) else { return };
-                let Some(message) = unit.notify().and_then(NotifySocket::receive) else {
+                let Some(heard) = unit.notify().and_then(NotifySocket::receive) else { return };
+                if !unit.speaks_for_it(&heard, &self.places) {
+                    let text =
+                        format!("process {}, which is not its own, spoke in its name", heard.sender.as_raw_pid());
+                    self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
                     return;
-                };
-                if let Some(status) = message.lines().find_map(|line| line.strip_prefix("STATUS="))
+                }
+                if let Some(status) = heard.text.lines().find_map(|line| line.strip_prefix("STATUS="))
                     && unit.status.as_deref() != Some(status)
                 {
                     unit.status = Some(status.to_owned());
                     let report = Report::Status(status.to_owned());
                     self.told.push(Told { service: unit.name.clone(), report });
                 }
-                if message.lines().any(|line| line == "READY=1") && unit.spec.ready == Some(Ready::Notify) {
+                if heard.text.lines().any(|line| line == "READY=1") && unit.spec.ready == Some(Ready::Notify) {
                     self.handle(at, Event::BecameReady, now);
                 }
             }
@@ -254,7 +290,7 @@ impl Supervisor {
             .then_some(now + REMAINS_EVERY);
             [unit.machine.deadline(), probe, remains].into_iter().flatten().min()
         };
-        self.units.iter().filter_map(of_unit).min()
+        self.units.iter().filter_map(of_unit).chain([self.memory_at]).min()
     }
 
     /// What is to be told since the last call.
@@ -297,67 +333,33 @@ impl Supervisor {
             unit.kill_all(&self.places, unit.pid);
         }
     }
-
-    /// Whether every wanted service is ready or done.
-    #[must_use]
-    pub fn all_ready(&self) -> bool {
-        self.units.iter().all(|unit| unit.machine.satisfied())
-    }
-
-    /// Services that are not ready although they are wanted.
-    #[must_use]
-    pub fn not_ready(&self) -> Vec<&str> {
-        self.units.iter().filter(|unit| !unit.machine.satisfied()).map(|unit| unit.name.as_str()).collect()
-    }
-
-    /// Services that still have a process.
-    #[must_use]
-    pub fn running(&self) -> Vec<&str> {
-        self.units.iter().filter(|unit| unit.machine.running()).map(|unit| unit.name.as_str()).collect()
-    }
-
-    /// The services by name, for the status page.
-    pub fn statuses(&self) -> impl Iterator<Item = Status<'_>> {
-        self.units.iter().map(|unit| Status {
-            name: &unit.name,
-            state: unit.machine.state(),
-            pid: unit.pid.map(Pid::as_raw_pid),
-            restarts: unit.machine.restarts(),
-            said: unit.status.as_deref(),
-        })
-    }
-
-    /// Memory of a service's processes in bytes, where it has a cgroup.
-    #[must_use]
-    pub fn memory(&self, name: &str) -> Option<u64> {
-        let path = self.places.cgroups.as_ref()?.join(name).join("memory.current");
-        std::fs::read_to_string(path).ok()?.trim_end().parse().ok()
-    }
-
-    /// The log lines of a service that came after its first `seen` ones and are still kept, and how many ever came.
-    #[must_use]
-    pub fn lines_since(&self, name: &str, seen: u64) -> (Vec<&str>, u64) {
-        self.units.iter().find(|unit| unit.name == name).map_or((Vec::new(), seen), |unit| {
-            let ring = unit.log.ring();
-            (ring.since(seen).collect(), ring.count())
-        })
-    }
-
-    /// The last `count` log lines of each service that wrote any.
-    pub fn last_lines(&self, count: usize) -> impl Iterator<Item = (&str, Vec<&str>)> {
-        self.units
-            .iter()
-            .map(move |unit| (unit.name.as_str(), unit.log.ring().last(count).collect::<Vec<_>>()))
-            .filter(|(_, lines)| !lines.is_empty())
-    }
 }
 
-/// Makes the cgroup above the services' ones.
+/// Makes the cgroup above the services' ones, with limits that leave PID 1 room, and one beside it for children that
+/// look at something. Returns their folders and the controllers that the kernel lacks.
 ///
 /// # Errors
 /// Where cgroup2 is not mounted or not writable.
 pub fn prepare_cgroups(mount: &std::path::Path) -> std::io::Result<(PathBuf, Vec<&'static str>)> {
     let services = Cgroup::create(mount, "services")?;
     let missing = Cgroup::enable_controllers(services.path());
+    // Without a controller there is no such limit; that it is missing is told already.
+    if let Some(total) = total_memory().and_then(|total| total.checked_sub(RESERVED_MEMORY)) {
+        let _ = services.set("memory.max", &total.to_string());
+    }
+    let _ = services.set("pids.max", &ALL_PROCESSES.to_string());
+    let looks = Cgroup::create(mount, LOOKS)?;
+    Cgroup::enable_controllers(looks.path());
     Ok((services.path().to_owned(), missing))
+}
+
+/// Folder of the cgroup for looks, beside the services' one.
+pub const LOOKS: &str = "looks";
+
+/// Memory of the machine in bytes (`MemTotal` of /proc/meminfo, which is in KiB).
+fn total_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib: u64 =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())?;
+    kib.checked_mul(1024)
 }

@@ -2,7 +2,7 @@
 //! limits are shown in the emulator, as hosts differ in what they allow.
 
 use super::{Exit, Moment, Notice, Places, Report, State, Supervisor};
-use contract::role::{Identity, Limits, Ready, Restart, Service, ServiceKind};
+use contract::role::{EnvironmentFile, Identity, Limits, Ready, Restart, Service, ServiceKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::collections::BTreeMap;
@@ -30,6 +30,10 @@ fn shell(script: &str) -> Service {
         start_timeout_ms: 5_000,
         limits: Limits::default(),
         environment: BTreeMap::new(),
+        environment_files: Vec::new(),
+        working_folder: None,
+        new_privileges: false,
+        mounts: Vec::new(),
         when: None,
     }
 }
@@ -39,7 +43,7 @@ impl Host {
         let folder = tempfile::tempdir().unwrap();
         let services = services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect();
         let path = folder.path().to_owned();
-        let places = Places { cgroups: None, logs: Some(path.clone()), notify: path };
+        let places = Places { cgroups: None, looks: None, logs: Some(path.clone()), notify: path };
         let config = serde_json::json!({ "router": { "dhcp": {} } });
         let supervisor = Supervisor::new(services, &config, places);
         Host { supervisor, begin: Instant::now(), told: Vec::new(), folder }
@@ -51,8 +55,7 @@ impl Host {
 
     /// One turn of the loop.
     fn turn(&mut self) {
-        let pids: Vec<i32> = self.supervisor.statuses().filter_map(|status| status.pid).collect();
-        for pid in pids.into_iter().filter_map(Pid::from_raw) {
+        for pid in self.supervisor.children() {
             if let Ok(Some((_, status))) = waitpid(Some(pid), WaitOptions::NOHANG) {
                 let exit = match status.exit_status() {
                     Some(status) => Exit::Status(status),
@@ -223,7 +226,7 @@ fn a_service_that_is_never_ready_is_killed_and_its_last_words_are_told() {
     assert!(words.starts_with(&["line 1", "line 2", "line 3"]), "{words:?}");
     assert!(words.contains(&"unfinished"), "{words:?}");
     let log = std::fs::read_to_string(host.path().join("slow")).unwrap();
-    assert!(log.lines().next().is_some_and(|line| line.ends_with("Z line 1")), "{log}");
+    assert!(log.lines().next().is_some_and(|line| line.ends_with("Z slow line 1")), "{log}");
     host.stop();
 }
 
@@ -238,6 +241,45 @@ fn a_service_that_speaks_for_itself_is_ready_when_it_says_so() {
     host.until("ready", |host| host.is_ready("network"));
     let said = host.supervisor.statuses().next().unwrap().said.map(str::to_owned);
     assert_eq!(said.as_deref(), Some("eth0 10.0.0.1/24"));
+    host.stop();
+}
+
+#[test]
+fn a_service_is_ready_when_its_own_program_says_so_and_the_reason_is_told_when_it_never_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let flag = folder.path().join("flag").to_str().unwrap().to_owned();
+    let look = |script: &str| Some(Ready::Program(vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()]));
+    let mut host = Host::new(vec![
+        ("good", Service { ready: look(&format!("test -e {flag}")), ..shell("exec sleep 100") }),
+        ("bad", Service { ready: look("echo no tide; exit 3"), start_timeout_ms: 600, ..shell("exec sleep 100") }),
+    ]);
+    host.until("told", |host| host.output("bad").contains(&"not ready: no tide"));
+    assert!(matches!(host.state("good"), State::Starting { .. }));
+    std::fs::write(&flag, "").unwrap();
+    host.until("ready", |host| host.is_ready("good"));
+    host.stop();
+}
+
+#[test]
+fn variables_come_from_files_and_the_service_itself_and_a_missing_file_keeps_it_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("env");
+    std::fs::write(&file, "ONE=file\nTWO=\"from file\"\n").unwrap();
+    let file = |path: &Path| EnvironmentFile { path: path.to_str().unwrap().to_owned(), optional: false };
+    let mut host = Host::new(vec![
+        (
+            "env",
+            Service {
+                environment_files: vec![file(&folder.path().join("env"))],
+                environment: BTreeMap::from([("ONE".to_owned(), "own".to_owned())]),
+                ready: Some(Ready::AliveMs(2000)),
+                ..shell("echo $ONE, $TWO; exec sleep 100")
+            },
+        ),
+        ("none", Service { environment_files: vec![file(Path::new("/nowhere/env"))], ..shell("exec sleep 100") }),
+    ]);
+    host.until("it speaks", |host| host.output("env") == ["own, from file"]);
+    host.until("down", |host| matches!(host.state("none"), State::BackOff { .. }));
     host.stop();
 }
 

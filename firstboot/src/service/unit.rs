@@ -1,12 +1,15 @@
 //! One service with its process: the pipe it writes to, its cgroup, its readiness check.
 
+use super::environment;
 use super::log::{Log, LogFile, utc};
-use super::machine::{Machine, Moment, Policy};
+use super::look::Look;
+use super::machine::{Exit, Machine, Moment, Policy};
 use super::supervisor::Places;
 use crate::sys::cgroup::Cgroup;
-use crate::sys::process::{Program, kill_session, spawn};
-use crate::sys::socket::{NotifySocket, TcpProbe, unix_accepts};
-use contract::role::{Ready, Service};
+use crate::sys::notify::{Notification, NotifySocket};
+use crate::sys::process::{Program, Surroundings, kill_session, spawn};
+use crate::sys::socket::{TcpProbe, unix_accepts};
+use contract::role::{Limits, Mount, Probe, Ready, Service};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -14,9 +17,14 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Where services find programs that they start themselves.
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// Time between two looks at a service's readiness.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
+/// Time after which a child looks again, and the time it has for one look.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// Processes of a service that names no limit.
+const USUAL_PIDS: u64 = 4096;
 /// Most bytes taken from one service at a time, so that a noisy one does not keep PID 1 from the others.
 const READ_AT_ONCE: usize = 16 * 1024;
 /// Lines shown on the console while a service starts, and the last ones when it fails.
@@ -37,25 +45,34 @@ pub struct Unit {
     notify: Option<NotifySocket>,
     probe: TcpProbe,
     next_probe: Moment,
+    /// The look in progress, and what the last one found wanting.
+    look: Option<Look>,
+    unready: Option<String>,
+    memory_kills: u64,
     shown: usize,
     unshown: usize,
 }
 
 impl Unit {
+    /// A service that has not started. What it wrote in earlier runs of the node is still to be read.
     #[must_use]
-    pub fn new(name: String, spec: Service, wanted: bool) -> Unit {
+    pub fn new(name: String, spec: Service, wanted: bool, places: &Places) -> Unit {
+        let history = places.logs.as_ref().map(|folder| super::log::history(folder, &name)).unwrap_or_default();
         Unit {
             machine: Machine::new(Policy::of(&spec), wanted),
             name,
             spec,
             pid: None,
-            log: Log::new(None),
+            log: Log::new(None, history),
             status: None,
             started: Moment::ZERO,
             pipe: None,
             notify: None,
             probe: TcpProbe::default(),
             next_probe: Moment::ZERO,
+            look: None,
+            unready: None,
+            memory_kills: 0,
             shown: 0,
             unshown: 0,
         }
@@ -69,9 +86,11 @@ impl Unit {
         let mut warnings = Vec::new();
         if self.pipe.is_none() {
             let file = places.logs.as_ref().map(|folder| LogFile::open(folder, &self.name));
-            let file =
-                file.and_then(|opened| opened.map_err(|error| warnings.push(format!("no log file: {error}"))).ok());
-            self.log = Log::new(file);
+            match file {
+                Some(Ok(file)) => self.log.keep_in(file),
+                Some(Err(error)) => warnings.push(format!("no log file: {error}")),
+                None => {}
+            }
             let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
             let (read, write) = pipe_with(flags).map_err(|error| format!("cannot make a pipe: {error}"))?;
             // Only PID 1 must never wait; a service that writes faster than it is read waits as at any pipe.
@@ -81,22 +100,16 @@ impl Unit {
         }
         let cgroup = match self.cgroup(places) {
             Some(Ok(cgroup)) => {
-                warnings.extend(cgroup.limit(&self.spec.limits));
+                let pids = self.spec.limits.pids.or(Some(USUAL_PIDS));
+                warnings.extend(cgroup.limit(&Limits { pids, ..self.spec.limits }));
+                self.memory_kills = cgroup.memory_kills();
                 Some(cgroup.procs().map_err(|error| format!("cannot open its cgroup: {error}"))?)
             }
             Some(Err(error)) => return Err(format!("cannot make its cgroup: {error}")),
             None => None,
         };
-        let mut environment = vec![("PATH".to_owned(), PATH.to_owned())];
-        if self.spec.ready == Some(Ready::Notify) {
-            let path = places.notify.join(&self.name);
-            let (uid, gid) = (self.spec.identity.uid, self.spec.identity.gid);
-            let socket = NotifySocket::bind(&path, uid, gid);
-            self.notify = Some(socket.map_err(|error| format!("cannot bind {}: {error}", path.display()))?);
-            environment.push(("NOTIFY_SOCKET".to_owned(), path.to_string_lossy().into_owned()));
-        }
-        environment.retain(|(key, _)| !self.spec.environment.contains_key(key));
-        environment.extend(self.spec.environment.iter().map(|(key, value)| (key.clone(), value.clone())));
+        let environment = self.environment(places)?;
+        self.mount_points()?;
         let Some((_, write)) = &self.pipe else { return Err("it has no pipe".to_owned()) };
         let program = Program {
             run: &self.spec.run,
@@ -105,13 +118,52 @@ impl Unit {
             capabilities: &self.spec.capabilities,
             cgroup,
             output: write.as_fd(),
+            surroundings: Surroundings {
+                folder: self.spec.working_folder.as_deref(),
+                open_files: self.spec.limits.open_files,
+                new_privileges: self.spec.new_privileges,
+                mounts: &self.spec.mounts,
+            },
         };
         self.status = None;
         self.probe = TcpProbe::default();
+        (self.look, self.unready) = (None, None);
         (self.started, self.next_probe) = (now, now + PROBE_EVERY);
         (self.shown, self.unshown) = (0, 0);
         self.pid = Some(spawn(&program).map_err(|error| error.to_string())?);
         Ok(warnings)
+    }
+
+    /// Its variables: PATH and the notify socket, then its files, then its own.
+    fn environment(&mut self, places: &Places) -> Result<Vec<(String, String)>, String> {
+        let mut variables = vec![("PATH".to_owned(), PATH.to_owned())];
+        if self.spec.ready == Some(Ready::Notify) {
+            let path = places.notify.join(&self.name);
+            let (uid, gid) = (self.spec.identity.uid, self.spec.identity.gid);
+            let socket = NotifySocket::bind(&path, uid, gid);
+            self.notify = Some(socket.map_err(|error| format!("cannot bind {}: {error}", path.display()))?);
+            variables.push(("NOTIFY_SOCKET".to_owned(), path.to_string_lossy().into_owned()));
+        }
+        for (key, value) in environment::read_all(&self.spec.environment_files)? {
+            environment::set(&mut variables, key, value);
+        }
+        for (key, value) in &self.spec.environment {
+            environment::set(&mut variables, key.clone(), value.clone());
+        }
+        Ok(variables)
+    }
+
+    /// Folders in memory on which something is mounted for it. Those elsewhere are in the image.
+    fn mount_points(&self) -> Result<(), String> {
+        for mount in &self.spec.mounts {
+            if let Mount::Temporary { path, .. } | Mount::Bind { to: path, .. } = mount
+                && path.starts_with("/run/")
+                && !Path::new(path).exists()
+            {
+                std::fs::create_dir_all(path).map_err(|error| format!("cannot make {path}: {error}"))?;
+            }
+        }
+        Ok(())
     }
 
     fn cgroup(&self, places: &Places) -> Option<std::io::Result<Cgroup>> {
@@ -139,19 +191,63 @@ impl Unit {
         }
     }
 
+    /// How many of its processes were killed for want of memory since the last time it was asked, if any were.
+    pub fn new_memory_kills(&mut self, places: &Places) -> Option<u64> {
+        // A cgroup is made with the first start.
+        let cgroup = self.pid.and(self.cgroup(places))?.ok()?;
+        let before = std::mem::replace(&mut self.memory_kills, cgroup.memory_kills());
+        self.memory_kills.checked_sub(before).filter(|&kills| kills > 0)
+    }
+
+    /// Its limit of memory, as the end of a sentence.
+    #[must_use]
+    pub fn memory_limit(&self) -> String {
+        self.spec.limits.memory.map_or_else(String::new, |bytes| format!(" (its limit is {} MiB)", bytes >> 20))
+    }
+
+    /// Whether the sender of a message is one of its processes.
+    #[must_use]
+    pub fn speaks_for_it(&self, heard: &Notification, places: &Places) -> bool {
+        if self.pid == Some(heard.sender) {
+            return true;
+        }
+        match self.cgroup(places) {
+            Some(Ok(cgroup)) => {
+                let name = cgroup.name();
+                // A sender that is gone already cannot be placed: its word does not count.
+                let file = format!("/proc/{}/cgroup", heard.sender.as_raw_pid());
+                std::fs::read_to_string(file).is_ok_and(|text| {
+                    let own = |line: &str| {
+                        let rest = line.strip_prefix("0::").and_then(|path| path.strip_prefix(&name));
+                        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                    };
+                    text.lines().any(own)
+                })
+            }
+            _ => heard.uid == self.spec.identity.uid,
+        }
+    }
+
     /// When the next look at its readiness is due, if it starts and can be looked at.
     #[must_use]
     pub fn probe_due(&self) -> Option<Moment> {
         match self.spec.ready {
             Some(Ready::Notify) | None => None,
             Some(Ready::AliveMs(ms)) => Some(self.started + Duration::from_millis(ms)),
-            Some(_) => Some(self.next_probe),
+            Some(_) => match &self.look {
+                Some(look) => look.deadline(),
+                None => Some(self.next_probe),
+            },
         }
     }
 
-    /// Looks whether it is ready.
-    pub fn probe(&mut self, now: Moment) -> bool {
+    /// Looks whether it is ready. Where a child has to look, its answer comes with its exit.
+    pub fn probe(&mut self, places: &Places, now: Moment) -> bool {
         if self.probe_due().is_none_or(|due| now < due) {
+            return false;
+        }
+        if let Some(look) = &mut self.look {
+            look.tick(now);
             return false;
         }
         self.next_probe = now + PROBE_EVERY;
@@ -160,8 +256,53 @@ impl Unit {
             Some(Ready::Unix(path)) => unix_accepts(Path::new(path)),
             Some(Ready::Path(path)) => Path::new(path).symlink_metadata().is_ok(),
             Some(Ready::AliveMs(_)) => true,
+            Some(Ready::Http(http)) => self.begin_look(&Probe::Http(http.clone()), places, now),
+            Some(Ready::Program(run)) => {
+                let probe = Probe::Program { run: run.clone(), identity: self.spec.identity.clone() };
+                self.begin_look(&probe, places, now)
+            }
             Some(Ready::Notify) | None => false,
         }
+    }
+
+    fn begin_look(&mut self, probe: &Probe, places: &Places, now: Moment) -> bool {
+        self.next_probe = now + LOOK_EVERY;
+        let name = format!("ready-{}", self.name);
+        match Look::at(&name, probe, places.looks.as_deref(), LOOK_LIMIT, now) {
+            Ok(look) => self.look = Some(look),
+            Err(why) => self.unready = Some(why),
+        }
+        false
+    }
+
+    /// Whether this process is the one that looks at it.
+    #[must_use]
+    pub fn looked_by(&self, pid: Pid) -> bool {
+        self.look.as_ref().is_some_and(|look| look.pid() == pid)
+    }
+
+    #[cfg(test)]
+    pub fn looker(&self) -> Option<Pid> {
+        self.look.as_ref().map(Look::pid)
+    }
+
+    /// The looking child has ended. Returns whether the service is ready.
+    pub fn look_ended(&mut self, exit: Exit, now: Moment) -> bool {
+        self.next_probe = now + LOOK_EVERY;
+        match self.look.take().map(|look| look.ended(exit)) {
+            Some(Ok(())) => true,
+            Some(Err(why)) => {
+                self.unready = Some(why);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// What the last look found wanting.
+    #[must_use]
+    pub fn unready(&self) -> Option<&str> {
+        self.unready.as_deref()
     }
 
     /// The pipe of its output.
@@ -180,7 +321,8 @@ impl Unit {
         let mut buffer = [0; READ_AT_ONCE];
         let Some((read, _)) = &self.pipe else { return Vec::new() };
         let length = rustix::io::read(read, &mut buffer).unwrap_or(0);
-        let lines = self.log.write(buffer.get(..length).unwrap_or_default(), &wall_clock());
+        let stamp = self.stamp();
+        let lines = self.log.write(buffer.get(..length).unwrap_or_default(), &stamp);
         self.show(lines, starting)
     }
 
@@ -199,14 +341,16 @@ impl Unit {
         for _ in 0..5 {
             words.extend(self.read_output(true));
         }
-        self.unshown += usize::from(self.log.flush(&wall_clock()).is_some());
+        let stamp = self.stamp();
+        self.unshown += usize::from(self.log.flush(&stamp).is_some());
         words.extend(self.log.ring().last(self.unshown.min(SHOWN_AT_FAILURE)).map(str::to_owned));
         self.unshown = 0;
         words
     }
-}
 
-fn wall_clock() -> String {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    utc(u64::try_from(now.tv_sec).unwrap_or(0))
+    /// What stands before each line in its file: the time and its name.
+    fn stamp(&self) -> String {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        format!("{} {}", utc(u64::try_from(now.tv_sec).unwrap_or(0)), self.name)
+    }
 }

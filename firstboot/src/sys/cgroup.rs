@@ -84,6 +84,28 @@ impl Cgroup {
         fs::write(self.path.join("cgroup.kill"), "1")
     }
 
+    /// How many of its processes the kernel has ended for want of memory, its own limit's or the machine's.
+    #[must_use]
+    pub fn memory_kills(&self) -> u64 {
+        let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
+        events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)
+    }
+
+    /// Sets one of its files.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set(&self, file: &str, value: &str) -> io::Result<()> {
+        fs::write(self.path.join(file), value)
+    }
+
+    /// What the processes in it have as their path in `/proc/PID/cgroup`, behind `0::`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let inside = self.path.strip_prefix(MOUNT).unwrap_or(&self.path);
+        format!("/{}", inside.display())
+    }
+
     /// Whether any process lives in it or below.
     #[must_use]
     pub fn populated(&self) -> bool {

@@ -6,6 +6,7 @@ pub mod dm;
 mod ioctl;
 pub mod module;
 pub mod mount;
+pub mod notify;
 pub mod process;
 pub mod reboot;
 pub mod signal;

@@ -1,15 +1,11 @@
-//! Sockets that never make PID 1 wait: probes of a service's readiness, and the socket on which it says so itself.
+//! Sockets that never make PID 1 wait: is somebody listening?
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-
-/// Longest notification that is read, in bytes.
-const NOTIFICATION: usize = 4096;
 
 /// A TCP connection being tried.
 #[derive(Debug, Default)]
@@ -56,38 +52,6 @@ pub fn unix_accepts(path: &Path) -> bool {
     SocketAddrUnix::new(path).is_ok_and(|address| matches!(connect(&socket, &address), Ok(()) | Err(Errno::AGAIN)))
 }
 
-/// The socket on which one service speaks to PID 1 (sd_notify(3): lines of `KEY=value`).
-#[derive(Debug)]
-pub struct NotifySocket(UnixDatagram);
-
-impl NotifySocket {
-    /// Binds `path` anew and gives it to the service's user.
-    ///
-    /// # Errors
-    /// When the folder is missing or not writable.
-    pub fn bind(path: &Path, uid: u32, gid: u32) -> std::io::Result<NotifySocket> {
-        let _ = std::fs::remove_file(path);
-        let socket = UnixDatagram::bind(path)?;
-        socket.set_nonblocking(true)?;
-        std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        Ok(NotifySocket(socket))
-    }
-
-    /// The next message, if one waits; bytes that are no UTF-8 are replaced.
-    pub fn receive(&self) -> Option<String> {
-        let mut buffer = [0; NOTIFICATION];
-        let length = self.0.recv(&mut buffer).ok()?;
-        Some(String::from_utf8_lossy(buffer.get(..length)?).into_owned())
-    }
-}
-
-impl std::os::fd::AsFd for NotifySocket {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,15 +78,5 @@ mod tests {
         assert!(unix_accepts(&path));
         drop(listener);
         assert!(!unix_accepts(&path));
-    }
-
-    #[test]
-    fn a_service_says_that_it_is_ready() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
-        let socket = NotifySocket::bind(&path, 0, 0).unwrap();
-        assert_eq!(socket.receive(), None);
-        UnixDatagram::unbound().unwrap().send_to(b"READY=1\nSTATUS=fine", &path).unwrap();
-        assert_eq!(socket.receive().as_deref(), Some("READY=1\nSTATUS=fine"));
     }
 }

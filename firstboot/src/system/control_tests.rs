@@ -22,7 +22,7 @@ impl Host {
         let mut control = Control::default();
         control.open(&folder.path().join("control"), Rank::Operator, None).unwrap();
         control.open(&folder.path().join("facts"), Rank::Reader, None).unwrap();
-        let places = Places { cgroups: None, logs: None, notify: folder.path().to_owned() };
+        let places = Places { cgroups: None, looks: None, logs: None, notify: folder.path().to_owned() };
         let supervisor = Supervisor::new(BTreeMap::new(), &serde_json::Value::Null, places);
         Host { control, supervisor, folder, now: SECOND, asked: Vec::new() }
     }

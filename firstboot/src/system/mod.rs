@@ -83,8 +83,8 @@ pub fn run() {
     let missing = templates::render_all(&role.templates, Path::new(names::TEMPLATES), Path::new("/"), &intake.config);
     feed();
     let node = Node { report, role, intake, persistent, warnings };
-    let supervisor = services::prepare(&node, cgroups, &missing);
-    steady::run(node, supervisor);
+    let (supervisor, health) = services::prepare(&node, cgroups, &missing);
+    steady::run(node, supervisor, health);
 }
 
 fn read_specs() -> anyhow::Result<(BootReport, RoleSpec)> {

@@ -29,7 +29,7 @@ pub fn help() -> String {
 }
 
 #[must_use]
-pub fn status(node: &Node, supervisor: &Supervisor, now: Moment) -> String {
+pub fn status(node: &Node, supervisor: &Supervisor, health: &str, now: Moment) -> String {
     let mut body = String::new();
     let report = &node.report;
     let mut fact = |name: &str, value: &dyn std::fmt::Display| {
@@ -43,6 +43,7 @@ pub fn status(node: &Node, supervisor: &Supervisor, now: Moment) -> String {
     fact("state", &if node.persistent { "persistent" } else { "in memory only" });
     fact("config", &node.intake.origin);
     fact("uptime", &format_args!("{:.1} s", now.as_secs_f64()));
+    fact("health", &health);
     for status in supervisor.statuses() {
         if status.name == NETWORK {
             fact("addresses", &status.said.unwrap_or("none"));
@@ -157,10 +158,10 @@ mod tests {
         };
         let services =
             BTreeMap::from([("bgpd".to_owned(), service("/nowhere")), ("zebra".to_owned(), service("/nowhere"))]);
-        let places = Places { cgroups: None, logs: None, notify: "/nowhere".into() };
+        let places = Places { cgroups: None, looks: None, logs: None, notify: "/nowhere".into() };
         let mut supervisor = Supervisor::new(services, &serde_json::Value::Null, places);
         supervisor.give_up("zebra", "no /run/zebra.conf", Moment::ZERO);
-        let page = status(&node(), &supervisor, Moment::from_secs(3));
+        let page = status(&node(), &supervisor, "passed", Moment::from_secs(3));
         let lines: Vec<&str> = page.lines().collect();
         assert_eq!(lines.first(), Some(&"microdc: page status"));
         assert_eq!(lines.last(), Some(&"microdc: end of page"));

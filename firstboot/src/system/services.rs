@@ -3,8 +3,9 @@
 use super::{Missing, Node};
 use crate::config::store::{Access, write_atomic};
 use crate::config::templates::needs;
+use crate::health::Health;
 use crate::net::NetworkJob;
-use crate::service::{Places, Supervisor};
+use crate::service::{LOOKS, Places, Supervisor};
 use contract::names;
 use contract::role::{Capability, Identity, Limits, NETWORK, Ready, Restart, Service, ServiceKind};
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use std::path::{Path, PathBuf};
 /// Folder of notify sockets.
 const NOTIFY: &str = "/run/microdc/notify";
 
-/// Makes the supervisor. Services that need a file which could not be rendered are given up.
-pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> Supervisor {
+/// Makes the supervisor and the health gate. Services that need a file which could not be rendered are given up.
+pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (Supervisor, Health) {
     let now = super::events::now();
     let mut trouble = Vec::new();
     let mut folder = |path: &Path, mode: u32| {
@@ -36,7 +37,9 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> Su
         super::events::say(format_args!("warning: {text}"));
     }
     let config = serde_json::to_value(&node.intake.config).unwrap_or_default();
-    let places = Places { cgroups, logs, notify: PathBuf::from(NOTIFY) };
+    let looks = cgroups.as_ref().and_then(|folder| Some(folder.parent()?.join(LOOKS)));
+    let health = Health::new(&node.role.health, &node.role.services, &config, looks.clone());
+    let places = Places { cgroups, looks, logs, notify: PathBuf::from(NOTIFY) };
     let mut supervisor = Supervisor::new(services, &config, places);
     for Missing { to, reason } in missing {
         let users = node.role.services.iter().filter(|(_, service)| needs(service, to));
@@ -44,7 +47,7 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> Su
             supervisor.give_up(name, &format!("no {to}: {reason}"), now);
         }
     }
-    supervisor
+    (supervisor, health)
 }
 
 fn write_job(node: &Node) -> std::io::Result<()> {
@@ -67,8 +70,12 @@ fn network_service(services: &BTreeMap<String, Service>) -> Service {
         restart: Restart::default(),
         stop_timeout_ms: 3_000,
         start_timeout_ms: 60_000,
-        limits: Limits { memory: Some(64 << 20), pids: Some(16), cpu_weight: None },
+        limits: Limits { memory: Some(64 << 20), pids: Some(16), ..Limits::default() },
         environment: BTreeMap::new(),
+        environment_files: Vec::new(),
+        working_folder: None,
+        new_privileges: false,
+        mounts: Vec::new(),
         when: None,
     }
 }

@@ -10,9 +10,10 @@ mod stop;
 mod tell;
 
 use super::control::{Control, Source as Door};
-use super::events::now;
+use super::events::{now, say};
 use super::screen::Screen;
 use super::{Node, answers, clock, keys, pages};
+use crate::health::Health;
 use crate::service::{Exit, Moment, Source, Supervisor};
 use crate::sys::reboot::Action;
 use crate::sys::signal::{Signal, Signals};
@@ -32,6 +33,7 @@ const TURN: Duration = Duration::from_secs(5);
 struct Loop {
     node: Node,
     supervisor: Supervisor,
+    health: Health,
     signals: Option<Signals>,
     console: Option<OwnedFd>,
     buttons: Vec<OwnedFd>,
@@ -58,12 +60,13 @@ enum Ready {
 }
 
 /// Runs the node until it is to stop. Does not return.
-pub fn run(node: Node, supervisor: Supervisor) -> ! {
+pub fn run(node: Node, supervisor: Supervisor, health: Health) -> ! {
     // Ctrl-Alt-Del comes as SIGINT instead of ending the node on the spot.
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
     let mut turn = Loop {
         node,
         supervisor,
+        health,
         signals: None,
         console: keys::open_console(),
         buttons: keys::open_power_buttons(),
@@ -118,6 +121,7 @@ impl Loop {
         self.reap(now);
         self.supervisor.step(now);
         self.tell();
+        self.judge(now);
         self.greet(now);
         self.end_page(now);
         self.control.pump(&self.supervisor, now);
@@ -137,7 +141,14 @@ impl Loop {
                 (None, None) => continue,
             };
             // Others are orphans, or the writer of a page: reaped, and that is all.
-            self.supervisor.exited(pid, exit, now);
+            let _known = self.supervisor.exited(pid, exit, now) || self.health.exited(pid, exit, now);
+        }
+    }
+
+    /// Looks after the node's health, and says when the verdict changes.
+    fn judge(&mut self, now: Moment) {
+        if self.stop.is_none() && self.health.step(&self.supervisor, now) {
+            say(format_args!("health {}", self.health.report().line()));
         }
     }
 
@@ -149,6 +160,7 @@ impl Loop {
             Some(self.save_at),
             self.supervisor.deadline(now),
             self.control.deadline(),
+            self.stop.is_none().then(|| self.health.deadline()).flatten(),
             self.late_at,
             self.page.as_ref().map(|page| page.deadline),
             self.stop.map(|(_, deadline)| deadline),
@@ -227,7 +239,7 @@ impl Loop {
         };
         // One page for a burst of letters: a noisy line must not keep PID 1 busy.
         match letters.iter().rev().find(|letter| b"srl?h".contains(letter)) {
-            Some(b's') => show(&pages::status(&self.node, &self.supervisor, now())),
+            Some(b's') => show(&pages::status(&self.node, &self.supervisor, &self.health.line(now()), now())),
             Some(b'l') => show(&pages::logs(&self.supervisor)),
             Some(b'r') => self.begin_page(),
             Some(_) => show(&pages::help()),

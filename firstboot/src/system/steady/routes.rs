@@ -4,7 +4,7 @@ use super::super::events::now;
 use super::super::{keys, pages};
 use super::{Loop, show};
 use crate::service::Moment;
-use crate::sys::process::{Program, spawn};
+use crate::sys::process::{Program, Surroundings, spawn};
 use contract::names;
 use contract::role::Identity;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -42,6 +42,7 @@ impl Loop {
                     capabilities: &[],
                     cgroup: None,
                     output: write.as_fd(),
+                    surroundings: Surroundings::default(),
                 };
                 spawn(&program).map_err(|error| error.to_string())?;
                 Ok(output)

@@ -1,13 +1,14 @@
 //! Turns a profile into the role spec that the node reads: names become numbers, references are followed.
+//!
+//! - here accounts, and what is made at boot · [`service`] · [`health`]
+
+mod health;
+mod service;
 
 use super::diagnostic::{Diagnostic, Place, did_you_mean};
 use super::merge::{Located, Profile};
-use super::schema::{Ready as ReadyText, Service as ServiceText};
-use contract::role::{
-    Directory, FORMAT, HealthCheck, Identity, Limits, NETWORK, Ready, Restart, RoleSpec, Service, ServiceKind,
-    Template,
-};
-use std::collections::{BTreeMap, BTreeSet};
+use contract::role::{Directory, FORMAT, Identity, RoleSpec, Template};
+use std::collections::BTreeMap;
 
 /// Accounts of a profile, by number.
 #[derive(Clone, Debug, Default)]
@@ -29,10 +30,11 @@ struct Checker<'p> {
 pub fn role_spec(profile: &Profile, version: &str, modules: Vec<String>) -> Result<RoleSpec, Vec<Diagnostic>> {
     let mut checker = Checker { profile, accounts: Accounts::default(), mistakes: Vec::new() };
     checker.accounts();
-    let directories = checker.directories();
+    let mut directories = checker.directories();
     let templates = checker.templates();
     let sysctls = checker.sysctls();
     let services = checker.services();
+    directories.extend(checker.kept_folders());
     let health = checker.health();
     if !checker.mistakes.is_empty() {
         return Err(checker.mistakes);
@@ -152,108 +154,5 @@ impl Checker<'_> {
             sysctls.insert(path, value.value.clone());
         }
         sysctls
-    }
-
-    fn services(&mut self) -> BTreeMap<String, Service> {
-        let profile = self.profile;
-        let mut services = BTreeMap::new();
-        for (name, entry) in &profile.services {
-            if name == NETWORK {
-                self.wrong(&entry.place, format!("{NETWORK:?} is firstboot's own and no name for a service"), None);
-            }
-            let service = self.service(entry);
-            services.insert(name.clone(), service);
-        }
-        self.circles(&services);
-        services
-    }
-
-    fn service(&mut self, entry: &Located<ServiceText>) -> Service {
-        let place = &entry.place;
-        let written = &entry.value;
-        match written.run.first() {
-            Some(program) => self.absolute(program, place),
-            None => self.wrong(place, "`run` names no program".to_owned(), None),
-        }
-        for other in &written.after {
-            if other != NETWORK && !self.profile.services.contains_key(other) {
-                let help = did_you_mean(other, self.profile.services.keys().map(String::as_str));
-                self.wrong(place, format!("`after` names the unknown service {other:?}"), help);
-            }
-        }
-        if written.kind != ServiceKind::Daemon && written.ready.is_some() {
-            let message = "a one-shot service is ready when it has ended; `ready` is for daemons".to_owned();
-            self.wrong(place, message, None);
-        }
-        let default = Restart::default();
-        Service {
-            run: written.run.clone(),
-            kind: written.kind,
-            identity: self.user(&written.user, place),
-            capabilities: written.capabilities.clone(),
-            after: written.after.clone(),
-            ready: written.ready.as_ref().and_then(|ready| match ready {
-                ReadyText::Tcp(address) => Some(Ready::Tcp(address.clone())),
-                ReadyText::Unix(path) => Some(Ready::Unix(path.clone())),
-                ReadyText::Path(path) => Some(Ready::Path(path.clone())),
-                ReadyText::Notify(wanted) => wanted.then_some(Ready::Notify),
-                ReadyText::Alive(span) => Some(Ready::AliveMs(span.0)),
-            }),
-            restart: Restart {
-                first_delay_ms: written.restart.first_delay.map_or(default.first_delay_ms, |span| span.0),
-                longest_delay_ms: written.restart.longest_delay.map_or(default.longest_delay_ms, |span| span.0),
-                quiet_ms: written.restart.quiet.map_or(default.quiet_ms, |span| span.0),
-            },
-            stop_timeout_ms: written.stop_timeout.0,
-            start_timeout_ms: written.start_timeout.0,
-            limits: Limits {
-                memory: written.limits.memory.map(|bytes| bytes.0),
-                pids: written.limits.pids,
-                cpu_weight: written.limits.cpu_weight,
-            },
-            environment: written.environment.clone(),
-            when: written.when.clone(),
-        }
-    }
-
-    /// Services that wait for each other would never start.
-    fn circles(&mut self, services: &BTreeMap<String, Service>) {
-        let mut settled: BTreeSet<&str> = BTreeSet::new();
-        // What holds the network back must not wait for it.
-        let network: Vec<&str> =
-            services.iter().filter(|(_, s)| s.kind == ServiceKind::BeforeNetwork).map(|(name, _)| &**name).collect();
-        loop {
-            let before = settled.len();
-            if network.iter().all(|name| settled.contains(name)) {
-                settled.insert(NETWORK);
-            }
-            for (name, service) in services {
-                let known = |other: &String| other == NETWORK || services.contains_key(other);
-                if service.after.iter().all(|other| settled.contains(other.as_str()) || !known(other)) {
-                    settled.insert(name);
-                }
-            }
-            if settled.len() == before {
-                break;
-            }
-        }
-        let stuck: Vec<&str> = services.keys().map(|name| &**name).filter(|name| !settled.contains(name)).collect();
-        if let Some(entry) = stuck.first().and_then(|name| self.profile.services.get(*name)) {
-            let message = format!("these services wait for each other and would never start: {}", stuck.join(", "));
-            self.wrong(&entry.place.clone(), message, Some("take one `after` out of the circle".to_owned()));
-        }
-    }
-
-    fn health(&mut self) -> Vec<HealthCheck> {
-        let profile = self.profile;
-        let one = |entry: &Located<super::schema::Health>| {
-            let service = &entry.value.service;
-            if !profile.services.contains_key(service) {
-                let help = did_you_mean(service, profile.services.keys().map(String::as_str));
-                self.wrong(&entry.place, format!("the health check names the unknown service {service:?}"), help);
-            }
-            HealthCheck { service: service.clone(), stable_ms: entry.value.stable.0 }
-        };
-        profile.health.iter().map(one).collect()
     }
 }

@@ -1,8 +1,14 @@
 //! What may stand in a profile or a part of one, as it is written. Everything is optional here: [`super::merge`] says
 //! what a whole profile must have.
 
-use super::quantity::{Bytes, Milliseconds, Mode};
-use contract::role::{Capability, Role, ServiceKind};
+mod health;
+mod service;
+
+pub use health::{Disk as DiskHealth, Health, Http, Target};
+pub use service::{Limits, Mount, Ready, Restart, Service};
+
+use super::quantity::{Bytes, Mode};
+use contract::role::Role;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 use std::collections::BTreeMap;
@@ -151,71 +157,6 @@ pub struct Template {
     pub mode: Mode,
 }
 
-/// A program that firstboot runs.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Service {
-    pub run: Vec<String>,
-    #[serde(default = "daemon")]
-    pub kind: ServiceKind,
-    #[serde(default = "root")]
-    pub user: String,
-    #[serde(default)]
-    pub capabilities: Vec<Capability>,
-    #[serde(default)]
-    pub after: Vec<String>,
-    pub ready: Option<Ready>,
-    #[serde(default)]
-    pub restart: Restart,
-    #[serde(default = "ten_seconds")]
-    pub stop_timeout: Milliseconds,
-    #[serde(default = "thirty_seconds")]
-    pub start_timeout: Milliseconds,
-    #[serde(default)]
-    pub limits: Limits,
-    #[serde(default)]
-    pub environment: BTreeMap<String, String>,
-    /// Dotted path in the node config: the service runs only where something stands there.
-    pub when: Option<String>,
-}
-
-/// When a daemon counts as ready.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ready {
-    Tcp(String),
-    Unix(String),
-    Path(String),
-    Notify(bool),
-    Alive(Milliseconds),
-}
-
-/// Restart with back-off.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Restart {
-    pub first_delay: Option<Milliseconds>,
-    pub longest_delay: Option<Milliseconds>,
-    pub quiet: Option<Milliseconds>,
-}
-
-/// Limits of a service and all its children.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    pub memory: Option<Bytes>,
-    pub pids: Option<u64>,
-    pub cpu_weight: Option<u32>,
-}
-
-/// A check of the health gate.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Health {
-    pub service: String,
-    pub stable: Milliseconds,
-}
-
 fn root() -> String {
     "root".to_owned()
 }
@@ -226,16 +167,4 @@ fn mode_0755() -> Mode {
 
 fn mode_0644() -> Mode {
     Mode(0o644)
-}
-
-fn daemon() -> ServiceKind {
-    ServiceKind::Daemon
-}
-
-fn ten_seconds() -> Milliseconds {
-    Milliseconds(10_000)
-}
-
-fn thirty_seconds() -> Milliseconds {
-    Milliseconds(30_000)
 }

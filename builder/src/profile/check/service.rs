@@ -1,0 +1,187 @@
+//! Services of a profile: what they name must exist, and none may wait for another in a circle.
+
+use super::super::diagnostic::{Place, did_you_mean};
+use super::super::merge::Located;
+use super::super::schema::{Ready as ReadyText, Service as ServiceText};
+use super::Checker;
+use contract::role::{Directory, EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Size of a service's folder in memory, in bytes: what it may take from the node at most.
+const TEMPORARY_SIZE: u64 = 64 << 20;
+/// Mode of a folder that a service keeps.
+const KEPT_MODE: u32 = 0o750;
+
+impl Checker<'_> {
+    pub(super) fn services(&mut self) -> BTreeMap<String, Service> {
+        let profile = self.profile;
+        let mut services = BTreeMap::new();
+        for (name, entry) in &profile.services {
+            if name == NETWORK {
+                self.wrong(&entry.place, format!("{NETWORK:?} is firstboot's own and no name for a service"), None);
+            }
+            let service = self.service(entry);
+            services.insert(name.clone(), service);
+        }
+        self.circles(&services);
+        services
+    }
+
+    fn service(&mut self, entry: &Located<ServiceText>) -> Service {
+        let place = &entry.place;
+        let written = &entry.value;
+        self.program(&written.run, place);
+        for other in &written.after {
+            if other != NETWORK && !self.profile.services.contains_key(other) {
+                let help = did_you_mean(other, self.profile.services.keys().map(String::as_str));
+                self.wrong(place, format!("`after` names the unknown service {other:?}"), help);
+            }
+        }
+        if written.kind != ServiceKind::Daemon && written.ready.is_some() {
+            let message = "a one-shot service is ready when it has ended; `ready` is for daemons".to_owned();
+            self.wrong(place, message, None);
+        }
+        if let Some(folder) = &written.working_folder {
+            self.absolute(folder, place);
+        }
+        if written.limits.cpu_weight.is_some_and(|weight| !(1..=10_000).contains(&weight)) {
+            self.wrong(place, "`limits.cpu_weight` goes from 1 to 10000; 100 is usual".to_owned(), None);
+        }
+        let ready = written.ready.as_ref().and_then(|ready| self.ready(ready, place));
+        let mounts = self.mounts(written, place);
+        let environment_files = written.environment_files.iter().map(|text| {
+            let (path, optional) = text.strip_prefix('-').map_or((text.as_str(), false), |path| (path, true));
+            self.absolute(path, place);
+            EnvironmentFile { path: path.to_owned(), optional }
+        });
+        let environment_files = environment_files.collect();
+        let default = Restart::default();
+        Service {
+            run: written.run.clone(),
+            kind: written.kind,
+            identity: self.user(&written.user, place),
+            capabilities: written.capabilities.clone(),
+            after: written.after.clone(),
+            ready,
+            restart: Restart {
+                first_delay_ms: written.restart.first_delay.map_or(default.first_delay_ms, |span| span.0),
+                longest_delay_ms: written.restart.longest_delay.map_or(default.longest_delay_ms, |span| span.0),
+                quiet_ms: written.restart.quiet.map_or(default.quiet_ms, |span| span.0),
+            },
+            stop_timeout_ms: written.stop_timeout.0,
+            start_timeout_ms: written.start_timeout.0,
+            limits: Limits {
+                memory: written.limits.memory.map(|bytes| bytes.0),
+                pids: written.limits.pids,
+                cpu_weight: written.limits.cpu_weight,
+                open_files: written.limits.open_files,
+            },
+            environment: written.environment.clone(),
+            environment_files,
+            working_folder: written.working_folder.clone(),
+            new_privileges: written.new_privileges,
+            mounts,
+            when: written.when.clone(),
+        }
+    }
+
+    fn ready(&mut self, written: &ReadyText, place: &Place) -> Option<Ready> {
+        Some(match written {
+            ReadyText::Tcp(address) => {
+                self.address(address, place);
+                Ready::Tcp(address.clone())
+            }
+            ReadyText::Unix(path) => Ready::Unix(path.clone()),
+            ReadyText::Path(path) => Ready::Path(path.clone()),
+            ReadyText::Notify(wanted) => return wanted.then_some(Ready::Notify),
+            ReadyText::Alive(span) => Ready::AliveMs(span.0),
+            ReadyText::Http(http) => Ready::Http(self.http(http, place)),
+            ReadyText::Run(run) => {
+                self.program(run, place);
+                Ready::Program(run.clone())
+            }
+        })
+    }
+
+    /// The differences in what it sees, in an order in which none covers another by accident.
+    fn mounts(&mut self, written: &ServiceText, place: &Place) -> Vec<Mount> {
+        let tmp = if written.private_tmp { ["/tmp", "/var/tmp"].as_slice() } else { &[] };
+        let temporary = written.temporary.iter().map(String::as_str).chain(tmp.iter().copied());
+        let mut mounts: Vec<Mount> = Vec::new();
+        mounts.extend(written.hidden.iter().cloned().map(Mount::Hidden));
+        mounts.extend(temporary.map(|path| Mount::Temporary { path: path.to_owned(), size_bytes: TEMPORARY_SIZE }));
+        mounts.extend(written.mounts.iter().map(|mount| Mount::Bind {
+            from: mount.from.clone(),
+            to: mount.to.clone(),
+            read_only: mount.read_only,
+        }));
+        mounts.extend(written.read_only.iter().cloned().map(Mount::ReadOnly));
+        for mount in &mounts {
+            match mount {
+                Mount::Temporary { path, .. } | Mount::ReadOnly(path) | Mount::Hidden(path) => {
+                    self.absolute(path, place);
+                }
+                Mount::Bind { from, to, .. } => {
+                    self.absolute(from, place);
+                    self.absolute(to, place);
+                }
+            }
+        }
+        mounts
+    }
+
+    /// Folders on `state` that services ask for themselves.
+    pub(super) fn kept_folders(&mut self) -> Vec<Directory> {
+        let profile = self.profile;
+        let mut kept: Vec<Directory> = Vec::new();
+        for entry in profile.services.values() {
+            let owner = self.accounts.users.get(&entry.value.user).cloned().unwrap_or_default();
+            for path in &entry.value.persistent {
+                self.absolute(path, &entry.place);
+                if profile.directories.contains_key(path) || kept.iter().any(|other| other.path == *path) {
+                    let message = format!("{path} is kept by two entries of this profile");
+                    self.wrong(&entry.place, message, Some("leave it to one of them".to_owned()));
+                }
+                let owner = contract::role::Identity { groups: Vec::new(), ..owner.clone() };
+                kept.push(Directory { path: path.clone(), owner, mode: KEPT_MODE, persistent: true });
+            }
+        }
+        kept
+    }
+
+    /// A program and its arguments.
+    pub(super) fn program(&mut self, run: &[String], place: &Place) {
+        match run.first() {
+            Some(program) => self.absolute(program, place),
+            None => self.wrong(place, "`run` names no program".to_owned(), None),
+        }
+    }
+
+    /// Services that wait for each other would never start.
+    fn circles(&mut self, services: &BTreeMap<String, Service>) {
+        let mut settled: BTreeSet<&str> = BTreeSet::new();
+        // What holds the network back must not wait for it.
+        let network: Vec<&str> =
+            services.iter().filter(|(_, s)| s.kind == ServiceKind::BeforeNetwork).map(|(name, _)| &**name).collect();
+        loop {
+            let before = settled.len();
+            if network.iter().all(|name| settled.contains(name)) {
+                settled.insert(NETWORK);
+            }
+            for (name, service) in services {
+                let known = |other: &String| other == NETWORK || services.contains_key(other);
+                if service.after.iter().all(|other| settled.contains(other.as_str()) || !known(other)) {
+                    settled.insert(name);
+                }
+            }
+            if settled.len() == before {
+                break;
+            }
+        }
+        let stuck: Vec<&str> = services.keys().map(|name| &**name).filter(|name| !settled.contains(name)).collect();
+        if let Some(entry) = stuck.first().and_then(|name| self.profile.services.get(*name)) {
+            let message = format!("these services wait for each other and would never start: {}", stuck.join(", "));
+            self.wrong(&entry.place.clone(), message, Some("take one `after` out of the circle".to_owned()));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What must hold on a healthy node: the checks of the health gate, and the probes that they and readiness are made of.
+
+use super::Identity;
+use serde::{Deserialize, Serialize};
+
+/// A check of the health gate. It must pass once before its deadline; afterwards it is looked at for as long as the
+/// node runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// For people, and unique in a role.
+    pub name: String,
+    pub probe: Probe,
+    /// Time since power-on by which it must have passed, in milliseconds.
+    pub deadline_ms: u64,
+    /// Time between two looks, in milliseconds.
+    pub every_ms: u64,
+    /// Time that one look may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Dotted path in the node config: without something there the check is left out, as with
+    /// [`super::Service::when`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+}
+
+/// One thing that can be looked at. All but [`Probe::Service`] are looked at by a child of PID 1 without rights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Probe {
+    /// The service is ready, and has been for this long without a break, in milliseconds. One that the node config does
+    /// not ask for passes.
+    Service {
+        name: String,
+        stable_ms: u64,
+    },
+    /// Somebody accepts connections at `address:port`.
+    Tcp(Target),
+    Http(HttpProbe),
+    /// The program ends with status 0. It runs as this user, without capabilities.
+    Program {
+        run: Vec<String>,
+        identity: Identity,
+    },
+    /// The kernel's main routing table leads to this address, or holds exactly this prefix. A default route does not
+    /// count for an address.
+    Route(Target),
+    /// The address answers on a directly connected link (ARP, neighbour discovery).
+    Neighbour(Target),
+    /// The file system at `path` has at least so many bytes and so many percent free for ordinary users.
+    Disk {
+        path: String,
+        free_bytes: u64,
+        free_percent: u8,
+    },
+    /// At least so many bytes can be had without swapping (`MemAvailable`).
+    Memory {
+        available_bytes: u64,
+    },
+}
+
+/// What a probe looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Target {
+    Is(String),
+    /// Dotted path in the node config; through lists it goes into each element, so one check may become several or none.
+    Config(String),
+}
+
+/// A request by HTTP, and the answer that counts as good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpProbe {
+    /// `http://` or `https://`, a host that is an address or `localhost`, a port where it is not the usual one, a path.
+    pub url: String,
+    /// The status that is good; without it any of 200 to 299.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What must stand in the first 64 KiB of the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// File of certificates (PEM) that the server's must be signed by, for `https`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Any certificate will do, for `https`: right for a node's own service on its own loopback.
+    #[serde(default)]
+    pub insecure: bool,
+}

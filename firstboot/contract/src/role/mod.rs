@@ -1,0 +1,107 @@
+//! The role spec: what the system half of firstboot runs. The builder makes it from the profile; names are resolved
+//! to numbers and paths are checked by then.
+//!
+//! - here the whole, and what is made at boot · [`service`] programs that are kept running · [`capability`] their rights ·
+//!   [`health`] what must hold
+
+mod capability;
+mod health;
+mod service;
+
+pub use capability::Capability;
+pub use health::{HealthCheck, HttpProbe, Probe, Target};
+pub use service::{EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind};
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Format number of role specs that this code writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// What a node is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    K3sServer,
+    K3sAgent,
+    Minio,
+    Router,
+    Tinkerbell,
+}
+
+impl Role {
+    pub const ALL: [Role; 5] = [Role::K3sServer, Role::K3sAgent, Role::Minio, Role::Router, Role::Tinkerbell];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::K3sServer => "k3s-server",
+            Role::K3sAgent => "k3s-agent",
+            Role::Minio => "minio",
+            Role::Router => "router",
+            Role::Tinkerbell => "tinkerbell",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Stored as JSON at [`crate::names::ROLE_SPEC`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleSpec {
+    /// [`FORMAT`].
+    pub format: u32,
+    pub role: Role,
+    pub summary: String,
+    pub version: String,
+    /// Absolute paths of kernel modules to load, in load order.
+    pub modules: Vec<String>,
+    /// Kernel settings by their path under `/proc/sys`, such as `net/ipv4/ip_forward`. `*` in place of an interface
+    /// stands for `all` and `default`.
+    pub sysctls: BTreeMap<String, String>,
+    pub directories: Vec<Directory>,
+    pub templates: Vec<Template>,
+    pub services: BTreeMap<String, Service>,
+    pub health: Vec<HealthCheck>,
+}
+
+/// Owner of files and processes, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
+}
+
+/// A directory made at boot, before services start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// Absolute path. When `persistent` it is kept on `state` and bound here; the path then exists in the image.
+    pub path: String,
+    pub owner: Identity,
+    /// Permission bits, such as 0o750.
+    pub mode: u32,
+    #[serde(default)]
+    pub persistent: bool,
+}
+
+/// A file rendered from the node config at boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// Name in [`crate::names::TEMPLATES`].
+    pub from: String,
+    /// Absolute path under `/run`.
+    pub to: String,
+    pub owner: Identity,
+    pub mode: u32,
+}

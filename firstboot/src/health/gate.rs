@@ -1,0 +1,237 @@
+//! The verdict as a pure state machine: findings and the time go in, the verdict and its reasons come out.
+
+use crate::service::Moment;
+use contract::health::{CheckReport, HealthReport, Verdict};
+use contract::role::{HealthCheck, Probe};
+use std::time::Duration;
+
+/// Time between two looks at what has not passed yet.
+const IMPATIENT: Duration = Duration::from_secs(1);
+/// After a check has passed, so many looks in a row must fail before it has failed: one may be lost under load.
+const TOLERATED: u32 = 2;
+
+/// One check and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Check {
+    pub spec: HealthCheck,
+    verdict: Verdict,
+    reason: Option<String>,
+    /// Whether it ever passed.
+    passed_once: bool,
+    failures: u32,
+    next: Moment,
+}
+
+/// All checks and the verdict over them.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    checks: Vec<Check>,
+    verdict: Verdict,
+    since: Moment,
+}
+
+impl Gate {
+    /// Nothing has been looked at. Without checks nothing can be wrong.
+    #[must_use]
+    pub fn new(specs: Vec<HealthCheck>) -> Gate {
+        let check = |spec| Check {
+            spec,
+            verdict: Verdict::Waiting,
+            reason: None,
+            passed_once: false,
+            failures: 0,
+            next: Moment::ZERO,
+        };
+        Gate { checks: specs.into_iter().map(check).collect(), verdict: Verdict::Waiting, since: Moment::ZERO }
+    }
+
+    #[must_use]
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// For how long everything has passed without a break; what a commit waits for.
+    #[must_use]
+    pub fn passed_for(&self, now: Moment) -> Option<Duration> {
+        (self.verdict == Verdict::Passed).then(|| now.saturating_sub(self.since))
+    }
+
+    /// Takes the answer of one look.
+    pub fn found(&mut self, at: usize, finding: Result<(), String>, now: Moment) {
+        let Some(check) = self.checks.get_mut(at) else { return };
+        match finding {
+            Ok(()) => {
+                (check.verdict, check.reason) = (Verdict::Passed, None);
+                (check.passed_once, check.failures) = (true, 0);
+                check.next = now + Duration::from_millis(check.spec.every_ms);
+            }
+            Err(reason) => {
+                check.failures = check.failures.saturating_add(1);
+                check.next = now + IMPATIENT.min(Duration::from_millis(check.spec.every_ms));
+                // A service's state is known, not measured: nothing gets lost on the way.
+                let sure = matches!(check.spec.probe, Probe::Service { .. }) || check.failures >= TOLERATED;
+                if check.passed_once {
+                    if sure {
+                        (check.verdict, check.reason) = (Verdict::Failed, Some(reason));
+                    }
+                } else {
+                    check.reason = Some(reason);
+                }
+            }
+        }
+    }
+
+    /// Passes judgement. Returns whether the verdict has changed.
+    pub fn judge(&mut self, now: Moment) -> bool {
+        for check in &mut self.checks {
+            let late = now >= Duration::from_millis(check.spec.deadline_ms);
+            if check.verdict == Verdict::Waiting && late {
+                check.verdict = Verdict::Failed;
+                let limit = Duration::from_millis(check.spec.deadline_ms).as_secs_f64();
+                let why = check.reason.take().unwrap_or_else(|| "it could not be looked at".to_owned());
+                check.reason = Some(format!("not within {limit:.0} s: {why}"));
+            }
+        }
+        let any = |verdict| self.checks.iter().any(|check| check.verdict == verdict);
+        let verdict = if any(Verdict::Failed) {
+            Verdict::Failed
+        } else if any(Verdict::Waiting) {
+            Verdict::Waiting
+        } else {
+            Verdict::Passed
+        };
+        let changed = verdict != self.verdict;
+        if changed {
+            (self.verdict, self.since) = (verdict, now);
+        }
+        changed
+    }
+
+    /// When something is due next. Those that `looking` names are being looked at.
+    #[must_use]
+    pub fn deadline(&self, looking: impl Fn(usize) -> bool) -> Option<Moment> {
+        let of = |(at, check): (usize, &Check)| {
+            let look = (!looking(at)).then_some(check.next);
+            let limit = Duration::from_millis(check.spec.deadline_ms);
+            let limit = (check.verdict == Verdict::Waiting).then_some(limit);
+            [look, limit].into_iter().flatten().min()
+        };
+        self.checks.iter().enumerate().filter_map(of).min()
+    }
+
+    #[must_use]
+    pub fn report(&self) -> HealthReport {
+        let of = |check: &Check| CheckReport {
+            name: check.spec.name.clone(),
+            verdict: check.verdict,
+            reason: check.reason.clone(),
+            deadline_s: Duration::from_millis(check.spec.deadline_ms).as_secs_f64(),
+        };
+        HealthReport {
+            verdict: self.verdict,
+            since_s: self.since.as_secs_f64(),
+            checks: self.checks.iter().map(of).collect(),
+        }
+    }
+}
+
+impl Check {
+    /// Whether it is time to look.
+    #[must_use]
+    pub fn due(&self, now: Moment) -> bool {
+        now >= self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::role::Target;
+    use proptest::prelude::*;
+
+    const fn s(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    fn check(name: &str, deadline: u64) -> HealthCheck {
+        HealthCheck {
+            name: name.to_owned(),
+            probe: Probe::Tcp(Target::Is("127.0.0.1:1".to_owned())),
+            deadline_ms: deadline * 1000,
+            every_ms: 10_000,
+            timeout_ms: 1000,
+            when: None,
+        }
+    }
+
+    fn no(gate: &mut Gate, at: usize, now: u64) -> Verdict {
+        gate.found(at, Err("refused".to_owned()), s(now));
+        gate.judge(s(now));
+        gate.verdict
+    }
+
+    fn yes(gate: &mut Gate, at: usize, now: u64) -> Verdict {
+        gate.found(at, Ok(()), s(now));
+        gate.judge(s(now));
+        gate.verdict
+    }
+
+    #[test]
+    fn the_gate_passes_when_every_check_has_passed_and_not_before() {
+        let mut gate = Gate::new(vec![check("a", 60), check("b", 60)]);
+        assert_eq!(no(&mut gate, 0, 1), Verdict::Waiting);
+        assert_eq!(gate.report().line(), "waiting: a: refused; b");
+        assert_eq!(yes(&mut gate, 0, 2), Verdict::Waiting);
+        assert_eq!(yes(&mut gate, 1, 3), Verdict::Passed);
+        assert_eq!(gate.passed_for(s(8)), Some(s(5)));
+    }
+
+    #[test]
+    fn what_does_not_pass_by_its_deadline_has_failed_with_the_reason() {
+        let mut gate = Gate::new(vec![check("a", 60), check("b", 30)]);
+        yes(&mut gate, 0, 1);
+        assert_eq!(no(&mut gate, 1, 29), Verdict::Waiting);
+        assert_eq!(gate.deadline(|_| false), Some(s(11)));
+        assert!(gate.judge(s(30)) && !gate.judge(s(31)), "it is told once");
+        assert_eq!(gate.report().line(), "failed: b: not within 30 s: refused");
+        assert_eq!(gate.passed_for(s(31)), None);
+        assert_eq!(yes(&mut gate, 1, 40), Verdict::Passed, "late, but healthy now");
+    }
+
+    #[test]
+    fn after_it_has_passed_one_lost_look_is_forgiven_and_two_are_not() {
+        let mut gate = Gate::new(vec![check("a", 60)]);
+        yes(&mut gate, 0, 1);
+        assert_eq!(no(&mut gate, 0, 100), Verdict::Passed);
+        assert_eq!(gate.deadline(|_| false), Some(s(101)), "it looks again soon");
+        assert_eq!(no(&mut gate, 0, 101), Verdict::Failed);
+        assert_eq!(gate.report().line(), "failed: a: refused");
+        assert_eq!(yes(&mut gate, 0, 102), Verdict::Passed);
+        assert_eq!(gate.passed_for(s(102)), Some(s(0)), "settling begins anew");
+    }
+
+    #[test]
+    fn a_service_that_is_down_is_known_at_once() {
+        let probe = Probe::Service { name: "bgpd".to_owned(), stable_ms: 0 };
+        let mut gate = Gate::new(vec![HealthCheck { probe, ..check("bgpd", 60) }]);
+        yes(&mut gate, 0, 1);
+        assert_eq!(no(&mut gate, 0, 2), Verdict::Failed);
+    }
+
+    proptest! {
+        #[test]
+        fn passed_means_that_each_last_look_was_good_or_forgiven(
+            looks in prop::collection::vec((0..3_usize, any::<bool>(), 0..20_u64), 0..60),
+        ) {
+            let mut gate = Gate::new(vec![check("a", 60), check("b", 60), check("c", 60)]);
+            let mut now = 0;
+            let mut bad = [2_u32; 3];
+            for (at, good, later) in looks {
+                now += later;
+                if good { yes(&mut gate, at, now) } else { no(&mut gate, at, now) };
+                bad[at] = if good { 0 } else { bad[at] + 1 };
+                prop_assert_eq!(gate.verdict == Verdict::Passed, bad.iter().all(|&count| count < 2));
+            }
+        }
+    }
+}

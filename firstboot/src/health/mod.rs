@@ -1,0 +1,123 @@
+//! The health gate: is this node what its role says it should be? One verdict over all checks, with reasons; looked at
+//! again and again for as long as the node runs.
+//!
+//! - [`gate`] the verdict, without processes or clocks · [`wanted`] which checks this node has
+//!
+//! Services are looked at here; everything else by a child ([`crate::service::Look`]), each check one at a time.
+
+mod gate;
+mod wanted;
+
+use crate::service::{Exit, Look, Moment, State, Supervisor};
+use contract::health::HealthReport;
+use contract::role::{HealthCheck, Probe, Service};
+use gate::Gate;
+use rustix::process::Pid;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The checks of this node, and the looks in progress.
+#[derive(Debug)]
+pub struct Health {
+    gate: Gate,
+    looks: BTreeMap<usize, Look>,
+    /// Folder of the cgroup above the looking children's.
+    cgroups: Option<PathBuf>,
+}
+
+impl Health {
+    /// `config` is the node config as JSON.
+    #[must_use]
+    pub fn new(
+        role: &[HealthCheck],
+        services: &BTreeMap<String, Service>,
+        config: &serde_json::Value,
+        cgroups: Option<PathBuf>,
+    ) -> Health {
+        Health { gate: Gate::new(wanted::checks(role, services, config)), looks: BTreeMap::new(), cgroups }
+    }
+
+    /// Does all that is due. Returns whether the verdict has changed.
+    pub fn step(&mut self, services: &Supervisor, now: Moment) -> bool {
+        for look in self.looks.values_mut() {
+            look.tick(now);
+        }
+        for at in 0..self.gate.checks().len() {
+            let Some(check) = self.gate.checks().get(at) else { continue };
+            match &check.spec.probe {
+                Probe::Service { name, stable_ms } => {
+                    let found = stable(services.state(name), Duration::from_millis(*stable_ms), now);
+                    self.gate.found(at, found, now);
+                }
+                probe if check.due(now) && !self.looks.contains_key(&at) => {
+                    let limit = Duration::from_millis(check.spec.timeout_ms);
+                    match Look::at(&format!("health-{at}"), probe, self.cgroups.as_deref(), limit, now) {
+                        Ok(look) => {
+                            self.looks.insert(at, look);
+                        }
+                        Err(why) => self.gate.found(at, Err(why), now),
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.gate.judge(now)
+    }
+
+    /// A process ended. Returns whether it was one that looked at something.
+    pub fn exited(&mut self, pid: Pid, exit: Exit, now: Moment) -> bool {
+        let Some(at) = self.looks.iter().find(|(_, look)| look.pid() == pid).map(|(at, _)| *at) else { return false };
+        if let Some(look) = self.looks.remove(&at) {
+            self.gate.found(at, look.ended(exit), now);
+        }
+        true
+    }
+
+    /// When [`Health::step`] is due next, if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Moment> {
+        let looking = self.looks.values().filter_map(Look::deadline).min();
+        [self.gate.deadline(|at| self.looks.contains_key(&at)), looking].into_iter().flatten().min()
+    }
+
+    #[must_use]
+    pub fn report(&self) -> HealthReport {
+        self.gate.report()
+    }
+
+    /// In one line, for people: `passed: 4 checks, for 12.0 s`, or `failed: bgpd: it is back-off`.
+    #[must_use]
+    pub fn line(&self, now: Moment) -> String {
+        let report = self.report();
+        match self.passed_for(now) {
+            Some(span) => {
+                format!("{}: {} checks, for {:.1} s", report.verdict, report.checks.len(), span.as_secs_f64())
+            }
+            None => report.line(),
+        }
+    }
+
+    /// For how long everything has passed without a break: what the commit of an update waits for.
+    #[must_use]
+    pub fn passed_for(&self, now: Moment) -> Option<Duration> {
+        self.gate.passed_for(now)
+    }
+}
+
+/// Whether a service has been ready for so long, or need not be.
+fn stable(state: Option<&State>, wanted: Duration, now: Moment) -> Result<(), String> {
+    match state {
+        Some(State::NotWanted | State::Done { .. }) => Ok(()),
+        Some(State::Ready { since }) => {
+            let up = now.saturating_sub(*since);
+            if up >= wanted {
+                return Ok(());
+            }
+            Err(format!("ready for {:.0} s, not {:.0} s", up.as_secs_f64(), wanted.as_secs_f64()))
+        }
+        Some(State::Failed { reason }) => Err(reason.clone()),
+        Some(state) => Err(format!("it is {}", state.word())),
+        None => Err("there is no such service".to_owned()),
+    }
+}

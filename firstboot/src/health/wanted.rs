@@ -1,0 +1,90 @@
+//! The checks of a role as this node has them: left out where the node config does not ask for them, and multiplied
+//! where they look at each entry of a list in it.
+
+use crate::service::wanted;
+use contract::role::{HealthCheck, Probe, Service, Target};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Time since power-on for services of a role without checks, in milliseconds.
+const USUAL_DEADLINE_MS: u64 = 120_000;
+
+/// Without any check in the role, every service must be ready. `config` is the node config.
+#[must_use]
+pub fn checks(role: &[HealthCheck], services: &BTreeMap<String, Service>, config: &Value) -> Vec<HealthCheck> {
+    if role.is_empty() {
+        return services.keys().map(|name| ready(name)).collect();
+    }
+    let asked = role.iter().filter(|check| check.when.as_ref().is_none_or(|path| wanted(config, path)));
+    asked.flat_map(|check| each(check, config)).collect()
+}
+
+fn ready(name: &str) -> HealthCheck {
+    HealthCheck {
+        name: name.to_owned(),
+        probe: Probe::Service { name: name.to_owned(), stable_ms: 0 },
+        deadline_ms: USUAL_DEADLINE_MS,
+        every_ms: 10_000,
+        timeout_ms: 5_000,
+        when: None,
+    }
+}
+
+/// One check for each value at the place that its target names.
+fn each(check: &HealthCheck, config: &Value) -> Vec<HealthCheck> {
+    let (path, probe): (&str, fn(Target) -> Probe) = match &check.probe {
+        Probe::Tcp(Target::Config(path)) => (path, Probe::Tcp),
+        Probe::Route(Target::Config(path)) => (path, Probe::Route),
+        Probe::Neighbour(Target::Config(path)) => (path, Probe::Neighbour),
+        _ => return vec![check.clone()],
+    };
+    let mut found = Vec::new();
+    values(config, path, &mut found);
+    let one = |value: String| HealthCheck {
+        name: match check.name.strip_suffix(path) {
+            Some(kind) => format!("{kind}{value}"),
+            None => format!("{} {value}", check.name),
+        },
+        probe: probe(Target::Is(value)),
+        ..check.clone()
+    };
+    found.into_iter().map(one).collect()
+}
+
+fn values(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Array(list) => list.iter().for_each(|entry| values(entry, path, found)),
+        Value::String(text) if path.is_empty() => found.push(text.clone()),
+        Value::Number(number) if path.is_empty() => found.push(number.to_string()),
+        Value::Object(table) if !path.is_empty() => {
+            let (key, rest) = path.split_once('.').unwrap_or((path, ""));
+            if let Some(entry) = table.get(key) {
+                values(entry, rest, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn route(name: &str, when: Option<&str>) -> HealthCheck {
+        let probe = Probe::Route(Target::Config("router.neighbor.address".to_owned()));
+        HealthCheck { name: name.to_owned(), probe, when: when.map(str::to_owned), ..ready("") }
+    }
+
+    #[test]
+    fn a_check_of_a_list_becomes_one_for_each_entry() {
+        let config = json!({"router": {"neighbor": [{"address": "10.0.0.2"}, {"address": "fd00::2"}]}});
+        let role =
+            [route("route router.neighbor.address", None), route("way", None), route("x", Some("router.dhcp"))];
+        let checks = checks(&role, &BTreeMap::new(), &config);
+        let names: Vec<_> = checks.iter().map(|check| check.name.as_str()).collect();
+        assert_eq!(names, ["route 10.0.0.2", "route fd00::2", "way 10.0.0.2", "way fd00::2"]);
+        assert_eq!(checks[1].probe, Probe::Route(Target::Is("fd00::2".to_owned())));
+        assert_eq!(super::checks(&role, &BTreeMap::new(), &json!({"router": 1})), []);
+    }
+}

@@ -1,0 +1,100 @@
+//! Requests by HTTP and HTTPS. Redirects are answers like any other; proxies are none of a node's own services.
+
+use super::tls;
+use anyhow::{Context as _, ensure};
+use contract::role::HttpProbe;
+use std::io::Read as _;
+use std::time::Duration;
+
+/// Bytes of the body that are looked at.
+const BODY: u64 = 64 * 1024;
+
+/// Asks once.
+///
+/// # Errors
+/// No answer, or not the one that counts as good.
+pub(super) fn look(request: &HttpProbe, limit: Duration) -> anyhow::Result<()> {
+    let url = &request.url;
+    let mut config = ureq::Agent::config_builder()
+        .timeout_global(Some(limit))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .proxy(None)
+        .user_agent("microdc");
+    if url.starts_with("https://") {
+        config = config.tls_config(tls::config(request)?);
+    }
+    let agent: ureq::Agent = config.build().into();
+    let mut answer = agent.get(url).call().with_context(|| format!("no answer from {url}"))?;
+    let status = answer.status();
+    match request.status {
+        Some(wanted) => ensure!(status.as_u16() == wanted, "{url} answered {}, not {wanted}", status.as_u16()),
+        None => ensure!(status.is_success(), "{url} answered {}", status.as_u16()),
+    }
+    if let Some(wanted) = &request.body {
+        let mut body = Vec::new();
+        let reading = answer.body_mut().as_reader().take(BODY).read_to_end(&mut body);
+        reading.with_context(|| format!("the answer of {url} breaks off"))?;
+        let found = String::from_utf8_lossy(&body).contains(wanted.as_str());
+        ensure!(found, "the answer of {url} does not hold {wanted:?}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
+    /// A server that gives every caller these bytes, and the probe's word about it.
+    fn asked(answer: &'static [u8], status: Option<u16>, body: Option<&str>) -> Result<(), String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/health?deep=1", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut caller, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let length = caller.read(&mut request).unwrap();
+            let _ = caller.write_all(answer);
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        let request = HttpProbe { url, status, body: body.map(str::to_owned), ca: None, insecure: false };
+        let found = look(&request, Duration::from_secs(2)).map_err(|why| format!("{why:#}"));
+        let said = server.join().unwrap();
+        assert!(said.starts_with("GET /health?deep=1 HTTP/1.1\r\n"), "{said}");
+        found
+    }
+
+    #[test]
+    fn a_good_answer_has_the_status_and_the_body_that_are_wanted() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nall well";
+        assert_eq!(asked(answer, None, Some("well")), Ok(()));
+        assert_eq!(asked(answer, Some(200), None), Ok(()));
+        assert!(asked(answer, Some(204), None).unwrap_err().ends_with("answered 200, not 204"));
+        assert!(asked(answer, None, Some("ill")).unwrap_err().ends_with("does not hold \"ill\""));
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nall\r\n5\r\n well\r\n0\r\n\r\n";
+        assert_eq!(asked(chunked, None, Some("all well")), Ok(()));
+    }
+
+    #[test]
+    fn an_error_a_redirect_and_noise_are_no_good_answers() {
+        assert!(asked(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", None, None).unwrap_err().contains("503"));
+        let redirect = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+        assert!(asked(redirect, None, None).unwrap_err().contains("302"));
+        for noise in [&b""[..], b"\r\n\r\n", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 2000 OK\r\n\r\n", &[0xff; 4096]] {
+            assert!(asked(noise, None, None).is_err());
+        }
+        let short = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nall";
+        assert!(asked(short, None, Some("all")).unwrap_err().contains("breaks off"));
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_is_not_waited_for_longer_than_allowed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let request = HttpProbe { url, status: None, body: None, ca: None, insecure: false };
+        let begin = std::time::Instant::now();
+        assert!(look(&request, Duration::from_millis(300)).is_err());
+        assert!(begin.elapsed() < Duration::from_secs(20));
+    }
+}

@@ -1,0 +1,140 @@
+//! One look whether something is as it should be, by a short-lived child with few rights: whatever bytes come back are
+//! read there. The child's exit status is the answer; its last words say why.
+
+use super::machine::{Exit, Moment};
+use crate::sys::cgroup::Cgroup;
+use crate::sys::process::{Program, Surroundings, kill_session, spawn};
+use contract::names;
+use contract::role::{Identity, Limits, Probe};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+/// What a looking child may take: memory in bytes, and processes.
+const LIMITS: Limits = Limits { memory: Some(64 << 20), pids: Some(32), cpu_weight: None, open_files: Some(256) };
+/// Bytes of its words that are read.
+const WORDS: usize = 2048;
+/// Characters of its last line that are kept.
+const REASON: usize = 200;
+/// Who looks at what is no program of the profile: nobody.
+const NOBODY: u32 = 65_534;
+
+/// A look in progress.
+#[derive(Debug)]
+pub struct Look {
+    pid: Pid,
+    output: OwnedFd,
+    deadline: Moment,
+    limit: Duration,
+    late: bool,
+    cgroup: Option<Cgroup>,
+}
+
+impl Look {
+    /// Begins a look by a program, as `identity` and without capabilities. `name` is for its cgroup below `cgroups`.
+    ///
+    /// # Errors
+    /// Why the program cannot be started, in words.
+    pub fn by_program(
+        name: &str,
+        run: &[String],
+        identity: &Identity,
+        cgroups: Option<&Path>,
+        limit: Duration,
+        now: Moment,
+    ) -> Result<Look, String> {
+        let cgroup = cgroups.and_then(|parent| Cgroup::create(parent, name).ok());
+        let procs = cgroup.as_ref().and_then(|cgroup| {
+            cgroup.limit(&LIMITS);
+            cgroup.procs().ok()
+        });
+        let (output, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+            .map_err(|error| format!("cannot make a pipe: {error}"))?;
+        let program = Program {
+            run,
+            environment: vec![("PATH".to_owned(), super::unit::PATH.to_owned())],
+            identity,
+            capabilities: &[],
+            cgroup: procs,
+            output: write.as_fd(),
+            surroundings: Surroundings { open_files: LIMITS.open_files, ..Surroundings::default() },
+        };
+        let pid = spawn(&program).map_err(|error| error.to_string())?;
+        Ok(Look { pid, output, deadline: now + limit, limit, late: false, cgroup })
+    }
+
+    /// Begins a look by this program itself (`firstboot probe`), as nobody.
+    ///
+    /// # Errors
+    /// As [`Look::by_program`].
+    pub fn at(
+        name: &str,
+        probe: &Probe,
+        cgroups: Option<&Path>,
+        limit: Duration,
+        now: Moment,
+    ) -> Result<Look, String> {
+        if let Probe::Program { run, identity } = probe {
+            return Look::by_program(name, run, identity, cgroups, limit, now);
+        }
+        let asked = serde_json::to_string(probe).map_err(|error| error.to_string())?;
+        let run = [names::FIRSTBOOT.to_owned(), "probe".to_owned(), limit.as_millis().to_string(), asked];
+        let nobody = Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() };
+        // The child gives up by itself and says how far it came; the deadline here is for one that does not.
+        Look::by_program(name, &run, &nobody, cgroups, limit + Duration::from_secs(1), now)
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// When [`Look::tick`] is needed.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Moment> {
+        (!self.late).then_some(self.deadline)
+    }
+
+    /// Ends a look that takes too long; its exit comes as any other.
+    pub fn tick(&mut self, now: Moment) {
+        if !self.late && now >= self.deadline {
+            self.late = true;
+            self.kill();
+        }
+    }
+
+    fn kill(&self) {
+        if self.cgroup.as_ref().is_none_or(|cgroup| cgroup.kill().is_err()) {
+            kill_session(self.pid);
+        }
+    }
+
+    /// Its process has ended: the answer. The rest of its processes goes with it.
+    ///
+    /// # Errors
+    /// What is not as it should be, in words.
+    pub fn ended(self, exit: Exit) -> Result<(), String> {
+        self.kill();
+        if self.late {
+            return Err(format!("no answer in {:.1} s", self.limit.as_secs_f64()));
+        }
+        if exit == Exit::Status(0) {
+            return Ok(());
+        }
+        let mut words = [0; WORDS];
+        let length = rustix::io::read(&self.output, &mut words).unwrap_or(0);
+        let words = String::from_utf8_lossy(words.get(..length).unwrap_or_default()).into_owned();
+        let last = words.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        let clean = |line: &str| line.chars().filter(|c| !c.is_control()).take(REASON).collect::<String>();
+        Err(last.map_or_else(|| exit.to_string(), clean))
+    }
+}
+
+impl Drop for Look {
+    /// Nobody waits for the answer any more.
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

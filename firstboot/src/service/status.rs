@@ -1,0 +1,82 @@
+//! What the services are doing, as facts for pages, operators and the health gate.
+
+use super::machine::State;
+use super::supervisor::Supervisor;
+use rustix::process::Pid;
+
+/// The state of one service, for the operator.
+#[derive(Clone, Debug)]
+pub struct Status<'s> {
+    pub name: &'s str,
+    pub state: &'s State,
+    pub pid: Option<i32>,
+    pub restarts: u32,
+    pub said: Option<&'s str>,
+}
+
+impl Supervisor {
+    /// Whether every wanted service is ready or done.
+    #[must_use]
+    pub fn all_ready(&self) -> bool {
+        self.units.iter().all(|unit| unit.machine.satisfied())
+    }
+
+    /// Services that are not ready although they are wanted.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<&str> {
+        self.units.iter().filter(|unit| !unit.machine.satisfied()).map(|unit| unit.name.as_str()).collect()
+    }
+
+    /// Services that still have a process.
+    #[must_use]
+    pub fn running(&self) -> Vec<&str> {
+        self.units.iter().filter(|unit| unit.machine.running()).map(|unit| unit.name.as_str()).collect()
+    }
+
+    /// The services by name, for the status page.
+    pub fn statuses(&self) -> impl Iterator<Item = Status<'_>> {
+        self.units.iter().map(|unit| Status {
+            name: &unit.name,
+            state: unit.machine.state(),
+            pid: unit.pid.map(Pid::as_raw_pid),
+            restarts: unit.machine.restarts(),
+            said: unit.status.as_deref(),
+        })
+    }
+
+    /// Memory of a service's processes in bytes, where it has a cgroup.
+    #[must_use]
+    pub fn memory(&self, name: &str) -> Option<u64> {
+        let path = self.places.cgroups.as_ref()?.join(name).join("memory.current");
+        std::fs::read_to_string(path).ok()?.trim_end().parse().ok()
+    }
+
+    /// The log lines of a service that came after its first `seen` ones and are still kept, and how many ever came.
+    #[must_use]
+    pub fn lines_since(&self, name: &str, seen: u64) -> (Vec<&str>, u64) {
+        self.units.iter().find(|unit| unit.name == name).map_or((Vec::new(), seen), |unit| {
+            let ring = unit.log.ring();
+            (ring.since(seen).collect(), ring.count())
+        })
+    }
+
+    /// The last `count` log lines of each service that wrote any.
+    pub fn last_lines(&self, count: usize) -> impl Iterator<Item = (&str, Vec<&str>)> {
+        self.units
+            .iter()
+            .map(move |unit| (unit.name.as_str(), unit.log.ring().last(count).collect::<Vec<_>>()))
+            .filter(|(_, lines)| !lines.is_empty())
+    }
+
+    /// The state of one service.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<&State> {
+        self.units.iter().find(|unit| unit.name == name).map(|unit| unit.machine.state())
+    }
+
+    /// Every process that was started here and is not known to have ended, for a loop that may not reap others.
+    #[cfg(test)]
+    pub fn children(&self) -> Vec<Pid> {
+        self.units.iter().flat_map(|unit| unit.pid.into_iter().chain(unit.looker())).collect()
+    }
+}

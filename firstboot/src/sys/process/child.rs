@@ -1,0 +1,220 @@
+//! Between fork and execve: raw system calls on memory that was prepared before, and nothing else. Mirrors
+//! linux/capability.h, linux/prctl.h, linux/securebits.h.
+
+use super::namespace::{self, Change};
+
+/// What the child does, in order; the number travels through the pipe when one of them fails.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(super) enum Step {
+    Session,
+    Cgroup,
+    Signals,
+    Files,
+    Limits,
+    Mounts,
+    Folder,
+    Groups,
+    Bounding,
+    User,
+    Capabilities,
+    Ambient,
+    NoNewPrivileges,
+    Execute,
+}
+
+impl Step {
+    pub(super) fn words(number: u8) -> &'static str {
+        const WORDS: [&str; 14] = [
+            "open a session",
+            "join the cgroup",
+            "reset the signals",
+            "set up standard input and output",
+            "set the limits",
+            "set up its mounts",
+            "go to its working folder",
+            "set the groups",
+            "drop capabilities from the bounding set",
+            "become the user",
+            "set the capabilities",
+            "keep the capabilities across exec",
+            "forbid new privileges",
+            "execute",
+        ];
+        WORDS.get(usize::from(number)).copied().unwrap_or("start")
+    }
+}
+
+/// Everything the child needs, allocated beforehand.
+pub(super) struct Prepared<'p> {
+    pub(super) path: *const libc::c_char,
+    pub(super) argv: Vec<*const libc::c_char>,
+    pub(super) envp: Vec<*const libc::c_char>,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) groups: Vec<u32>,
+    pub(super) mask: u64,
+    pub(super) cgroup: i32,
+    pub(super) input: i32,
+    pub(super) output: i32,
+    pub(super) report: i32,
+    pub(super) folder: *const libc::c_char,
+    pub(super) open_files: u64,
+    pub(super) new_privileges: bool,
+    pub(super) changes: &'p [Change],
+}
+
+/// The child between fork and execve. No allocation, no lock, no panic.
+pub(super) fn run(prepared: &Prepared<'_>) -> ! {
+    let mut change = 0;
+    let step = match become_program(prepared, &mut change) {
+        Ok(never) => match never {},
+        Err(step) => step,
+    };
+    // SAFETY: raw system calls on a local buffer and an open descriptor; _exit does not return.
+    unsafe {
+        let errno = (*libc::__errno_location()).to_ne_bytes();
+        let bytes = [step as u8, change, errno[0], errno[1], errno[2], errno[3]];
+        libc::write(prepared.report, bytes.as_ptr().cast(), bytes.len());
+        libc::_exit(127)
+    }
+}
+
+fn become_program(prepared: &Prepared<'_>, change: &mut u8) -> Result<std::convert::Infallible, Step> {
+    let done = |result: libc::c_long, step| if result < 0 { Err(step) } else { Ok(()) };
+    // SAFETY: every pointer comes from `prepared` or this stack and outlives its call. The identity calls go to the
+    // kernel directly, as libc's own would signal other threads, which do not exist here.
+    unsafe {
+        done(libc::setsid().into(), Step::Session)?;
+        if prepared.cgroup >= 0 {
+            done(libc::write(prepared.cgroup, c"0".as_ptr().cast(), 1) as libc::c_long, Step::Cgroup)?;
+        }
+        reset_signals()?;
+        done(libc::dup2(prepared.input, 0).into(), Step::Files)?;
+        done(libc::dup2(prepared.output, 1).into(), Step::Files)?;
+        done(libc::dup2(prepared.output, 2).into(), Step::Files)?;
+        // Whatever PID 1 holds open, the watchdog first of all, stays with PID 1.
+        let closed = libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        done(closed, Step::Files)?;
+        libc::umask(0o022);
+        limits(prepared.open_files)?;
+        if !prepared.changes.is_empty() {
+            namespace::enter().map_err(|()| Step::Mounts)?;
+            for (number, wanted) in prepared.changes.iter().enumerate() {
+                *change = number as u8;
+                wanted.make().map_err(|()| Step::Mounts)?;
+            }
+        }
+        become_user(prepared)?;
+        // As its own user: a folder that is not for it is none for it here either.
+        done(libc::chdir(prepared.folder).into(), Step::Folder)?;
+        if !prepared.new_privileges {
+            done(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into(), Step::NoNewPrivileges)?;
+        }
+        libc::execve(prepared.path, prepared.argv.as_ptr(), prepared.envp.as_ptr());
+    }
+    Err(Step::Execute)
+}
+
+/// Default action for every signal, none blocked.
+///
+/// # Safety
+/// To be called in the child after fork.
+unsafe fn reset_signals() -> Result<(), Step> {
+    // SAFETY: plain calls with local values; signals that cannot be changed are skipped.
+    unsafe {
+        for signal in 1..=64 {
+            if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        if libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) < 0 {
+            return Err(Step::Signals);
+        }
+    }
+    Ok(())
+}
+
+/// Open files, no core dumps, and an ordinary place in the order of the out-of-memory killer.
+///
+/// # Safety
+/// To be called in the child after fork.
+unsafe fn limits(open_files: u64) -> Result<(), Step> {
+    // SAFETY: plain calls with local values.
+    unsafe {
+        let mut files = libc::rlimit { rlim_cur: open_files, rlim_max: open_files };
+        // Where the limit cannot be raised, all that is allowed.
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &files) < 0 {
+            if libc::getrlimit(libc::RLIMIT_NOFILE, &mut files) < 0 {
+                return Err(Step::Limits);
+            }
+            files.rlim_cur = files.rlim_max.min(open_files);
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &files) < 0 {
+                return Err(Step::Limits);
+            }
+        }
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::setrlimit(libc::RLIMIT_CORE, &none);
+        let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if score >= 0 {
+            libc::write(score, c"0".as_ptr().cast(), 1);
+            libc::close(score);
+        }
+    }
+    Ok(())
+}
+
+/// linux/capability.h, `_LINUX_CAPABILITY_VERSION_3`.
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// User, groups, and no capability but the given ones.
+///
+/// # Safety
+/// To be called in the child after fork.
+unsafe fn become_user(prepared: &Prepared<'_>) -> Result<(), Step> {
+    let done = |result: libc::c_long, step| if result < 0 { Err(step) } else { Ok(()) };
+    let mask = prepared.mask;
+    let has = |capability: u32| mask & (1 << capability) != 0;
+    // SAFETY: pointers to prepared or local memory with the lengths given.
+    unsafe {
+        let groups = &prepared.groups;
+        done(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()), Step::Groups)?;
+        done(libc::syscall(libc::SYS_setresgid, prepared.gid, prepared.gid, prepared.gid), Step::Groups)?;
+        for capability in (0..64_u32).filter(|&capability| !has(capability)) {
+            // Numbers that this kernel does not know end the list.
+            if libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) == 1 {
+                done(libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0).into(), Step::Bounding)?;
+            }
+        }
+        done(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0).into(), Step::User)?;
+        done(libc::syscall(libc::SYS_setresuid, prepared.uid, prepared.uid, prepared.uid), Step::User)?;
+        let half = |shift: u32| {
+            let bits = (mask >> shift) as u32;
+            CapabilityData { effective: bits, permitted: bits, inheritable: bits }
+        };
+        let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+        let data = [half(0), half(32)];
+        done(libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()), Step::Capabilities)?;
+        for capability in (0..64_u32).filter(|&capability| has(capability)) {
+            let raised = libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+            done(raised.into(), Step::Ambient)?;
+        }
+    }
+    Ok(())
+}
