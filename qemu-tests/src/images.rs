@@ -7,6 +7,9 @@ pub const IMAGE: &str = "MICRODC_TEST_IMAGE";
 /// Variable of the environment that names another router image with the probe in it.
 pub const PROBE_IMAGE: &str = "MICRODC_TEST_PROBE_IMAGE";
 
+/// Variable of the environment that names another image of services that behave badly.
+pub const SERVICES_IMAGE: &str = "MICRODC_TEST_SERVICES_IMAGE";
+
 /// Top of the repository.
 #[must_use]
 pub fn root() -> PathBuf {
@@ -39,6 +42,15 @@ pub fn router() -> PathBuf {
 #[must_use]
 pub fn router_with_probe() -> PathBuf {
     image(PROBE_IMAGE, "router-probe.img")
+}
+
+/// The image of services that test the supervisor, without a role's own.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn services() -> PathBuf {
+    image(SERVICES_IMAGE, "services.img")
 }
 
 /// The private key that signed the images under test: `keys/release.key`, else the development key.

@@ -3,10 +3,13 @@
 //! - [`figures`] what is measured
 //! - [`images`] where the images under test are
 //! - [`router`] node configs of routers, and what a router is expected to say
+//! - [`agent`] asks the probe in a node
 //! - [`probe`] the wire format of the test image's agent, and its client
 //!
 //! The tests are in `tests/`, one file for each thing that is claimed.
 
+#[cfg(not(target_env = "musl"))]
+pub mod agent;
 #[cfg(not(target_env = "musl"))]
 pub mod figures;
 #[cfg(not(target_env = "musl"))]

@@ -10,6 +10,8 @@
 //! | `cat PATH` | the file |
 //! | `sha256 PATH` | its digest |
 //! | `write PATH TEXT` | empty |
+//! | `stop PID` | empty; the process stands still from then on, as if it hung |
+//! | `break PID` | empty; the process goes on at address 0 |
 //!
 //! An answer is `ok LENGTH` or `error LENGTH`, a line end, and that many bytes.
 
@@ -28,6 +30,8 @@ pub enum Request {
     Cat(String),
     Sha256(String),
     Write { path: String, text: String },
+    Stop(i32),
+    Break(i32),
 }
 
 impl Request {
@@ -47,6 +51,8 @@ impl Request {
             }
             "cat" if rest.starts_with('/') => Ok(Request::Cat(rest.to_owned())),
             "sha256" if rest.starts_with('/') => Ok(Request::Sha256(rest.to_owned())),
+            "stop" => rest.parse().map(Request::Stop).map_err(|_| format!("{rest:?} is no process")),
+            "break" => rest.parse().map(Request::Break).map_err(|_| format!("{rest:?} is no process")),
             "write" => {
                 let (path, text) = pair()?;
                 Ok(Request::Write { path: path.to_owned(), text: text.to_owned() })
@@ -61,6 +67,8 @@ impl std::fmt::Display for Request {
         match self {
             Request::Ps => f.write_str("ps"),
             Request::Kill { name, signal } => write!(f, "kill {name} {signal}"),
+            Request::Stop(pid) => write!(f, "stop {pid}"),
+            Request::Break(pid) => write!(f, "break {pid}"),
             Request::Cat(path) => write!(f, "cat {path}"),
             Request::Sha256(path) => write!(f, "sha256 {path}"),
             Request::Write { path, text } => write!(f, "write {path} {text}"),
@@ -113,7 +121,19 @@ mod tests {
 
     #[test]
     fn requests_that_are_none_are_refused() {
-        for line in ["", "ps 1", "kill", "kill bgpd", "kill bgpd hard", "cat", "cat relative", "reboot", "write /x"] {
+        for line in [
+            "",
+            "ps 1",
+            "kill",
+            "kill bgpd",
+            "kill bgpd hard",
+            "stop",
+            "break it",
+            "cat",
+            "cat relative",
+            "reboot",
+            "write /x",
+        ] {
             assert!(Request::parse(line).is_err(), "{line:?}");
         }
     }
@@ -131,10 +151,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn requests_are_read_back(name in "[a-z]{1,15}", signal in 1i32..65, path in "/[ -~]{0,40}", which in 0..3) {
+        fn requests_are_read_back(name in "[a-z]{1,15}", signal in 1i32..65, path in "/[ -~]{0,40}", which in 0..5) {
             let request = match which {
                 0 => Request::Kill { name, signal },
                 1 => Request::Cat(path),
+                2 => Request::Stop(signal),
+                3 => Request::Break(signal),
                 _ => Request::Write { path: format!("/{name}"), text: path },
             };
             prop_assert_eq!(Request::parse(&request.to_string()), Ok(request));

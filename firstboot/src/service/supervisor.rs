@@ -19,6 +19,8 @@ const MEMORY_EVERY: Duration = Duration::from_secs(5);
 /// Memory in bytes and processes that are left to PID 1 and the kernel, whatever all services do together.
 const RESERVED_MEMORY: u64 = 32 << 20;
 const ALL_PROCESSES: u64 = 16_384;
+/// Memory of PID 1 in bytes that is never taken from it, its program's pages too.
+const PID_1_MEMORY: u64 = 16 << 20;
 
 /// Where the supervisor keeps things.
 #[derive(Clone, Debug)]
@@ -347,6 +349,10 @@ pub fn prepare_cgroups(mount: &std::path::Path) -> std::io::Result<(PathBuf, Vec
     if let Some(total) = total_memory().and_then(|total| total.checked_sub(RESERVED_MEMORY)) {
         let _ = services.set("memory.max", &total.to_string());
     }
+    // PID 1 comes first: with nothing else to do it asks for little.
+    let init = Cgroup::create(mount, "init")?;
+    let _ = init.set("cpu.weight", "1000");
+    let _ = init.set("memory.min", &PID_1_MEMORY.to_string());
     let _ = services.set("pids.max", &ALL_PROCESSES.to_string());
     let looks = Cgroup::create(mount, LOOKS)?;
     Cgroup::enable_controllers(looks.path());

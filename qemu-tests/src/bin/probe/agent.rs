@@ -1,5 +1,6 @@
-//! The agent in the test image: `qemu_tests::probe` says what it does.
+//! The agent: `qemu_tests::probe` says what it does.
 
+use super::ptrace;
 use contract::hash::Digest;
 use qemu_tests::probe::{PORT, Request, answer};
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,7 +9,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::time::Duration;
 
-fn main() {
+/// Serves the port for ever.
+pub fn run() {
     loop {
         match port().and_then(|port| serve(&port)) {
             Ok(()) => {}
@@ -60,6 +62,8 @@ fn carry_out(request: Request) -> Result<Vec<u8>, String> {
                 Ok(wanted.len().to_string().into())
             }
         }
+        Request::Stop(pid) => ptrace::stop(pid).map(|()| Vec::new()).map_err(failed("stopping it")),
+        Request::Break(pid) => ptrace::derail(pid).map(|()| Vec::new()).map_err(failed("breaking it")),
         Request::Cat(path) => fs::read(&path).map_err(failed(&path)),
         Request::Sha256(path) => Ok(Digest::of(&fs::read(&path).map_err(failed(&path))?).to_string().into_bytes()),
         Request::Write { path, text } => fs::write(&path, text).map(|()| Vec::new()).map_err(failed(&path)),

@@ -1,0 +1,199 @@
+//! Services that behave in a certain way, for the tests of supervision. Each act goes on until it is stopped, unless it
+//! says otherwise; each names its process after itself, so that it is found in a list of processes.
+//!
+//! | act | what it does |
+//! |---|---|
+//! | `sleep` | nothing |
+//! | `await FILE ACT ...` | waits for a file, then acts |
+//! | `facts FOLDER ...` | writes what it finds around itself |
+//! | `exit STATUS` | ends |
+//! | `hold-memory MIB` | takes memory and keeps it |
+//! | `hold-by-child MIB` | lets a child do so, again and again |
+//! | `fork-bomb` | begins itself twice, each of which does so too |
+//! | `ignore-sigterm` | hears no request to stop |
+//! | `orphans` | leaves a process in a session of its own, and ends |
+//! | `zombies COUNT` | leaves so many orphans that end at once |
+//! | `notify [SOCKET]` | says `READY=1` and a status, by a child; to another service's socket when named |
+//! | `tcp ADDRESS`, `unix PATH`, `touch PATH` | listens, or makes a file, after a second |
+//! | `http ADDRESS` | answers 503 for a second, then what /run/http says (`STATUS BODY`), else 200 |
+//! | `exists FILE` | ends well when it does |
+//! | `talk TEXT` | writes it |
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, exit};
+use std::time::{Duration, Instant};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub fn run(act: &str, rest: &[&str]) {
+    // A name longer than the kernel keeps is cut.
+    let _ = fs::write("/proc/self/comm", act);
+    match (act, rest) {
+        ("await", [file, act, rest @ ..]) => {
+            while !fs::exists(file).unwrap_or(false) {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            return run(act, rest);
+        }
+        ("facts", folders) => facts(folders),
+        ("exit", [status]) => exit(status.parse().unwrap_or(99)),
+        ("hold-memory", [mib]) => hold_memory(mib.parse().unwrap_or(0)),
+        ("hold-by-child", [mib]) => loop {
+            println!("child: {:?}", again(&["hold-memory", mib]).status());
+            std::thread::sleep(SECOND);
+        },
+        ("fork-bomb", []) => loop {
+            let _ = again(&["fork-bomb"]).spawn();
+        },
+        ("ignore-sigterm", []) => {
+            // SAFETY: sets the disposition of one signal in a program of one thread.
+            unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+            println!("deaf");
+        }
+        ("orphans", []) => {
+            let _ = again(&["orphan"]).spawn();
+            std::thread::sleep(SECOND / 2);
+            exit(3);
+        }
+        ("orphan", []) => {
+            let _ = rustix::process::setsid();
+            // SAFETY: as above.
+            unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+        }
+        ("zombies", [count]) => {
+            for _ in 0..count.parse().unwrap_or(0) {
+                let _ = again(&["parent"]).status();
+            }
+            println!("{count} orphans left");
+        }
+        ("parent", []) => {
+            let _ = again(&["brief"]).spawn();
+            exit(0);
+        }
+        ("brief", []) => {
+            std::thread::sleep(Duration::from_millis(20));
+            exit(0);
+        }
+        ("notify", []) => {
+            std::thread::sleep(SECOND);
+            println!("child: {:?}", again(&["say-ready"]).status());
+        }
+        ("say-ready", []) => {
+            let path = std::env::var("NOTIFY_SOCKET").unwrap_or_default();
+            let socket =
+                UnixDatagram::unbound().and_then(|socket| socket.send_to(b"READY=1\nSTATUS=all is well", path));
+            println!("said: {socket:?}");
+            // Whoever is gone cannot be asked which service it was of.
+            std::thread::sleep(SECOND);
+            exit(0);
+        }
+        ("notify", [socket]) => loop {
+            let said = UnixDatagram::unbound().and_then(|own| own.send_to(b"READY=1\nSTATUS=lies", socket));
+            println!("lied: {:?}", said.map_err(|error| error.kind()));
+            std::thread::sleep(SECOND);
+        },
+        ("tcp", [address]) => {
+            std::thread::sleep(SECOND);
+            let listener = std::net::TcpListener::bind(address);
+            std::thread::spawn(move || listener.map(|listener| listener.incoming().for_each(drop)));
+        }
+        ("unix", [path]) => {
+            std::thread::sleep(SECOND);
+            let listener = UnixListener::bind(path);
+            std::thread::spawn(move || listener.map(|listener| listener.incoming().for_each(drop)));
+        }
+        ("touch", [path]) => {
+            std::thread::sleep(SECOND);
+            println!("{:?}", fs::write(path, "here\n"));
+        }
+        ("http", [address]) => http(address),
+        ("exists", [file]) => {
+            let there = fs::exists(file).unwrap_or(false);
+            println!("{file} is {}", if there { "there" } else { "missing" });
+            exit(i32::from(!there));
+        }
+        ("talk", [text]) => println!("{text}"),
+        ("sleep", []) => {}
+        _ => {
+            println!("{act:?} with {rest:?} is no act");
+            exit(98);
+        }
+    }
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// This program once more.
+fn again(arguments: &[&str]) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("probe").args(arguments);
+    command
+}
+
+fn facts(folders: &[&str]) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    for line in status.lines() {
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        if ["Uid", "Gid", "Groups", "CapEff", "CapBnd", "NoNewPrivs"].contains(&name) {
+            println!("fact {name} {}", value.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+    }
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    println!("fact files {}", files.and_then(|line| line.split_whitespace().next()).unwrap_or("none"));
+    println!("fact folder {}", std::env::current_dir().unwrap_or_default().display());
+    for (key, value) in std::env::vars() {
+        println!("fact env {key}={value}");
+    }
+    for folder in folders {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+            .unwrap_or_default();
+        names.sort();
+        println!("fact list {folder} {}", names.join(" "));
+        let written = match fs::write(format!("{folder}/written"), "by facts\n") {
+            Ok(()) => "done".to_owned(),
+            Err(error) => error.kind().to_string(),
+        };
+        println!("fact write {folder} {written}");
+    }
+    println!("fact end");
+}
+
+fn hold_memory(mib: usize) {
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..mib {
+        // Every page is written, or the kernel would only promise it.
+        held.push(vec![1; 1 << 20]);
+    }
+    println!("holding {} MiB", held.len());
+    loop {
+        std::thread::sleep(SECOND);
+        std::hint::black_box(&mut held);
+    }
+}
+
+fn http(address: &str) {
+    let begin = Instant::now();
+    let listener = match std::net::TcpListener::bind(address) {
+        Ok(listener) => listener,
+        Err(error) => {
+            println!("{address}: {error}");
+            exit(97);
+        }
+    };
+    for mut caller in listener.incoming().flatten() {
+        let mut request = [0; 2048];
+        let _ = caller.read(&mut request);
+        let told = fs::read_to_string("/run/http").unwrap_or_else(|_| "200 all well".to_owned());
+        let (status, body) = told.trim_end().split_once(' ').unwrap_or(("500", ""));
+        let (status, body) = if begin.elapsed() < SECOND { ("503", "not yet") } else { (status, body) };
+        let answer =
+            format!("HTTP/1.1 {status} So\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let _ = caller.write_all(answer.as_bytes());
+    }
+}
