@@ -166,12 +166,10 @@ fn the_router_profile_is_sound() {
     assert_eq!(spec.sysctls["net/ipv4/ip_forward"], "1");
 }
 
-/// The smallest profile with these lines more.
+/// The smallest profile with a service, and these lines more.
 fn with(text: &str) -> Folder {
-    Folder::new(&[(
-        "t.toml",
-        &format!("{WHOLE}\n[user.nobody]\nid = 65534\n[service.web]\nrun = [\"/usr/bin/web\"]\n{text}\n"),
-    )])
+    let whole = WHOLE.replace("{ root = { id = 0 } }", "{ root = { id = 0 }, nobody = { id = 65534 } }");
+    Folder::new(&[("t.toml", &format!("{whole}\n[service.web]\nrun = [\"/usr/bin/web\"]\n{text}\n"))])
 }
 
 fn spec(text: &str) -> contract::role::RoleSpec {

@@ -2,9 +2,11 @@
 //! rights. What comes from a socket or a network is read here, never in PID 1. `PROBE` is a [`contract::role::Probe`] as
 //! JSON, its target resolved. Status 0: it is. Status 1: it is not, and one line says why.
 //!
-//! - here connections, space and memory · [`http`] requests · [`route`] routes and neighbours
+//! - here connections, space and memory · [`http`] requests · [`tls`] and [`record`] for HTTPS · [`route`] routes and
+//!   neighbours
 
 mod http;
+mod record;
 mod route;
 mod tls;
 

@@ -20,7 +20,7 @@ pub fn derail(pid: i32) -> io::Result<()> {
     let mut registers = [0_u64; 34];
     let mut piece = libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: size_of_val(&registers) };
     // NT_PRSTATUS
-    let general = 1 as *mut libc::c_void;
+    let general: libc::c_long = 1;
     // SAFETY: the kernel reads and writes at most the length of the array that the iovec names.
     unsafe {
         if libc::syscall(libc::SYS_ptrace, libc::PTRACE_GETREGSET, pid, general, &raw mut piece) < 0 {
