@@ -86,6 +86,23 @@ pub fn wait_route(node: &Node, words: &[&str]) -> Result<String, WaitError> {
     }
 }
 
+/// Waits until a text stands on the console, wherever, also before what was waited for last; gives its line.
+///
+/// # Panics
+/// When it does not come.
+#[must_use]
+pub fn wait_said(node: &Node, text: &str) -> String {
+    let begin = std::time::Instant::now();
+    loop {
+        let console = node.console();
+        if let Some(line) = console.lines().find(|line| line.contains(text)) {
+            return line.to_owned();
+        }
+        assert!(begin.elapsed() < STEP, "never said: {text:?}");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
 /// The line about a service on the status page.
 ///
 /// # Panics

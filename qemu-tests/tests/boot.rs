@@ -4,7 +4,7 @@ use contract::layout::Partition;
 use emulator::{End, Machine, Network, Node, Reset};
 use qemu_tests::figures::figure;
 use qemu_tests::images;
-use qemu_tests::router::{Router, STEP, service, wait_up};
+use qemu_tests::router::{Router, STEP, service, wait_said, wait_up};
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ fn a_node_comes_up_says_who_it_is_and_powers_off_with_a_clean_disk() {
         assert!(page.lines().any(|line| line == wanted), "no {wanted:?} on the page:\n{page}");
     }
     assert!(service(&page, "bgpd").contains("ready"), "{page}");
+    let healthy = wait_said(&node, "] health ");
+    figure("one router, power-on to health passed", format_args!("{:.1} s", node.uptime().as_secs_f32()));
+    assert!(healthy.ends_with("health passed"), "{healthy}");
 
     let rss = page.lines().find_map(|line| line.strip_prefix("pid1 rss ")?.strip_suffix(" MB"));
     let rss: f64 = rss.unwrap_or_else(|| panic!("no memory of PID 1 on the page:\n{page}")).parse().unwrap();

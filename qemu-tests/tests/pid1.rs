@@ -5,7 +5,7 @@ use qemu_tests::agent::Agent;
 use qemu_tests::figures::figure;
 use qemu_tests::images;
 use qemu_tests::probe::{PORT, Request};
-use qemu_tests::router::{STEP, number_after, service, wait_up};
+use qemu_tests::router::{STEP, number_after, service, wait_said, wait_up};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ fn nobody_speaks_in_anothers_name(node: &Node) {
 
 fn health_fails_when_a_deadline_is_over(node: &Node) {
     let wanted = "health failed: tcp 127.0.0.1:7003: not within 40 s: no connection to 127.0.0.1:7003";
-    Agent(node).until("health failed", |agent| agent.0.console().contains(wanted).then_some(()));
+    let _line = wait_said(node, wanted);
 }
 
 fn a_fork_bomb_is_kept_in_its_limits(node: &Node) {

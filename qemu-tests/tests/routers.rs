@@ -5,7 +5,7 @@ use emulator::network::frame::Body;
 use qemu_tests::figures::figure;
 use qemu_tests::images;
 use qemu_tests::probe::{PORT, Request, ask};
-use qemu_tests::router::{Router, STEP, number_after, service, wait_route, wait_up};
+use qemu_tests::router::{Router, STEP, number_after, service, wait_route, wait_said, wait_up};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -55,6 +55,7 @@ fn bgp_brings_a_prefix_into_the_others_kernel_and_packets_follow_it() {
 
     let answer = h1.ping(h2.address(), STEP).unwrap();
     assert_eq!(answer.packet.ttl, 62);
+    assert!(wait_said(&r1, "] health ").ends_with("health passed"), "{}", r1.console());
 }
 
 #[test]

@@ -8,9 +8,10 @@ use qemu_tests::probe::PORT;
 use qemu_tests::router::{STEP, number_after, service, wait_up};
 
 fn start() -> Node {
-    let config = "name = \"s1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n";
-    let machine = Machine::new(images::services()).name("services").network(&Network::new()).port(PORT);
-    machine.node_config(config).start().unwrap()
+    let config = "name = \"s1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n\
+                  [network.eth1]\naddresses = [\"10.0.2.15/24\"]\n";
+    let machine = Machine::new(images::services()).name("services").network(&Network::new()).user_network();
+    machine.port(PORT).node_config(config).start().unwrap()
 }
 
 /// The facts that a service wrote about itself, from its log.
@@ -105,7 +106,7 @@ fn orphans_are_reaped(agent: Agent<'_>) {
 fn health_passes_fails_with_a_reason_and_passes_again(node: &Node) {
     let agent = Agent(node);
     agent.until("health passed", |agent| {
-        agent.0.page("s", STEP).unwrap().lines().any(|line| line.starts_with("health passed: 7 checks")).then_some(())
+        agent.0.page("s", STEP).unwrap().lines().any(|line| line.starts_with("health passed: 8 checks")).then_some(())
     });
     agent.write("/run/http", "500 ill");
     let line = node.expect("health failed", STEP).unwrap();

@@ -346,9 +346,14 @@ pub fn seal(disk: &mut [u8]) {
         to.copy_from_slice(&sum.to_le_bytes());
     }
     let Some(header) = disk.get_mut(512..512 + HEADER_LEN) else { return };
-    header[16..20].fill(0);
-    let sum = crc32(header);
-    header[16..20].copy_from_slice(&sum.to_le_bytes());
+    let mut put = |sum: u32| {
+        if let Some(to) = header.get_mut(16..20) {
+            to.copy_from_slice(&sum.to_le_bytes());
+        }
+        crc32(header)
+    };
+    let sum = put(0);
+    put(sum);
 }
 
 #[cfg(test)]
