@@ -154,10 +154,10 @@ impl Supervisor {
     /// Processes other than a service's first one that the kernel killed for want of memory.
     fn tell_memory_kills(&mut self) {
         for unit in &mut self.units {
-            let Some(kills) = unit.new_memory_kills(&self.places) else { continue };
-            let processes =
-                if kills == 1 { "a process of it was".to_owned() } else { format!("{kills} processes of it were") };
-            let text = format!("{processes} killed for want of memory{}", unit.memory_limit());
+            if unit.new_memory_kills(&self.places).is_none() {
+                continue;
+            }
+            let text = format!("a process of it was killed for want of memory{}", unit.memory_limit());
             self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
         }
     }
@@ -262,9 +262,12 @@ impl Supervisor {
                 let Some(unit) = self.units.get_mut(at) else { return };
                 let Some(heard) = unit.notify().and_then(NotifySocket::receive) else { return };
                 if !unit.speaks_for_it(&heard, &self.places) {
-                    let text =
-                        format!("process {}, which is not its own, spoke in its name", heard.sender.as_raw_pid());
-                    self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
+                    // Once for each start: whoever it is may go on without end.
+                    if !std::mem::replace(&mut unit.stranger_told, true) {
+                        let who = heard.sender.as_raw_pid();
+                        let text = format!("process {who}, which is not its own, spoke in its name");
+                        self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
+                    }
                     return;
                 }
                 if let Some(status) = heard.text.lines().find_map(|line| line.strip_prefix("STATUS="))

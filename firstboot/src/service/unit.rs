@@ -49,6 +49,8 @@ pub struct Unit {
     look: Option<Look>,
     unready: Option<String>,
     memory_kills: u64,
+    /// Whether it was told that somebody else speaks in its name.
+    pub stranger_told: bool,
     shown: usize,
     unshown: usize,
 }
@@ -73,6 +75,7 @@ impl Unit {
             look: None,
             unready: None,
             memory_kills: 0,
+            stranger_told: false,
             shown: 0,
             unshown: 0,
         }
@@ -127,7 +130,7 @@ impl Unit {
         };
         self.status = None;
         self.probe = TcpProbe::default();
-        (self.look, self.unready) = (None, None);
+        (self.look, self.unready, self.stranger_told) = (None, None, false);
         (self.started, self.next_probe) = (now, now + PROBE_EVERY);
         (self.shown, self.unshown) = (0, 0);
         self.pid = Some(spawn(&program).map_err(|error| error.to_string())?);
