@@ -2,6 +2,7 @@
 
 use emulator::Node;
 use qemu_tests::images;
+use qemu_tests::probe::{PORT, Request, ask};
 use qemu_tests::router::{STEP, wait_up};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
@@ -38,8 +39,9 @@ impl Site {
              [router]\nasn = 65001\n[ssh]\nkeys = [{:?}]\n",
             key.trim_end()
         );
-        let mut machine = emulator::Machine::new(images::router())
+        let mut machine = emulator::Machine::new(images::router_with_probe())
             .name("r1")
+            .port(PORT)
             .user_network()
             .deadline(Duration::from_secs(600))
             .node_config(config);
@@ -86,6 +88,20 @@ impl Site {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error} in {text}"))
     }
 
+    fn probe(&self, request: &Request) -> Result<Vec<u8>, String> {
+        let mut port = self.node.port(PORT).unwrap();
+        port.set_read_timeout(Some(STEP)).unwrap();
+        let out = port.try_clone().unwrap();
+        ask(&mut port, out, request).unwrap()
+    }
+
+    /// The node's processes by number and name.
+    fn processes(&self) -> Vec<(i32, String)> {
+        let text = String::from_utf8(self.probe(&Request::Ps).unwrap()).unwrap();
+        let line = |line: &str| line.split_once(' ').map(|(pid, name)| (pid.parse().unwrap(), name.to_owned()));
+        text.lines().filter_map(line).collect()
+    }
+
     /// sshd still lets the operator in. After failures it makes an address wait (PerSourcePenalties).
     fn still_up(&self, after: &str) {
         let begin = Instant::now();
@@ -114,6 +130,7 @@ fn an_operator_with_a_key_gets_nodectl_and_nobody_gets_more() {
     let site = Site::start();
     a_key_gives_nodectl(&site);
     no_command_is_a_shell(&site);
+    nothing_of_the_client_reaches_nodectl(&site);
     nothing_is_forwarded_or_copied(&site);
     without_the_key_there_is_no_way_in(&site);
     noise_does_not_bring_sshd_down(&site);
@@ -194,11 +211,50 @@ fn no_command_is_a_shell(site: &Site) {
     }
     // Neither a command nor a terminal.
     assert_eq!(site.ssh(&[]).status.code(), Some(MISUSED));
-    // A variable that the client sets reaches nobody.
-    let mut command = site.client("ssh", "operator");
-    let output = command.args(["-oSetEnv=LD_PRELOAD=/x SHELL=/bin/sh", "operator@127.0.0.1", "status"]).output();
-    assert!(output.unwrap().status.success());
     site.still_up("tricks");
+}
+
+/// A client that sets variables and offers its agent and its display: nothing of it reaches nodectl.
+fn nothing_of_the_client_reaches_nodectl(site: &Site) {
+    let socket = site.path("agent");
+    let mut agent = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+    let begin = Instant::now();
+    while !socket.exists() {
+        assert!(begin.elapsed() < STEP, "ssh-agent does not come up");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut session = site
+        .client("ssh", "operator")
+        .env("DISPLAY", "127.0.0.1:0")
+        .args(["-X", "-oSetEnv=LD_PRELOAD=/x EVIL=1 LANG=evil BASH_ENV=/x PATH=/x"])
+        .arg(format!("-oForwardAgent={}", socket.display()))
+        .args(["operator@127.0.0.1", "logs", "-f"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let environment = loop {
+        let found = site.processes().into_iter().find(|(_, name)| name == "nodectl");
+        let environment = found.map(|(pid, _)| site.probe(&Request::Cat(format!("/proc/{pid}/environ"))));
+        // Just after its start it is still empty.
+        if let Some(Ok(environment)) = environment.filter(|found| found.as_ref().is_ok_and(|text| !text.is_empty())) {
+            break String::from_utf8(environment).unwrap();
+        }
+        assert!(begin.elapsed() < STEP, "no nodectl runs");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    for variable in environment.split_terminator('\0') {
+        let name = variable.split('=').next().unwrap();
+        let own = ["USER", "LOGNAME", "HOME", "PATH", "SHELL", "SSH_CLIENT", "SSH_CONNECTION", "TZ"];
+        assert!(own.contains(&name), "{variable}");
+    }
+    assert!(!environment.contains("PATH=/x"), "{environment}");
+    session.kill().unwrap();
+    let output = session.wait_with_output().unwrap();
+    assert!(words(&output).contains("X11 forwarding request failed"), "{output:?}");
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    site.still_up("offers");
 }
 
 fn nothing_is_forwarded_or_copied(site: &Site) {
@@ -222,9 +278,20 @@ fn nothing_is_forwarded_or_copied(site: &Site) {
         assert!(!output.status.success(), "{forward}: {output:?}");
     }
     // The client listens by itself; what goes in must not come out.
-    let local = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let local = free();
+    opened_by_the_client(site, local, &format!("-L{local}:127.0.0.1:22"), b"");
+    let local = free();
+    // SOCKS 5 (RFC 1928): no authentication; then connect to 127.0.0.1, port 22.
+    let socks = b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x16";
+    opened_by_the_client(site, local, &format!("-D{local}"), socks);
+    site.still_up("forwarding");
+}
+
+/// What the client opens with this option leads nowhere.
+fn opened_by_the_client(site: &Site, local: std::net::SocketAddr, option: &str, say: &[u8]) {
     let mut ssh = site.client("ssh", "operator");
-    let mut ssh = ssh.args([&format!("-L{local}:127.0.0.1:22"), "operator@127.0.0.1", "logs", "-f"]);
+    let mut ssh = ssh.args([option, "operator@127.0.0.1", "logs", "-f"]);
     ssh = ssh.stdout(Stdio::null());
     let mut ssh = ssh.spawn().unwrap();
     let begin = Instant::now();
@@ -237,11 +304,12 @@ fn nothing_is_forwarded_or_copied(site: &Site) {
     };
     let mut through = Vec::new();
     stream.set_read_timeout(Some(STEP)).unwrap();
+    let _ = stream.write_all(say);
     let _ = stream.read_to_end(&mut through);
-    assert!(through.is_empty(), "{:?}", String::from_utf8_lossy(&through));
+    let text = String::from_utf8_lossy(&through);
+    assert!(!text.contains("SSH-2.0"), "{option}: {text:?}");
     ssh.kill().unwrap();
     ssh.wait().unwrap();
-    site.still_up("forwarding");
 }
 
 fn without_the_key_there_is_no_way_in(site: &Site) {

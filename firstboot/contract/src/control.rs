@@ -5,6 +5,7 @@
 //! node sends one [`Reply`] as a line of JSON and closes. After a request to follow logs, lines of [`Reply::Logs`] come
 //! until the client closes.
 
+use crate::health::HealthReport;
 use serde::{Deserialize, Serialize};
 
 /// Version of these types. A node refuses calls of another one.
@@ -49,6 +50,7 @@ pub enum Request {
     Restart {
         service: String,
     },
+    Health,
     Network,
     Config,
     Metrics,
@@ -63,6 +65,7 @@ pub enum Reply {
     Status(Box<Status>),
     Services(Vec<ServiceStatus>),
     Logs(Vec<LogLine>),
+    Health(HealthReport),
     Network(NetworkStatus),
     Config(ConfigInForce),
     Metrics(Box<Facts>),
@@ -100,6 +103,8 @@ pub struct Status {
     pub ready: u32,
     /// Memory of PID 1 that is in RAM, in bytes.
     pub pid1_resident_bytes: u64,
+    /// The verdict over the checks of its role.
+    pub health: HealthReport,
     /// What is wrong now, each in a few words, the warnings last.
     pub problems: Vec<String>,
     /// What went less than well since power-on, each a sentence.

@@ -2,6 +2,7 @@
 //! documentation). Each family stands once, with its help and type; names end in their unit.
 
 use contract::control::{Facts, SERVICE_STATES, ServiceStatus};
+use contract::health::{HealthReport, Verdict};
 use std::fmt::Write as _;
 
 /// Content type of the text.
@@ -39,8 +40,20 @@ pub fn of(facts: &Facts) -> String {
         "Memory of PID 1 that is in RAM.",
         status.pid1_resident_bytes as f64,
     );
+    health(&mut page, &status.health);
     services(&mut page, &facts.services);
     page.text
+}
+
+fn health(page: &mut Page, report: &HealthReport) {
+    let mut verdicts = page.family("microdc_health_verdict", "gauge", "1 for the verdict over all checks of the role.");
+    for verdict in [Verdict::Waiting, Verdict::Passed, Verdict::Failed] {
+        verdicts.sample(&[("verdict", verdict.word())], flag(report.verdict == verdict));
+    }
+    let mut checks = page.family("microdc_health_check_passed", "gauge", "Whether the check passes.");
+    for check in &report.checks {
+        checks.sample(&[("check", &check.name)], flag(check.verdict == Verdict::Passed));
+    }
 }
 
 fn services(page: &mut Page, services: &[ServiceStatus]) {
@@ -117,6 +130,7 @@ mod tests {
     use super::*;
     use crate::metrics::grammar::samples;
     use contract::control::Status;
+    use contract::health::CheckReport;
     use proptest::prelude::*;
 
     fn facts(name: &str, cluster: &str) -> Facts {
@@ -145,6 +159,16 @@ mod tests {
                 not_ready: vec!["bgpd".to_owned()],
                 ready: 1,
                 pid1_resident_bytes: 2_400_000,
+                health: HealthReport {
+                    verdict: Verdict::Failed,
+                    since_s: 1.0,
+                    checks: vec![CheckReport {
+                        name: "bgpd".to_owned(),
+                        verdict: Verdict::Failed,
+                        reason: None,
+                        deadline_s: 1.0,
+                    }],
+                },
                 problems: Vec::new(),
                 warnings: Vec::new(),
             },
@@ -165,6 +189,9 @@ mod tests {
             ("microdc_node_uptime_seconds", 12.5),
             ("microdc_node_trial", 1.0),
             ("microdc_node_services_not_ready", 1.0),
+            ("microdc_health_verdict{verdict=\"failed\"}", 1.0),
+            ("microdc_health_verdict{verdict=\"passed\"}", 0.0),
+            ("microdc_health_check_passed{check=\"bgpd\"}", 0.0),
             ("microdc_init_resident_memory_bytes", 2_400_000.0),
             ("microdc_service_state{service=\"bgpd\",state=\"back-off\"}", 1.0),
             ("microdc_service_state{service=\"bgpd\",state=\"ready\"}", 0.0),

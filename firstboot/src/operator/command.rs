@@ -12,6 +12,7 @@ nodectl: look into this node and steer its services
   logs [SERVICE]      last log lines, of one service or of all
       -f                go on with new lines, until Ctrl-C
       -n LINES          so many lines (1 to 1000; usually 20, of all services 10 each)
+  health              the checks of its role, and the verdict over them
   restart SERVICE     stop a service and start it anew
   network             addresses and the kernel's routing table
   metrics             the node in figures, as Prometheus reads them
@@ -22,7 +23,7 @@ nodectl: look into this node and steer its services
   exit                leave the prompt
 
 Every command takes --json. Over ssh: ssh operator@NODE status --json
-Exit status: 0 done, 1 refused or not reachable, 2 not understood.
+Exit status: 0 done, 1 refused or not reachable, 2 not understood, 3 not healthy.
 ";
 
 /// Longest command line, in bytes.
@@ -64,6 +65,7 @@ pub enum Verb {
     Status,
     Services,
     Logs,
+    Health,
     Restart,
     Network,
     Config,
@@ -75,10 +77,11 @@ pub enum Verb {
 }
 
 impl Verb {
-    pub const ALL: [Verb; 11] = [
+    pub const ALL: [Verb; 12] = [
         Verb::Status,
         Verb::Services,
         Verb::Logs,
+        Verb::Health,
         Verb::Restart,
         Verb::Network,
         Verb::Config,
@@ -95,6 +98,7 @@ impl Verb {
             Verb::Status => "status",
             Verb::Services => "services",
             Verb::Logs => "logs",
+            Verb::Health => "health",
             Verb::Restart => "restart",
             Verb::Network => "network",
             Verb::Config => "config",
@@ -126,6 +130,10 @@ pub fn help_of(verb: Verb) -> &'static str {
         Verb::Logs => {
             "logs [SERVICE] [-f] [-n LINES]: what services wrote, from memory. Older lines are on the node in two \
              files of 1 MiB for each service\n"
+        }
+        Verb::Health => {
+            "health: \"passed\" when every check of the role passes, \"waiting\" until their deadlines, \"failed\" after \
+             them. Exit status 3 when it is not passed\n"
         }
         Verb::Restart => {
             "restart SERVICE: SIGTERM, then the end of all its processes when its time is up, then a new start. \
@@ -179,6 +187,7 @@ pub fn parse(words: &[&str]) -> Result<Command, Usage> {
     let request = match verb {
         Verb::Status => Request::Status,
         Verb::Services => Request::Services,
+        Verb::Health => Request::Health,
         Verb::Network => Request::Network,
         Verb::Config => Request::Config,
         Verb::Metrics => Request::Metrics,

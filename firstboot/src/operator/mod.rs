@@ -13,11 +13,14 @@ mod show;
 use crate::sys::signal::Signals;
 use command::{Command, Usage};
 use contract::control::{Reply, Request, SOCKET};
+use contract::health::Verdict;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 /// Exit status when the node refuses or cannot be asked, and when the command is not understood.
 const FAILED: i32 = 1;
 const MISUSED: i32 = 2;
+/// Exit status of `health` when the verdict is not that it passed.
+const UNHEALTHY: i32 = 3;
 /// Longest line at the prompt, in bytes.
 const LINE: u64 = 1024;
 
@@ -104,8 +107,10 @@ fn ask(request: &Request, json: bool, signals: Option<&Signals>) -> i32 {
             let _ = writeln!(io::stderr(), "nodectl: {}", show::clean(why));
             return true;
         }
-        if matches!(reply, Reply::Refused(_)) {
-            status = FAILED;
+        match &reply {
+            Reply::Refused(_) => status = FAILED,
+            Reply::Health(report) if report.verdict != Verdict::Passed => status = UNHEALTHY,
+            _ => {}
         }
         print(&if json { show::json(&reply, follows) } else { show::text(&reply) })
     });

@@ -1,6 +1,7 @@
 //! Answers of PID 1 as text for people, and as JSON for programs.
 
 use contract::control::{Reply, ServiceStatus, Status};
+use contract::health::{HealthReport, Verdict};
 use std::fmt::Write as _;
 
 /// As JSON: the content of the answer alone, or `{"error": …}`; on one line when others follow.
@@ -14,6 +15,7 @@ pub fn json(reply: &Reply, one_line: bool) -> String {
             return lines.fold(String::new(), |text, line| text + &line + "\n");
         }
         Reply::Logs(lines) => serde_json::to_value(lines),
+        Reply::Health(health) => serde_json::to_value(health),
         Reply::Network(network) => serde_json::to_value(network),
         Reply::Config(config) => serde_json::to_value(config),
         Reply::Metrics(facts) => serde_json::to_value(facts),
@@ -37,6 +39,7 @@ pub fn text(reply: &Reply) -> String {
             };
             lines.iter().fold(String::new(), line)
         }
+        Reply::Health(health) => clean(&health_text(health)),
         Reply::Network(network) => {
             let mut text = format!("state      {}\naddresses  {}\n", network.state, network.addresses);
             for route in &network.routes {
@@ -79,9 +82,26 @@ fn status_text(status: &Status) -> String {
         missing => fact("services", &format_args!("not ready: {}", missing.join(", "))),
     }
     fact("PID 1", &format_args!("{:.1} MB in memory", status.pid1_resident_bytes as f64 / 1e6));
+    fact("health", &status.health.line());
     match status.problems.as_slice() {
         [] => fact("wrong", &"nothing"),
         problems => problems.iter().for_each(|problem| fact("wrong", problem)),
+    }
+    text
+}
+
+fn health_text(health: &HealthReport) -> String {
+    let mut text = format!("{} since {} after power-on\n", health.verdict, duration(health.since_s));
+    let width = health.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    for check in &health.checks {
+        let _ = write!(text, "  {:width$}  {:<7}", check.name, check.verdict.word());
+        if let Some(reason) = &check.reason {
+            let _ = write!(text, "  {reason}");
+        }
+        if check.verdict == Verdict::Waiting {
+            let _ = write!(text, "  (must pass by {} after power-on)", duration(check.deadline_s));
+        }
+        text.push('\n');
     }
     text
 }
@@ -131,6 +151,7 @@ pub fn clean(text: &str) -> String {
 mod tests {
     use super::*;
     use contract::control::{ConfigInForce, LogLine};
+    use contract::health::CheckReport;
 
     #[test]
     fn services_are_a_table() {
@@ -148,6 +169,27 @@ mod tests {
         assert_eq!(lines[0], "SERVICE       STATE          PID  RESTARTS         UP    MEMORY");
         assert_eq!(lines[1], "bgpd          ready           70         1  1 min 1 s   12.3 MB");
         assert!(lines[2].ends_with("12.3 MB  in sync"));
+    }
+
+    #[test]
+    fn health_is_the_verdict_and_a_line_for_each_check() {
+        let check = |name: &str, verdict, reason: Option<&str>| CheckReport {
+            name: name.to_owned(),
+            verdict,
+            reason: reason.map(str::to_owned),
+            deadline_s: 90.0,
+        };
+        let checks = vec![
+            check("zebra", Verdict::Passed, None),
+            check("bgp route", Verdict::Waiting, Some("no route to 10.2.0.0/16")),
+        ];
+        let text = text(&Reply::Health(HealthReport { verdict: Verdict::Waiting, since_s: 0.0, checks }));
+        assert_eq!(
+            text,
+            "waiting since 0.0 s after power-on\n\
+             \x20 zebra      passed \n\
+             \x20 bgp route  waiting  no route to 10.2.0.0/16  (must pass by 1 min 30 s after power-on)\n"
+        );
     }
 
     #[test]

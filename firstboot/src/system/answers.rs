@@ -3,56 +3,72 @@
 
 use super::Node;
 use super::pages::resident_bytes;
+use super::steady::LATE;
 use crate::service::{Moment, State, Supervisor};
 use contract::control::{ConfigInForce, Facts, LogLine, MAX_LINES, NetworkStatus, Reply, ServiceStatus, Status};
+use contract::health::{HealthReport, Verdict};
 use contract::role::NETWORK;
 use std::collections::BTreeMap;
 
-#[must_use]
-pub fn facts(node: &Node, supervisor: &Supervisor, now: Moment) -> Facts {
-    Facts { status: status(node, supervisor, now), services: services(supervisor, now) }
+/// Everything that answers are made from.
+pub struct View<'n> {
+    pub node: &'n Node,
+    pub supervisor: &'n Supervisor,
+    pub health: HealthReport,
 }
 
-#[must_use]
-pub fn status(node: &Node, supervisor: &Supervisor, now: Moment) -> Status {
-    let not_ready: Vec<String> = supervisor.not_ready().into_iter().map(str::to_owned).collect();
-    let all = supervisor.statuses().count();
-    Status {
-        name: node.intake.config.name.as_str().to_owned(),
-        cluster: node.intake.config.cluster.name.clone(),
-        role: node.role.role.to_string(),
-        version: node.report.version.clone(),
-        slot: node.report.slot.to_string(),
-        trial: node.report.trial,
-        disk: node.report.disk.clone(),
-        state_persistent: node.persistent,
-        config: node.intake.origin.to_string(),
-        uptime_s: now.as_secs_f64(),
-        addresses: network(supervisor).addresses,
-        ready: u32::try_from(all.saturating_sub(not_ready.len())).unwrap_or(u32::MAX),
-        not_ready,
-        pid1_resident_bytes: resident_bytes(),
-        problems: problems(node, supervisor, now),
-        warnings: node.warnings.list().to_vec(),
+impl View<'_> {
+    #[must_use]
+    pub fn facts(&self, now: Moment) -> Facts {
+        Facts { status: self.status(now), services: services(self.supervisor, now) }
     }
-}
 
-/// What is wrong now, each in a few words; what was said as a warning comes last.
-fn problems(node: &Node, supervisor: &Supervisor, now: Moment) -> Vec<String> {
-    let of_service = |status: crate::service::Status<'_>| {
-        let word = status.state.word();
-        match status.state {
-            State::BackOff { .. } => Some(format!("{}: it fails and is tried again", status.name)),
-            State::Waiting | State::Starting { .. } if now >= super::steady::LATE => {
-                Some(format!("{}: {word} since power-on or its last start", status.name))
-            }
-            // Failed ones have their warning.
-            _ => None,
+    #[must_use]
+    pub fn status(&self, now: Moment) -> Status {
+        let (node, supervisor) = (self.node, self.supervisor);
+        let not_ready: Vec<String> = supervisor.not_ready().into_iter().map(str::to_owned).collect();
+        let all = supervisor.statuses().count();
+        Status {
+            name: node.intake.config.name.as_str().to_owned(),
+            cluster: node.intake.config.cluster.name.clone(),
+            role: node.role.role.to_string(),
+            version: node.report.version.clone(),
+            slot: node.report.slot.to_string(),
+            trial: node.report.trial,
+            disk: node.report.disk.clone(),
+            state_persistent: node.persistent,
+            config: node.intake.origin.to_string(),
+            uptime_s: now.as_secs_f64(),
+            addresses: network(supervisor).addresses,
+            ready: u32::try_from(all.saturating_sub(not_ready.len())).unwrap_or(u32::MAX),
+            not_ready,
+            pid1_resident_bytes: resident_bytes(),
+            health: self.health.clone(),
+            problems: self.problems(now),
+            warnings: node.warnings.list().to_vec(),
         }
-    };
-    let mut problems: Vec<String> = supervisor.statuses().filter_map(of_service).collect();
-    problems.extend(node.warnings.list().iter().cloned());
-    problems
+    }
+
+    /// What is wrong now, each in a few words; what was said as a warning comes last.
+    fn problems(&self, now: Moment) -> Vec<String> {
+        let of_service = |status: crate::service::Status<'_>| {
+            let word = status.state.word();
+            match status.state {
+                State::BackOff { .. } => Some(format!("{}: it fails and is tried again", status.name)),
+                State::Waiting | State::Starting { .. } if now >= LATE => {
+                    Some(format!("{}: {word} since power-on or its last start", status.name))
+                }
+                // Failed ones have their warning.
+                _ => None,
+            }
+        };
+        let mut problems: Vec<String> = self.supervisor.statuses().filter_map(of_service).collect();
+        if self.health.verdict == Verdict::Failed {
+            problems.extend(self.health.reasons().into_iter().map(|reason| format!("health: {reason}")));
+        }
+        problems.extend(self.node.warnings.list().iter().cloned());
+        problems
+    }
 }
 
 #[must_use]

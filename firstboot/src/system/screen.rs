@@ -5,7 +5,7 @@
 //! Drawn with the escape sequences that every Linux terminal knows (console_codes(4)).
 
 use crate::service::Moment;
-use contract::control::{ServiceStatus, Status};
+use contract::control::Facts;
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, tcgetattr, tcgetwinsize, tcsetattr};
 use std::fmt::Write as _;
@@ -55,7 +55,7 @@ impl Screen {
     }
 
     /// Draws when it is time to look and something has changed.
-    pub fn refresh(&mut self, now: Moment, facts: impl FnOnce() -> (Status, Vec<ServiceStatus>)) {
+    pub fn refresh(&mut self, now: Moment, facts: impl FnOnce() -> Facts) {
         if now < self.next {
             return;
         }
@@ -63,8 +63,7 @@ impl Screen {
         let size = tcgetwinsize(&self.terminal).ok().filter(|size| size.ws_row > 0 && size.ws_col > 0);
         let size =
             size.map_or_else(Size::default, |size| Size { rows: size.ws_row.into(), columns: size.ws_col.into() });
-        let (status, services) = facts();
-        let text = text(&status, &services, size);
+        let text = text(&facts(), size);
         if text != self.drawn {
             // A terminal that takes no output now gets the whole at the next change, or never: it is only a display.
             let _ = rustix::io::write(&self.terminal, sequence(&text).as_bytes());
@@ -86,7 +85,8 @@ fn sequence(text: &str) -> String {
 
 /// What stands on the screen: lines that fit it.
 #[must_use]
-pub fn text(status: &Status, services: &[ServiceStatus], size: Size) -> String {
+pub fn text(facts: &Facts, size: Size) -> String {
+    let Facts { status, services } = facts;
     let mut lines = Vec::new();
     let trial = if status.trial { " (trial)" } else { "" };
     lines.push(format!(
@@ -118,6 +118,7 @@ pub fn text(status: &Status, services: &[ServiceStatus], size: Size) -> String {
         });
     }
     fact("services", &words.join("  "));
+    fact("health", &status.health.line());
     let wrong = match status.problems.as_slice() {
         [] => "nothing".to_owned(),
         [one] => one.clone(),
@@ -155,7 +156,13 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contract::control::{ServiceStatus, Status};
+    use contract::health::{HealthReport, Verdict};
     use proptest::prelude::*;
+
+    fn shown(status: &Status, services: &[ServiceStatus], size: Size) -> String {
+        text(&Facts { status: status.clone(), services: services.to_vec() }, size)
+    }
 
     fn status() -> Status {
         Status {
@@ -173,6 +180,7 @@ mod tests {
             not_ready: Vec::new(),
             ready: 2,
             pid1_resident_bytes: 1,
+            health: HealthReport { verdict: Verdict::Passed, ..HealthReport::empty() },
             problems: Vec::new(),
             warnings: Vec::new(),
         }
@@ -194,7 +202,7 @@ mod tests {
     fn the_screen_says_who_the_node_is_and_what_is_wrong_in_one_line() {
         let mut status = status();
         let services = [service("bgpd", "back-off"), service("dnsmasq", "not wanted"), service("zebra", "ready")];
-        let fine = text(&status, &services, Size::default());
+        let fine = shown(&status, &services, Size::default());
         assert_eq!(
             fine,
             " microdc   r1   router 2026.11.21   slot B (trial)\n\
@@ -204,10 +212,11 @@ mod tests {
              \x20disk       nvme0n1, state kept\n\
              \x20config     kept on state\n\
              \x20services   bgpd (back-off) zebra\n\
+             \x20health     passed\n\
              \x20wrong      nothing\n"
         );
         status.problems = vec!["bgpd: killed by signal 11".to_owned(), "no log file".to_owned()];
-        assert!(text(&status, &services, Size::default()).ends_with(" bgpd: killed by signal 11 (and 1 more)\n"));
+        assert!(shown(&status, &services, Size::default()).ends_with(" bgpd: killed by signal 11 (and 1 more)\n"));
     }
 
     #[test]
@@ -215,7 +224,7 @@ mod tests {
         let mut later = status();
         later.uptime_s += 100.0;
         later.pid1_resident_bytes += 1;
-        assert_eq!(text(&status(), &[], Size::default()), text(&later, &[], Size::default()));
+        assert_eq!(shown(&status(), &[], Size::default()), shown(&later, &[], Size::default()));
     }
 
     #[test]
@@ -230,7 +239,7 @@ mod tests {
             rows in 0_usize..60, columns in 0_usize..200,
         ) {
             let status = Status { name, problems: vec![problem], addresses, ..status() };
-            let shown = text(&status, &[service("\x1b[2J", "ready")], Size { rows, columns });
+            let shown = shown(&status, &[service("\x1b[2J", "ready")], Size { rows, columns });
             prop_assert!(shown.lines().count() <= rows);
             for line in shown.lines() {
                 prop_assert!(line.len() <= columns);

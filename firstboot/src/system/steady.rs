@@ -9,10 +9,11 @@ mod routes;
 mod stop;
 mod tell;
 
+use super::answers::View;
 use super::control::{Control, Source as Door};
 use super::events::{now, say};
 use super::screen::Screen;
-use super::{Node, answers, clock, keys, pages};
+use super::{Node, clock, keys, pages};
 use crate::health::Health;
 use crate::service::{Exit, Moment, Source, Supervisor};
 use crate::sys::reboot::Action;
@@ -127,8 +128,7 @@ impl Loop {
         self.control.pump(&self.supervisor, now);
         if let Some(screen) = &mut self.screen {
             screen.refresh(now, || {
-                let services = answers::services(&self.supervisor, now);
-                (answers::status(&self.node, &self.supervisor, now), services)
+                View { node: &self.node, supervisor: &self.supervisor, health: self.health.report() }.facts(now)
             });
         }
     }

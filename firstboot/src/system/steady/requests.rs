@@ -1,6 +1,6 @@
 //! What an operator asks over the control socket, and what is done about it.
 
-use super::super::answers;
+use super::super::answers::{self, View};
 use super::super::control::{Rank, Source as Door, group_number};
 use super::super::events::{now, say};
 use super::Loop;
@@ -19,13 +19,18 @@ impl Loop {
         }
     }
 
+    fn view(&self) -> View<'_> {
+        View { node: &self.node, supervisor: &self.supervisor, health: self.health.report() }
+    }
+
     pub(super) fn take_request(&mut self, door: Door) {
         let now = now();
         let Some((client, request)) = self.control.ready(door, now) else { return };
         let reply = match request {
-            Request::Status => Reply::Status(Box::new(answers::status(&self.node, &self.supervisor, now))),
+            Request::Status => Reply::Status(Box::new(self.view().status(now))),
             Request::Services => Reply::Services(answers::services(&self.supervisor, now)),
-            Request::Metrics => Reply::Metrics(Box::new(answers::facts(&self.node, &self.supervisor, now))),
+            Request::Metrics => Reply::Metrics(Box::new(self.view().facts(now))),
+            Request::Health => Reply::Health(self.health.report()),
             Request::Network => Reply::Network(answers::network(&self.supervisor)),
             Request::Config => answers::config(&self.node),
             Request::Logs { service, lines, follow } => {
