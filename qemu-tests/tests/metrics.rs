@@ -148,6 +148,11 @@ fn prometheus_reads_the_facts(site: &Site) {
     assert_eq!(value("microdc_node_info", Some(("cluster", "rack1"))), 1.0);
     assert_eq!(value("microdc_node_state_persistent", None), 1.0);
     assert_eq!(value("microdc_node_services_not_ready", None), 0.0);
+    let begin = Instant::now();
+    while Site::sample(&site.scrape(), "microdc_health_verdict", Some(("verdict", "passed"))) < 1.0 {
+        assert!(begin.elapsed() < STEP, "the health gate is not passed: {:#}", site.scrape());
+        std::thread::sleep(Duration::from_millis(500));
+    }
     assert!((1e6..2e7).contains(&value("microdc_init_resident_memory_bytes", None)));
     assert!(value("microdc_service_memory_bytes", Some(("service", "bgpd"))) > 1e6);
     assert_eq!(value("microdc_service_restarts_total", Some(("service", "bgpd"))), 0.0);
@@ -209,6 +214,7 @@ fn the_screen_says_who_the_node_is_and_changes_with_it(site: &Site) {
         "eth0 10.0.2.15/24, eth1 10.9.0.1/24",
         " disk       nvme0n1, state kept\n",
         "bgpd",
+        " health     passed\n",
         " wrong      nothing\n",
     ]);
     assert!(!calm.contains("back-off"), "{calm}");

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 /// Answers to a session that never began, and to a command that nodectl does not know.
 const NOT_IN: i32 = 255;
 const MISUSED: i32 = 2;
+/// Answer to `health` when it has not passed.
+const UNHEALTHY: i32 = 3;
 
 /// A node with an operator's key, and the operator's machine.
 struct Site {
@@ -150,6 +152,20 @@ fn a_key_gives_nodectl(site: &Site) {
     assert!(site.fine(&["status"]).contains("role       router"));
     let services = site.fine(&["services"]);
     assert!(services.starts_with("SERVICE") && services.contains("\nzebra "), "{services}");
+    // Some checks want a service to be stable for a while; until then the exit status says so too.
+    let begin = Instant::now();
+    loop {
+        let output = site.ssh(&["health", "--json"]);
+        let health: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let passed = health["verdict"] == "passed";
+        assert_eq!(output.status.code(), Some(if passed { 0 } else { UNHEALTHY }), "{health}");
+        if passed {
+            assert!(!health["checks"].as_array().unwrap().is_empty(), "{health}");
+            break;
+        }
+        assert!(begin.elapsed() < STEP, "{health}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
     let network = site.json(&["network", "--json"]);
     let routes = network["routes"].as_array().unwrap();
     assert!(
