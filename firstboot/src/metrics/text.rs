@@ -46,7 +46,8 @@ pub fn of(facts: &Facts) -> String {
 }
 
 fn health(page: &mut Page, report: &HealthReport) {
-    let mut verdicts = page.family("microdc_health_verdict", "gauge", "1 for the verdict over all checks of the role.");
+    let mut verdicts =
+        page.family("microdc_health_verdict", "gauge", "1 for the verdict over all checks of the role.");
     for verdict in [Verdict::Waiting, Verdict::Passed, Verdict::Failed] {
         verdicts.sample(&[("verdict", verdict.word())], flag(report.verdict == verdict));
     }
