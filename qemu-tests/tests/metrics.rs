@@ -222,6 +222,6 @@ fn the_screen_says_who_the_node_is_and_changes_with_it(site: &Site) {
     for _ in 0..5 {
         site.kill("bgpd");
     }
-    expect(&["bgpd (back-off)", " wrong      bgpd: it fails and is tried again\n"]);
+    expect(&["bgpd (back-off)", " health     failed: bgpd: ", " wrong      bgpd: it fails and is tried again"]);
     expect(&[" wrong      nothing\n"]);
 }
