@@ -150,6 +150,11 @@ impl Table {
         (size / SECTOR).saturating_sub(ARRAY_SECTORS + 2)
     }
 
+    /// Where the usable part of a disk of `size` bytes ends, in bytes.
+    pub(super) fn usable_end(size: u64) -> u64 {
+        (Table::last_usable(size) + 1) * SECTOR
+    }
+
     /// This table with one more partition, for a disk of `size` bytes.
     ///
     /// # Errors
@@ -162,7 +167,7 @@ impl Table {
         if let Some(entry) = self.entries().find(taken) {
             return Err(GptError::Taken(entry.number));
         }
-        let last = (Table::last_usable(size) + 1) * SECTOR;
+        let last = Table::usable_end(size);
         let no_room = GptError::NoRoom { number: new.number, end: new.extent.end(), last: last.saturating_sub(1) };
         if new.extent.end() > last || new.extent.offset < self.first_usable * SECTOR {
             return Err(no_room);
@@ -171,7 +176,7 @@ impl Table {
         let index = (new.number as usize).checked_sub(1);
         let entries = table.array.as_chunks_mut::<ENTRY_LEN>().0;
         match index.and_then(|index| entries.get_mut(index)) {
-            Some(bytes) => *bytes = entry_bytes(new),
+            Some(bytes) => *bytes = entry_bytes(new, SECTOR),
             None => return Err(no_room),
         }
         Ok(table)
@@ -294,12 +299,13 @@ fn stretch_protective_mbr(sector: &mut [u8], size: u64) {
     }
 }
 
-fn entry_bytes(entry: &Entry) -> [u8; ENTRY_LEN] {
+/// An entry as stored on a disk with logical blocks of `block` bytes.
+pub(super) fn entry_bytes(entry: &Entry, block: u64) -> [u8; ENTRY_LEN] {
     let mut fields = Vec::with_capacity(ENTRY_LEN);
     fields.extend(entry.type_guid.to_bytes_le());
     fields.extend(entry.guid.to_bytes_le());
-    fields.extend((entry.extent.offset / SECTOR).to_le_bytes());
-    fields.extend((entry.extent.end() / SECTOR).saturating_sub(1).to_le_bytes());
+    fields.extend((entry.extent.offset / block).to_le_bytes());
+    fields.extend((entry.extent.end() / block).saturating_sub(1).to_le_bytes());
     fields.extend([0; 8]);
     fields.extend(entry.name.encode_utf16().flat_map(u16::to_le_bytes));
     let mut bytes = [0; ENTRY_LEN];
@@ -331,7 +337,7 @@ fn guid(bytes: &[u8], at: usize) -> Option<Uuid> {
 }
 
 /// CRC-32 as in IEEE 802.3, which the specification names.
-fn crc32(bytes: &[u8]) -> u32 {
+pub(super) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
     })

@@ -87,6 +87,7 @@ fn default(name: &str, mut notes: Vec<String>) -> Intake {
     let config = NodeConfig {
         name: HostName::try_from(name.to_owned()).unwrap_or_default(),
         cluster: contract::node::Cluster::default(),
+        disks: contract::node::Disks::default(),
         network: contract::node::Network::default(),
         router: None,
         ssh: contract::node::Ssh::default(),

@@ -1,11 +1,13 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
 
 mod metrics;
+mod disks;
 mod network;
 mod router;
 mod ssh;
 
 pub use metrics::Metrics;
+pub use disks::{DataKind, Disks, Serial};
 pub use network::{Interface, InterfaceName, Network};
 pub use router::{Dhcp, Firewall, Neighbor, Router};
 pub use ssh::{PublicKey, Ssh};
@@ -24,6 +26,8 @@ pub struct NodeConfig {
     #[serde(default)]
     pub cluster: Cluster,
     #[serde(default)]
+    pub disks: Disks,
+    #[serde(default)]
     pub network: Network,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Router>,
@@ -39,6 +43,7 @@ pub struct NodeConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
+    /// 1 to 63 bytes: it stands in the markers of claimed disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -144,6 +149,12 @@ impl NodeConfig {
 
     /// What types alone cannot say.
     fn check(&self) -> Result<(), String> {
+        if let Some(name) = &self.cluster.name
+            && !(1..=63).contains(&name.len())
+        {
+            return Err(format!("cluster.name: {} bytes; 1 to 63 are possible", name.len()));
+        }
+        self.disks.check()?;
         self.network.check()?;
         if let Some(router) = &self.router {
             router.check(&self.network)?;
