@@ -4,6 +4,7 @@
 //! bytes.
 
 use crate::claim::content;
+use crate::claim::data;
 use crate::claim::gpt::{self, Table};
 use crate::initramfs::firmware;
 use crate::metrics::http;
@@ -37,6 +38,8 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "autoboot", reads: "autoboot.txt on bootsel", run: autoboot },
     Parser { name: "command_line", reads: "the kernel's command line", run: command_line },
     Parser { name: "control_request", reads: "a request on PID 1's control socket", run: control_request },
+    Parser { name: "data_marker", reads: "the marker of a claimed disk", run: data_marker },
+    Parser { name: "disk_probe", reads: "what blkid says of a disk", run: disk_probe },
     Parser { name: "environment_file", reads: "a service's file of variables", run: environment_file },
     Parser { name: "firmware", reads: "what the firmware puts into the device tree", run: firmware_number },
     Parser { name: "gpt", reads: "a disk's partition table", run: partition_table },
@@ -72,6 +75,14 @@ fn autoboot(bytes: &[u8]) {
 
 fn command_line(bytes: &[u8]) {
     let _ = firmware::root_hash(&text(bytes));
+}
+
+fn data_marker(bytes: &[u8]) {
+    data::look_at_marker(bytes);
+}
+
+fn disk_probe(bytes: &[u8]) {
+    data::look_at_probe(&text(bytes));
 }
 
 fn environment_file(bytes: &[u8]) {

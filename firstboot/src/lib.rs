@@ -3,6 +3,7 @@
 //!
 //! - no argument: [`initramfs`], the first process of all
 //! - `system`: [`system`], the same PID 1 after switch root
+//! - `data`: [`claim::run`], a child that claims the disk for data, so that no foreign byte on it is read by PID 1
 //! - `network`: [`net`], a child that configures the network, so that no foreign packet is parsed by PID 1
 //! - `metrics`: [`metrics`], a child without rights that serves metrics
 //! - `host-key`: [`host_key`], a oneshot service that makes the ssh host key
@@ -10,7 +11,8 @@
 //! - `probe`: [`probe`], a short-lived child that looks whether something is as it should be
 //! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
 //!
-//! A library for [`foreign`] alone: the parsers of foreign bytes, for fuzzing.
+//! A library for tests alone: [`foreign`] has the parsers of foreign bytes, for fuzzing; [`rehearsal`] the claim on files
+//! in place of disks.
 
 // PID 1 has no panic path: what can panic on data is not used. `guard` is for what nobody thought of.
 #![cfg_attr(
@@ -42,6 +44,8 @@ mod service;
 mod sys;
 mod system;
 
+pub use claim::rehearsal;
+
 /// Runs the part that the first argument names. PID 1's parts do not return.
 pub fn run() {
     guard::install();
@@ -55,6 +59,7 @@ pub fn run() {
         None => initramfs::run(),
         Some("system") => system::run(),
         Some("metrics") => metrics::run(rest),
+        Some("data") => claim::run(),
         Some("network") => net::run(),
         Some("host-key") => host_key::run(rest),
         Some("nodectl") => operator::run(rest),

@@ -9,6 +9,8 @@ pub const PROBE_IMAGE: &str = "MICRODC_TEST_PROBE_IMAGE";
 
 /// Variable of the environment that names another image of services that behave badly.
 pub const SERVICES_IMAGE: &str = "MICRODC_TEST_SERVICES_IMAGE";
+/// Variable of the environment that names another image of a node that only claims its disks.
+pub const DISKS_IMAGE: &str = "MICRODC_TEST_DISKS_IMAGE";
 
 /// Top of the repository.
 #[must_use]
@@ -51,6 +53,15 @@ pub fn router_with_probe() -> PathBuf {
 #[must_use]
 pub fn services() -> PathBuf {
     image(SERVICES_IMAGE, "services.img")
+}
+
+/// The image of a node that does nothing but claim its disks, with the probe.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn disks() -> PathBuf {
+    image(DISKS_IMAGE, "disks.img")
 }
 
 /// The private key that signed the images under test: `keys/release.key`, else the development key.

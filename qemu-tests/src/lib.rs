@@ -1,6 +1,7 @@
 //! Boot tests: the bytes that `microdc build` wrote, booted and broken in the emulated CM4. `run` runs them all.
 //!
 //! - [`figures`] what is measured
+//! - [`disks`] nodes that claim disks · [`foreign`] disks that they must leave alone
 //! - [`images`] where the images under test are
 //! - [`router`] node configs of routers, and what a router is expected to say
 //! - [`agent`] asks the probe in a node
@@ -11,7 +12,11 @@
 #[cfg(not(target_env = "musl"))]
 pub mod agent;
 #[cfg(not(target_env = "musl"))]
+pub mod disks;
+#[cfg(not(target_env = "musl"))]
 pub mod figures;
+#[cfg(not(target_env = "musl"))]
+pub mod foreign;
 #[cfg(not(target_env = "musl"))]
 pub mod images;
 pub mod probe;

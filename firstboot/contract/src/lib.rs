@@ -5,7 +5,8 @@
 //!   [`trailer`] both, as stored at the end of a root partition
 //! - [`initramfs`] what the initramfs is told and what it reports · [`role`] what the system half is told ·
 //!   [`health`] how healthy a node is · [`node`] what the operator says of one node · [`template`] files rendered from it ·
-//!   [`control`] what an operator may ask of PID 1 · [`secret`] values that nobody is shown
+//!   [`control`] what an operator may ask of PID 1 · [`secret`] values that nobody is shown · [`storage`] what a node says
+//!   of its disks
 
 pub mod autoboot;
 pub mod control;
@@ -19,6 +20,7 @@ pub mod names;
 pub mod node;
 pub mod role;
 pub mod secret;
+pub mod storage;
 pub mod template;
 pub mod trailer;
 pub mod tree;

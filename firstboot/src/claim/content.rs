@@ -1,6 +1,12 @@
 //! What a partition meant for `state` holds: nothing, what we made, or what is somebody else's.
 //!
-//! The last 64 KiB are not part of the file system. They hold the record, one sector:
+//! | what | where |
+//! |---|---|
+//! | the file system | the first half |
+//! | a file system that could not be repaired, byte by byte | the second half, but for the end |
+//! | the record | the last 64 KiB |
+//!
+//! The record is one sector:
 //!
 //! | offset | length | field |
 //! |---|---|---|
@@ -18,11 +24,16 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use uuid::Uuid;
 
 const MAGIC: &[u8; 8] = b"microdcS";
-/// Bytes at the end of the partition that the file system leaves alone.
-pub const RESERVED: u64 = 64 * 1024;
+/// Bytes at the end of the partition for the record.
+const RESERVED: u64 = 64 * 1024;
 const RECORD: usize = 64;
 /// How much at each end has to be zero for a partition to count as blank, in bytes.
 const LOOKED_AT: u64 = MIB;
+/// Length of the file system in a partition of `length` bytes. As much behind it takes one that was damaged.
+pub fn file_system(length: u64) -> u64 {
+    length.saturating_sub(RESERVED) / 2 / MIB * MIB
+}
+
 /// Label of the file system.
 pub const LABEL: &str = "microdc-state";
 

@@ -1,10 +1,16 @@
 //! Making and checking ext4 with Debian's own e2fsprogs, which the image carries.
 
 use crate::console;
+use crate::sys::process::{Program, kill_session, spawn};
 use crate::sys::watchdog;
-use anyhow::{Context as _, bail, ensure};
-use std::io::Read as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use anyhow::{Context as _, ensure};
+use contract::role::Identity;
+use rustix::process::WaitOptions;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -23,10 +29,12 @@ const CORRECTED: i32 = 1;
 const REBOOT: i32 = 2;
 
 /// What a check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
     Clean,
     Repaired,
+    /// Errors are left. What e2fsck said.
+    Hopeless(String),
 }
 
 /// Runs tools while the hardware watchdog has to be fed.
@@ -55,7 +63,7 @@ impl Tools {
     /// Checks an ext4 file system: what can be repaired without loss is; if that does not do, everything is that can be.
     ///
     /// # Errors
-    /// When errors are left.
+    /// When e2fsck cannot do its work.
     pub fn check(self, partition: &str) -> anyhow::Result<Check> {
         let (status, words) = self.run(Command::new(E2FSCK).args(["-p", partition]))?;
         if let Some(check) = verdict(status) {
@@ -63,42 +71,94 @@ impl Tools {
         }
         console::say(format_args!("{partition} is damaged: {words}\nrepairing all of it (e2fsck -y)"));
         let (status, words) = self.run(Command::new(E2FSCK).args(["-y", partition]))?;
-        verdict(status).with_context(|| format!("{E2FSCK} on {partition} ended with {status}: {words}"))
+        let died = || format!("{E2FSCK} on {partition} ended with {status}: {words}");
+        status.code().with_context(died)?;
+        Ok(verdict(status).unwrap_or(Check::Hopeless(words)))
+    }
+
+    /// Tells the watchdog that work goes on.
+    pub(super) fn feed(self) {
+        if let Some(fd) = self.watchdog {
+            let _ = watchdog::feed_number(fd);
+        }
     }
 
     /// Runs a program to its end; returns what it said, shortened.
-    fn run(self, command: &mut Command) -> anyhow::Result<(ExitStatus, String)> {
+    pub(super) fn run(self, command: &mut Command) -> anyhow::Result<(ExitStatus, String)> {
         let name = command.get_program().to_string_lossy().into_owned();
-        // A file, not a pipe: a pipe that nobody empties stops the program.
-        let log =
-            rustix::fs::memfd_create("tool", rustix::fs::MemfdFlags::CLOEXEC).context("making a memory file")?;
-        let mut log = std::fs::File::from(log);
+        let said = Said::open()?;
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin").stdin(Stdio::null());
-        command.stdout(log.try_clone()?).stderr(log.try_clone()?);
+        command.stdout(said.0.try_clone()?).stderr(said.0.try_clone()?);
         let mut child = command.spawn().with_context(|| format!("starting {name}"))?;
-        let status = self.wait(&mut child, &name)?;
-        std::io::Seek::rewind(&mut log)?;
-        let mut words = Vec::new();
-        (&log).take(MAX_WORDS).read_to_end(&mut words)?;
-        Ok((status, String::from_utf8_lossy(&words).trim().to_owned()))
+        let status = self.wait(&name, || child.try_wait());
+        if status.is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        Ok((status?, said.words()?))
     }
 
-    fn wait(self, child: &mut Child, name: &str) -> anyhow::Result<ExitStatus> {
+    /// As [`Tools::run`], as this user, without capabilities and in an empty environment. Where a caller is no root, its
+    /// own user does.
+    pub(super) fn run_as(self, run: &[String], user: u32) -> anyhow::Result<(ExitStatus, String)> {
+        let name = run.first().map_or("", String::as_str);
+        let said = Said::open()?;
+        let root = rustix::process::geteuid().is_root();
+        let [uid, gid] = if root {
+            [user, user]
+        } else {
+            [rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()]
+        };
+        let pid = spawn(&Program {
+            run,
+            environment: Vec::new(),
+            identity: &Identity { uid, gid, groups: Vec::new() },
+            capabilities: &[],
+            cgroup: None,
+            output: said.0.as_fd(),
+        })?;
+        let status = self.wait(name, || {
+            let waited = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG)?;
+            Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
+        });
+        if status.is_err() {
+            kill_session(pid);
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+        }
+        Ok((status?, said.words()?))
+    }
+
+    fn wait(
+        self,
+        name: &str,
+        mut ended: impl FnMut() -> std::io::Result<Option<ExitStatus>>,
+    ) -> anyhow::Result<ExitStatus> {
         let started = Instant::now();
         loop {
-            if let Some(status) = child.try_wait().with_context(|| format!("waiting for {name}"))? {
+            if let Some(status) = ended().with_context(|| format!("waiting for {name}"))? {
                 return Ok(status);
             }
-            if started.elapsed() > TIMEOUT {
-                let _ = child.kill();
-                let _ = child.wait();
-                bail!("{name} took longer than {} s", TIMEOUT.as_secs());
-            }
-            if let Some(fd) = self.watchdog {
-                let _ = watchdog::feed_number(fd);
-            }
+            ensure!(started.elapsed() <= TIMEOUT, "{name} took longer than {} s", TIMEOUT.as_secs());
+            self.feed();
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// What a program says: a file, as a pipe that nobody empties stops the program.
+struct Said(File);
+
+impl Said {
+    fn open() -> anyhow::Result<Said> {
+        let file = rustix::fs::memfd_create("tool", rustix::fs::MemfdFlags::CLOEXEC);
+        Ok(Said(file.context("making a memory file")?.into()))
+    }
+
+    fn words(mut self) -> anyhow::Result<String> {
+        self.0.rewind()?;
+        let mut words = Vec::new();
+        self.0.take(MAX_WORDS).read_to_end(&mut words)?;
+        Ok(String::from_utf8_lossy(&words).trim().to_owned())
     }
 }
 
@@ -113,14 +173,13 @@ fn verdict(status: ExitStatus) -> Option<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::process::ExitStatusExt as _;
 
     #[test]
     fn only_corrected_errors_pass() {
         let verdict = |code: i32| verdict(ExitStatus::from_raw(code << 8));
         assert_eq!(verdict(0), Some(Check::Clean));
-        assert_eq!([1, 2, 3].map(verdict), [Some(Check::Repaired); 3]);
-        assert_eq!([4, 5, 8, 12, 16, 32, 128].map(verdict), [None; 7]);
+        assert_eq!([1, 2, 3].map(verdict), [const { Some(Check::Repaired) }; 3]);
+        assert_eq!([4, 5, 8, 12, 16, 32, 128].map(verdict), [const { None }; 7]);
     }
 
     #[test]
@@ -143,5 +202,8 @@ mod tests {
         std::os::unix::fs::FileExt::write_all_at(&file, &[0; 1024], 1024).unwrap();
         assert_eq!(tools.check(name).unwrap(), Check::Repaired);
         assert_eq!(tools.check(name).unwrap(), Check::Clean);
+        // All of it gone.
+        std::os::unix::fs::FileExt::write_all_at(&file, &vec![0x5a; 192 << 20], 0).unwrap();
+        assert!(matches!(tools.check(name).unwrap(), Check::Hopeless(words) if words.contains("superblock")));
     }
 }

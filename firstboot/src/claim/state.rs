@@ -1,10 +1,12 @@
 //! The `state` partition: identity, node config and logs of this node.
 //!
 //! First boot: look at the place → add the partition to the table → record `making` → mke2fs → record `made`. A power
-//! cut at any step leaves what the next boot goes on from. Every boot: check, then mount. When `state` cannot be had, the
-//! node runs from memory and says so.
+//! cut at any step leaves what the next boot goes on from. Every boot: check, then mount. A file system that cannot be
+//! repaired is copied to the second half of the partition, and made anew. When `state` cannot be had, the node runs from
+//! memory and says so; from a disk that takes no writes it takes along what it knew.
 
-use super::content::{self, Content, LABEL, Phase, RESERVED};
+use super::content::{self, Content, LABEL, Phase};
+use super::data::{blank, disks};
 use super::filesystem::{Check, Tools};
 use super::gpt::Table;
 use super::layout::{self, Plan};
@@ -14,94 +16,194 @@ use crate::sys::block;
 use crate::sys::mount::{self, DATA_ONLY, Flags};
 use anyhow::{Context as _, bail};
 use contract::initramfs::BootReport;
-use contract::layout::{Extent, STATE_SIZE};
+use contract::layout::{Extent, MIB, STATE_SIZE};
 use contract::names::STATE_MOUNT;
+use contract::storage::State;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use uuid::Uuid;
 
-/// What stands at [`STATE_MOUNT`] now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StateOutcome {
-    /// The partition.
-    Persistent {
-        /// Device node, such as `/dev/nvme0n1p6`.
-        device: String,
-        /// Whether it was made at this boot.
-        created: bool,
-        /// Whether the check had to repair something.
-        repaired: bool,
-    },
-    /// Memory, or nothing when even that fails: whatever is stored there is gone after this run.
-    Volatile {
-        /// Why, and what to do about it, in words for the operator.
-        reason: String,
-    },
-}
+/// Most that is taken into memory from a disk without writes, in bytes.
+const TAKEN_ALONG: u64 = 16 * MIB;
 
 /// Makes (at the first boot), checks and mounts `state`. To be called by PID 1 while it has no other children. Feeds the
 /// watchdog of `report` while it works.
-pub fn state(report: &BootReport) -> StateOutcome {
+pub fn state(report: &BootReport) -> State {
     match persistent(report) {
         Ok(outcome) => outcome,
         Err(error) => {
             let mut reason = format!("{error:#}");
-            let memory =
-                mount::mount(Path::new("tmpfs"), Path::new(STATE_MOUNT), "tmpfs", DATA_ONLY, Some(c"mode=0755"));
-            if let Err(error) = memory {
-                reason = format!("{reason}; and mounting memory at {STATE_MOUNT} failed: {error}");
+            if let Err(error) = memory() {
+                reason = format!("{reason}; and {error:#}");
             }
-            StateOutcome::Volatile { reason }
+            State::Volatile { reason }
         }
     }
 }
 
-fn persistent(report: &BootReport) -> anyhow::Result<StateOutcome> {
+fn persistent(report: &BootReport) -> anyhow::Result<State> {
     let tools = Tools { watchdog: report.watchdog.as_ref().map(|watchdog| watchdog.fd) };
+    if disks::disk(&report.disk, &report.disk).read_only {
+        return Ok(State::Volatile { reason: from_read_only(report) });
+    }
     let path = Path::new("/dev").join(&report.disk);
     let mut disk = File::options().read(true).write(true).open(&path);
     let disk = disk.as_mut().map_err(|error| anyhow::anyhow!("opening {}: {error}", path.display()))?;
     let size = block::size(&*disk).with_context(|| format!("measuring {}", path.display()))?;
     let place = prepare(disk, size, &report.disk)?;
     let device = node::partition(&report.disk, contract::layout::Partition::State.number(), place.extent)?;
+    let mut partition = File::options().read(true).write(true).open(&device)?;
 
+    let mut notes = Vec::new();
     let created = !matches!(place.content, Content::Ours);
-    let mut repaired = false;
     if created {
         console::say(format_args!("making the file system for state on {device}"));
-        let mut partition = File::options().read(true).write(true).open(&device)?;
-        let length = place.extent.length;
-        let mut record = |phase| -> std::io::Result<()> {
-            content::write_record(&mut partition, length, phase, &place.disk_guid)?;
-            partition.sync_all()
-        };
-        record(Phase::Making).with_context(|| format!("writing to {device}"))?;
-        tools.make(
-            &device,
-            length.saturating_sub(RESERVED),
-            LABEL,
-            &layout::derived(&place.disk_guid, "file system state"),
-        )?;
-        record(Phase::Made).with_context(|| format!("writing to {device}"))?;
+        make(&mut partition, &device, &place, tools)?;
     } else {
-        repaired = tools.check(&device)? == Check::Repaired;
+        match tools.check(&device)? {
+            Check::Clean => {}
+            Check::Repaired => notes.push(format!("the file system on {device} had to be repaired")),
+            Check::Hopeless(words) => {
+                console::say(format_args!("state on {device} cannot be repaired: it is kept aside and made anew"));
+                let kept = set_aside(&mut partition, place.extent.length, || tools.feed()).with_context(|| {
+                    format!("state on {device} is damaged ({words}), and keeping it aside failed")
+                })?;
+                make(&mut partition, &device, &place, tools)?;
+                notes.push(format!(
+                    "state on {device} could not be repaired and was made anew: this node has forgotten what it kept there. \
+                     The damaged file system stands at bytes {} to {} of {} until this happens again. e2fsck said: {words}",
+                    place.extent.offset + kept.offset,
+                    place.extent.offset + kept.end(),
+                    report.disk
+                ));
+            }
+        }
     }
     mount::mount(Path::new(&device), Path::new(STATE_MOUNT), "ext4", DATA_ONLY | Flags::NOATIME, None)
         .with_context(|| format!("mounting {device} at {STATE_MOUNT}"))?;
-    Ok(StateOutcome::Persistent { device, created, repaired })
+    notes.extend(fullness(Path::new(STATE_MOUNT)));
+    Ok(State::Persistent { device, created, notes })
+}
+
+fn make(partition: &mut File, device: &str, place: &Place, tools: Tools) -> anyhow::Result<()> {
+    let length = place.extent.length;
+    let mut record = |phase| -> std::io::Result<()> {
+        content::write_record(partition, length, phase, &place.disk_guid)?;
+        partition.sync_all()
+    };
+    record(Phase::Making).with_context(|| format!("writing to {device}"))?;
+    let uuid = layout::derived(&place.disk_guid, "file system state");
+    tools.make(device, content::file_system(length), LABEL, &uuid)?;
+    record(Phase::Made).with_context(|| format!("writing to {device}"))
+}
+
+/// Copies the file system in the first half of a partition of `length` bytes to the second half, and says where it stands
+/// now, in bytes from the start of the partition. Power may go meanwhile: the first half stays as it is.
+fn set_aside(partition: &mut (impl DiskIo + ?Sized), length: u64, turn: impl Fn()) -> anyhow::Result<Extent> {
+    let half = content::file_system(length);
+    let (mut from, mut to) = (vec![0; MIB as usize], vec![0; MIB as usize]);
+    for at in (0..half).step_by(MIB as usize) {
+        partition.seek(SeekFrom::Start(at))?;
+        partition.read_exact(&mut from).with_context(|| format!("reading at byte {at}"))?;
+        partition.seek(SeekFrom::Start(half + at))?;
+        partition.read_exact(&mut to).with_context(|| format!("reading at byte {}", half + at))?;
+        if from != to {
+            partition.seek(SeekFrom::Start(half + at))?;
+            partition.write_all(&from).with_context(|| format!("writing at byte {}", half + at))?;
+        }
+        turn();
+    }
+    partition.flush_to_disk().context("writing")?;
+    Ok(Extent { offset: half, length: half })
+}
+
+/// A word about a file system that has less than a twentieth left.
+fn fullness(mounted: &Path) -> Option<String> {
+    let found = rustix::fs::statvfs(mounted).ok()?;
+    let mib = |blocks: u64| blocks.saturating_mul(found.f_frsize) / MIB;
+    (found.f_bavail < found.f_blocks / 20).then(|| {
+        format!(
+            "state is nearly full: {} of {} MiB are free; logs and changes may be lost",
+            mib(found.f_bavail),
+            mib(found.f_blocks)
+        )
+    })
+}
+
+/// Takes what stands on a disk without writes into memory, and says so.
+fn from_read_only(report: &BootReport) -> String {
+    let disk = &report.disk;
+    match memory().and_then(|()| copy_state(disk)) {
+        Ok(files) => format!(
+            "{disk} is read-only, as eMMC becomes when it is worn out: {files} files of state were taken into memory, and \
+             changes are lost; replace the disk"
+        ),
+        Err(error) => {
+            format!("{disk} is read-only, and what it holds of state cannot be read: {error:#}; replace it")
+        }
+    }
+}
+
+fn memory() -> anyhow::Result<()> {
+    mount::mount(Path::new("tmpfs"), Path::new(STATE_MOUNT), "tmpfs", DATA_ONLY, Some(c"mode=0755"))
+        .with_context(|| format!("mounting memory at {STATE_MOUNT}"))
+}
+
+/// Copies the files of `state` on a disk without writes into the memory at [`STATE_MOUNT`].
+fn copy_state(name: &str) -> anyhow::Result<usize> {
+    let mut disk = File::open(Path::new("/dev").join(name)).with_context(|| format!("opening {name}"))?;
+    let size = block::size(&disk)?;
+    let entry = Table::read(&mut disk, size)?.find(contract::layout::Partition::State).context("there is none")?;
+    let device = node::partition(name, entry.number, entry.extent)?;
+    let from = Path::new(STATE_MOUNT).join(".read-only");
+    std::fs::create_dir_all(&from)?;
+    mount::mount(Path::new(&device), &from, "ext4", DATA_ONLY | Flags::RDONLY, Some(c"noload"))
+        .with_context(|| format!("mounting {device}"))?;
+    let mut room = TAKEN_ALONG;
+    let copied = copy_files(&from, Path::new(STATE_MOUNT), &mut room);
+    mount::detach(&from)?;
+    std::fs::remove_dir(&from)?;
+    Ok(copied?)
+}
+
+/// Copies a folder with owners and modes: regular files as long as there is `room` (bytes), and folders. Logs are left.
+fn copy_files(from: &Path, to: &Path, room: &mut u64) -> std::io::Result<usize> {
+    let mut files = 0;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (name, found) = (entry.file_name(), entry.metadata()?);
+        let target = to.join(&name);
+        if found.is_dir() {
+            if name == "logs" || name == "lost+found" {
+                continue;
+            }
+            std::fs::create_dir_all(&target)?;
+            files += copy_files(&entry.path(), &target, room)?;
+        } else if found.is_file() && found.len() <= *room {
+            *room -= found.len();
+            std::fs::copy(entry.path(), &target)?;
+            files += 1;
+        } else {
+            continue;
+        }
+        std::os::unix::fs::chown(&target, Some(found.uid()), Some(found.gid()))?;
+        std::fs::set_permissions(&target, found.permissions())?;
+    }
+    Ok(files)
 }
 
 /// Where `state` is, and what it holds.
-struct Place {
-    extent: Extent,
-    content: Content,
-    disk_guid: Uuid,
+pub(super) struct Place {
+    pub extent: Extent,
+    pub content: Content,
+    pub disk_guid: Uuid,
 }
 
 /// Finds `state` in the disk's table, or adds it when its place is blank or already ours. Nothing is written before what
 /// stands there was looked at.
-fn prepare(disk: &mut (impl DiskIo + ?Sized), size: u64, name: &str) -> anyhow::Result<Place> {
+pub(super) fn prepare(disk: &mut (impl DiskIo + ?Sized), size: u64, name: &str) -> anyhow::Result<Place> {
     let table = Table::read(disk, size).with_context(|| format!("reading the partition table of {name}"))?;
     let (entry, add) = match layout::plan(&table, size).with_context(|| format!("no room for state on {name}"))? {
         Plan::Exists(entry) => (entry, false),
@@ -116,6 +218,16 @@ fn prepare(disk: &mut (impl DiskIo + ?Sized), size: u64, name: &str) -> anyhow::
         bail!(
             "the place of state on {name} (bytes {} to {}) holds {found}: it is left alone. To let microdc have it, erase \
              the disk (blkdiscard) and flash it again",
+            entry.extent.offset,
+            entry.extent.end()
+        );
+    }
+    if content == Content::Blank
+        && let Some(at) = blank::first_data(disk, entry.extent, || {}).with_context(|| format!("reading {name}"))?
+    {
+        bail!(
+            "the place of state on {name} (bytes {} to {}) holds unknown data (at byte {at}): it is left alone. To let \
+             microdc have it, erase the disk (blkdiscard) and flash it again",
             entry.extent.offset,
             entry.extent.end()
         );
@@ -162,7 +274,7 @@ fn uuid_bytes(text: &str) -> [u8; 16] {
 }
 
 /// A disk, or a file that stands for one in tests.
-trait DiskIo: Read + std::io::Write + Seek {
+pub(super) trait DiskIo: Read + std::io::Write + Seek {
     /// Returns when everything written has reached the disk.
     fn flush_to_disk(&mut self) -> std::io::Result<()>;
 }

@@ -83,6 +83,55 @@ fn a_lost_primary_table_is_restored_from_the_backup() {
     assert!(ends(&file) == before);
 }
 
+#[test]
+fn foreign_data_in_the_midst_of_the_place_is_refused_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut file) = disk(&folder);
+    let place = ImageLayout::new(8 * MIB).unwrap().image_size();
+    file.write_all_at(&vec![7; 2 * MIB as usize], place + 300 * MIB).unwrap();
+    let before = ends(&file);
+    let error = format!("{:#}", prepare(&mut file, DISK, "nvme0n1").err().unwrap());
+    assert!(error.contains("unknown data (at byte "), "{error}");
+    assert!(ends(&file) == before);
+}
+
+#[test]
+fn what_is_set_aside_is_the_damaged_file_system_byte_by_byte() {
+    let mut file = tempfile::tempfile().unwrap();
+    let length = 9 * MIB;
+    file.set_len(length).unwrap();
+    let half = content::file_system(length);
+    assert!(half == 4 * MIB && 2 * half < length);
+    let bytes: Vec<u8> = (0..half).map(|at| (at * 7 / 512) as u8).collect();
+    file.write_all_at(&bytes, 0).unwrap();
+    // What was kept there before gives way.
+    file.write_all_at(&[9; 1000], half + MIB).unwrap();
+    let kept = set_aside(&mut file, length, || {}).unwrap();
+    assert_eq!(kept, Extent { offset: half, length: half });
+    for offset in [0, half] {
+        let mut found = vec![0; half as usize];
+        file.read_exact_at(&mut found, offset).unwrap();
+        assert!(found == bytes);
+    }
+}
+
+#[test]
+fn files_are_taken_along_with_their_modes_and_as_far_as_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    for path in ["ssh", "logs"] {
+        std::fs::create_dir_all(from.join(path)).unwrap();
+    }
+    std::fs::create_dir(&to).unwrap();
+    for (path, length) in [("ssh/key", 10), ("logs/bgpd", 10), ("large", 1000)] {
+        std::fs::write(from.join(path), vec![1; length]).unwrap();
+    }
+    std::fs::set_permissions(from.join("ssh/key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(copy_files(&from, &to, &mut 500).unwrap(), 1);
+    assert_eq!(to.join("ssh/key").metadata().unwrap().mode() & 0o7777, 0o600);
+    assert!(!to.join("logs").exists() && !to.join("large").exists());
+}
+
 /// A disk that loses power after a number of writes.
 struct Dying<'a> {
     file: &'a File,

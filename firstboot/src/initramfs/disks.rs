@@ -63,7 +63,7 @@ fn new_disks(seen: &mut BTreeSet<String>) -> Vec<String> {
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| may_be_system_disk(name) && !seen.contains(name))
+        .filter(|name| may_be_disk(name) && !seen.contains(name))
         .filter(|name| Path::new("/dev").join(name).exists() && sectors(name).is_some_and(|sectors| sectors > 0))
         .collect();
     new.sort();
@@ -71,7 +71,8 @@ fn new_disks(seen: &mut BTreeSet<String>) -> Vec<String> {
     new
 }
 
-fn may_be_system_disk(name: &str) -> bool {
+/// Whether a block device is a disk: a whole one, and no part of an eMMC beside its main one.
+pub fn may_be_disk(name: &str) -> bool {
     let part_of_emmc = name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"));
     !part_of_emmc && !NO_DISKS.iter().any(|prefix| name.starts_with(prefix))
 }
@@ -112,10 +113,10 @@ mod tests {
     #[test]
     fn disks_are_told_from_other_block_devices() {
         for disk in ["nvme0n1", "mmcblk0", "vda", "sda"] {
-            assert!(may_be_system_disk(disk), "{disk}");
+            assert!(may_be_disk(disk), "{disk}");
         }
         for other in ["loop0", "ram3", "zram0", "dm-0", "mmcblk0boot0", "mmcblk0boot1", "mmcblk0rpmb", "sr0"] {
-            assert!(!may_be_system_disk(other), "{other}");
+            assert!(!may_be_disk(other), "{other}");
         }
     }
 

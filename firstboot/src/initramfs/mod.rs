@@ -15,6 +15,8 @@ mod root;
 mod slot;
 mod verity;
 
+pub use disks::may_be_disk;
+
 use crate::console;
 use crate::sys::time;
 use anyhow::{Context as _, ensure};

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 const BLKSSZGET: u32 = ioctl::none(0x12, 104);
+const BLKRRPART: u32 = ioctl::none(0x12, 95);
 const BLKPG: u32 = ioctl::none(0x12, 105);
 // Declared with size_t, though 64 bits are stored.
 const BLKGETSIZE64: u32 = ioctl::read::<usize>(0x12, 114);
@@ -73,5 +74,15 @@ pub fn add_partition(disk: impl AsFd, number: u32, extent: Extent) -> io::Result
     };
     // SAFETY: the argument points to a blkpg_partition that lives until the call returns, and says its length.
     unsafe { ioctl::pointer(disk.as_fd(), BLKPG, &raw mut argument)? };
+    Ok(())
+}
+
+/// Lets the kernel read the partition table of a disk anew.
+///
+/// # Errors
+/// `EBUSY` while one of its partitions is in use.
+pub fn reread_partitions(disk: impl AsFd) -> io::Result<()> {
+    // SAFETY: BLKRRPART takes no argument.
+    unsafe { ioctl::pointer(disk.as_fd(), BLKRRPART, std::ptr::null_mut::<c_void>())? };
     Ok(())
 }

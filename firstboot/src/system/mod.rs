@@ -20,7 +20,7 @@ mod services;
 mod steady;
 mod sysctls;
 
-use crate::claim::{self, StateOutcome};
+use crate::claim;
 use crate::config::intake::{Intake, intake};
 use crate::config::templates::{self, Missing};
 use crate::sys::reboot;
@@ -28,6 +28,7 @@ use anyhow::Context as _;
 use contract::initramfs::BootReport;
 use contract::names;
 use contract::role::{FORMAT, RoleSpec};
+use contract::storage::{Data, Disk, State, Storage};
 use events::Warnings;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -37,8 +38,8 @@ struct Node {
     report: BootReport,
     role: RoleSpec,
     intake: Intake,
-    /// Whether `state` is on a disk.
-    persistent: bool,
+    /// The disks, and what became of `state` and `data`.
+    storage: Storage,
     warnings: Warnings,
 }
 
@@ -59,32 +60,53 @@ pub fn run() {
     modules::run(&role.modules, &mut warnings);
     feed();
     clock::floor(report.built, &mut warnings);
-    let persistent = match claim::state(&report) {
-        StateOutcome::Persistent { device, created, repaired } => {
-            if created {
-                events::say(format_args!("state was made on {device}"));
-            }
-            if repaired {
-                warnings.add(format_args!("the file system on {device} had to be repaired"));
-            }
-            true
-        }
-        StateOutcome::Volatile { reason } => {
-            warnings.add(format_args!("state is in memory only and will be lost: {reason}"));
-            false
-        }
-    };
+    let state = state(&report, &mut warnings);
     feed();
     clock::floor(clock::saved(), &mut warnings);
     let intake = node_config(&report, &mut warnings);
+    let (disks, data) = data(&report, &intake, &mut warnings);
+    feed();
     identity::run(&intake.config, &mut warnings);
     sysctls::run(&role.sysctls, &mut warnings);
     directories::run(&role.directories, &mut warnings);
     let missing = templates::render_all(&role.templates, Path::new(names::TEMPLATES), Path::new("/"), &intake.config);
     feed();
-    let node = Node { report, role, intake, persistent, warnings };
+    let node = Node { report, role, intake, storage: Storage { disks, state, data }, warnings };
     let (supervisor, health) = services::prepare(&node, cgroups, &missing);
     steady::run(node, supervisor, health);
+}
+
+fn state(report: &BootReport, warnings: &mut Warnings) -> State {
+    let state = claim::state(report);
+    match &state {
+        State::Persistent { device, created, notes } => {
+            if *created {
+                events::say(format_args!("state was made on {device}"));
+            }
+            for note in notes {
+                warnings.add(note);
+            }
+        }
+        State::Volatile { reason } => {
+            warnings.add(format_args!("state is in memory only and will be lost: {reason}"));
+        }
+    }
+    state
+}
+
+fn data(report: &BootReport, intake: &Intake, warnings: &mut Warnings) -> (Vec<Disk>, Data) {
+    let (disks, data) = claim::data(report, &intake.config);
+    match &data {
+        Data::NotWanted => {}
+        Data::Ready { device, kind, created, notes, .. } => {
+            events::say(format_args!("data ({kind}) {} {device}", if *created { "was made on" } else { "is on" }));
+            for note in notes {
+                warnings.add(note);
+            }
+        }
+        Data::Refused { reason } => warnings.add(format_args!("there is no data: {reason}")),
+    }
+    (disks, data)
 }
 
 fn read_specs() -> anyhow::Result<(BootReport, RoleSpec)> {

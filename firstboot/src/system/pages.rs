@@ -4,6 +4,7 @@ use super::Node;
 use crate::service::{Moment, State, Supervisor};
 use contract::names::CONSOLE_PREFIX;
 use contract::role::NETWORK;
+use contract::storage::{self, Data};
 use std::fmt::Write as _;
 
 /// Log lines shown of each service.
@@ -40,7 +41,18 @@ pub fn status(node: &Node, supervisor: &Supervisor, health: &str, now: Moment) -
     fact("version", &report.version);
     fact("slot", &format_args!("{}{}", report.slot, if report.trial { " (trial)" } else { "" }));
     fact("disk", &report.disk);
-    fact("state", &if node.persistent { "persistent" } else { "in memory only" });
+    fact(
+        "state",
+        &match node.storage.state {
+            storage::State::Persistent { .. } => "persistent",
+            storage::State::Volatile { .. } => "in memory only",
+        },
+    );
+    match &node.storage.data {
+        Data::NotWanted => {}
+        Data::Ready { kind, device, serial, .. } => fact("data", &format_args!("{kind} on {device} ({serial})")),
+        Data::Refused { .. } => fact("data", &"none"),
+    }
     fact("config", &node.intake.origin);
     fact("uptime", &format_args!("{:.1} s", now.as_secs_f64()));
     fact("health", &health);
@@ -107,6 +119,7 @@ mod tests {
     use contract::layout::Slot;
     use contract::node::NodeConfig;
     use contract::role::{FORMAT, Role, RoleSpec};
+    use contract::storage::Storage;
     use std::collections::BTreeMap;
 
     fn node() -> Node {
@@ -142,7 +155,14 @@ mod tests {
                 origin: Origin::State,
                 notes: Vec::new(),
             },
-            persistent: true,
+            storage: Storage {
+                state: storage::State::Persistent {
+                    device: "/dev/nvme0n1p6".to_owned(),
+                    created: false,
+                    notes: Vec::new(),
+                },
+                ..Storage::default()
+            },
             warnings,
         }
     }

@@ -50,6 +50,7 @@ pub(crate) fn start(plan: &Plan, console: &Console) -> Result<Running, BootError
     let record = &plan.record;
     let number = record.begin_boot();
     let (board, mode) = match plan.hardware.model {
+        Model::Virt if plan.hardware.emmc => (Board::Cm4, BootMode::Sd),
         Model::Virt => (Board::Cm4, BootMode::Nvme),
         Model::Raspi4b => (Board::Pi4b, BootMode::Sd),
     };
@@ -113,7 +114,10 @@ fn launch(plan: &Plan, mut line: CommandLine, files: TempDir, console: &Console)
     line.console(console);
     let (qmp, number) = pair()?;
     line.control(number);
-    line.disk(&plan.hardware, plan.disk.path());
+    line.disk(&plan.hardware, plan.disk.path(), plan.log.as_deref());
+    for (index, nvme) in plan.nvmes.iter().enumerate() {
+        line.nvme(index, nvme);
+    }
     let mut ports = BTreeMap::new();
     if plan.hardware.model == Model::Virt {
         let mut numbers = Vec::new();

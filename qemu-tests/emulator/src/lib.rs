@@ -15,9 +15,9 @@
 //! - [`eeprom`] GPT, autoboot.txt, config.txt → what boots: a pure function of the disk
 //! - [`devicetree`] what the firmware adds to the tree, and what QEMU's raspi4b lacks
 //! - [`Machine`] what a node is made of → [`Node`] a node, over all its boots → `boot` one boot, one QEMU process
-//! - [`Disk`] the private copy of the image · [`network`] a hub between nodes and tests
+//! - [`Disk`] the private copy of the image · [`Nvme`] disks beside it · [`network`] a hub between nodes and tests
 //! - `console` what was said, and waiting for it · `qemu` the program and its options · `qmp` its control channel ·
-//!   `child` a process that does not outlive us
+//!   `child` a process that does not outlive us · [`powercut`] what a disk may hold when the power goes
 //!
 //! Rules: the image file is never written. Every node has a deadline. No process outlives its node: not when a test
 //! panics (the node is dropped) and not when the test is killed (the kernel ends QEMU). After each reset of the guest
@@ -31,6 +31,8 @@ pub mod eeprom;
 mod machine;
 pub mod network;
 mod node;
+mod nvme;
+pub mod powercut;
 mod qemu;
 mod qmp;
 #[cfg(test)]
@@ -42,5 +44,6 @@ pub use console::{End, Reset, WaitError};
 pub use machine::{Machine, StartError};
 pub use network::Network;
 pub use node::Node;
+pub use nvme::{Fault, Nvme};
 pub use qemu::{Model, QEMU_VARIABLE, Qemu, QemuError};
 pub use storage::{Disk, DiskError};

@@ -4,6 +4,7 @@ use crate::console::Record;
 use crate::network::Network;
 use crate::network::frame::Mac;
 use crate::node::Node;
+use crate::nvme::{self, Nvme, Plugged};
 use crate::qemu::{Hardware, Model, Qemu, QemuError};
 use crate::storage::{Disk, DiskError};
 use contract::layout::MIB;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tempfile::TempPath;
 
 /// What keeps a node from starting.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,8 @@ pub struct Machine {
     name: String,
     hardware: Hardware,
     disk_size: u64,
+    recorded: bool,
+    nvmes: Vec<Nvme>,
     cards: Vec<Card>,
     ports: Vec<String>,
     node_config: Option<Vec<u8>>,
@@ -56,6 +60,9 @@ pub(crate) struct Plan {
     pub(crate) cards: Vec<Card>,
     pub(crate) ports: Vec<String>,
     pub(crate) disk: Disk,
+    /// Where the writes of the disk are recorded.
+    pub(crate) log: Option<TempPath>,
+    pub(crate) nvmes: Vec<Plugged>,
     pub(crate) deadline: Duration,
     pub(crate) qemu_log: Option<PathBuf>,
     pub(crate) record: Arc<Record>,
@@ -68,8 +75,17 @@ impl Machine {
         Machine {
             image: image.into(),
             name: "node".to_owned(),
-            hardware: Hardware { model: Model::Virt, memory_mib: 1024, cpus: 1, serial: "MICRODC0001".to_owned() },
+            hardware: Hardware {
+                model: Model::Virt,
+                memory_mib: 1024,
+                cpus: 1,
+                serial: "MICRODC0001".to_owned(),
+                emmc: false,
+                read_only: false,
+            },
             disk_size: 8192 * MIB,
+            recorded: false,
+            nvmes: Vec::new(),
             cards: Vec::new(),
             ports: Vec::new(),
             node_config: None,
@@ -107,10 +123,40 @@ impl Machine {
         self
     }
 
-    /// Size of its disk in bytes; 8 GiB when not said. On the raspi4b it is rounded up to a power of two.
+    /// Size of its disk in bytes; 8 GiB when not said. On the raspi4b and on an eMMC it is rounded up to a power
+    /// of two.
     #[must_use]
     pub fn disk_size(mut self, bytes: u64) -> Machine {
         self.disk_size = bytes;
+        self
+    }
+
+    /// The image is on an eMMC in place of an NVMe disk; QEMU's SD card behind the same kind of host controller stands for
+    /// it. Its size is rounded up to a power of two.
+    #[must_use]
+    pub fn emmc(mut self) -> Machine {
+        self.hardware.emmc = true;
+        self
+    }
+
+    /// The disk that it boots from takes no writes.
+    #[must_use]
+    pub fn read_only(mut self) -> Machine {
+        self.hardware.read_only = true;
+        self
+    }
+
+    /// Records every write and flush of the disk that it boots from; [`Node::write_log`] says where.
+    #[must_use]
+    pub fn recorded(mut self) -> Machine {
+        self.recorded = true;
+        self
+    }
+
+    /// Adds an NVMe disk beside the one that it boots from; [`Node::nvme`] counts them from 0.
+    #[must_use]
+    pub fn nvme(mut self, nvme: Nvme) -> Machine {
+        self.nvmes.push(nvme);
         self
     }
 
@@ -203,13 +249,14 @@ impl Machine {
     /// When QEMU is missing or too old, the image cannot be copied, or the machine cannot have what it was given.
     pub fn prepare(self) -> Result<Node, StartError> {
         let raspi4b = self.hardware.model == Model::Raspi4b;
-        if raspi4b && !(self.cards.is_empty() && self.ports.is_empty()) {
-            return Err(StartError::Impossible("QEMU's raspi4b has no network and no virtio ports".to_owned()));
+        if raspi4b && !(self.cards.is_empty() && self.ports.is_empty() && self.nvmes.is_empty()) {
+            let lacks = "QEMU's raspi4b has no network, no virtio ports and no NVMe disks";
+            return Err(StartError::Impossible(lacks.to_owned()));
         }
         let name_is_fine =
             |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-        let serial = &self.hardware.serial;
-        if !name_is_fine(serial) || serial.len() > 20 {
+        let serials = self.nvmes.iter().map(|nvme| &nvme.serial).chain([&self.hardware.serial]);
+        if let Some(serial) = serials.into_iter().find(|serial| !name_is_fine(serial) || serial.len() > 20) {
             return Err(StartError::Impossible(format!("{serial:?} is no serial number of an NVMe disk")));
         }
         if let Some(name) = self.ports.iter().chain([&self.name]).find(|name| !name_is_fine(name)) {
@@ -217,7 +264,7 @@ impl Machine {
         }
         let qemu = Qemu::find(self.hardware.model)?;
         let mut size = self.disk_size;
-        if raspi4b {
+        if raspi4b || self.hardware.emmc {
             let image = std::fs::metadata(&self.image).map_or(0, |image| image.len());
             size = size.max(image).next_power_of_two();
         }
@@ -225,6 +272,8 @@ impl Machine {
         if let Some(toml) = &self.node_config {
             disk.write_node_config(toml)?;
         }
+        let log = if self.recorded { Some(nvme::log()?) } else { None };
+        let nvmes = self.nvmes.into_iter().map(Plugged::new).collect::<Result<_, _>>()?;
         let folder = self.log_folder.unwrap_or_else(default_log_folder);
         let io = |source| StartError::Io { doing: format!("writing a log into {}", folder.display()), source };
         let record = Arc::new(Record::create(&self.name, &folder).map_err(io)?);
@@ -234,6 +283,8 @@ impl Machine {
             cards: self.cards,
             ports: self.ports,
             disk,
+            log,
+            nvmes,
             deadline: self.deadline,
             qemu_log: self.qemu_log.then(|| folder.join(format!("{}.qemu.log", self.name))),
             record,

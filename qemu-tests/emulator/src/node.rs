@@ -217,6 +217,34 @@ impl Node {
         &self.plan.disk
     }
 
+    /// An NVMe disk beside it, counted from 0 in the order of [`crate::Machine::nvme`].
+    #[must_use]
+    pub fn nvme(&self, index: usize) -> &Disk {
+        &self.plan.nvmes[index].disk
+    }
+
+    /// Where the writes of the disk that it boots from are recorded, when [`crate::Machine::recorded`] asked for it. Each
+    /// boot begins anew.
+    #[must_use]
+    pub fn write_log(&self) -> Option<&Path> {
+        self.plan.log.as_deref()
+    }
+
+    /// Where the writes of an NVMe disk are recorded, when [`crate::Nvme::recorded`] asked for it. Each boot begins anew.
+    #[must_use]
+    pub fn nvme_write_log(&self, index: usize) -> Option<&Path> {
+        self.plan.nvmes[index].log.as_deref()
+    }
+
+    /// Pulls out an NVMe disk that is [`crate::Nvme::removable`]. The guest is asked first, as by the button beside the
+    /// slot, and has some seconds.
+    ///
+    /// # Errors
+    /// When the node is off.
+    pub fn unplug(&self, index: usize) -> io::Result<()> {
+        self.control("device_del", json!({"id": format!("disk{index}")}))
+    }
+
     /// Where the console's log is.
     #[must_use]
     pub fn log_path(&self) -> &Path {

@@ -1,5 +1,6 @@
 //! Finds QEMU, and says on its command line what a node is.
 
+use crate::nvme::{Fault, Plugged};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -117,6 +118,15 @@ pub(crate) struct Hardware {
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
     pub(crate) serial: String,
+    /// Whether the disk it boots from is an eMMC in place of an NVMe.
+    pub(crate) emmc: bool,
+    /// Whether that disk takes no writes.
+    pub(crate) read_only: bool,
+}
+
+/// A path as part of an option.
+fn quoted(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
 }
 
 /// A command line under construction.
@@ -164,17 +174,39 @@ impl CommandLine {
         self.add(["-mon", "chardev=qmp,mode=control"]);
     }
 
-    /// The disk. Flushes of the guest go no further than the host's memory: a power cut kills QEMU, not the host.
-    pub(crate) fn disk(&mut self, hardware: &Hardware, path: &Path) {
-        let file = path.display().to_string().replace(',', ",,");
-        let drive = format!("format=raw,cache=unsafe,file={file}");
+    /// The disk that the node boots from.
+    pub(crate) fn disk(&mut self, hardware: &Hardware, path: &Path, log: Option<&Path>) {
         match hardware.model {
             Model::Virt => {
-                self.add(["-drive", &format!("if=none,id=system,discard=unmap,{drive}")]);
-                self.add(["-device", &format!("nvme,drive=system,serial={}", hardware.serial)]);
+                self.add(["-drive", &drive("system", path, hardware.read_only, None, log)]);
+                if hardware.emmc {
+                    self.add(["-device", "sdhci-pci", "-device", "sd-card,drive=system"]);
+                } else {
+                    self.add(["-device", &format!("nvme,drive=system,serial={}", hardware.serial)]);
+                }
             }
-            Model::Raspi4b => self.add(["-drive", &format!("if=sd,{drive}")]),
+            Model::Raspi4b => {
+                self.add(["-drive", &format!("if=sd,format=raw,cache=unsafe,file={}", quoted(path))]);
+            }
         }
+    }
+
+    /// An NVMe disk beside it, counted from 0.
+    pub(crate) fn nvme(&mut self, index: usize, plugged: &Plugged) {
+        let Plugged { nvme, disk, log } = plugged;
+        let drive = drive(&format!("nvme{index}"), disk.path(), nvme.read_only, nvme.fault, log.as_deref());
+        self.add(["-drive", &drive]);
+        let mut bus = String::new();
+        if nvme.removable {
+            self.add(["-device", &format!("pcie-root-port,id=port-nvme{index},chassis={}", index + 1)]);
+            bus = format!(",bus=port-nvme{index}");
+        }
+        let block = nvme.block;
+        let device = format!(
+            "nvme,id=disk{index},drive=nvme{index},serial={},logical_block_size={block},physical_block_size={block}{bus}",
+            nvme.serial
+        );
+        self.add(["-device", &device]);
     }
 
     /// What only `virt` has: watchdog, entropy, serial ports by name.
@@ -208,6 +240,52 @@ impl CommandLine {
     pub(crate) fn words(self) -> Vec<OsString> {
         self.0
     }
+}
+
+/// The options of a drive: the file, below what makes it fail, below what records its writes. Flushes of the guest go no
+/// further than the host's memory (a power cut kills QEMU, not the host), but they do reach the layer that records.
+fn drive(id: &str, path: &Path, read_only: bool, fault: Option<Fault>, log: Option<&Path>) -> String {
+    let mut options = vec![format!("if=none,id={id},format=raw")];
+    let mut layer = "file.".to_owned();
+    if let Some(log) = log {
+        let fields = ["driver=blklogwrites", "log-sector-size=512", "log-super-update-interval=1", "log.driver=file"];
+        options.extend(fields.map(|field| format!("{layer}{field}")));
+        options.push(format!("{layer}log.cache.no-flush=on"));
+        options.push(format!("{layer}log.filename={}", quoted(log)));
+        layer.push_str("file.");
+    }
+    if let Some(fault) = fault {
+        options.extend(fault_options(fault).iter().map(|option| format!("{layer}{option}")));
+        layer.push_str("image.");
+    }
+    options.push(format!("{layer}driver=file,{layer}cache.no-flush=on,{layer}filename={}", quoted(path)));
+    options.push(if read_only { "readonly=on" } else { "discard=unmap" }.to_owned());
+    options.join(",")
+}
+
+/// Options of QEMU's blkdebug (docs/devel/blkdebug.rst).
+fn fault_options(fault: Fault) -> Vec<String> {
+    let mut options = vec!["driver=blkdebug".to_owned()];
+    let mut inject = |number: u32, event: &str, more: &str| {
+        let fields = [&format!("event={event}"), "errno=5", "once=off", more];
+        options.extend(fields.map(|field| format!("inject-error.{number}.{field}")));
+    };
+    match fault {
+        Fault::Unreadable { at } => {
+            inject(0, "none", "iotype=read");
+            options.push(format!("inject-error.0.sector={}", at / 512));
+        }
+        Fault::Unwritable => inject(0, "none", "iotype=write"),
+        Fault::DiesAfter { writes } => {
+            inject(0, "write_aio", &format!("state={}", writes + 1));
+            inject(1, "read_aio", &format!("state={}", writes + 1));
+            for state in 1..=writes {
+                let fields = ["event=write_aio", &format!("state={state}"), &format!("new_state={}", state + 1)];
+                options.extend(fields.map(|field| format!("set-state.{}.{field}", state - 1)));
+            }
+        }
+    }
+    options
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
 //! The node's disk: a private, sparse copy of the image. The image file itself is only read.
 
 use crate::eeprom::{self, Fat};
+use contract::hash::Digest;
 use contract::layout::Partition;
 use contract::names::NODE_CONFIG;
-use rustix::fs::SeekFrom;
+use rustix::fs::{FallocateFlags, SeekFrom};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempPath;
+
+/// Unit in which zeros are left out, in bytes.
+const BLOCK: u64 = 65_536;
 
 /// What went wrong with an image or a private disk.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,17 @@ impl Disk {
         Ok(Disk { path, file })
     }
 
+    /// A blank disk of `size` bytes, sparse.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn blank(size: u64) -> Result<Disk, DiskError> {
+        let doing = |source| DiskError::Io { doing: "making a disk in", path: std::env::temp_dir(), source };
+        let (file, path) = tempfile::Builder::new().prefix("microdc-disk-").tempfile().map_err(doing)?.into_parts();
+        file.set_len(size).map_err(doing)?;
+        Ok(Disk { path, file })
+    }
+
     /// Where the copy is, for tools that look at it. Do not write to it while the node runs.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -54,6 +69,47 @@ impl Disk {
 
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Writes an image over the start of the disk, zeros and all, as somebody does who installs a node anew.
+    ///
+    /// # Errors
+    /// When the image cannot be read or is longer than the disk.
+    pub fn flash(&self, image: &Path) -> Result<(), DiskError> {
+        let from = File::open(image).map_err(self.io("opening the image for"))?;
+        let [length, size] = [&from, &self.file].map(|file| file.metadata().map(|found| found.len()));
+        let (length, size) = (length.map_err(self.io("measuring"))?, size.map_err(self.io("measuring"))?);
+        if length > size {
+            let problem = format!("it has {size} bytes, the image {length}");
+            return Err(DiskError::Table { path: self.path.to_path_buf(), problem });
+        }
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let erased = rustix::fs::fallocate(&self.file, hole, 0, length).map_err(io::Error::from);
+        erased.map_err(self.io("erasing"))?;
+        copy_data(&from, &self.file, length).map_err(self.io("writing the image to"))
+    }
+
+    /// The open file, for tests that look at it and change it anywhere.
+    #[must_use]
+    pub fn raw(&self) -> &File {
+        &self.file
+    }
+
+    /// Digest of the size and of every byte of the disk. Blocks of zeros are counted by their absence, so that a sparse
+    /// disk costs what is on it.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub fn digest(&self) -> Result<Digest, DiskError> {
+        let size = self.file.metadata().map_err(self.io("measuring"))?.len();
+        let mut summary = size.to_le_bytes().to_vec();
+        let each = |at: u64, block: &[u8]| {
+            summary.extend(at.to_le_bytes());
+            summary.extend(Digest::of(block).0);
+            Ok(())
+        };
+        each_block(&self.file, size, each).map_err(self.io("reading"))?;
+        Ok(Digest::of(&summary))
     }
 
     fn io(&self, doing: &'static str) -> impl Fn(io::Error) -> DiskError {
@@ -158,6 +214,12 @@ impl Disk {
 
 /// Copies what is data; holes stay holes.
 fn copy_data(from: &File, to: &File, length: u64) -> io::Result<()> {
+    each_block(from, length, |at, block| to.write_all_at(block, at))
+}
+
+/// Calls `each` with every block of 64 KiB that is not all zeros, and its offset. Holes are not read.
+fn each_block(from: &File, length: u64, mut each: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
     while at < length {
         let start = match rustix::fs::seek(from, SeekFrom::Data(at)) {
@@ -166,29 +228,42 @@ fn copy_data(from: &File, to: &File, length: u64) -> io::Result<()> {
             Err(rustix::io::Errno::NXIO) => break,
             Err(error) => return Err(error.into()),
         };
-        let end = rustix::fs::seek(from, SeekFrom::Hole(start))?.min(length);
-        copy_range(from, to, start, end)?;
-        at = end;
+        let end = rustix::fs::seek(from, SeekFrom::Hole(start))?.next_multiple_of(BLOCK).min(length);
+        at = (start / BLOCK * BLOCK).max(at);
+        while at < end {
+            let wanted = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            from.read_exact_at(&mut buffer[..wanted], at)?;
+            for (index, block) in buffer[..wanted].chunks(BLOCK as usize).enumerate() {
+                if block.iter().any(|&byte| byte != 0) {
+                    each(at + index as u64 * BLOCK, block)?;
+                }
+            }
+            at += wanted as u64;
+        }
     }
     Ok(())
 }
 
-/// Copies a range and leaves out blocks of zeros, for file systems that know no holes.
-fn copy_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = start;
-    while at < end {
-        let length = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-        let got = from.read_at(&mut buffer[..length], at)?;
-        if got == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_sees_every_byte_and_no_difference_between_zeros_and_holes() {
+        let disk = Disk::blank(10 << 20).unwrap();
+        let blank = disk.digest().unwrap();
+        disk.raw().write_all_at(&[0; 300_000], 70_000).unwrap();
+        assert_eq!(disk.digest().unwrap(), blank);
+        for at in [0, 65_535, 65_536, (10 << 20) - 1] {
+            disk.raw().write_all_at(&[1], at).unwrap();
+            let changed = disk.digest().unwrap();
+            assert_ne!(changed, blank, "byte {at}");
+            disk.raw().write_all_at(&[2], at).unwrap();
+            assert_ne!(disk.digest().unwrap(), changed, "byte {at}");
+            disk.raw().write_all_at(&[0], at).unwrap();
         }
-        for (index, block) in buffer[..got].chunks(65536).enumerate() {
-            if block.iter().any(|&byte| byte != 0) {
-                to.write_all_at(block, at + index as u64 * 65536)?;
-            }
-        }
-        at += got as u64;
+        assert_eq!(disk.digest().unwrap(), blank);
+        disk.raw().set_len(11 << 20).unwrap();
+        assert_ne!(disk.digest().unwrap(), blank, "the size counts");
     }
-    Ok(())
 }

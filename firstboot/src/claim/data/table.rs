@@ -115,7 +115,8 @@ mod tests {
         let size = 700 * MIB + 512;
         let file = disk(512, size);
         let said = |option: &str| {
-            let output = Command::new("sgdisk").arg(option).arg(file.path()).output().expect("sgdisk (package gdisk)");
+            let output =
+                Command::new("sgdisk").arg(option).arg(file.path()).output().expect("sgdisk (package gdisk)");
             String::from_utf8_lossy(&output.stdout).into_owned()
         };
         let report = said("-v");
@@ -131,7 +132,7 @@ mod tests {
         let file = disk(4096, size);
         let table = ::gpt::GptConfig::new().logical_block_size(::gpt::disk::LogicalBlockSize::Lb4096);
         let table = table.open(file.path()).unwrap();
-        assert!(table.primary_header().is_some() && table.backup_header().is_some());
+        assert!(table.primary_header().is_ok() && table.backup_header().is_ok());
         let entry = &table.partitions()[&1];
         let extent = data_extent(size).unwrap();
         assert_eq!((entry.first_lba * 4096, entry.name.as_str()), (extent.offset, "data"));

@@ -1,0 +1,240 @@
+//! Which disk is meant for `data`, and what the kernel says of all of them.
+
+use crate::initramfs::may_be_disk;
+use contract::node::{Disks, Serial};
+use contract::storage::Disk;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const SYS_BLOCK: &str = "/sys/block";
+/// How long a disk may take to come up.
+const APPEAR: Duration = Duration::from_secs(10);
+/// How long another one may take after the first, when none is named.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// All disks, by their names.
+pub fn all(system: &str) -> Vec<Disk> {
+    names().iter().filter(|name| may_be_disk(name)).map(|name| disk(name, system)).collect()
+}
+
+/// A disk by its kernel name.
+pub fn disk(name: &str, system: &str) -> Disk {
+    let folder = Path::new(SYS_BLOCK).join(name);
+    let text = |files: &[&str]| {
+        let text = files.iter().find_map(|file| std::fs::read_to_string(folder.join(file)).ok())?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let number = |file: &str| text(&[file]).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    Disk {
+        name: name.to_owned(),
+        // NVMe controllers, SCSI disks and eMMC have the first, virtio disks the second.
+        serial: text(&["device/serial", "serial"]).and_then(|text| Serial::try_from(text).ok()),
+        model: text(&["device/model", "device/name"]),
+        // In units of 512 bytes, whatever the disk's own.
+        size: number("size").saturating_mul(512),
+        block: u32::try_from(number("queue/logical_block_size")).unwrap_or(0),
+        read_only: number("ro") != 0,
+        system: name == system,
+        found: None,
+    }
+}
+
+fn names() -> Vec<String> {
+    let entries = std::fs::read_dir(SYS_BLOCK).into_iter().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// Whether `data` belongs on a disk of its own.
+pub fn is_separate(system: &Disk, wanted: &Disks) -> bool {
+    let other = wanted.serial.is_some() && wanted.serial != system.serial;
+    system.name.starts_with("mmcblk") || other
+}
+
+/// Waits for NVMe disks besides the system disk: for the one that is named, or until no more come.
+pub fn wait_for_others(system: &str, wanted: Option<&Serial>) -> Vec<Disk> {
+    let started = Instant::now();
+    let mut first = None;
+    loop {
+        let disks = others(system);
+        if !disks.is_empty() {
+            first.get_or_insert_with(Instant::now);
+        }
+        let there = match wanted {
+            Some(serial) => disks.iter().any(|disk| disk.serial.as_ref() == Some(serial)),
+            None => first.is_some_and(|since| since.elapsed() >= SETTLE),
+        };
+        if there || started.elapsed() >= APPEAR {
+            return disks;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn others(system: &str) -> Vec<Disk> {
+    let mut names = names();
+    names.retain(|name| name.starts_with("nvme") && name != system && Path::new("/dev").join(name).exists());
+    names.iter().map(|name| disk(name, system)).collect()
+}
+
+fn in_words(disk: &Disk) -> String {
+    match &disk.serial {
+        Some(serial) => format!("{} (serial number {serial})", disk.name),
+        None => format!("{} (without a serial number)", disk.name),
+    }
+}
+
+/// The disk with the wanted serial number; without one, the only disk there is.
+///
+/// # Errors
+/// What was found.
+pub fn named(disks: Vec<Disk>, wanted: Option<&Serial>) -> Result<Disk, String> {
+    let all = disks.iter().map(in_words).collect::<Vec<_>>().join(", ");
+    let mut fitting: Vec<Disk> = match wanted {
+        Some(serial) => disks.into_iter().filter(|disk| disk.serial.as_ref() == Some(serial)).collect(),
+        None => disks,
+    };
+    match (fitting.pop(), fitting.is_empty(), wanted) {
+        (Some(disk), true, _) => Ok(disk),
+        (None, _, None) => Err("there is no NVMe disk for data besides the system disk".to_owned()),
+        (None, _, Some(serial)) if all.is_empty() => {
+            Err(format!("there is no disk with the serial number {serial}; no NVMe disk was found"))
+        }
+        (None, _, Some(serial)) => Err(format!("there is no disk with the serial number {serial}; found: {all}")),
+        (Some(_), false, Some(serial)) => {
+            Err(format!("more than one disk has the serial number {serial}: {all}; all are left alone"))
+        }
+        (Some(_), false, None) => Err(format!("more than one disk could hold data: {all}; all are left alone")),
+    }
+}
+
+/// How a disk stands to a claim that did not name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Claimed by this node, or begun to be.
+    Ours(String),
+    /// Blank, or with somebody's data.
+    Other(String),
+    /// Nothing can be done with it.
+    Unusable(String),
+}
+
+impl Standing {
+    pub fn words(&self) -> &str {
+        let (Standing::Ours(words) | Standing::Other(words) | Standing::Unusable(words)) = self;
+        words
+    }
+}
+
+/// A disk that could be meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    pub disk: Disk,
+    pub standing: Standing,
+}
+
+/// Chooses among several disks of which none was named: the one that is ours already, else the one that may be wiped.
+///
+/// # Errors
+/// What each of them holds, and what to put into node.toml.
+pub fn choose(looked: Vec<Looked>, wipe: Option<&Serial>) -> Result<Disk, String> {
+    let mut ours = looked.iter().filter(|looked| matches!(looked.standing, Standing::Ours(_)));
+    let mut let_go = looked.iter().filter(|looked| wipe.is_some() && looked.disk.serial.as_ref() == wipe);
+    match (ours.next(), ours.next(), let_go.next(), let_go.next()) {
+        (Some(one), None, ..) | (None, _, Some(one), None) => return Ok(one.disk.clone()),
+        _ => {}
+    }
+    let mut words = "more than one disk could hold data, and all are left alone:\n".to_owned();
+    for Looked { disk, standing } in &looked {
+        let verb = match standing {
+            Standing::Unusable(_) => "cannot be used:",
+            Standing::Other(words) if words.starts_with("blank") => "is",
+            Standing::Ours(_) | Standing::Other(_) => "holds",
+        };
+        words.push_str(&format!("{} {verb} {}\n", in_words(disk), standing.words()));
+    }
+    let example = looked.iter().find_map(|looked| looked.disk.serial.as_ref()).map_or("...", Serial::as_str);
+    words.push_str("To choose one, put its serial number into node.toml, under [disks], such as:\n");
+    words.push_str(&format!("serial = \"{example}\""));
+    Err(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nvme(name: &str, number: &str) -> Disk {
+        Disk { serial: Serial::try_from(number.to_owned()).ok(), ..disk(name, "mmcblk0") }
+    }
+
+    fn serial(text: &str) -> Serial {
+        Serial::try_from(text.to_owned()).unwrap()
+    }
+
+    fn looked(name: &str, number: &str, standing: Standing) -> Looked {
+        Looked { disk: nvme(name, number), standing }
+    }
+
+    fn blank() -> Standing {
+        Standing::Other("blank (all of it was read)".to_owned())
+    }
+
+    fn ours() -> Standing {
+        Standing::Ours("data of this node".to_owned())
+    }
+
+    #[test]
+    fn one_disk_is_taken_and_of_two_the_named_one() {
+        let (one, two) = (nvme("nvme0n1", "S1"), nvme("nvme1n1", "S2"));
+        assert_eq!(named(vec![one.clone()], None), Ok(one.clone()));
+        assert_eq!(named(vec![one.clone(), two.clone()], Some(&serial("S1"))), Ok(one));
+    }
+
+    #[test]
+    fn a_disk_that_is_not_there_and_twins_are_refused() {
+        assert!(named(Vec::new(), None).unwrap_err().contains("no NVMe disk"));
+        let found = named(vec![nvme("nvme0n1", "S1")], Some(&serial("S9"))).unwrap_err();
+        assert!(found.contains("S9") && found.contains("found: nvme0n1 (serial number S1)"), "{found}");
+        let twins = vec![nvme("nvme0n1", "S1"), nvme("nvme0n2", "S1")];
+        assert!(named(twins, Some(&serial("S1"))).unwrap_err().contains("more than one disk has"));
+    }
+
+    #[test]
+    fn of_several_disks_the_one_that_is_ours_is_taken_whatever_wipe_says() {
+        let disks = vec![looked("nvme0n1", "S1", blank()), looked("nvme1n1", "S2", ours())];
+        for wipe in [None, Some(serial("S1")), Some(serial("S2")), Some(serial("S9"))] {
+            assert_eq!(choose(disks.clone(), wipe.as_ref()), Ok(nvme("nvme1n1", "S2")), "{wipe:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_disks_that_are_not_ours_the_one_to_wipe_is_taken() {
+        let raid = Standing::Other("a member of a Linux md RAID".to_owned());
+        let disks = vec![looked("nvme0n1", "S1", blank()), looked("nvme1n1", "S2", raid)];
+        assert_eq!(choose(disks.clone(), Some(&serial("S2"))), Ok(nvme("nvme1n1", "S2")));
+        for wipe in [None, Some(serial("S9"))] {
+            let found = choose(disks.clone(), wipe.as_ref()).unwrap_err();
+            assert!(found.contains("nvme0n1 (serial number S1) is blank"), "{found}");
+            assert!(found.contains("nvme1n1 (serial number S2) holds a member of a Linux md RAID"), "{found}");
+            assert!(found.ends_with("\nserial = \"S1\""), "{found}");
+        }
+    }
+
+    #[test]
+    fn two_disks_of_ours_and_two_with_one_serial_number_are_left_alone() {
+        let both = vec![looked("nvme0n1", "S1", ours()), looked("nvme1n1", "S2", ours())];
+        assert!(choose(both, Some(&serial("S1"))).is_err());
+        let twins = vec![looked("nvme0n1", "S1", blank()), looked("nvme1n1", "S1", blank())];
+        assert!(choose(twins, Some(&serial("S1"))).is_err());
+    }
+
+    #[test]
+    fn data_is_separate_on_emmc_or_when_another_disk_is_named() {
+        let wanted = |name: Option<&str>| Disks { serial: name.map(serial), ..Disks::default() };
+        assert!(is_separate(&nvme("mmcblk0", ""), &wanted(None)));
+        assert!(!is_separate(&nvme("nvme0n1", "S1"), &wanted(None)));
+        assert!(!is_separate(&nvme("nvme0n1", "S1"), &wanted(Some("S1"))));
+        assert!(is_separate(&nvme("nvme0n1", "S1"), &wanted(Some("S2"))));
+    }
+}

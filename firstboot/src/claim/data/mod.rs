@@ -1,0 +1,125 @@
+//! `data`: the rest of the system disk, or a whole separate NVMe when the node boots from eMMC. A place is taken when it is
+//! blank, already ours, or let go by the operator (`wipe`); everything else is named and left alone.
+//!
+//! The work is done by a child process (`firstboot data`): foreign bytes are read by it and by what it starts, and a disk
+//! that never answers keeps the child waiting, not PID 1.
+//!
+//! - [`work`] what the child does: [`disks`] which disk · [`plan`] where on it · [`verdict`] whether it may be taken:
+//!   [`marker`], [`detect`], [`blank`] · [`steps`] the claim itself
+//! - [`make`] the steps, each of which the next boot can go on from · [`table`] the partition table of a separate disk ·
+//!   [`kind`] ext4, XFS, LVM
+
+pub(super) mod blank;
+mod detect;
+pub(super) mod disks;
+pub(super) mod kind;
+mod make;
+mod marker;
+pub(super) mod plan;
+pub(super) mod steps;
+mod table;
+mod verdict;
+mod work;
+
+pub use work::run;
+
+use super::filesystem::Tools;
+use crate::console;
+use anyhow::{Context as _, bail, ensure};
+use contract::initramfs::BootReport;
+use contract::names::FIRSTBOOT;
+use contract::node::{Disks, NodeConfig};
+use contract::storage::{Data, Disk};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest time for a claim: checking a large file system after a crash takes minutes. Then the node goes on without.
+const LIMIT: Duration = Duration::from_secs(1800);
+/// How often the console says that the claim still goes on.
+const REMIND: Duration = Duration::from_secs(30);
+/// Longest answer of the child, in bytes.
+const ANSWER: u64 = 256 * 1024;
+
+/// What the child is told, as JSON on its standard input.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// Kernel name of the system disk.
+    pub system: String,
+    pub cluster: Option<String>,
+    pub node: String,
+    pub disks: Disks,
+}
+
+/// What the child answers, as JSON on its standard output.
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    disks: Vec<Disk>,
+    data: Data,
+}
+
+/// Lists the disks; claims, checks and mounts `data` as the node config says. To be called by PID 1 while it has no other
+/// children, after `state`. Feeds the watchdog of `report` meanwhile.
+pub fn data(report: &BootReport, config: &NodeConfig) -> (Vec<Disk>, Data) {
+    let request = Request {
+        system: report.disk.clone(),
+        cluster: config.cluster.name.clone(),
+        node: config.name.as_str().to_owned(),
+        disks: config.disks.clone(),
+    };
+    match ask(report, &request) {
+        Ok(Answer { disks, data }) => (disks, data),
+        Err(error) => (Vec::new(), Data::Refused { reason: format!("the claim failed: {error:#}") }),
+    }
+}
+
+fn ask(report: &BootReport, request: &Request) -> anyhow::Result<Answer> {
+    let tools = Tools { watchdog: report.watchdog.as_ref().map(|watchdog| watchdog.fd) };
+    let answer =
+        rustix::fs::memfd_create("claim", rustix::fs::MemfdFlags::CLOEXEC).context("making a memory file")?;
+    let mut answer = File::from(answer);
+    let mut command = Command::new(FIRSTBOOT);
+    command.arg("data").env_clear().stdin(Stdio::piped()).stdout(answer.try_clone()?).stderr(Stdio::inherit());
+    let mut child = command.spawn().with_context(|| format!("starting {FIRSTBOOT}"))?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(&serde_json::to_vec(request)?).context("telling it what to do")?;
+    }
+    let started = Instant::now();
+    let mut remind_at = REMIND;
+    let status = loop {
+        if let Some(status) = child.try_wait().context("waiting for it")? {
+            break status;
+        }
+        tools.feed();
+        if started.elapsed() >= LIMIT {
+            // It may be unable to die before its disk answers: it is not waited for.
+            let _ = child.kill();
+            bail!("it has taken {} minutes: the disk does not answer as it should", LIMIT.as_secs() / 60);
+        }
+        if started.elapsed() >= remind_at {
+            remind_at += REMIND;
+            console::say(format_args!("still working on data, for {} s", started.elapsed().as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    ensure!(status.success(), "it ended with {status}");
+    answer.rewind()?;
+    let mut bytes = Vec::new();
+    answer.take(ANSWER).read_to_end(&mut bytes)?;
+    serde_json::from_slice(&bytes).context("understanding its answer")
+}
+
+/// For [`crate::foreign`]: reads a marker.
+pub fn look_at_marker(bytes: &[u8]) {
+    let _ = marker::Marker::parse(bytes);
+}
+
+/// For [`crate::foreign`]: reads what blkid said.
+pub fn look_at_probe(words: &str) {
+    let _ = detect::names(words);
+}
+
+#[cfg(test)]
+mod tests;

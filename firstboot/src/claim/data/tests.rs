@@ -1,0 +1,482 @@
+//! Claims on files that stand for disks, with the real tools of the host.
+
+use super::detect::detect;
+use super::plan;
+use super::steps::{Claim, Taken};
+use super::*;
+use crate::claim::gpt::Table;
+use crate::claim::gpt::tests::disk_with_image;
+use crate::claim::layout;
+use crate::claim::state::DiskIo;
+use contract::layout::{Extent, MIB, Partition};
+use contract::node::{DataKind, Serial};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SIZE: u64 = 400 * MIB;
+const TOOLS: Tools = Tools { watchdog: None };
+
+fn serial(text: &str) -> Serial {
+    Serial::try_from(text.to_owned()).unwrap()
+}
+
+fn request(node: &str, kind: DataKind) -> Request {
+    Request {
+        system: "mmcblk0".to_owned(),
+        cluster: Some("rack".to_owned()),
+        node: node.to_owned(),
+        disks: Disks { data: kind, ..Disks::default() },
+    }
+}
+
+fn disk(folder: &tempfile::TempDir) -> (PathBuf, File) {
+    let path = folder.path().join("disk");
+    let file = File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+    file.set_len(SIZE).unwrap();
+    (path, file)
+}
+
+/// A claim of the separate disk S1 by node n1, for ext4.
+fn claim<'a, D>(disk: &'a mut D, path: &Path, block: u32) -> Claim<'a, D> {
+    claim_as(disk, path, block, &request("n1", DataKind::Ext4), "S1")
+}
+
+fn claim_as<'a, D>(disk: &'a mut D, path: &Path, block: u32, request: &Request, number: &str) -> Claim<'a, D> {
+    let plan = plan::separate(SIZE, block, &serial(number)).unwrap();
+    let owner = request.owner(serial(number), &plan);
+    Claim { disk, path: path.to_owned(), plan, owner, separate: true, tools: TOOLS }
+}
+
+/// Claims S1 to the end.
+fn complete(file: &mut File, path: &Path, wipe: Option<&Serial>) {
+    let mut claim = claim(file, path, 512);
+    assert!(claim.take("nvme0n1", wipe).unwrap().new, "a new claim");
+    claim.finish().unwrap();
+}
+
+fn refused(taken: anyhow::Result<Taken>) -> String {
+    format!("{:#}", taken.err().expect("a refusal"))
+}
+
+fn run(program: &str, arguments: &[&str], path: &Path) -> String {
+    let output =
+        Command::new(program).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").args(arguments).arg(path).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{program}: {said}");
+    said
+}
+
+/// What makes a kind of foreign content on a disk.
+enum Maker {
+    Tool(&'static str, &'static [&'static str]),
+    Bytes(fn() -> Vec<(u64, Vec<u8>)>),
+}
+
+const LUKS: &[&str] = &[
+    "luksFormat",
+    "-q",
+    "--type",
+    "luks2",
+    "--pbkdf",
+    "pbkdf2",
+    "--pbkdf-force-iterations",
+    "1000",
+    "--key-file",
+    "/etc/hostname",
+];
+
+#[rustfmt::skip]
+const FOREIGN: [(&str, Maker); 15] = [
+    ("a partition table (gpt)", Maker::Tool("sgdisk", &["-n", "1:0:0"])),
+    ("a partition table (dos)", Maker::Bytes(dos)),
+    ("a file system ext4 with the label \"photos\"", Maker::Tool("mkfs.ext4", &["-q", "-F", "-L", "photos"])),
+    ("a file system XFS", Maker::Tool("mkfs.xfs", &["-q"])),
+    ("a file system btrfs", Maker::Tool("mkfs.btrfs", &["-q"])),
+    ("a file system f2fs", Maker::Tool("mkfs.f2fs", &["-q"])),
+    ("a file system NTFS", Maker::Tool("mkntfs", &["-q", "-F", "-Q"])),
+    ("Linux swap space", Maker::Tool("mkswap", &[])),
+    ("a LUKS encrypted volume", Maker::Tool("cryptsetup", LUKS)),
+    ("a bcache device", Maker::Tool("make-bcache", &["-B"])),
+    ("a member of a Linux md RAID", Maker::Bytes(md_raid)),
+    ("an LVM physical volume", Maker::Bytes(lvm)),
+    ("a member of a ZFS pool", Maker::Bytes(zfs)),
+    ("a Ceph OSD", Maker::Bytes(ceph)),
+    ("unknown data (at byte ", Maker::Bytes(|| vec![(100 * MIB + 4096, vec![0xaa; MIB as usize])])),
+];
+
+/// One partition from 1 MiB on, as any fdisk writes it.
+fn dos() -> Vec<(u64, Vec<u8>)> {
+    vec![(446, vec![0, 0, 2, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 0, 8, 0]), (510, vec![0x55, 0xaa])]
+}
+
+/// Superblock 1.2 (linux/raid/md_p.h, `struct mdp_superblock_1`).
+fn md_raid() -> Vec<(u64, Vec<u8>)> {
+    let mut superblock = vec![0; 256];
+    let mut put = |at: usize, bytes: &[u8]| superblock[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &0xa92b_4efc_u32.to_le_bytes());
+    put(4, &1u32.to_le_bytes());
+    put(16, b"0123456789abcdef");
+    put(32, b"vault:0");
+    put(72, &1u32.to_le_bytes());
+    put(80, &100_000u64.to_le_bytes());
+    put(92, &2u32.to_le_bytes());
+    put(128, &2048u64.to_le_bytes());
+    put(136, &100_000u64.to_le_bytes());
+    put(144, &8u64.to_le_bytes());
+    let words = superblock.as_chunks::<4>().0.iter();
+    let sum: u64 = words.map(|word| u64::from(u32::from_le_bytes(*word))).sum();
+    let checksum = ((sum & 0xffff_ffff) + (sum >> 32)) as u32;
+    superblock[216..220].copy_from_slice(&checksum.to_le_bytes());
+    vec![(4096, superblock)]
+}
+
+/// Label of a physical volume (lvm2, lib/format_text/layout.h), with its own start value for the CRC.
+fn lvm() -> Vec<(u64, Vec<u8>)> {
+    let mut rest = 32u32.to_le_bytes().to_vec();
+    rest.extend(b"LVM2 001");
+    rest.extend(b"0Zmi5kL3bTnHbGIpR1rFrjgV2hgtQ0y2");
+    rest.extend(SIZE.to_le_bytes());
+    rest.resize(512 - 20, 0);
+    let crc = rest.iter().fold(0xf597_a6cf_u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    });
+    let label = [&b"LABELONE"[..], &1u64.to_le_bytes(), &crc.to_le_bytes(), &rest].concat();
+    vec![(512, label)]
+}
+
+/// Uberblocks of the first label (OpenZFS, include/sys/uberblock_impl.h).
+fn zfs() -> Vec<(u64, Vec<u8>)> {
+    let uberblock = [0x00ba_b10c_u64, 5000, 1].map(u64::to_le_bytes).concat();
+    (0..8).map(|at| (128 * 1024 + at * 1024, uberblock.clone())).collect()
+}
+
+/// Label of a BlueStore device (ceph, src/os/bluestore/BlueStore.cc).
+fn ceph() -> Vec<(u64, Vec<u8>)> {
+    vec![(0, b"bluestore block device\n5d0a2c1e-6d0a-4bd5-8a4b-6b1d8e2f7a10\n".to_vec())]
+}
+
+impl Maker {
+    fn make(&self, path: &Path, file: &File) {
+        match self {
+            Maker::Tool(program, arguments) => drop(run(program, arguments, path)),
+            Maker::Bytes(bytes) => {
+                bytes().iter().for_each(|(offset, bytes)| file.write_all_at(bytes, *offset).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_foreign_content_is_refused_by_name_and_taken_only_when_its_serial_number_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, maker) in &FOREIGN {
+        let (path, mut file) = disk(&folder);
+        maker.make(&path, &file);
+        run("cp", &["--sparse=always", path.to_str().unwrap()], &folder.path().join("before"));
+
+        for wipe in [None, Some(serial("S2"))] {
+            for block in [512, 4096] {
+                let found = refused(claim(&mut file, &path, block).take("nvme0n1", wipe.as_ref()));
+                assert!(found.starts_with(&format!("nvme0n1 (serial number S1) holds {name}")), "{name}: {found}");
+                assert!(found.ends_with("under [disks]:\nwipe = \"S1\""), "{name}: {found}");
+            }
+        }
+        run("cmp", &[path.to_str().unwrap()], &folder.path().join("before"));
+
+        complete(&mut file, &path, Some(&serial("S1")));
+        assert!(!claim(&mut file, &path, 512).take("nvme0n1", None).unwrap().new, "{name}: recognised");
+        let whole = detect(TOOLS, &path, Extent { offset: 0, length: SIZE }, SIZE).unwrap();
+        assert_eq!(whole.as_deref(), Some("a partition table (gpt)"), "{name}: nothing of it is left");
+        let data = plan::separate(SIZE, 512, &serial("S1")).unwrap().place.data;
+        assert_eq!(detect(TOOLS, &path, data, SIZE).unwrap(), None, "{name}: nothing of it is left");
+    }
+}
+
+#[test]
+fn the_bytes_that_stand_for_a_raid_are_those_of_a_raid() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, file) = disk(&folder);
+    Maker::Bytes(md_raid).make(&path, &file);
+    let said = run("mdadm", &["--examine"], &path);
+    assert!(said.contains("vault:0") && said.contains("- correct"), "{said}");
+}
+
+#[test]
+fn a_file_system_in_a_partition_place_of_an_older_disk_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut file) = disk(&folder);
+    let part = folder.path().join("part");
+    File::create(&part).unwrap().set_len(SIZE - 4 * MIB).unwrap();
+    run("mkfs.xfs", &["-q"], &part);
+    let mut head = vec![0; MIB as usize];
+    File::open(&part).unwrap().read_exact_at(&mut head, 0).unwrap();
+    file.write_all_at(&head, 2 * MIB).unwrap();
+    let found = refused(claim(&mut file, &path, 512).take("nvme0n1", None));
+    assert!(found.contains("a file system XFS"), "{found}");
+}
+
+#[test]
+fn a_claimed_disk_is_recognised_and_its_data_kept_even_where_wipe_still_stands() {
+    for block in [512, 4096] {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, mut file) = disk(&folder);
+        let mut new = claim(&mut file, &path, block);
+        assert!(new.take("nvme0n1", None).unwrap().new);
+        new.finish().unwrap();
+        file.write_all_at(b"precious", 2 * MIB).unwrap();
+        for wipe in [None, Some(serial("S1"))] {
+            assert!(!claim(&mut file, &path, block).take("nvme0n1", wipe.as_ref()).unwrap().new);
+        }
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, 2 * MIB).unwrap();
+        assert_eq!(&bytes, b"precious");
+    }
+}
+
+#[test]
+fn a_disk_of_another_node_cluster_serial_number_or_kind_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut file) = disk(&folder);
+    complete(&mut file, &path, None);
+    let other_cluster = Request { cluster: Some("lab".to_owned()), ..request("n1", DataKind::Ext4) };
+    for (request, number, words) in [
+        (request("n2", DataKind::Ext4), "S1", "data of node \"n1\" of the cluster \"rack\" (as ext4, disk S1)"),
+        (other_cluster, "S1", "data of node \"n1\" of the cluster \"rack\""),
+        (request("n1", DataKind::Ext4), "S2", "disk S1"),
+        (request("n1", DataKind::Xfs), "S1", "data of this very node, made as ext4"),
+    ] {
+        let found = refused(claim_as(&mut file, &path, 512, &request, number).take("nvme0n1", None));
+        assert!(found.contains(words) && found.contains(&format!("wipe = \"{number}\"")), "{found}");
+    }
+}
+
+#[test]
+fn one_damaged_copy_of_the_table_is_restored_and_a_foreign_table_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut file) = disk(&folder);
+    complete(&mut file, &path, None);
+    file.write_all_at(&[0xff; 2000], 512).unwrap();
+    assert!(!claim(&mut file, &path, 512).take("nvme0n1", None).unwrap().new);
+    let report = run("sgdisk", &["-v"], &path);
+    assert!(report.contains("No problems found"), "{report}");
+    run("sgdisk", &["-o", "-n", "1:0:0"], &path);
+    let found = refused(claim(&mut file, &path, 512).take("nvme0n1", None));
+    assert!(found.contains("is not the one that microdc made"), "{found}");
+}
+
+#[test]
+fn small_disks_and_odd_blocks_are_refused() {
+    for (size, block, words) in [(256 * MIB, 512, "too few"), (0, 512, "too few"), (SIZE, 520, "520 bytes")] {
+        let found = format!("{:#}", plan::separate(size, block, &serial("S1")).unwrap_err());
+        assert!(found.contains(words), "{found}");
+    }
+}
+
+#[test]
+fn ext4_and_xfs_are_made_by_debians_tools() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, words) in [(DataKind::Ext4, "a file system ext4"), (DataKind::Xfs, "a file system XFS")] {
+        let (path, _) = disk(&folder);
+        kind::make(kind, path.to_str().unwrap(), SIZE, &uuid::Uuid::from_u128(7), TOOLS).unwrap();
+        let found = detect(TOOLS, &path, Extent { offset: 0, length: SIZE }, SIZE).unwrap().unwrap();
+        assert_eq!(found, format!("{words} with the label \"microdc-data\""));
+    }
+}
+
+/// A disk that remembers what was written, and fails when it should.
+struct Recorder<'a> {
+    file: &'a File,
+    at: u64,
+    /// Reads behind this byte fail.
+    reads_until: u64,
+    epochs: Vec<Vec<(u64, Vec<u8>)>>,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(file: &'a File) -> Recorder<'a> {
+        Recorder { file, at: 0, reads_until: u64::MAX, epochs: vec![Vec::new()] }
+    }
+}
+
+impl Read for Recorder<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        if self.at + bytes.len() as u64 > self.reads_until {
+            return Err(std::io::Error::from_raw_os_error(libc::EIO));
+        }
+        let count = self.file.read_at(bytes, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Recorder<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let SeekFrom::Start(at) = to else { unreachable!("only absolute seeks are used") };
+        self.at = at;
+        Ok(at)
+    }
+}
+
+impl Write for Recorder<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write_all_at(bytes, self.at)?;
+        self.epochs.last_mut().unwrap().push((self.at, bytes.to_vec()));
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl DiskIo for Recorder<'_> {
+    fn flush_to_disk(&mut self) -> std::io::Result<()> {
+        self.epochs.push(Vec::new());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_fails_is_said_and_not_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, file) = disk(&folder);
+    for reads_until in [0, 2 * MIB, 300 * MIB] {
+        let mut failing = Recorder { reads_until, ..Recorder::new(&file) };
+        let found = refused(claim(&mut failing, &path, 512).take("nvme0n1", Some(&serial("S1"))));
+        assert!(found.contains("looking at nvme0n1") && found.contains("os error 5"), "{found}");
+        assert!(failing.epochs.concat().is_empty());
+    }
+}
+
+/// Numbers that look random, the same at each run (xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+#[test]
+fn three_hundred_power_cuts_with_lost_and_reordered_writes_all_end_in_a_good_claim() {
+    for foreign in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let start = |file: &File| {
+            if foreign {
+                md_raid().iter().for_each(|(offset, bytes)| file.write_all_at(bytes, *offset).unwrap());
+                file.write_all_at(&[7; 9000], SIZE - 9000).unwrap();
+            }
+        };
+        let wipe = foreign.then(|| serial("S1"));
+        let (path, file) = disk(&folder);
+        start(&file);
+        let mut recorder = Recorder::new(&file);
+        let mut whole = claim(&mut recorder, &path, 512);
+        assert!(whole.take("nvme0n1", wipe.as_ref()).unwrap().new);
+        whole.finish().unwrap();
+        let epochs = std::mem::take(&mut recorder.epochs);
+        assert_eq!(epochs.len(), 6, "marker, erasure, two copies of the table, marker, and nothing after it");
+
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        for cut in 0..150 {
+            let (path, mut file) = disk(&folder);
+            start(&file);
+            let dying = cut % 5;
+            for epoch in &epochs[..dying] {
+                epoch.iter().for_each(|(offset, bytes)| file.write_all_at(bytes, *offset).unwrap());
+            }
+            // Of the epoch in which power went, any sectors arrived.
+            for (offset, bytes) in &epochs[dying] {
+                let keep = dice.roll() % 4;
+                for (sector, bytes) in (0..).zip(bytes.chunks(512)) {
+                    if keep == 3 || (keep > 0 && bytes.len() == 512 && dice.roll().is_multiple_of(2)) {
+                        file.write_all_at(bytes, offset + sector * 512).unwrap();
+                    }
+                }
+            }
+            let mut resumed = claim(&mut file, &path, 512);
+            let new = resumed.take("nvme0n1", wipe.as_ref()).unwrap_or_else(|error| panic!("cut {cut}: {error:#}"));
+            let new = new.new;
+            assert!(new || dying == 4, "cut {cut}: only the last marker says that all is done");
+            if cut % 10 < 5 {
+                if new {
+                    resumed.finish().unwrap();
+                }
+                assert!(!claim(&mut file, &path, 512).take("nvme0n1", None).unwrap().new, "cut {cut}");
+                assert!(run("sgdisk", &["-v"], &path).contains("No problems found"), "cut {cut}");
+            }
+        }
+    }
+}
+
+const SYSTEM: u64 = 2048 * MIB;
+
+/// A system disk with `state`, as the first boot leaves it.
+fn system_disk(folder: &Path) -> (PathBuf, File) {
+    let path = disk_with_image(folder, SYSTEM);
+    let mut file = File::options().read(true).write(true).open(&path).unwrap();
+    let table = Table::read(&mut file, SYSTEM).unwrap();
+    let layout::Plan::Add(entry) = layout::plan(&table, SYSTEM).unwrap() else { panic!("state is there") };
+    let mut head = vec![0; Table::HEAD_LEN];
+    file.read_exact_at(&mut head, 0).unwrap();
+    for write in table.with(&entry, SYSTEM).unwrap().writes(SYSTEM, &head) {
+        file.write_all_at(&write.bytes, write.offset).unwrap();
+    }
+    (path, file)
+}
+
+fn claim_rest<'a>(file: &'a mut File, path: &Path) -> Claim<'a, File> {
+    let plan = plan::rest(file, SYSTEM).unwrap();
+    let owner = request("n1", DataKind::Xfs).owner(serial("S1"), &plan);
+    Claim { disk: file, path: path.to_owned(), plan, owner, separate: false, tools: TOOLS }
+}
+
+#[test]
+fn the_rest_of_the_system_disk_is_claimed_and_recognised_after_a_new_installation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut file) = system_disk(folder.path());
+    let mut claim = claim_rest(&mut file, &path);
+    assert!(claim.take("nvme0n1", None).unwrap().new);
+    claim.finish().unwrap();
+    let data = claim.plan.place.data;
+    let table = Table::read(&mut file, SYSTEM).unwrap();
+    assert_eq!(table.find(Partition::Data).unwrap().extent, data);
+    assert!(run("sgdisk", &["-v"], &path).contains("No problems found"));
+    file.write_all_at(b"precious", data.offset).unwrap();
+
+    // The image is written again: its own table, without state and data.
+    let other = tempfile::tempdir().unwrap();
+    let (fresh, _) = system_disk(other.path());
+    let mut head = vec![0; MIB as usize];
+    File::open(fresh).unwrap().read_exact_at(&mut head, 0).unwrap();
+    file.write_all_at(&head, 0).unwrap();
+    assert_eq!(Table::read(&mut file, SYSTEM).unwrap().find(Partition::Data), None);
+    assert!(!claim_rest(&mut file, &path).take("nvme0n1", None).unwrap().new);
+    assert_eq!(Table::read(&mut file, SYSTEM).unwrap().find(Partition::Data).unwrap().extent, data);
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, data.offset).unwrap();
+    assert_eq!(&bytes, b"precious");
+}
+
+#[test]
+fn foreign_data_behind_state_is_refused_and_the_system_before_it_is_never_erased() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut file) = system_disk(folder.path());
+    let place = plan::rest(&mut file, SYSTEM).unwrap().place;
+    file.write_all_at(b"XFSB left over", place.extent.offset + 40 * MIB).unwrap();
+    file.write_all_at(b"state's last bytes", place.extent.offset - 18).unwrap();
+    file.write_all_at(&[5; 20_000], place.data.end() - 20_000).unwrap();
+    let found = refused(claim_rest(&mut file, &path).take("nvme0n1", None));
+    assert!(found.contains("unknown data"), "{found}");
+    assert!(claim_rest(&mut file, &path).take("nvme0n1", Some(&serial("S1"))).unwrap().new);
+    let mut bytes = [0; 18];
+    file.read_exact_at(&mut bytes, place.extent.offset - 18).unwrap();
+    assert_eq!(&bytes, b"state's last bytes");
+}

@@ -1,0 +1,121 @@
+//! Whether a place may be taken for `data`. Nothing is written here.
+
+use super::super::filesystem::Tools;
+use super::blank;
+use super::detect::detect;
+use super::marker::{BLOCK, Marker, Owner, Phase};
+use anyhow::Context as _;
+use contract::layout::{Extent, MIB};
+use contract::node::Serial;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// The least that `data` may have, in bytes: mkfs.xfs makes nothing below 300 MiB.
+pub const MIN_DATA: u64 = 320 * MIB;
+
+/// A place for `data`: a whole disk, or the part of the system disk behind `state`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What the claim may change.
+    pub extent: Extent,
+    /// Offset of the marker, in bytes.
+    pub marker: u64,
+    /// The partition `data`.
+    pub data: Extent,
+    /// Size of the whole disk, in bytes.
+    pub size: u64,
+}
+
+/// What may be done with a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is blank, as far as was looked.
+    Blank {
+        /// Bytes that were read.
+        read: u64,
+        /// Bytes that there are.
+        of: u64,
+    },
+    /// A claim of ours was begun here and is gone on with.
+    Unfinished,
+    /// It is ours: nothing is made anew.
+    Ours,
+    /// It holds what the operator lets go.
+    Erase(String),
+    /// It is left alone. What was found, in words.
+    Refused(String),
+}
+
+/// Judges a place on `disk`, which `path` names for blkid. `wanted` is what the marker will say; `wipe` the disk that the
+/// operator lets go.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub fn judge(
+    disk: &mut (impl Read + Seek + ?Sized),
+    path: &Path,
+    place: &Place,
+    wanted: &Owner,
+    wipe: Option<&Serial>,
+    tools: Tools,
+) -> anyhow::Result<Verdict> {
+    let mut block = vec![0; BLOCK];
+    disk.seek(SeekFrom::Start(place.marker))
+        .and_then(|_| disk.read_exact(&mut block))
+        .context("reading its marker")?;
+    let found = match Marker::parse(&block) {
+        Some(Marker { phase: Phase::Making, owner }) if owner.is_same(wanted) => return Ok(Verdict::Unfinished),
+        Some(Marker { phase: Phase::Made, owner }) if owner == *wanted => return Ok(Verdict::Ours),
+        Some(Marker { owner, .. }) if owner.is_same(wanted) => {
+            format!("data of this very node, made as {} ({} bytes)", owner.kind, owner.length)
+        }
+        Some(Marker { owner, .. }) => format!("data of {owner}"),
+        None => match foreign(disk, path, place, tools)? {
+            Some(found) => found,
+            None => {
+                return Ok(Verdict::Blank { read: blank::read(place.extent), of: place.extent.length });
+            }
+        },
+    };
+    Ok(if wipe == Some(&wanted.serial) { Verdict::Erase(found) } else { Verdict::Refused(found) })
+}
+
+/// Names what a place without a marker holds; `None` when it is blank.
+fn foreign(
+    disk: &mut (impl Read + Seek + ?Sized),
+    path: &Path,
+    place: &Place,
+    tools: Tools,
+) -> anyhow::Result<Option<String>> {
+    for extent in [place.extent, place.data] {
+        if let Some(found) = detect(tools, path, extent, place.size)? {
+            return Ok(Some(found));
+        }
+    }
+    // blkid takes a disk that fails for one without a signature: this is where the difference is noticed.
+    let data = blank::first_data(disk, place.extent, || tools.feed()).context("looking whether it is blank")?;
+    Ok(data.map(|at| format!("unknown data (at byte {at})")))
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Verdict::Blank { read, of } if read == of => write!(f, "blank (all of it was read)"),
+            Verdict::Blank { read, of } => {
+                write!(f, "blank (as far as was looked: {} of {} MiB)", read / MIB, of / MIB)
+            }
+            Verdict::Unfinished => write!(f, "a claim of this node that was not finished"),
+            Verdict::Ours => write!(f, "data of this node"),
+            Verdict::Erase(found) | Verdict::Refused(found) => f.write_str(found),
+        }
+    }
+}
+
+/// What the operator is told of a refused disk, with the line that would let it go.
+pub fn refusal(disk: &str, serial: &Serial, found: &str, wipe: Option<&Serial>) -> String {
+    let other = wipe.map(|wipe| format!(" (wipe names {wipe}, which is not this disk)")).unwrap_or_default();
+    format!(
+        "{disk} (serial number {serial}) holds {found}: it is left alone{other}. To let microdc erase it and take it, put \
+         into node.toml, under [disks]:\nwipe = \"{serial}\""
+    )
+}

@@ -1,0 +1,88 @@
+//! Nodes under test that do nothing but claim their disks.
+
+use crate::images;
+use crate::probe::{self, Request};
+use crate::router::STEP;
+use emulator::{Machine, Network, Node};
+
+/// Size of the disk that they boot from, in bytes.
+pub const SIZE: u64 = 3 << 30;
+
+/// Its node.toml with these lines under `[disks]`.
+#[must_use]
+pub fn node_config(disks: &str) -> String {
+    format!(
+        "name = \"n1\"\n[cluster]\nname = \"rack1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n[disks]\n{disks}\n"
+    )
+}
+
+/// The node n1 with these lines under `[disks]` of its node.toml, booting from an NVMe disk, with the probe.
+#[must_use]
+pub fn machine(disks: &str) -> Machine {
+    Machine::new(images::disks())
+        .name("n1")
+        .memory(512)
+        .disk_size(SIZE)
+        .network(&Network::new())
+        .port(probe::PORT)
+        .node_config(node_config(disks))
+}
+
+/// How a claim ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// `data` was made at this boot, as this, on this device: `ext4 /dev/nvme0n1p1`.
+    Made(String),
+    /// It was there before.
+    Found(String),
+    /// There is none. All that the node said about it.
+    Refused(String),
+}
+
+/// Waits until the node says what became of `data`.
+///
+/// # Panics
+/// When it says nothing.
+#[must_use]
+pub fn claim(node: &Node) -> Claim {
+    let (which, line) = node.expect_any(&["] data (", "there is no data: ", "microdc: FAILED"], STEP).unwrap();
+    let fact = |verb: &str| {
+        let (kind, device) = line.split_once("data (")?.1.split_once(')')?;
+        Some(format!("{kind} {}", device.strip_prefix(verb)?.trim()))
+    };
+    match which {
+        0 => fact(" was made on").map(Claim::Made).or_else(|| fact(" is on").map(Claim::Found)).expect(&line),
+        1 => {
+            // What belongs to it comes with it; what follows says that it is whole.
+            node.expect("microdc: [", STEP).unwrap();
+            let console = node.console();
+            let start = console.rfind("there is no data: ").unwrap_or(0);
+            let whole = console.get(start..).unwrap_or_default();
+            let lines = whole.lines().enumerate();
+            let more = |(at, line): &(usize, &str)| *at == 0 || !line.starts_with("microdc: [");
+            Claim::Refused(lines.take_while(more).map(|(_, line)| line.to_owned() + "\n").collect())
+        }
+        _ => panic!("{line}"),
+    }
+}
+
+/// Asks the probe of a node that is up.
+///
+/// # Panics
+/// When it does not answer, or with an error.
+pub fn ask(node: &Node, request: &Request) -> Vec<u8> {
+    let mut port = node.port(probe::PORT).unwrap();
+    port.set_read_timeout(Some(STEP)).unwrap();
+    let out = port.try_clone().unwrap();
+    probe::ask(&mut port, out, request).unwrap().unwrap_or_else(|error| panic!("{request}: {error}"))
+}
+
+/// Restarts a node with new lines under `[disks]`, by a power cut.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn restart(node: &mut Node, disks: &str) {
+    node.kill();
+    node.disk().write_node_config(node_config(disks).as_bytes()).unwrap();
+    node.power_on().unwrap();
+}

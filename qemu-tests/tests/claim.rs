@@ -1,0 +1,243 @@
+//! The claim of `data`: what is foreign is named and left alone, what may be taken is taken.
+
+use emulator::{Fault, Node, Nvme};
+use qemu_tests::disks::{self, Claim, claim};
+use qemu_tests::foreign::{self, Foreign};
+use qemu_tests::images;
+use qemu_tests::probe::Request;
+use qemu_tests::router::{STEP, wait_up};
+use std::path::Path;
+
+/// A folder with a disk of each kind, by its serial number.
+fn foreign_disks() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for half in foreign::ALL.chunks(foreign::ALL.len().div_ceil(2)) {
+            scope.spawn(|| half.iter().for_each(|foreign| foreign.make(&folder.path().join(foreign.serial))));
+        }
+    });
+    folder
+}
+
+fn with(folder: &Path, foreign: &Foreign) -> Nvme {
+    Nvme::new(foreign.serial).size(foreign::SIZE).content(&folder.join(foreign.serial))
+}
+
+fn refused(node: &Node) -> String {
+    match claim(node) {
+        Claim::Refused(words) => words,
+        other => panic!("{other:?} in place of a refusal"),
+    }
+}
+
+#[test]
+fn every_kind_of_foreign_content_is_refused_by_name_and_not_a_byte_of_it_changes() {
+    let folder = foreign_disks();
+    let mut machine = disks::machine("data = \"ext4\"").emmc();
+    for foreign in &foreign::ALL {
+        machine = machine.nvme(with(folder.path(), foreign));
+    }
+    let mut node = machine.prepare().unwrap();
+    let digests = |node: &Node| (0..foreign::ALL.len()).map(|at| node.nvme(at).digest().unwrap()).collect::<Vec<_>>();
+    let before = digests(&node);
+    node.power_on().unwrap();
+    let all = refused(&node);
+    for Foreign { serial, name, .. } in &foreign::ALL {
+        assert!(all.contains(&format!("(serial number {serial}) holds {name}")), "{serial}: {all}");
+    }
+    wait_up(&node, "n1").unwrap();
+
+    // A wipe that names another disk.
+    disks::restart(&mut node, "data = \"ext4\"\nwipe = \"OTHER\"");
+    assert!(refused(&node).contains("all are left alone"));
+    for Foreign { serial, name, .. } in foreign::ALL.iter().take(2) {
+        disks::restart(&mut node, &format!("data = \"ext4\"\nserial = \"{serial}\""));
+        let words = refused(&node);
+        assert!(words.contains(&format!("(serial number {serial}) holds {name}")), "{words}");
+        assert!(words.contains(&format!("wipe = \"{serial}\"")), "how to let it go: {words}");
+    }
+    node.kill();
+    assert!(digests(&node) == before, "a foreign disk was changed");
+}
+
+/// Each kind alone, beside a disk that nobody named: refused while `wipe` names another, taken once it names it.
+fn taken_when_named(kinds: &[Foreign]) {
+    let folder = foreign_disks();
+    let neighbour = &foreign::ALL[2];
+    for foreign in kinds {
+        let serial = foreign.serial;
+        let spare = Nvme::new("NEIGHBOUR").size(foreign::SIZE).content(&folder.path().join(neighbour.serial));
+        let config = format!("data = \"raw\"\nwipe = \"{serial}\"");
+        let machine = disks::machine(&config).emmc().nvme(with(folder.path(), foreign)).nvme(spare);
+        let mut node = machine.prepare().unwrap();
+        let before = node.nvme(1).digest().unwrap();
+        node.power_on().unwrap();
+        assert!(matches!(claim(&node), Claim::Made(fact) if fact.starts_with("raw ")), "{serial}");
+        node.kill();
+        assert!(node.nvme(1).digest().unwrap() == before, "{serial}: its neighbour was changed");
+        assert!(foreign::run("sgdisk", &["-v"], "", node.nvme(0).path()).contains("No problems found"), "{serial}");
+    }
+}
+
+#[test]
+fn each_kind_is_taken_once_wipe_names_its_disk_first_half() {
+    taken_when_named(&foreign::ALL[..8]);
+}
+
+#[test]
+fn each_kind_is_taken_once_wipe_names_its_disk_second_half() {
+    taken_when_named(&foreign::ALL[8..]);
+}
+
+#[test]
+fn a_node_with_emmc_takes_the_whole_nvme_and_knows_it_again_after_a_new_installation() {
+    let mut node = disks::machine("data = \"ext4\"").emmc().nvme(Nvme::new("S1")).start().unwrap();
+    assert_eq!(claim(&node), Claim::Made("ext4 /dev/nvme0n1p1".to_owned()));
+    wait_up(&node, "n1").unwrap();
+    let file = Request::Write { path: "/data/kept".to_owned(), text: "precious".to_owned() };
+    disks::ask(&node, &file);
+    let mounts = String::from_utf8(disks::ask(&node, &Request::Cat("/proc/mounts".to_owned()))).unwrap();
+    let mount = mounts.lines().find(|line| line.contains(" /data ")).unwrap();
+    assert!(mount.contains("nosuid") && mount.contains("nodev") && mount.contains(" ext4 "), "{mount}");
+    node.power_off().unwrap();
+    node.wait_off(STEP).unwrap();
+
+    // Another eMMC, with a state of its own; a wipe that nobody took out; a second disk, blank.
+    let old = Nvme::new("S1").content(node.nvme(0).path());
+    let config = "data = \"ext4\"\nwipe = \"S1\"";
+    let mut node = disks::machine(config).emmc().nvme(Nvme::new("S2")).nvme(old).prepare().unwrap();
+    let blank = node.nvme(0).digest().unwrap();
+    node.power_on().unwrap();
+    let Claim::Found(fact) = claim(&node) else { panic!("{}", node.console()) };
+    assert!(fact.starts_with("ext4 /dev/nvme"), "{fact}");
+    node.expect("take wipe out of node.toml", STEP).unwrap();
+    wait_up(&node, "n1").unwrap();
+    assert_eq!(disks::ask(&node, &Request::Cat("/data/kept".to_owned())), b"precious");
+    node.kill();
+    assert!(node.nvme(0).digest().unwrap() == blank, "the other disk was touched");
+}
+
+#[test]
+fn a_node_with_nvme_alone_takes_the_rest_of_it_and_knows_it_again_after_a_new_installation() {
+    let node = disks::machine("data = \"xfs\"").start().unwrap();
+    assert_eq!(claim(&node), Claim::Made("xfs /dev/nvme0n1p7".to_owned()));
+    wait_up(&node, "n1").unwrap();
+    disks::ask(&node, &Request::Write { path: "/data/kept".to_owned(), text: "precious".to_owned() });
+    node.power_off().unwrap();
+    node.wait_off(STEP).unwrap();
+    assert!(foreign::run("sgdisk", &["-v"], "", node.disk().path()).contains("No problems found"));
+
+    let mut node = node;
+    node.disk().flash(&images::disks()).unwrap();
+    node.disk().write_node_config(disks::node_config("data = \"xfs\"").as_bytes()).unwrap();
+    node.power_on().unwrap();
+    assert_eq!(claim(&node), Claim::Found("xfs /dev/nvme0n1p7".to_owned()));
+    wait_up(&node, "n1").unwrap();
+    assert_eq!(disks::ask(&node, &Request::Cat("/data/kept".to_owned())), b"precious");
+}
+
+#[test]
+fn a_disk_with_blocks_of_4096_bytes_is_taken_and_another_kind_is_refused_there() {
+    let mut node = disks::machine("data = \"xfs\"").emmc().nvme(Nvme::new("S1").block(4096)).start().unwrap();
+    assert_eq!(claim(&node), Claim::Made("xfs /dev/nvme0n1p1".to_owned()));
+    wait_up(&node, "n1").unwrap();
+    disks::restart(&mut node, "data = \"xfs\"");
+    assert_eq!(claim(&node), Claim::Found("xfs /dev/nvme0n1p1".to_owned()));
+    disks::restart(&mut node, "data = \"ext4\"");
+    let words = refused(&node);
+    assert!(words.contains("data of this very node, made as xfs"), "{words}");
+}
+
+#[test]
+fn data_as_a_volume_group_is_made_and_found_again() {
+    let mut node = disks::machine("data = \"lvm\"").emmc().nvme(Nvme::new("S1")).start().unwrap();
+    assert_eq!(claim(&node), Claim::Made("lvm /dev/nvme0n1p1".to_owned()));
+    disks::restart(&mut node, "data = \"lvm\"");
+    assert_eq!(claim(&node), Claim::Found("lvm /dev/nvme0n1p1".to_owned()));
+    node.kill();
+    let found = foreign::run("blkid", &["-p", "-O", "2097152", "-o", "value", "-s", "TYPE"], "", node.nvme(0).path());
+    assert_eq!(found.trim(), "LVM2_member");
+}
+
+#[test]
+fn two_disks_are_left_alone_until_one_is_named() {
+    let machine = disks::machine("data = \"raw\"").emmc().nvme(Nvme::new("S1")).nvme(Nvme::new("S2"));
+    let mut node = machine.start().unwrap();
+    let words = refused(&node);
+    for serial in ["S1", "S2"] {
+        assert!(words.contains(&format!("(serial number {serial}) is blank")), "{words}");
+    }
+    assert!(words.contains("serial = \"S1\""), "{words}");
+    disks::restart(&mut node, "data = \"raw\"\nserial = \"S2\"");
+    assert!(matches!(claim(&node), Claim::Made(_)));
+    // Named once is enough.
+    disks::restart(&mut node, "data = \"raw\"");
+    assert!(matches!(claim(&node), Claim::Found(_)));
+    node.kill();
+    let blank = emulator::Disk::blank(400 << 20).unwrap().digest().unwrap();
+    assert!(node.nvme(0).digest().unwrap() == blank && node.nvme(1).digest().unwrap() != blank);
+}
+
+#[test]
+fn a_node_without_a_disk_for_data_says_so_and_comes_up() {
+    let node = disks::machine("data = \"ext4\"").emmc().start().unwrap();
+    assert!(refused(&node).contains("there is no NVMe disk for data besides the system disk"));
+    wait_up(&node, "n1").unwrap();
+}
+
+#[test]
+fn disks_that_are_too_small_read_only_or_failing_are_named_and_the_node_comes_up() {
+    let machine = disks::machine("data = \"ext4\"")
+        .emmc()
+        .nvme(Nvme::new("SMALL").size(64 << 20))
+        .nvme(Nvme::new("READONLY").read_only())
+        .nvme(Nvme::new("UNREADABLE").fault(Fault::Unreadable { at: 1 << 20 }))
+        .nvme(Nvme::new("UNWRITABLE").fault(Fault::Unwritable))
+        .nvme(Nvme::new("DYING").fault(Fault::DiesAfter { writes: 6 }));
+    let mut node = machine.start().unwrap();
+    let words = refused(&node);
+    for wanted in [
+        "(serial number SMALL) cannot be used: ",
+        "too few",
+        "(serial number READONLY) cannot be used: ",
+        "is read-only",
+        "(serial number UNREADABLE) cannot be used: ",
+        "os error 5",
+        "(serial number UNWRITABLE) is blank",
+    ] {
+        assert!(words.contains(wanted), "no {wanted:?} in {words}");
+    }
+    for serial in ["UNWRITABLE", "DYING"] {
+        disks::restart(&mut node, &format!("data = \"ext4\"\nserial = \"{serial}\""));
+        let words = refused(&node);
+        assert!(words.contains("os error 5") || words.contains("Input/output error"), "{serial}: {words}");
+        wait_up(&node, "n1").unwrap();
+    }
+    node.kill();
+
+    // What was begun on the dying disk is gone on with where its content is on one that works.
+    let moved = Nvme::new("DYING").content(node.nvme(4).path());
+    let node = disks::machine("data = \"ext4\"").emmc().nvme(moved).start().unwrap();
+    assert_eq!(claim(&node), Claim::Made("ext4 /dev/nvme0n1p1".to_owned()));
+    assert!(node.console().contains("the claim of nvme0n1 is gone on with"), "{}", node.console());
+}
+
+#[test]
+fn a_disk_that_is_pulled_out_does_not_take_the_node_with_it() {
+    let machine = disks::machine("data = \"ext4\"").emmc().nvme(Nvme::new("S1").removable());
+    let node = machine.start().unwrap();
+    assert_eq!(claim(&node), Claim::Made("ext4 /dev/nvme0n1p1".to_owned()));
+    wait_up(&node, "n1").unwrap();
+    node.unplug(0).unwrap();
+    let gone = std::time::Instant::now();
+    loop {
+        let disks = String::from_utf8(disks::ask(&node, &Request::Cat("/proc/partitions".to_owned()))).unwrap();
+        if !disks.contains("nvme") {
+            break;
+        }
+        assert!(gone.elapsed() < STEP, "it is still there:\n{disks}");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    let page = node.page("s", STEP).unwrap();
+    assert!(page.contains("name n1"), "{page}");
+}

@@ -1,0 +1,103 @@
+//! `state` that is damaged, full, or on a disk that takes no writes: the node comes up, says so, and loses nothing silently.
+
+use contract::layout::Partition;
+use emulator::{Machine, Network, Node};
+use qemu_tests::disks;
+use qemu_tests::foreign;
+use qemu_tests::probe::{PORT, Request};
+use qemu_tests::router::{STEP, wait_up};
+use std::os::unix::fs::FileExt as _;
+
+/// A node that was up once and is off now.
+fn settled() -> Node {
+    let node = disks::machine("data = \"none\"").start().unwrap();
+    wait_up(&node, "n1").unwrap();
+    node.power_off().unwrap();
+    node.wait_off(STEP).unwrap();
+    node
+}
+
+fn machine_id(node: &Node) -> String {
+    String::from_utf8(disks::ask(node, &Request::Cat("/run/machine-id".to_owned()))).unwrap()
+}
+
+/// Runs e2fsprogs' debugger over `state` of a node that is off.
+fn debugfs(node: &Node, request: &str) {
+    let offset = node.disk().extent(Partition::State).unwrap().offset;
+    let path = format!("{}?offset={offset}", node.disk().path().display());
+    foreign::run("debugfs", &["-w", "-R", request], "", path.as_ref());
+}
+
+#[test]
+fn a_lost_superblock_is_repaired_and_nothing_is_forgotten() {
+    let mut node = settled();
+    node.power_on().unwrap();
+    wait_up(&node, "n1").unwrap();
+    let id = machine_id(&node);
+    node.power_off().unwrap();
+    node.wait_off(STEP).unwrap();
+    node.disk().write(Partition::State, 1024, &[0xff; 1024]).unwrap();
+    node.power_on().unwrap();
+    node.expect("had to be repaired", STEP).unwrap();
+    wait_up(&node, "n1").unwrap();
+    assert_eq!(machine_id(&node), id);
+    // Full: the node comes up and says it.
+    node.power_off().unwrap();
+    node.wait_off(STEP).unwrap();
+    let large = tempfile::NamedTempFile::new().unwrap();
+    large.as_file().write_all_at(&vec![0x5a; 495 << 20], 0).unwrap();
+    debugfs(&node, &format!("write {} filler", large.path().display()));
+    node.power_on().unwrap();
+    let line = node.expect("state is nearly full", STEP).unwrap();
+    println!("{line}");
+    wait_up(&node, "n1").unwrap();
+    assert_eq!(machine_id(&node), id);
+    let page = node.page("s", STEP).unwrap();
+    assert!(page.contains("warning state is nearly full"), "{page}");
+}
+
+#[test]
+fn a_state_beyond_repair_is_kept_aside_and_made_anew() {
+    let mut node = settled();
+    let extent = node.disk().extent(Partition::State).unwrap();
+    let half = 511 << 20;
+    // Every superblock and every group descriptor; the record at the end stays.
+    for at in (0..half).step_by(32 << 20) {
+        node.disk().write(Partition::State, at, &vec![0x5a; 1 << 20]).unwrap();
+    }
+    let read = |node: &Node, at: u64| node.disk().read(Partition::State, at, half as usize).unwrap();
+    let damaged = read(&node, 0);
+    node.power_on().unwrap();
+    node.expect("is kept aside and made anew", STEP).unwrap();
+    let line = node.expect("this node has forgotten what it kept there", STEP).unwrap();
+    assert!(line.contains(&format!("bytes {} to {}", extent.offset + half, extent.offset + 2 * half)), "{line}");
+    wait_up(&node, "n1").unwrap();
+    let page = node.page("s", STEP).unwrap();
+    assert!(page.contains("state persistent") && page.contains("could not be repaired"), "{page}");
+    node.power_off().unwrap();
+    node.wait_off(STEP).unwrap();
+    assert!(read(&node, half) == damaged, "the damaged bytes are not what is kept");
+    let path = format!("{}?offset={}", node.disk().path().display(), extent.offset);
+    foreign::run("e2fsck", &["-fn"], "", path.as_ref());
+}
+
+#[test]
+fn a_node_on_a_disk_that_takes_no_writes_comes_up_with_its_identity() {
+    let mut node = settled();
+    node.power_on().unwrap();
+    wait_up(&node, "n1").unwrap();
+    let id = machine_id(&node);
+    node.power_off().unwrap();
+    node.wait_off(STEP).unwrap();
+    let worn = Machine::new(node.disk().path())
+        .name("n1")
+        .network(&Network::new())
+        .port(PORT)
+        .disk_size(disks::SIZE)
+        .read_only();
+    let node = worn.start().unwrap();
+    let line = node.expect("is read-only", STEP).unwrap();
+    assert!(line.contains("taken into memory") && line.contains("replace the disk"), "{line}");
+    wait_up(&node, "n1").unwrap();
+    assert_eq!(machine_id(&node), id);
+}
