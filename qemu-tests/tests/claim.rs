@@ -6,6 +6,7 @@ use qemu_tests::foreign::{self, Foreign};
 use qemu_tests::images;
 use qemu_tests::probe::Request;
 use qemu_tests::router::{STEP, wait_up};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// A folder with a disk of each kind, by its serial number.
@@ -91,7 +92,7 @@ fn each_kind_is_taken_once_wipe_names_its_disk_second_half() {
 
 #[test]
 fn a_node_with_emmc_takes_the_whole_nvme_and_knows_it_again_after_a_new_installation() {
-    let mut node = disks::machine("data = \"ext4\"").emmc().nvme(Nvme::new("S1")).start().unwrap();
+    let node = disks::machine("data = \"ext4\"").emmc().nvme(Nvme::new("S1")).start().unwrap();
     assert_eq!(claim(&node), Claim::Made("ext4 /dev/nvme0n1p1".to_owned()));
     wait_up(&node, "n1").unwrap();
     let file = Request::Write { path: "/data/kept".to_owned(), text: "precious".to_owned() };
@@ -157,6 +158,19 @@ fn data_as_a_volume_group_is_made_and_found_again() {
     node.kill();
     let found = foreign::run("blkid", &["-p", "-O", "2097152", "-o", "value", "-s", "TYPE"], "", node.nvme(0).path());
     assert_eq!(found.trim(), "LVM2_member");
+
+    // The same by Debian's own pvcreate and vgcreate as a whole disk: somebody's.
+    let volume = tempfile::NamedTempFile::new().unwrap();
+    let mut bytes = vec![0; 16 << 20];
+    node.nvme(0).raw().read_exact_at(&mut bytes, 2 << 20).unwrap();
+    volume.as_file().write_all_at(&bytes, 0).unwrap();
+    let mut node =
+        disks::machine("data = \"lvm\"").emmc().nvme(Nvme::new("S1").content(volume.path())).start().unwrap();
+    let before = node.nvme(0).digest().unwrap();
+    let words = refused(&node);
+    assert!(words.contains("holds an LVM physical volume"), "{words}");
+    node.kill();
+    assert!(node.nvme(0).digest().unwrap() == before);
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl View<'_> {
             slot: node.report.slot.to_string(),
             trial: node.report.trial,
             disk: node.report.disk.clone(),
-            state_persistent: node.persistent,
+            state_persistent: node.state_is_kept(),
             config: node.intake.origin.to_string(),
             uptime_s: now.as_secs_f64(),
             addresses: network(supervisor).addresses,

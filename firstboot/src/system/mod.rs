@@ -43,6 +43,13 @@ struct Node {
     warnings: Warnings,
 }
 
+impl Node {
+    /// Whether `state` is on a disk.
+    fn state_is_kept(&self) -> bool {
+        matches!(self.storage.state, State::Persistent { .. })
+    }
+}
+
 /// Runs the system until its end. Does not return.
 pub fn run() {
     let (report, role) = match read_specs() {

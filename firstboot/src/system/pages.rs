@@ -4,7 +4,7 @@ use super::Node;
 use crate::service::{Moment, State, Supervisor};
 use contract::names::CONSOLE_PREFIX;
 use contract::role::NETWORK;
-use contract::storage::{self, Data};
+use contract::storage::Data;
 use std::fmt::Write as _;
 
 /// Log lines shown of each service.
@@ -41,13 +41,7 @@ pub fn status(node: &Node, supervisor: &Supervisor, health: &str, now: Moment) -
     fact("version", &report.version);
     fact("slot", &format_args!("{}{}", report.slot, if report.trial { " (trial)" } else { "" }));
     fact("disk", &report.disk);
-    fact(
-        "state",
-        &match node.storage.state {
-            storage::State::Persistent { .. } => "persistent",
-            storage::State::Volatile { .. } => "in memory only",
-        },
-    );
+    fact("state", &if node.state_is_kept() { "persistent" } else { "in memory only" });
     match &node.storage.data {
         Data::NotWanted => {}
         Data::Ready { kind, device, serial, .. } => fact("data", &format_args!("{kind} on {device} ({serial})")),
@@ -119,7 +113,7 @@ mod tests {
     use contract::layout::Slot;
     use contract::node::NodeConfig;
     use contract::role::{FORMAT, Role, RoleSpec};
-    use contract::storage::Storage;
+    use contract::storage::{self, Storage};
     use std::collections::BTreeMap;
 
     fn node() -> Node {

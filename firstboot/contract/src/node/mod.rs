@@ -1,13 +1,13 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
 
-mod metrics;
 mod disks;
+mod metrics;
 mod network;
 mod router;
 mod ssh;
 
-pub use metrics::Metrics;
 pub use disks::{DataKind, Disks, Serial};
+pub use metrics::Metrics;
 pub use network::{Interface, InterfaceName, Network};
 pub use router::{Dhcp, Firewall, Neighbor, Router};
 pub use ssh::{PublicKey, Ssh};

@@ -114,15 +114,17 @@ pub fn named(disks: Vec<Disk>, wanted: Option<&Serial>) -> Result<Disk, String> 
 pub enum Standing {
     /// Claimed by this node, or begun to be.
     Ours(String),
-    /// Blank, or with somebody's data.
-    Other(String),
+    Blank(String),
+    /// With somebody's data.
+    Holds(String),
     /// Nothing can be done with it.
     Unusable(String),
 }
 
 impl Standing {
     pub fn words(&self) -> &str {
-        let (Standing::Ours(words) | Standing::Other(words) | Standing::Unusable(words)) = self;
+        let (Standing::Ours(words) | Standing::Blank(words) | Standing::Holds(words) | Standing::Unusable(words)) =
+            self;
         words
     }
 }
@@ -149,8 +151,8 @@ pub fn choose(looked: Vec<Looked>, wipe: Option<&Serial>) -> Result<Disk, String
     for Looked { disk, standing } in &looked {
         let verb = match standing {
             Standing::Unusable(_) => "cannot be used:",
-            Standing::Other(words) if words.starts_with("blank") => "is",
-            Standing::Ours(_) | Standing::Other(_) => "holds",
+            Standing::Blank(_) => "is",
+            Standing::Ours(_) | Standing::Holds(_) => "holds",
         };
         words.push_str(&format!("{} {verb} {}\n", in_words(disk), standing.words()));
     }
@@ -177,7 +179,7 @@ mod tests {
     }
 
     fn blank() -> Standing {
-        Standing::Other("blank (all of it was read)".to_owned())
+        Standing::Blank("blank (all of it was read)".to_owned())
     }
 
     fn ours() -> Standing {
@@ -210,7 +212,7 @@ mod tests {
 
     #[test]
     fn of_several_disks_that_are_not_ours_the_one_to_wipe_is_taken() {
-        let raid = Standing::Other("a member of a Linux md RAID".to_owned());
+        let raid = Standing::Holds("a member of a Linux md RAID".to_owned());
         let disks = vec![looked("nvme0n1", "S1", blank()), looked("nvme1n1", "S2", raid)];
         assert_eq!(choose(disks.clone(), Some(&serial("S2"))), Ok(nvme("nvme1n1", "S2")));
         for wipe in [None, Some(serial("S9"))] {

@@ -125,7 +125,8 @@ impl Work {
         let words = verdict.to_string();
         Ok(match verdict {
             Verdict::Ours | Verdict::Unfinished => Standing::Ours(words),
-            Verdict::Blank { .. } | Verdict::Erase(_) | Verdict::Refused(_) => Standing::Other(words),
+            Verdict::Blank { .. } => Standing::Blank(words),
+            Verdict::Erase(_) | Verdict::Refused(_) => Standing::Holds(words),
         })
     }
 
