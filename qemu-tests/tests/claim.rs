@@ -1,6 +1,8 @@
 //! The claim of `data`: what is foreign is named and left alone, what may be taken is taken.
 
-use emulator::{Fault, Node, Nvme};
+use contract::node::Serial;
+use emulator::{Disk, Fault, Node, Nvme};
+use firstboot::rehearsal::{Claimant, Outcome};
 use qemu_tests::disks::{self, Claim, claim};
 use qemu_tests::foreign::{self, Foreign};
 use qemu_tests::images;
@@ -59,6 +61,38 @@ fn every_kind_of_foreign_content_is_refused_by_name_and_not_a_byte_of_it_changes
     }
     node.kill();
     assert!(digests(&node) == before, "a foreign disk was changed");
+}
+
+#[test]
+fn the_same_holds_for_the_nodes_own_code_on_files_whatever_the_size_of_a_block() {
+    let folder = foreign_disks();
+    let serial = |text: &str| Serial::try_from(text.to_owned()).unwrap();
+    let claimant = |wipe: Option<&str>| Claimant {
+        cluster: Some("rack1".to_owned()),
+        node: "n1".to_owned(),
+        serial: serial("S1"),
+        wipe: wipe.map(serial),
+        scratch: folder.path().to_owned(),
+    };
+    for Foreign { serial, name, .. } in &foreign::ALL {
+        let path = folder.path().join(serial);
+        let digest = || Disk::copy_of(&path, 0).unwrap().digest().unwrap();
+        let before = digest();
+        for (block, wipe) in [(512, None), (4096, None), (512, Some("S2")), (4096, Some("S2"))] {
+            let Outcome::Refused(words) = claimant(wipe).separate(&path, block).unwrap() else { panic!("{serial}") };
+            assert!(words.contains(&format!("(serial number S1) holds {name}")), "{serial}: {words}");
+            assert!(words.ends_with("under [disks]:\nwipe = \"S1\""), "{serial}: {words}");
+            assert_eq!(words.contains("wipe names S2, which is not this disk"), wipe.is_some(), "{words}");
+        }
+        assert!(digest() == before, "{serial} was changed");
+        assert_eq!(claimant(Some("S1")).separate(&path, 512).unwrap(), Outcome::Made, "{serial}");
+        assert_eq!(claimant(Some("S1")).separate(&path, 512).unwrap(), Outcome::Found, "{serial}");
+        // Nothing of it is left for others to see.
+        let whole = foreign::run("blkid", &["-p", "-o", "export"], "", &path);
+        assert!(whole.contains("PTTYPE=gpt") && !whole.contains("\nTYPE="), "{serial}: {whole}");
+        let data = foreign::run("blkid", &["-p", "-O", "2097152", "-o", "value", "-s", "TYPE"], "", &path);
+        assert_eq!(data.trim(), "ext4", "{serial}");
+    }
 }
 
 /// Each kind alone, beside a disk that nobody named: refused while `wipe` names another, taken once it names it.
@@ -188,7 +222,7 @@ fn two_disks_are_left_alone_until_one_is_named() {
     disks::restart(&mut node, "data = \"raw\"");
     assert!(matches!(claim(&node), Claim::Found(_)));
     node.kill();
-    let blank = emulator::Disk::blank(400 << 20).unwrap().digest().unwrap();
+    let blank = Disk::blank(400 << 20).unwrap().digest().unwrap();
     assert!(node.nvme(0).digest().unwrap() == blank && node.nvme(1).digest().unwrap() != blank);
 }
 

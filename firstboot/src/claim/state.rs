@@ -223,7 +223,7 @@ pub(super) fn prepare(disk: &mut (impl DiskIo + ?Sized), size: u64, name: &str) 
         );
     }
     if content == Content::Blank
-        && let Some(at) = blank::first_data(disk, entry.extent, || {}).with_context(|| format!("reading {name}"))?
+        && let Some(at) = blank::glance(disk, entry.extent).with_context(|| format!("reading {name}"))?
     {
         bail!(
             "the place of state on {name} (bytes {} to {}) holds unknown data (at byte {at}): it is left alone. To let \

@@ -88,7 +88,7 @@ fn foreign_data_in_the_midst_of_the_place_is_refused_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let (_, mut file) = disk(&folder);
     let place = ImageLayout::new(8 * MIB).unwrap().image_size();
-    file.write_all_at(&vec![7; 2 * MIB as usize], place + 300 * MIB).unwrap();
+    file.write_all_at(&vec![7; 5 * MIB as usize], place + 300 * MIB).unwrap();
     let before = ends(&file);
     let error = format!("{:#}", prepare(&mut file, DISK, "nvme0n1").err().unwrap());
     assert!(error.contains("unknown data (at byte "), "{error}");

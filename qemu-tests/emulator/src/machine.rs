@@ -123,16 +123,15 @@ impl Machine {
         self
     }
 
-    /// Size of its disk in bytes; 8 GiB when not said. On the raspi4b and on an eMMC it is rounded up to a power
-    /// of two.
+    /// Size of its disk in bytes; 8 GiB when not said. On the raspi4b it is rounded up to a power of two.
     #[must_use]
     pub fn disk_size(mut self, bytes: u64) -> Machine {
         self.disk_size = bytes;
         self
     }
 
-    /// The image is on an eMMC in place of an NVMe disk; QEMU's SD card behind the same kind of host controller stands for
-    /// it. Its size is rounded up to a power of two.
+    /// The image is on an eMMC in place of an NVMe disk. A virtio disk stands for it: QEMU's SD card is right, but reads
+    /// byte by byte; the raspi4b has it.
     #[must_use]
     pub fn emmc(mut self) -> Machine {
         self.hardware.emmc = true;
@@ -264,7 +263,7 @@ impl Machine {
         }
         let qemu = Qemu::find(self.hardware.model)?;
         let mut size = self.disk_size;
-        if raspi4b || self.hardware.emmc {
+        if raspi4b {
             let image = std::fs::metadata(&self.image).map_or(0, |image| image.len());
             size = size.max(image).next_power_of_two();
         }

@@ -180,7 +180,7 @@ impl CommandLine {
             Model::Virt => {
                 self.add(["-drive", &drive("system", path, hardware.read_only, None, log)]);
                 if hardware.emmc {
-                    self.add(["-device", "sdhci-pci", "-device", "sd-card,drive=system"]);
+                    self.add(["-device", &format!("virtio-blk-pci,drive=system,serial={}", hardware.serial)]);
                 } else {
                     self.add(["-device", &format!("nvme,drive=system,serial={}", hardware.serial)]);
                 }

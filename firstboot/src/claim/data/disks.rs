@@ -46,10 +46,10 @@ fn names() -> Vec<String> {
     names
 }
 
-/// Whether `data` belongs on a disk of its own.
+/// Whether `data` belongs on a disk of its own: when the node boots from eMMC (the emulated one is a virtio disk).
 pub fn is_separate(system: &Disk, wanted: &Disks) -> bool {
     let other = wanted.serial.is_some() && wanted.serial != system.serial;
-    system.name.starts_with("mmcblk") || other
+    !system.name.starts_with("nvme") || other
 }
 
 /// Waits for NVMe disks besides the system disk: for the one that is named, or until no more come.

@@ -38,7 +38,7 @@ impl<D: DiskIo + ?Sized> Claim<'_, D> {
     /// What was found and what the operator can do, or what failed.
     pub fn take(&mut self, name: &str, wipe: Option<&Serial>) -> anyhow::Result<Taken> {
         let (place, serial) = (&self.plan.place, &self.owner.serial);
-        let verdict = verdict::judge(self.disk, &self.path, place, &self.owner, wipe, self.tools)
+        let verdict = verdict::judge(self.disk, &self.path, place, &self.owner, &self.plan.writes, wipe, self.tools)
             .with_context(|| format!("looking at {name} (serial number {serial})"))?;
         let found = verdict.to_string();
         match verdict {

@@ -57,7 +57,7 @@ fn complete(file: &mut File, path: &Path, wipe: Option<&Serial>) {
 }
 
 fn refused(taken: anyhow::Result<Taken>) -> String {
-    format!("{:#}", taken.err().expect("a refusal"))
+    format!("{:#}", taken.expect_err("a refusal"))
 }
 
 fn run(program: &str, arguments: &[&str], path: &Path) -> String {
@@ -67,49 +67,6 @@ fn run(program: &str, arguments: &[&str], path: &Path) -> String {
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{program}: {said}");
     said
-}
-
-/// What makes a kind of foreign content on a disk.
-enum Maker {
-    Tool(&'static str, &'static [&'static str]),
-    Bytes(fn() -> Vec<(u64, Vec<u8>)>),
-}
-
-const LUKS: &[&str] = &[
-    "luksFormat",
-    "-q",
-    "--type",
-    "luks2",
-    "--pbkdf",
-    "pbkdf2",
-    "--pbkdf-force-iterations",
-    "1000",
-    "--key-file",
-    "/etc/hostname",
-];
-
-#[rustfmt::skip]
-const FOREIGN: [(&str, Maker); 15] = [
-    ("a partition table (gpt)", Maker::Tool("sgdisk", &["-n", "1:0:0"])),
-    ("a partition table (dos)", Maker::Bytes(dos)),
-    ("a file system ext4 with the label \"photos\"", Maker::Tool("mkfs.ext4", &["-q", "-F", "-L", "photos"])),
-    ("a file system XFS", Maker::Tool("mkfs.xfs", &["-q"])),
-    ("a file system btrfs", Maker::Tool("mkfs.btrfs", &["-q"])),
-    ("a file system f2fs", Maker::Tool("mkfs.f2fs", &["-q"])),
-    ("a file system NTFS", Maker::Tool("mkntfs", &["-q", "-F", "-Q"])),
-    ("Linux swap space", Maker::Tool("mkswap", &[])),
-    ("a LUKS encrypted volume", Maker::Tool("cryptsetup", LUKS)),
-    ("a bcache device", Maker::Tool("make-bcache", &["-B"])),
-    ("a member of a Linux md RAID", Maker::Bytes(md_raid)),
-    ("an LVM physical volume", Maker::Bytes(lvm)),
-    ("a member of a ZFS pool", Maker::Bytes(zfs)),
-    ("a Ceph OSD", Maker::Bytes(ceph)),
-    ("unknown data (at byte ", Maker::Bytes(|| vec![(100 * MIB + 4096, vec![0xaa; MIB as usize])])),
-];
-
-/// One partition from 1 MiB on, as any fdisk writes it.
-fn dos() -> Vec<(u64, Vec<u8>)> {
-    vec![(446, vec![0, 0, 2, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 0, 8, 0]), (510, vec![0x55, 0xaa])]
 }
 
 /// Superblock 1.2 (linux/raid/md_p.h, `struct mdp_superblock_1`).
@@ -131,77 +88,6 @@ fn md_raid() -> Vec<(u64, Vec<u8>)> {
     let checksum = ((sum & 0xffff_ffff) + (sum >> 32)) as u32;
     superblock[216..220].copy_from_slice(&checksum.to_le_bytes());
     vec![(4096, superblock)]
-}
-
-/// Label of a physical volume (lvm2, lib/format_text/layout.h), with its own start value for the CRC.
-fn lvm() -> Vec<(u64, Vec<u8>)> {
-    let mut rest = 32u32.to_le_bytes().to_vec();
-    rest.extend(b"LVM2 001");
-    rest.extend(b"0Zmi5kL3bTnHbGIpR1rFrjgV2hgtQ0y2");
-    rest.extend(SIZE.to_le_bytes());
-    rest.resize(512 - 20, 0);
-    let crc = rest.iter().fold(0xf597_a6cf_u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
-    });
-    let label = [&b"LABELONE"[..], &1u64.to_le_bytes(), &crc.to_le_bytes(), &rest].concat();
-    vec![(512, label)]
-}
-
-/// Uberblocks of the first label (OpenZFS, include/sys/uberblock_impl.h).
-fn zfs() -> Vec<(u64, Vec<u8>)> {
-    let uberblock = [0x00ba_b10c_u64, 5000, 1].map(u64::to_le_bytes).concat();
-    (0..8).map(|at| (128 * 1024 + at * 1024, uberblock.clone())).collect()
-}
-
-/// Label of a BlueStore device (ceph, src/os/bluestore/BlueStore.cc).
-fn ceph() -> Vec<(u64, Vec<u8>)> {
-    vec![(0, b"bluestore block device\n5d0a2c1e-6d0a-4bd5-8a4b-6b1d8e2f7a10\n".to_vec())]
-}
-
-impl Maker {
-    fn make(&self, path: &Path, file: &File) {
-        match self {
-            Maker::Tool(program, arguments) => drop(run(program, arguments, path)),
-            Maker::Bytes(bytes) => {
-                bytes().iter().for_each(|(offset, bytes)| file.write_all_at(bytes, *offset).unwrap());
-            }
-        }
-    }
-}
-
-#[test]
-fn every_kind_of_foreign_content_is_refused_by_name_and_taken_only_when_its_serial_number_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, maker) in &FOREIGN {
-        let (path, mut file) = disk(&folder);
-        maker.make(&path, &file);
-        run("cp", &["--sparse=always", path.to_str().unwrap()], &folder.path().join("before"));
-
-        for wipe in [None, Some(serial("S2"))] {
-            for block in [512, 4096] {
-                let found = refused(claim(&mut file, &path, block).take("nvme0n1", wipe.as_ref()));
-                assert!(found.starts_with(&format!("nvme0n1 (serial number S1) holds {name}")), "{name}: {found}");
-                assert!(found.ends_with("under [disks]:\nwipe = \"S1\""), "{name}: {found}");
-            }
-        }
-        run("cmp", &[path.to_str().unwrap()], &folder.path().join("before"));
-
-        complete(&mut file, &path, Some(&serial("S1")));
-        assert!(!claim(&mut file, &path, 512).take("nvme0n1", None).unwrap().new, "{name}: recognised");
-        let whole = detect(TOOLS, &path, Extent { offset: 0, length: SIZE }, SIZE).unwrap();
-        assert_eq!(whole.as_deref(), Some("a partition table (gpt)"), "{name}: nothing of it is left");
-        let data = plan::separate(SIZE, 512, &serial("S1")).unwrap().place.data;
-        assert_eq!(detect(TOOLS, &path, data, SIZE).unwrap(), None, "{name}: nothing of it is left");
-    }
-}
-
-#[test]
-fn the_bytes_that_stand_for_a_raid_are_those_of_a_raid() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, file) = disk(&folder);
-    Maker::Bytes(md_raid).make(&path, &file);
-    let said = run("mdadm", &["--examine"], &path);
-    assert!(said.contains("vault:0") && said.contains("- correct"), "{said}");
 }
 
 #[test]
@@ -250,6 +136,26 @@ fn a_disk_of_another_node_cluster_serial_number_or_kind_is_refused() {
     ] {
         let found = refused(claim_as(&mut file, &path, 512, &request, number).take("nvme0n1", None));
         assert!(found.contains(words) && found.contains(&format!("wipe = \"{number}\"")), "{found}");
+    }
+}
+
+#[test]
+fn a_claim_that_was_not_finished_is_not_gone_on_with_over_data_that_came_since() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut file) = disk(&folder);
+    assert!(claim(&mut file, &path, 512).take("nvme0n1", None).unwrap().new);
+    assert!(claim(&mut file, &path, 512).take("nvme0n1", None).unwrap().new, "nothing came");
+    // What leaves the sector of the marker as it is: a RAID over the whole disk, and a table with partitions.
+    for make in
+        [&|| md_raid().iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap()) as &dyn Fn(), &|| {
+            drop(run("sgdisk", &["-o", "-n", "1:4096:0"], &path));
+        }]
+    {
+        make();
+        let mut file = File::options().read(true).write(true).open(&path).unwrap();
+        let found = refused(claim(&mut file, &path, 512).take("nvme0n1", None));
+        assert!(found.contains("came there since") && found.contains("wipe = \"S1\""), "{found}");
+        assert!(claim(&mut file, &path, 512).take("nvme0n1", Some(&serial("S1"))).unwrap().new);
     }
 }
 

@@ -4,8 +4,9 @@ use super::super::filesystem::Tools;
 use super::blank;
 use super::detect::detect;
 use super::marker::{BLOCK, Marker, Owner, Phase};
+use super::plan::Writes;
 use anyhow::Context as _;
-use contract::layout::{Extent, MIB};
+use contract::layout::{Extent, MIB, SECTOR};
 use contract::node::Serial;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -46,8 +47,8 @@ pub enum Verdict {
     Refused(String),
 }
 
-/// Judges a place on `disk`, which `path` names for blkid. `wanted` is what the marker will say; `wipe` the disk that the
-/// operator lets go.
+/// Judges a place on `disk`, which `path` names for blkid. `wanted` is what the marker will say, `table` what the claim
+/// writes outside `data`, `wipe` the disk that the operator lets go.
 ///
 /// # Errors
 /// When the disk cannot be read.
@@ -56,6 +57,7 @@ pub fn judge(
     path: &Path,
     place: &Place,
     wanted: &Owner,
+    table: &Writes,
     wipe: Option<&Serial>,
     tools: Tools,
 ) -> anyhow::Result<Verdict> {
@@ -64,7 +66,12 @@ pub fn judge(
         .and_then(|_| disk.read_exact(&mut block))
         .context("reading its marker")?;
     let found = match Marker::parse(&block) {
-        Some(Marker { phase: Phase::Making, owner }) if owner.is_same(wanted) => return Ok(Verdict::Unfinished),
+        Some(Marker { phase: Phase::Making, owner }) if owner.is_same(wanted) => {
+            if holds_ours_alone(disk, place, table)? {
+                return Ok(Verdict::Unfinished);
+            }
+            "data that a claim of this node began to erase, or that came there since".to_owned()
+        }
         Some(Marker { phase: Phase::Made, owner }) if owner == *wanted => return Ok(Verdict::Ours),
         Some(Marker { owner, .. }) if owner.is_same(wanted) => {
             format!("data of this very node, made as {} ({} bytes)", owner.kind, owner.length)
@@ -78,6 +85,29 @@ pub fn judge(
         },
     };
     Ok(if wipe == Some(&wanted.serial) { Verdict::Erase(found) } else { Verdict::Refused(found) })
+}
+
+/// Whether what lies around `data` and the marker is zero or what the claim itself writes there. Somebody may have used the
+/// disk between a power cut and now, and left the marker where it was: only `wipe` lets that go.
+fn holds_ours_alone(disk: &mut (impl Read + Seek + ?Sized), place: &Place, table: &Writes) -> anyhow::Result<bool> {
+    let (whole, data) = (place.extent, place.data);
+    for (from, to) in
+        [(whole.offset, place.marker), (place.marker + BLOCK as u64, data.offset), (data.end(), whole.end())]
+    {
+        let mut bytes = vec![0; usize::try_from(to.saturating_sub(from))?];
+        disk.seek(SeekFrom::Start(from)).and_then(|_| disk.read_exact(&mut bytes)).context("reading around data")?;
+        let foreign = |(at, sector): (u64, &[u8])| {
+            let ours = |(offset, written): &(u64, Vec<u8>)| {
+                let start = (from + at * SECTOR).checked_sub(*offset).and_then(|start| usize::try_from(start).ok());
+                start.and_then(|start| written.get(start..start + sector.len())) == Some(sector)
+            };
+            sector.iter().any(|&byte| byte != 0) && !table.iter().any(ours)
+        };
+        if (0..).zip(bytes.chunks(SECTOR as usize)).any(foreign) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Names what a place without a marker holds; `None` when it is blank.

@@ -121,7 +121,7 @@ impl Work {
 
     fn look(&self, disk: &Disk) -> anyhow::Result<Standing> {
         let Opened { mut file, path, plan, owner } = self.open(disk, true)?;
-        let verdict = verdict::judge(&mut file, &path, &plan.place, &owner, None, TOOLS)?;
+        let verdict = verdict::judge(&mut file, &path, &plan.place, &owner, &plan.writes, None, TOOLS)?;
         let words = verdict.to_string();
         Ok(match verdict {
             Verdict::Ours | Verdict::Unfinished => Standing::Ours(words),
