@@ -247,15 +247,14 @@ fn disks_that_are_too_small_read_only_or_failing_are_named_and_the_node_comes_up
     for wanted in [
         "(serial number SMALL) cannot be used: ",
         "too few",
-        "(serial number READONLY) cannot be used: ",
-        "is read-only",
         "(serial number UNREADABLE) cannot be used: ",
         "os error 5",
+        "(serial number READONLY) is blank",
         "(serial number UNWRITABLE) is blank",
     ] {
         assert!(words.contains(wanted), "no {wanted:?} in {words}");
     }
-    for serial in ["UNWRITABLE", "DYING"] {
+    for serial in ["READONLY", "UNWRITABLE", "DYING"] {
         disks::restart(&mut node, &format!("data = \"ext4\"\nserial = \"{serial}\""));
         let words = refused(&node);
         assert!(words.contains("os error 5") || words.contains("Input/output error"), "{serial}: {words}");

@@ -9,7 +9,7 @@ use firstboot::rehearsal::{Claimant, Outcome};
 use qemu_tests::disks::{self, Claim, claim};
 use qemu_tests::figures::figure;
 use qemu_tests::foreign;
-use qemu_tests::router::STEP;
+use qemu_tests::router::{STEP, wait_up};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
@@ -103,6 +103,7 @@ fn a_claim_of_a_disk_with_somebodys_raid_on_it_survives_a_power_cut_at_any_write
     let mut node = machine(&raid, true).start().unwrap();
     let foreign_before = node.nvme(1).digest().unwrap();
     assert!(matches!(claim(&node), Claim::Made(_)));
+    wait_up(&node, "n1").unwrap();
     node.power_off().unwrap();
     node.wait_off(STEP).unwrap();
     node.kill();
@@ -169,6 +170,7 @@ fn the_first_boot_of_a_system_disk_survives_a_power_cut_at_any_write() {
     let flashed = slots(&before);
     node.power_on().unwrap();
     assert!(matches!(claim(&node), Claim::Made(_)));
+    wait_up(&node, "n1").unwrap();
     node.power_off().unwrap();
     node.wait_off(STEP).unwrap();
     node.kill();

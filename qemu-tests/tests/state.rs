@@ -94,6 +94,7 @@ fn a_node_on_a_disk_that_takes_no_writes_comes_up_with_its_identity() {
         .network(&Network::new())
         .port(PORT)
         .disk_size(disks::SIZE)
+        .emmc()
         .read_only();
     let node = worn.start().unwrap();
     let line = node.expect("is read-only", STEP).unwrap();

@@ -138,7 +138,7 @@ impl Machine {
         self
     }
 
-    /// The disk that it boots from takes no writes.
+    /// The disk that it boots from takes no writes; with [`Machine::emmc`] it says so beforehand, as worn-out eMMC does.
     #[must_use]
     pub fn read_only(mut self) -> Machine {
         self.hardware.read_only = true;

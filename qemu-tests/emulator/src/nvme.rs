@@ -66,7 +66,7 @@ impl Nvme {
         self
     }
 
-    /// A disk that takes no writes and says so.
+    /// A disk that takes no writes. QEMU's NVMe does not say so beforehand; each write is refused.
     #[must_use]
     pub fn read_only(mut self) -> Nvme {
         self.read_only = true;

@@ -146,13 +146,12 @@ fn a_claim_that_was_not_finished_is_not_gone_on_with_over_data_that_came_since()
     assert!(claim(&mut file, &path, 512).take("nvme0n1", None).unwrap().new);
     assert!(claim(&mut file, &path, 512).take("nvme0n1", None).unwrap().new, "nothing came");
     // What leaves the sector of the marker as it is: a RAID over the whole disk, and a table with partitions.
-    for make in
-        [&|| md_raid().iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap()) as &dyn Fn(), &|| {
-            drop(run("sgdisk", &["-o", "-n", "1:4096:0"], &path));
-        }]
-    {
-        make();
-        let mut file = File::options().read(true).write(true).open(&path).unwrap();
+    for raid in [true, false] {
+        if raid {
+            md_raid().iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap());
+        } else {
+            run("sgdisk", &["-o", "-n", "1:4096:0"], &path);
+        }
         let found = refused(claim(&mut file, &path, 512).take("nvme0n1", None));
         assert!(found.contains("came there since") && found.contains("wipe = \"S1\""), "{found}");
         assert!(claim(&mut file, &path, 512).take("nvme0n1", Some(&serial("S1"))).unwrap().new);
