@@ -1,7 +1,7 @@
 //! Making and checking ext4 with Debian's own e2fsprogs, which the image carries.
 
 use crate::console;
-use crate::sys::process::{Program, kill_session, spawn};
+use crate::sys::process::{Program, Surroundings, kill_session, spawn};
 use crate::sys::watchdog;
 use anyhow::{Context as _, ensure};
 use contract::role::Identity;
@@ -116,6 +116,7 @@ impl Tools {
             capabilities: &[],
             cgroup: None,
             output: said.0.as_fd(),
+            surroundings: Surroundings::default(),
         })?;
         let status = self.wait(name, || {
             let waited = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG)?;

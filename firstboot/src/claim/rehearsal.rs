@@ -10,9 +10,9 @@ use super::state;
 use anyhow::{Context as _, ensure};
 use contract::layout::Extent;
 use contract::node::{DataKind, Disks, Serial};
-use rustix::fs::SeekFrom;
+use rustix::fs::{FallocateFlags, SeekFrom};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -47,9 +47,9 @@ impl Claimant {
     /// # Errors
     /// When a step fails, or when the disk says that it is claimed and its file system is not whole.
     pub fn separate(&self, path: &Path, block: u32) -> anyhow::Result<Outcome> {
-        let mut file = open(path)?;
-        let plan = plan::separate(file.metadata()?.len(), block, &self.serial)?;
-        self.claim(&mut file, path, plan, true)
+        let mut disk = Paper(open(path)?);
+        let plan = plan::separate(disk.0.metadata()?.len(), block, &self.serial)?;
+        self.claim(&mut disk, path, plan, true)
     }
 
     /// Makes `state` on a system disk and claims the rest of it: how each of both ended.
@@ -57,29 +57,29 @@ impl Claimant {
     /// # Errors
     /// As [`Claimant::separate`].
     pub fn system(&self, path: &Path) -> anyhow::Result<(Outcome, Outcome)> {
-        let mut file = open(path)?;
-        let size = file.metadata()?.len();
-        let state = self.state(&mut file, size).context("state")?;
-        let plan = plan::rest(&mut file, size)?;
-        Ok((state, self.claim(&mut file, path, plan, false)?))
+        let mut disk = Paper(open(path)?);
+        let size = disk.0.metadata()?.len();
+        let state = self.state(&mut disk, size).context("state")?;
+        let plan = plan::rest(&mut disk, size)?;
+        Ok((state, self.claim(&mut disk, path, plan, false)?))
     }
 
-    fn state(&self, file: &mut File, size: u64) -> anyhow::Result<Outcome> {
-        let place = state::prepare(file, size, "the disk")?;
+    fn state(&self, disk: &mut Paper, size: u64) -> anyhow::Result<Outcome> {
+        let place = state::prepare(disk, size, "the disk")?;
         let Extent { offset, length } = place.extent;
         let half = content::file_system(length);
         if place.content == Content::Ours {
-            return self.whole(file, Extent { offset, length: half }).map(|()| Outcome::Found);
+            return self.whole(&disk.0, Extent { offset, length: half }).map(|()| Outcome::Found);
         }
         let (fresh, name) = self.scratch("state", length)?;
         content::write_record(&mut &fresh, length, Phase::Making, &place.disk_guid)?;
         TOOLS.make(&name, half, content::LABEL, &Uuid::nil())?;
         content::write_record(&mut &fresh, length, Phase::Made, &place.disk_guid)?;
-        copy(&fresh, 0, file, offset, length)?;
+        copy(&fresh, 0, &disk.0, offset, length)?;
         Ok(Outcome::Made)
     }
 
-    fn claim(&self, file: &mut File, path: &Path, plan: Plan, separate: bool) -> anyhow::Result<Outcome> {
+    fn claim(&self, disk: &mut Paper, path: &Path, plan: Plan, separate: bool) -> anyhow::Result<Outcome> {
         let request = Request {
             system: "mmcblk0".to_owned(),
             cluster: self.cluster.clone(),
@@ -88,7 +88,7 @@ impl Claimant {
         };
         let owner = request.owner(self.serial.clone(), &plan);
         let data = plan.place.data;
-        let mut claim = Claim { disk: file, path: path.to_owned(), plan, owner, separate, tools: TOOLS };
+        let mut claim = Claim { disk, path: path.to_owned(), plan, owner, separate, tools: TOOLS };
         let taken = match claim.take("disk", self.wipe.as_ref()) {
             Ok(taken) => taken,
             Err(error) => return Ok(Outcome::Refused(format!("{error:#}"))),
@@ -96,11 +96,11 @@ impl Claimant {
         if taken.new {
             let (fresh, name) = self.scratch("data", data.length)?;
             kind::make(DataKind::Ext4, &name, data.length, &Uuid::nil(), TOOLS)?;
-            copy(&fresh, 0, claim.disk, data.offset, data.length)?;
+            copy(&fresh, 0, &claim.disk.0, data.offset, data.length)?;
             claim.finish()?;
             return Ok(Outcome::Made);
         }
-        self.whole(claim.disk, data).context("data")?;
+        self.whole(&claim.disk.0, data).context("data")?;
         Ok(Outcome::Found)
     }
 
@@ -120,6 +120,44 @@ impl Claimant {
         let file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
         file.set_len(length)?;
         Ok((file, path.to_str().context("a path that is no text")?.to_owned()))
+    }
+}
+
+/// A file in place of a disk. Nothing is flushed, as nobody cuts its power, and zeros become holes: a claim erases a lot.
+struct Paper(File);
+
+impl Read for Paper {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.read(bytes)
+    }
+}
+
+impl Seek for Paper {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.iter().any(|&byte| byte != 0) {
+            return self.0.write(bytes);
+        }
+        let at = self.0.stream_position()?;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.0, hole, at, bytes.len() as u64)?;
+        self.0.seek(io::SeekFrom::Current(bytes.len() as i64))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl state::DiskIo for Paper {
+    fn flush_to_disk(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
