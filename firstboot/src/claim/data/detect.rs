@@ -26,21 +26,21 @@ const USAGES: [&str; 4] = ["filesystem", "raid", "crypto", "other"];
 /// does not mean that nothing is there.
 ///
 /// # Errors
-/// When blkid cannot run or does not understand the disk. The caller has read from the disk before: blkid reports a disk
-/// that it cannot open as one without a signature.
+/// When blkid cannot run or does not understand the disk. Where nothing is found the caller reads the disk itself: blkid
+/// reports a disk that it cannot open as one without a signature.
 pub fn detect(tools: Tools, disk: &Path, extent: Extent, size: u64) -> anyhow::Result<Option<String>> {
     let node = Node::of(disk)?;
-    let disk = node.path(disk);
+    let looked = node.path_and_user(disk);
     let whole = extent == Extent { offset: 0, length: size };
     let mut found: Vec<String> = Vec::new();
-    let (status, words) = probe(tools, disk, extent, whole, &USAGES.join(","))?;
+    let (status, words) = probe(tools, looked, extent, whole, &USAGES.join(","))?;
     match status {
         NOTHING => {}
         FOUND => found.extend(names(&words)),
         // One after the other, each is told.
         AMBIVALENT => {
             for usage in USAGES {
-                let (status, words) = probe(tools, disk, extent, whole, usage)?;
+                let (status, words) = probe(tools, looked, extent, whole, usage)?;
                 match status {
                     FOUND => {
                         for name in names(&words) {
@@ -62,13 +62,19 @@ pub fn detect(tools: Tools, disk: &Path, extent: Extent, size: u64) -> anyhow::R
     Ok(if found.is_empty() { None } else { Some(found.join(" and ")) })
 }
 
-fn probe(tools: Tools, disk: &Path, extent: Extent, whole: bool, usages: &str) -> anyhow::Result<(i32, String)> {
+fn probe(
+    tools: Tools,
+    (disk, user): (&Path, u32),
+    extent: Extent,
+    whole: bool,
+    usages: &str,
+) -> anyhow::Result<(i32, String)> {
     let mut run = [BLKID, "-p", "-o", "export", "--usages", usages].map(str::to_owned).to_vec();
     if !whole {
         run.extend(["-O".to_owned(), extent.offset.to_string(), "-S".to_owned(), extent.length.to_string()]);
     }
     run.push(disk.display().to_string());
-    let (status, words) = tools.run_as(&run, NOBODY)?;
+    let (status, words) = tools.run_as(&run, user)?;
     let code = status.code();
     ensure!(code.is_some(), "{BLKID} on {} ended with {status}", disk.display());
     Ok((code.unwrap_or(-1), words))
@@ -100,8 +106,12 @@ impl Node {
         Ok(Node(Some(path)))
     }
 
-    fn path<'p>(&'p self, disk: &'p Path) -> &'p Path {
-        self.0.as_deref().unwrap_or(disk)
+    /// What is looked at, and by whom.
+    fn path_and_user<'p>(&'p self, disk: &'p Path) -> (&'p Path, u32) {
+        match &self.0 {
+            Some(path) => (path, NOBODY),
+            None => (disk, rustix::process::geteuid().as_raw()),
+        }
     }
 }
 
