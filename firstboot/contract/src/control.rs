@@ -6,6 +6,7 @@
 //! until the client closes.
 
 use crate::health::HealthReport;
+use crate::storage::Storage;
 use serde::{Deserialize, Serialize};
 
 /// Version of these types. A node refuses calls of another one.
@@ -51,6 +52,7 @@ pub enum Request {
         service: String,
     },
     Health,
+    Disks,
     Network,
     Config,
     Metrics,
@@ -66,6 +68,7 @@ pub enum Reply {
     Services(Vec<ServiceStatus>),
     Logs(Vec<LogLine>),
     Health(HealthReport),
+    Disks(Box<Storage>),
     Network(NetworkStatus),
     Config(ConfigInForce),
     Metrics(Box<Facts>),
@@ -116,6 +119,7 @@ pub struct Status {
 pub struct Facts {
     pub status: Status,
     pub services: Vec<ServiceStatus>,
+    pub storage: Storage,
 }
 
 /// One service.

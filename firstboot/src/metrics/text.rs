@@ -3,6 +3,7 @@
 
 use contract::control::{Facts, SERVICE_STATES, ServiceStatus};
 use contract::health::{HealthReport, Verdict};
+use contract::storage::{Data, Storage};
 use std::fmt::Write as _;
 
 /// Content type of the text.
@@ -41,6 +42,7 @@ pub fn of(facts: &Facts) -> String {
         status.pid1_resident_bytes as f64,
     );
     health(&mut page, &status.health);
+    storage(&mut page, &facts.storage);
     services(&mut page, &facts.services);
     page.text
 }
@@ -54,6 +56,23 @@ fn health(page: &mut Page, report: &HealthReport) {
     let mut checks = page.family("microdc_health_check_passed", "gauge", "Whether the check passes.");
     for check in &report.checks {
         checks.sample(&[("check", &check.name)], flag(check.verdict == Verdict::Passed));
+    }
+}
+
+fn storage(page: &mut Page, storage: &Storage) {
+    let mut sizes = page.family("microdc_disk_size_bytes", "gauge", "Size of a disk.");
+    for disk in &storage.disks {
+        let serial = disk.serial.as_ref().map(ToString::to_string).unwrap_or_default();
+        sizes.sample(&[("disk", &disk.name), ("serial", &serial)], disk.size as f64);
+    }
+    let word = match storage.data {
+        Data::NotWanted => "not wanted",
+        Data::Ready { .. } => "ready",
+        Data::Refused { .. } => "refused",
+    };
+    let mut claims = page.family("microdc_data_claim", "gauge", "1 for what became of the claim of data.");
+    for claim in ["not wanted", "ready", "refused"] {
+        claims.sample(&[("claim", claim)], flag(claim == word));
     }
 }
 
@@ -173,6 +192,7 @@ mod tests {
                 problems: Vec::new(),
                 warnings: Vec::new(),
             },
+            storage: Storage { data: Data::Refused { reason: "x".to_owned() }, ..Storage::default() },
             services: vec![service("bgpd", "back-off", None, None), service("zebra", "ready", Some(9.5), Some(4096))],
         }
     }
@@ -193,6 +213,8 @@ mod tests {
             ("microdc_health_verdict{verdict=\"failed\"}", 1.0),
             ("microdc_health_verdict{verdict=\"passed\"}", 0.0),
             ("microdc_health_check_passed{check=\"bgpd\"}", 0.0),
+            ("microdc_data_claim{claim=\"refused\"}", 1.0),
+            ("microdc_data_claim{claim=\"ready\"}", 0.0),
             ("microdc_init_resident_memory_bytes", 2_400_000.0),
             ("microdc_service_state{service=\"bgpd\",state=\"back-off\"}", 1.0),
             ("microdc_service_state{service=\"bgpd\",state=\"ready\"}", 0.0),

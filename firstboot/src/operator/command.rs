@@ -14,6 +14,7 @@ nodectl: look into this node and steer its services
       -n LINES          so many lines (1 to 1000; usually 20, of all services 10 each)
   health              the checks of its role, and the verdict over them
   restart SERVICE     stop a service and start it anew
+  disks               the disks, and what became of state and data on them
   network             addresses and the kernel's routing table
   metrics             the node in figures, as Prometheus reads them
   config              the node config in force and where it came from, without secrets
@@ -67,6 +68,7 @@ pub enum Verb {
     Logs,
     Health,
     Restart,
+    Disks,
     Network,
     Config,
     Metrics,
@@ -77,12 +79,13 @@ pub enum Verb {
 }
 
 impl Verb {
-    pub const ALL: [Verb; 12] = [
+    pub const ALL: [Verb; 13] = [
         Verb::Status,
         Verb::Services,
         Verb::Logs,
         Verb::Health,
         Verb::Restart,
+        Verb::Disks,
         Verb::Network,
         Verb::Config,
         Verb::Metrics,
@@ -100,6 +103,7 @@ impl Verb {
             Verb::Logs => "logs",
             Verb::Health => "health",
             Verb::Restart => "restart",
+            Verb::Disks => "disks",
             Verb::Network => "network",
             Verb::Config => "config",
             Verb::Metrics => "metrics",
@@ -138,6 +142,10 @@ pub fn help_of(verb: Verb) -> &'static str {
         Verb::Restart => {
             "restart SERVICE: SIGTERM, then the end of all its processes when its time is up, then a new start. \
              Services that come after it are left alone\n"
+        }
+        Verb::Disks => {
+            "disks: every disk with its serial number, what a refused one holds, and what to put into node.toml to let \
+             microdc take it\n"
         }
         Verb::Network => "network: what the network service says, and the kernel's main routing table\n",
         Verb::Config => {
@@ -188,6 +196,7 @@ pub fn parse(words: &[&str]) -> Result<Command, Usage> {
         Verb::Status => Request::Status,
         Verb::Services => Request::Services,
         Verb::Health => Request::Health,
+        Verb::Disks => Request::Disks,
         Verb::Network => Request::Network,
         Verb::Config => Request::Config,
         Verb::Metrics => Request::Metrics,

@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod command;
+mod disks;
 mod show;
 
 use crate::sys::signal::Signals;

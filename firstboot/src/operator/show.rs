@@ -16,6 +16,7 @@ pub fn json(reply: &Reply, one_line: bool) -> String {
         }
         Reply::Logs(lines) => serde_json::to_value(lines),
         Reply::Health(health) => serde_json::to_value(health),
+        Reply::Disks(storage) => serde_json::to_value(storage),
         Reply::Network(network) => serde_json::to_value(network),
         Reply::Config(config) => serde_json::to_value(config),
         Reply::Metrics(facts) => serde_json::to_value(facts),
@@ -40,6 +41,7 @@ pub fn text(reply: &Reply) -> String {
             lines.iter().fold(String::new(), line)
         }
         Reply::Health(health) => clean(&health_text(health)),
+        Reply::Disks(storage) => clean(&super::disks::text(storage)),
         Reply::Network(network) => {
             let mut text = format!("state      {}\naddresses  {}\n", network.state, network.addresses);
             for route in &network.routes {

@@ -20,7 +20,11 @@ pub struct View<'n> {
 impl View<'_> {
     #[must_use]
     pub fn facts(&self, now: Moment) -> Facts {
-        Facts { status: self.status(now), services: services(self.supervisor, now) }
+        Facts {
+            status: self.status(now),
+            services: services(self.supervisor, now),
+            storage: self.node.storage.clone(),
+        }
     }
 
     #[must_use]

@@ -86,7 +86,7 @@ fn sequence(text: &str) -> String {
 /// What stands on the screen: lines that fit it.
 #[must_use]
 pub fn text(facts: &Facts, size: Size) -> String {
-    let Facts { status, services } = facts;
+    let Facts { status, services, .. } = facts;
     let mut lines = Vec::new();
     let trial = if status.trial { " (trial)" } else { "" };
     lines.push(format!(
@@ -161,7 +161,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn shown(status: &Status, services: &[ServiceStatus], size: Size) -> String {
-        text(&Facts { status: status.clone(), services: services.to_vec() }, size)
+        text(
+            &Facts {
+                status: status.clone(),
+                services: services.to_vec(),
+                storage: contract::storage::Storage::default(),
+            },
+            size,
+        )
     }
 
     fn status() -> Status {

@@ -31,6 +31,7 @@ impl Loop {
             Request::Services => Reply::Services(answers::services(&self.supervisor, now)),
             Request::Metrics => Reply::Metrics(Box::new(self.view().facts(now))),
             Request::Health => Reply::Health(self.health.report()),
+            Request::Disks => Reply::Disks(Box::new(self.node.storage.clone())),
             Request::Network => Reply::Network(answers::network(&self.supervisor)),
             Request::Config => answers::config(&self.node),
             Request::Logs { service, lines, follow } => {
