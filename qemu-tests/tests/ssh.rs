@@ -172,6 +172,13 @@ fn a_key_gives_nodectl(site: &Site) {
         routes.iter().any(|route| route.as_str().unwrap().starts_with("route default via 10.0.2.2")),
         "{network}"
     );
+    let disks = site.json(&["disks", "--json"]);
+    assert_eq!(
+        (&disks["state"]["is"], &disks["data"]["is"]),
+        (&"persistent".into(), &"not-wanted".into()),
+        "{disks}"
+    );
+    assert_eq!((&disks["disks"][0]["name"], &disks["disks"][0]["system"]), (&"nvme0n1".into(), &true.into()));
     let config = site.json(&["config", "--json"]);
     assert_eq!(config["config"]["router"]["asn"], 65001);
     assert!(site.fine(&["logs", "sshd", "-n", "50"]).contains("Accepted publickey for operator"));
