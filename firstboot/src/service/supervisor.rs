@@ -121,7 +121,7 @@ impl Supervisor {
         }
         if now >= self.memory_at {
             self.memory_at = now + MEMORY_EVERY;
-            self.tell_memory_kills();
+            self.tell_memory_kills(now);
         }
         if self.stopping {
             for at in 0..self.units.len() {
@@ -152,9 +152,9 @@ impl Supervisor {
     }
 
     /// Processes other than a service's first one that the kernel killed for want of memory.
-    fn tell_memory_kills(&mut self) {
+    fn tell_memory_kills(&mut self, now: Moment) {
         for unit in &mut self.units {
-            if unit.new_memory_kills(&self.places).is_none() {
+            if !unit.new_memory_kills(&self.places, now) {
                 continue;
             }
             let text = format!("a process of it was killed for want of memory{}", unit.memory_limit());
@@ -219,10 +219,7 @@ impl Supervisor {
         for at in 0..self.units.len() {
             let Some(unit) = self.units.get_mut(at) else { continue };
             if unit.pid == Some(pid) {
-                let mut exit = exit;
-                if matches!(exit, Exit::Signal(_)) && unit.new_memory_kills(&self.places).is_some() {
-                    exit = Exit::OutOfMemory;
-                }
+                let exit = unit.cause(exit, &self.places, now);
                 self.handle(at, Event::Exited(exit), now);
                 return true;
             }

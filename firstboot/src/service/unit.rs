@@ -23,6 +23,10 @@ const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// Time after which a child looks again, and the time it has for one look.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// Longest time from the kernel's count of a kill to the exit of a large process.
+const KILL_TO_EXIT: Duration = Duration::from_secs(10);
+/// SIGKILL.
+const KILL: i32 = 9;
 /// Processes of a service that names no limit.
 const USUAL_PIDS: u64 = 4096;
 /// Most bytes taken from one service at a time, so that a noisy one does not keep PID 1 from the others.
@@ -49,6 +53,8 @@ pub struct Unit {
     look: Option<Look>,
     unready: Option<String>,
     memory_kills: u64,
+    /// When such a kill was noticed last.
+    killed_at: Option<Moment>,
     /// Whether it was told that somebody else speaks in its name.
     pub stranger_told: bool,
     shown: usize,
@@ -75,6 +81,7 @@ impl Unit {
             look: None,
             unready: None,
             memory_kills: 0,
+            killed_at: None,
             stranger_told: false,
             shown: 0,
             unshown: 0,
@@ -130,7 +137,7 @@ impl Unit {
         };
         self.status = None;
         self.probe = TcpProbe::default();
-        (self.look, self.unready, self.stranger_told) = (None, None, false);
+        (self.look, self.unready, self.stranger_told, self.killed_at) = (None, None, false, None);
         (self.started, self.next_probe) = (now, now + PROBE_EVERY);
         (self.shown, self.unshown) = (0, 0);
         self.pid = Some(spawn(&program).map_err(|error| error.to_string())?);
@@ -194,12 +201,24 @@ impl Unit {
         }
     }
 
-    /// How many of its processes were killed for want of memory since the last time it was asked, if any were.
-    pub fn new_memory_kills(&mut self, places: &Places) -> Option<u64> {
+    /// Whether processes of it were killed for want of memory since the last time it was asked.
+    pub fn new_memory_kills(&mut self, places: &Places, now: Moment) -> bool {
         // A cgroup is made with the first start.
-        let cgroup = self.pid.and(self.cgroup(places))?.ok()?;
+        let Some(Ok(cgroup)) = self.pid.and(self.cgroup(places)) else { return false };
         let before = std::mem::replace(&mut self.memory_kills, cgroup.memory_kills());
-        self.memory_kills.checked_sub(before).filter(|&kills| kills > 0)
+        let more = self.memory_kills > before;
+        if more {
+            self.killed_at = Some(now);
+        }
+        more
+    }
+
+    /// Why its first process is gone: a kill for want of memory looks like any other, but was counted shortly before.
+    pub fn cause(&mut self, exit: Exit, places: &Places, now: Moment) -> Exit {
+        let killed = exit == Exit::Signal(KILL)
+            && (self.new_memory_kills(places, now)
+                || self.killed_at.is_some_and(|at| now.saturating_sub(at) < KILL_TO_EXIT));
+        if killed { Exit::OutOfMemory } else { exit }
     }
 
     /// Its limit of memory, as the end of a sentence.

@@ -1,0 +1,149 @@
+//! PID 1 does not fall: services that behave as badly as they can, and what happens when it does fall or stands still.
+
+use emulator::{End, Machine, Network, Node, Reset};
+use qemu_tests::agent::Agent;
+use qemu_tests::figures::figure;
+use qemu_tests::images;
+use qemu_tests::probe::{PORT, Request};
+use qemu_tests::router::{STEP, number_after, service, wait_said, wait_up};
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+const PLAIN: &str = "name = \"s1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n";
+
+fn start(name: &str, config: &str) -> Node {
+    let machine = Machine::new(images::services()).name(name).network(&Network::new()).port(PORT);
+    machine.node_config(config).start().unwrap()
+}
+
+/// Memory of PID 1 that is in RAM, in KiB.
+fn resident(agent: Agent<'_>) -> u32 {
+    let status = agent.cat("/proc/1/status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_else(|| panic!("{status}"));
+    number_after(line, "VmRSS:").unwrap()
+}
+
+#[test]
+fn whatever_services_do_pid_1_stays_and_says_what_happened() {
+    let node = start("pid1", &format!("{PLAIN}[router]\nasn = 65001\n"));
+    let agent = Agent(&node);
+    node.expect("service deaf ready", STEP).unwrap();
+    what_ran_out_of_memory_is_named(&node);
+    what_is_not_ready_in_time_is_ended_and_the_reason_told(&node);
+    nothing_of_an_ended_service_is_left_and_the_delay_grows(&node);
+    nobody_speaks_in_anothers_name(&node);
+    health_fails_when_a_deadline_is_over(&node);
+    agent.write("/run/go-pressure", "");
+    node.expect("service pressure killed for want of memory", STEP).unwrap();
+    assert!(node.page("s", STEP).unwrap().contains("name s1"));
+    a_fork_bomb_is_kept_in_its_limits(&node);
+    a_thousand_restarts_take_no_memory(&node);
+    the_end_comes_although_a_service_will_not_die(&node);
+}
+
+fn what_ran_out_of_memory_is_named(node: &Node) {
+    let agent = Agent(node);
+    agent.until("the hog was killed", |agent| {
+        agent.0.console().contains("service hog killed for want of memory; next start in 3600.0 s").then_some(())
+    });
+    let wanted = "service hog-child: a process of it was killed for want of memory (its limit is 48 MiB)";
+    agent.until("the hog's child was killed", |agent| agent.0.console().contains(wanted).then_some(()));
+    let page = node.page("s", STEP).unwrap();
+    assert!(service(&page, "hog-child").contains(": ready"), "{page}");
+}
+
+fn what_is_not_ready_in_time_is_ended_and_the_reason_told(node: &Node) {
+    Agent(node).until("it was not ready", |agent| {
+        let console = agent.0.console();
+        let lines = ["never| not ready: /run/never is missing", "service never is not ready in time; it is killed"];
+        lines.iter().all(|line| console.contains(line)).then_some(())
+    });
+}
+
+fn nothing_of_an_ended_service_is_left_and_the_delay_grows(node: &Node) {
+    let agent = Agent(node);
+    let ended = "service orphans ended with status 3; next start in";
+    agent.until("it was started again", |agent| (agent.0.console().matches(ended).count() >= 4).then_some(()));
+    let console = node.console();
+    let delays: Vec<&str> =
+        console.split(ended).skip(1).take(4).map(|rest| rest.split(" s").next().unwrap()).collect();
+    assert_eq!(delays, [" 0.2", " 0.4", " 0.8", " 1.6"]);
+    // Four left one each, deaf to SIGTERM and in a session of its own.
+    assert!(agent.count("orphan") <= 1, "{:?}", agent.ask(&Request::Ps));
+}
+
+fn nobody_speaks_in_anothers_name(node: &Node) {
+    Agent(node).until("it was noticed", |agent| {
+        agent.0.console().contains("which is not its own, spoke in its name").then_some(())
+    });
+    let log = Agent(node).cat("/state/log/liar");
+    assert!(log.contains("lied: Ok"), "its lies did arrive: {log}");
+    let page = node.page("s", STEP).unwrap();
+    assert!(service(&page, "victim").contains(": starting"), "{page}");
+    assert!(!page.contains("lies"), "{page}");
+}
+
+fn health_fails_when_a_deadline_is_over(node: &Node) {
+    let wanted = "health failed: tcp 127.0.0.1:7003: not within 40 s: no connection to 127.0.0.1:7003";
+    let _line = wait_said(node, wanted);
+}
+
+fn a_fork_bomb_is_kept_in_its_limits(node: &Node) {
+    let agent = Agent(node);
+    agent.write("/run/go-bomb", "");
+    let most = agent.until("the bomb went off", |agent| Some(agent.count("fork-bomb")).filter(|&count| count > 20));
+    assert!(most <= 40, "{most}");
+    let begin = Instant::now();
+    let page = node.page("s", STEP).unwrap();
+    figure("status page during a fork bomb", format_args!("{:.1} s", begin.elapsed().as_secs_f32()));
+    assert!(service(&page, "bomb").contains(": ready"), "{page}");
+    assert!(agent.count("fork-bomb") <= 40);
+}
+
+fn a_thousand_restarts_take_no_memory(node: &Node) {
+    let agent = Agent(node);
+    let rounds =
+        |node: &Node| number_after(service(&node.page("s", STEP).unwrap(), "crash"), "restarts").unwrap_or(0);
+    agent.write("/run/go-crash", "");
+    // The first rounds fill what is bounded: its log in memory, the allocator's own stock.
+    let wait = |wanted: u32| {
+        let begin = Instant::now();
+        while rounds(node) < wanted {
+            assert!(begin.elapsed() < 4 * STEP, "only {} restarts", rounds(node));
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    };
+    wait(100);
+    let before = resident(agent);
+    wait(1100);
+    let after = resident(agent);
+    figure("PID 1, resident before 1,000 restarts", format_args!("{before} KiB"));
+    figure("PID 1, resident after 1,000 restarts", format_args!("{after} KiB"));
+    assert!(after <= before + 256, "PID 1 grew from {before} to {after} KiB");
+}
+
+fn the_end_comes_although_a_service_will_not_die(node: &Node) {
+    node.power_off().unwrap();
+    assert_eq!(node.wait_off(STEP).unwrap(), End::PoweredOff);
+    let console = node.console();
+    let end = console.rsplit_once("powering off").unwrap().1;
+    assert!(end.contains("service deaf does not stop; it is killed"), "{end}");
+    assert!(end.contains("these did not stop in time: stubborn"), "{end}");
+    assert!(!end.contains("could not be unmounted"), "{end}");
+}
+
+#[test]
+fn a_pid_1_that_stands_still_or_falls_leads_to_a_restart() {
+    let node = start("pid1-fault", PLAIN);
+    wait_up(&node, "s1").unwrap();
+    let begin = Instant::now();
+    Agent(&node).ask(&Request::Stop(1)).unwrap();
+    assert_eq!(node.wait_reset(1, STEP).unwrap(), Reset::Watchdog);
+    figure("PID 1 stopped, to the watchdog's reset", format_args!("{:.1} s", begin.elapsed().as_secs_f32()));
+    wait_up(&node, "s1").unwrap();
+    // No answer comes to this one.
+    let mut port = node.port(PORT).unwrap();
+    port.write_all(format!("{}\n", Request::Break(1)).as_bytes()).unwrap();
+    assert_eq!(node.wait_reset(2, STEP).unwrap(), Reset::Guest);
+    wait_up(&node, "s1").unwrap();
+}

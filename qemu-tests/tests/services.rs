@@ -1,0 +1,145 @@
+//! Supervision with real processes under the real kernel: services that the probe plays, in a system of nothing else.
+//! Well-behaved ones here; `pid1.rs` has the others.
+
+use emulator::{Machine, Network, Node};
+use qemu_tests::agent::Agent;
+use qemu_tests::images;
+use qemu_tests::probe::PORT;
+use qemu_tests::router::{STEP, number_after, service, wait_up};
+
+fn start() -> Node {
+    let config = "name = \"s1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n\
+                  [network.eth1]\naddresses = [\"10.0.2.15/24\"]\n";
+    let machine = Machine::new(images::services()).name("services").network(&Network::new()).user_network();
+    machine.port(PORT).node_config(config).start().unwrap()
+}
+
+/// The facts that a service wrote about itself, from its log.
+fn facts(agent: Agent<'_>, name: &str) -> Vec<String> {
+    let log = agent.until("the facts", |agent| {
+        Some(agent.cat(&format!("/state/log/{name}"))).filter(|log| log.contains("fact end"))
+    });
+    log.lines().filter_map(|line| line.split_once(" fact ")).map(|(_, fact)| fact.to_owned()).collect()
+}
+
+#[test]
+fn services_run_as_their_profile_says_and_the_node_is_healthy() {
+    let mut node = start();
+    wait_up(&node, "s1").unwrap();
+    its_surroundings_are_what_was_asked_for(Agent(&node));
+    without_being_asked_for_nothing_is_hidden(Agent(&node));
+    what_comes_after_finds_it_ready(&node);
+    orphans_are_reaped(Agent(&node));
+    health_passes_fails_with_a_reason_and_passes_again(&node);
+    logs_have_time_and_name_and_outlast_a_power_cut(&mut node);
+    the_stop_goes_in_reverse(&node);
+}
+
+fn its_surroundings_are_what_was_asked_for(agent: Agent<'_>) {
+    let facts = facts(agent, "surroundings");
+    for wanted in [
+        "Uid 200 200 200 200",
+        "Gid 200 200 200 200",
+        "Groups 201",
+        // NET_RAW and DAC_OVERRIDE
+        "CapEff 0000000000002002",
+        "CapBnd 0000000000002002",
+        "NoNewPrivs 1",
+        "files 77",
+        "folder /var/lib/surroundings",
+        "env FROM_FILE=a file",
+        "env SAID_TWICE=by the service",
+        // Of its own and empty, although others have theirs.
+        "list /tmp ",
+        "write /tmp done",
+        "list /var/cache/surroundings ",
+        "write /var/cache/surroundings done",
+        "write /var/lib/surroundings done",
+        "list /srv/bound firstboot probe role.json test.env",
+        "write /srv/bound read-only filesystem or storage medium",
+        "list /boot ",
+        "write /boot read-only filesystem or storage medium",
+        "write /state read-only filesystem or storage medium",
+    ] {
+        let found = facts.iter().any(|fact| fact == wanted || fact.trim_end() == wanted.trim_end());
+        assert!(found, "no {wanted:?} among {facts:#?}");
+    }
+    let limit = |file: &str| agent.cat(&format!("/sys/fs/cgroup/services/surroundings/{file}")).trim_end().to_owned();
+    assert_eq!([limit("memory.max"), limit("pids.max"), limit("cpu.weight")], ["67108864", "16", "50"]);
+    // What it kept is on `state`; what was temporary is nowhere.
+    assert_eq!(agent.cat("/state/directories/var/lib/surroundings/written"), "by facts\n");
+    assert_eq!(agent.cat("/var/cache/surroundings/written"), "");
+}
+
+fn without_being_asked_for_nothing_is_hidden(agent: Agent<'_>) {
+    let facts = facts(agent, "plain");
+    for wanted in ["NoNewPrivs 0", "folder /", "write /tmp done", "write /state done", "files 65536"] {
+        assert!(facts.iter().any(|fact| fact == wanted), "no {wanted:?} among {facts:#?}");
+    }
+    // Its /tmp is everybody's.
+    assert_eq!(agent.cat("/tmp/written"), "by facts\n");
+}
+
+fn what_comes_after_finds_it_ready(node: &Node) {
+    let page = node.page("s", STEP).unwrap();
+    for name in ["by-path", "by-unix", "by-tcp", "by-http", "by-notify", "by-program"] {
+        let line = service(&page, name);
+        assert!(line.contains(": ready"), "{line}");
+        assert_eq!(number_after(line, "restarts"), None, "{line}");
+    }
+    // They look for what a service makes before it is ready.
+    for name in ["task", "after-path"] {
+        assert_eq!(service(&page, name), format!("service {name}: done"));
+    }
+    let console = node.console();
+    let at = |name: &str| console.find(&format!("service {name} ")).unwrap_or_else(|| panic!("{name}: {console}"));
+    assert!(at("task") < at("by-path") && at("by-path") < at("after-path") && at("after-path") < at("by-unix"));
+}
+
+fn orphans_are_reaped(agent: Agent<'_>) {
+    agent.until("all orphans were left", |agent| {
+        agent.cat("/state/log/zombies").contains("50 orphans left").then_some(())
+    });
+    agent.until("no zombie is left", |agent| (agent.count("probe") == 1 && agent.count("brief") == 0).then_some(()));
+}
+
+fn health_passes_fails_with_a_reason_and_passes_again(node: &Node) {
+    let agent = Agent(node);
+    agent.until("health passed", |agent| {
+        agent.0.page("s", STEP).unwrap().lines().any(|line| line.starts_with("health passed: 8 checks")).then_some(())
+    });
+    agent.write("/run/http", "500 ill");
+    let line = node.expect("health failed", STEP).unwrap();
+    assert!(line.contains("http://127.0.0.1:7002/health answered 500, not 200"), "{line}");
+    agent.write("/run/http", "200 all ill");
+    agent.until("the reason is another", |agent| {
+        agent.0.page("s", STEP).unwrap().contains("does not hold \"well\"").then_some(())
+    });
+    agent.write("/run/http", "200 all well");
+    node.expect("health passed", STEP).unwrap();
+}
+
+fn logs_have_time_and_name_and_outlast_a_power_cut(node: &mut Node) {
+    let log = Agent(node).cat("/state/log/talker");
+    let (stamp, rest) = log.trim_end().split_once(' ').unwrap();
+    assert_eq!(rest, "talker the tide is high");
+    assert!(stamp.len() == 20 && stamp.starts_with("20") && stamp.ends_with('Z'), "{stamp}");
+    // Longer than the kernel keeps what is written in memory alone.
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    node.kill();
+    node.power_on().unwrap();
+    wait_up(node, "s1").unwrap();
+    let page = node.page("l", STEP).unwrap();
+    let wanted = format!("talker| {}", log.trim_end());
+    assert!(page.lines().any(|line| line == wanted), "no {wanted:?} on the page:\n{page}");
+}
+
+fn the_stop_goes_in_reverse(node: &Node) {
+    node.power_off().unwrap();
+    node.wait_off(STEP).unwrap();
+    let console = node.console();
+    let end = console.rsplit_once("powering off").unwrap().1;
+    let at = |name: &str| end.find(&format!("service {name} stopped")).unwrap_or_else(|| panic!("{name}: {end}"));
+    assert!(at("by-unix") < at("by-path"), "{end}");
+    assert!(!end.contains("could not be unmounted"), "{end}");
+}
