@@ -43,7 +43,8 @@ pub fn run(act: &str, rest: &[&str]) {
         ("hold-memory", [mib]) => hold_memory(mib.parse().unwrap_or(0)),
         ("hold-by-child", [mib]) => loop {
             println!("child: {:?}", again(&["hold-memory", mib]).status());
-            std::thread::sleep(SECOND);
+            // Each takes the whole machine for a moment.
+            std::thread::sleep(60 * SECOND);
         },
         ("fork-bomb", []) => loop {
             let _ = again(&["fork-bomb"]).spawn();
