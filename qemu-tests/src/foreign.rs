@@ -98,10 +98,51 @@ fn lvm() -> Vec<(u64, Vec<u8>)> {
     vec![(512, [&b"LABELONE"[..], &1u64.to_le_bytes(), &crc.to_le_bytes(), &rest].concat())]
 }
 
-/// Uberblocks of the first label (OpenZFS, include/sys/uberblock_impl.h).
+/// The four labels of a vdev (OpenZFS, include/sys/vdev_impl.h): at 16 KiB the pool's facts as a list in XDR
+/// (module/nvpair/nvpair.c), from 128 KiB on its uberblocks (include/sys/uberblock_impl.h).
 fn zfs() -> Vec<(u64, Vec<u8>)> {
-    let uberblock = [0x00ba_b10c_u64, 5000, 1].map(u64::to_le_bytes).concat();
-    (0..8).map(|at| (128 * 1024 + at * 1024, uberblock.clone())).collect()
+    let number = |name: &str, value: u64| pair(name, 8, 8, &value.to_be_bytes());
+    let text = |name: &str, value: &str| {
+        let length = value.len() as u32;
+        pair(name, 9, length + 1, &[&length.to_be_bytes()[..], &padded(value)].concat())
+    };
+    let mut facts = vec![1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    facts.extend(number("version", 5000));
+    facts.extend(text("name", "tank"));
+    facts.extend(number("state", 0));
+    facts.extend(number("txg", 4));
+    facts.extend(number("pool_guid", 0x1234_5678_9abc_def0));
+    facts.extend(number("errata", 0));
+    facts.extend(text("hostname", "nas"));
+    facts.extend(number("top_guid", 0x0fed_cba9_8765_4321));
+    facts.extend(number("guid", 0x0fed_cba9_8765_4321));
+    facts.extend(number("vdev_children", 1));
+    facts.extend([0; 8]);
+    let uberblock = [0x00ba_b10c_u64, 5000, 4].map(u64::to_le_bytes).concat();
+    let label = 256 * 1024;
+    let labels = [0, label, SIZE - 2 * label, SIZE - label];
+    let one = |start: u64| {
+        let blocks = (0..8).map(move |at| start + 128 * 1024 + at * 1024).map(|at| (at, uberblock.clone()));
+        blocks.chain([(start + 16 * 1024, facts.clone())]).collect::<Vec<_>>()
+    };
+    labels.into_iter().flat_map(one).collect()
+}
+
+/// A pair of such a list: its length here and in memory, name, type, number of elements, value.
+fn pair(name: &str, kind: u32, value_length: u32, value: &[u8]) -> Vec<u8> {
+    let name_length = name.len() as u32;
+    let mut rest = [&name_length.to_be_bytes()[..], &padded(name)].concat();
+    rest.extend([kind, 1].map(u32::to_be_bytes).concat());
+    rest.extend(value);
+    let in_memory = (16 + name_length + 1).next_multiple_of(8) + value_length.next_multiple_of(8);
+    [&(rest.len() as u32 + 8).to_be_bytes()[..], &in_memory.to_be_bytes(), &rest].concat()
+}
+
+/// A text as XDR has it, in units of four bytes.
+fn padded(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
 }
 
 /// Label of a BlueStore device (Ceph, src/os/bluestore/BlueStore.cc).
