@@ -39,9 +39,12 @@ pub fn disk(name: &str, system: &str) -> Disk {
     }
 }
 
+/// Without those that the kernel hides: `nvme0c0n1` is one path to the disk `nvme0n1`.
 fn names() -> Vec<String> {
     let entries = std::fs::read_dir(SYS_BLOCK).into_iter().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    let hidden = |name: &str| std::fs::read_to_string(Path::new(SYS_BLOCK).join(name).join("hidden"));
+    names.retain(|name| !hidden(name).is_ok_and(|flag| flag.trim() == "1"));
     names.sort();
     names
 }
