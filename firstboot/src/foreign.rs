@@ -16,7 +16,7 @@ use contract::initramfs::InitramfsSpec;
 use contract::keys;
 use contract::layout::Extent;
 use contract::manifest::Manifest;
-use contract::node::{NodeConfig, PublicKey};
+use contract::node::{NodeConfig, PublicKey, secrets};
 use contract::role::RoleSpec;
 use contract::trailer::Trailer;
 use contract::{autoboot, template, tree};
@@ -50,6 +50,7 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "release_key", reads: "a release key", run: release_key },
     Parser { name: "manifest", reads: "a manifest", run: manifest },
     Parser { name: "node_config", reads: "node.toml", run: node_config },
+    Parser { name: "node_secrets", reads: "a node.toml whose secrets the node has", run: node_secrets },
     Parser { name: "node_template", reads: "a template with a node.toml", run: node_template },
     Parser { name: "nodectl_line", reads: "a command line that comes over ssh", run: nodectl_line },
     Parser { name: "role_spec", reads: "the role's own file", run: role_spec },
@@ -150,6 +151,17 @@ fn manifest(bytes: &[u8]) {
 
 fn node_config(bytes: &[u8]) {
     let _ = NodeConfig::parse(bytes);
+}
+
+/// Up to the first NUL a node.toml from bootsel, behind it the one that is kept.
+fn node_secrets(bytes: &[u8]) {
+    let mut parts = bytes.splitn(2, |&byte| byte == 0);
+    let (new, kept) = (text(parts.next().unwrap_or_default()), parts.next().map(text));
+    if let Ok(whole) = secrets::restore(&new, kept.as_deref())
+        && let Ok(config) = NodeConfig::parse(whole.as_bytes())
+    {
+        assert_eq!(secrets::hide(&whole, &config).len(), whole.len());
+    }
 }
 
 /// Up to the first NUL a template, behind it a node.toml.

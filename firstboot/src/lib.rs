@@ -9,6 +9,7 @@
 //! - `host-key`: [`host_key`], a oneshot service that makes the ssh host key
 //! - `nodectl`, or called by that name: [`operator`]
 //! - `probe`: [`probe`], a short-lived child that looks whether something is as it should be
+//! - `time`: [`truetime`], a child that tells when the clock is right
 //! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
 //!
 //! A library for tests alone: [`foreign`] has the parsers of foreign bytes, for fuzzing; [`rehearsal`] the claim on files
@@ -43,6 +44,7 @@ mod probe;
 mod service;
 mod sys;
 mod system;
+mod truetime;
 
 pub use claim::rehearsal;
 
@@ -65,6 +67,7 @@ pub fn run() {
         Some("nodectl") => operator::run(rest),
         Some("page") => net::page::run(),
         Some("probe") => probe::run(),
+        Some("time") => truetime::run(),
         Some(other) => {
             eprintln!("firstboot: unknown part {other:?}; this program is started by the kernel and by itself");
             std::process::exit(2);

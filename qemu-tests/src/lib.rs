@@ -5,6 +5,7 @@
 //! - [`images`] where the images under test are
 //! - [`router`] node configs of routers, and what a router is expected to say
 //! - [`agent`] asks the probe in a node
+//! - [`server`] servers that a test plays itself
 //! - [`probe`] the wire format of the test image's agent, and its client
 //!
 //! The tests are in `tests/`, one file for each thing that is claimed.
@@ -22,3 +23,5 @@ pub mod images;
 pub mod probe;
 #[cfg(not(target_env = "musl"))]
 pub mod router;
+#[cfg(not(target_env = "musl"))]
+pub mod server;

@@ -3,6 +3,7 @@
 mod boot;
 mod build;
 mod keys;
+mod node;
 mod verify;
 
 use anyhow::Result;
@@ -28,6 +29,8 @@ enum Verb {
     Build(build::Build),
     Boot(boot::Boot),
     Verify(verify::Verify),
+    #[command(subcommand)]
+    Node(node::Node),
     #[command(subcommand)]
     Keys(keys::Keys),
 }
@@ -64,6 +67,7 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
         Verb::Build(build) => build.run(interrupted),
         Verb::Boot(boot) => boot.run(),
         Verb::Verify(verify) => verify.run(),
+        Verb::Node(node) => node.run(),
         Verb::Keys(keys) => keys.run(),
     }
 }

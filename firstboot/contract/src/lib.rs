@@ -6,7 +6,8 @@
 //! - [`initramfs`] what the initramfs is told and what it reports · [`role`] what the system half is told ·
 //!   [`health`] how healthy a node is · [`node`] what the operator says of one node · [`template`] files rendered from it ·
 //!   [`control`] what an operator may ask of PID 1 · [`secret`] values that nobody is shown · [`storage`] what a node says
-//!   of its disks
+//!   of its disks · [`network`] what the network says of
+//!   itself
 
 pub mod autoboot;
 pub mod control;
@@ -17,6 +18,7 @@ pub mod keys;
 pub mod layout;
 pub mod manifest;
 pub mod names;
+pub mod network;
 pub mod node;
 pub mod role;
 pub mod secret;

@@ -34,6 +34,9 @@ pub const BOOTSEL_MOUNT: &str = "/boot/sel";
 /// Where the initramfs leaves what it learnt for the system half: [`crate::initramfs::BootReport`] as JSON.
 pub const BOOT_REPORT: &str = "/run/microdc/boot.json";
 
+/// What the network's child says of it: [`crate::network::NetworkReport`] as JSON.
+pub const NETWORK_REPORT: &str = "/run/microdc/network-report.json";
+
 /// Device-mapper name of the verified root.
 pub const VERITY_NAME: &str = "microdc-root";
 

@@ -11,6 +11,8 @@ use contract::names::{BOOTSEL_MOUNT, NODE_CONFIG};
 use contract::node::MAX_LENGTH;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// Debian's kernel has these NLS tables as modules: `nls_cp437` and `nls_ascii` must be loaded, besides `vfat`.
@@ -22,18 +24,50 @@ const OPTIONS: &std::ffi::CStr = c"codepage=437,iocharset=ascii,utf8";
 /// # Errors
 /// When `bootsel` cannot be mounted or read.
 pub fn node_config(report: &BootReport) -> anyhow::Result<Option<Vec<u8>>> {
-    let mut disk =
-        File::open(Path::new("/dev").join(&report.disk)).with_context(|| format!("opening {}", report.disk))?;
-    let size = block::size(&disk)?;
-    let table = Table::read(&mut disk, size)?;
-    let entry = table.find(Partition::Bootsel).context("the partition table lacks bootsel")?;
-    let device = node::partition(&report.disk, entry.number, entry.extent)?;
+    let device = device(report)?;
     let target = Path::new(BOOTSEL_MOUNT);
     mount::mount(Path::new(&device), target, "vfat", DATA_ONLY | Flags::RDONLY, Some(OPTIONS))
         .with_context(|| format!("mounting {device} (bootsel) at {BOOTSEL_MOUNT}"))?;
     let read = read_bounded(&target.join(NODE_CONFIG));
     mount::detach(target).with_context(|| format!("unmounting {BOOTSEL_MOUNT}"))?;
     read.with_context(|| format!("reading {NODE_CONFIG} on bootsel"))
+}
+
+/// Overwrites these places of `node.toml` on `bootsel`, whose content is `bytes`, with `*`: the very sectors that held the
+/// secrets, and nothing else of the file system but the file's date. A power cut leaves some of them, and the next boot
+/// goes on.
+///
+/// # Errors
+/// When `bootsel` cannot be written, or the file is another one by now.
+pub fn overwrite(report: &BootReport, bytes: &[u8], places: &[Range<usize>]) -> anyhow::Result<()> {
+    let device = device(report)?;
+    let target = Path::new(BOOTSEL_MOUNT);
+    mount::mount(Path::new(&device), target, "vfat", DATA_ONLY, Some(OPTIONS))
+        .with_context(|| format!("mounting {device} (bootsel) at {BOOTSEL_MOUNT} for writing"))?;
+    let path = target.join(NODE_CONFIG);
+    let written =
+        overwrite_file(&path, bytes, places).with_context(|| format!("overwriting {NODE_CONFIG} on bootsel"));
+    mount::detach(target).with_context(|| format!("unmounting {BOOTSEL_MOUNT}"))?;
+    written
+}
+
+fn overwrite_file(path: &Path, bytes: &[u8], places: &[Range<usize>]) -> anyhow::Result<()> {
+    anyhow::ensure!(read_bounded(path)?.as_deref() == Some(bytes), "it is not the file that was read");
+    let file = File::options().write(true).open(path)?;
+    for place in places {
+        file.write_all_at(&vec![b'*'; place.len()], place.start as u64)?;
+    }
+    Ok(file.sync_all()?)
+}
+
+/// The device node of `bootsel`.
+fn device(report: &BootReport) -> anyhow::Result<String> {
+    let mut disk =
+        File::open(Path::new("/dev").join(&report.disk)).with_context(|| format!("opening {}", report.disk))?;
+    let size = block::size(&disk)?;
+    let table = Table::read(&mut disk, size)?;
+    let entry = table.find(Partition::Bootsel).context("the partition table lacks bootsel")?;
+    node::partition(&report.disk, entry.number, entry.extent)
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
@@ -50,6 +84,17 @@ fn read_bounded(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_overwritten_where_they_stand_and_only_in_the_file_that_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NODE_CONFIG);
+        std::fs::write(&path, "a = \"secret\"\nb = 1\n").unwrap();
+        let read = read_bounded(&path).unwrap().unwrap();
+        overwrite_file(&path, &read, &[5..8, 8..11]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a = \"******\"\nb = 1\n");
+        assert!(overwrite_file(&path, &read, &[5..8, 8..11]).is_err());
+    }
 
     #[test]
     fn a_missing_file_is_none_and_a_long_one_is_cut_behind_the_limit() {

@@ -16,6 +16,6 @@ pub mod node;
 pub mod rehearsal;
 mod state;
 
-pub use bootsel::node_config as bootsel_node_config;
+pub use bootsel::{node_config as bootsel_node_config, overwrite as bootsel_overwrite};
 pub use data::{data, run};
 pub use state::state;

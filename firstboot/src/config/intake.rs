@@ -3,8 +3,9 @@
 
 use super::store::{Access, write_atomic};
 use contract::names::NODE_CONFIG;
-use contract::node::{HostName, NodeConfig};
+use contract::node::{HostName, NodeConfig, secrets};
 use std::io::{ErrorKind, Read as _};
+use std::ops::Range;
 use std::path::Path;
 
 /// The node config in force.
@@ -14,6 +15,8 @@ pub struct Intake {
     pub origin: Origin,
     /// What the operator should know, each a sentence.
     pub notes: Vec<String>,
+    /// Where secrets stand in the file on bootsel, in bytes, now that `state` has them: they are to be overwritten.
+    pub secrets: Vec<Range<usize>>,
 }
 
 /// Where the config in force was found.
@@ -37,12 +40,23 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// Settles the node config. `state` is the folder where it is kept, `bootsel` the bytes found on bootsel, `name` the
-/// host name of a node that has no config.
+/// Where a node keeps its config, and what it makes of one.
+pub struct Keeper<'k> {
+    /// The folder on `state`.
+    pub state: &'k Path,
+    /// Whether `state` is on a disk. If not, secrets stay on bootsel, the only place where they last.
+    pub lasting: bool,
+    /// Host name of a node that has no config.
+    pub name: &'k str,
+    /// Whether the role can do with a config: what is wrong, if not.
+    pub try_out: &'k dyn Fn(&NodeConfig) -> Result<(), String>,
+}
+
+/// Settles the node config. `bootsel` is what was found on bootsel, if anything.
 #[must_use]
-pub fn intake(state: &Path, bootsel: Option<&[u8]>, name: &str) -> Intake {
+pub fn intake(keeper: &Keeper<'_>, bootsel: Option<&[u8]>) -> Intake {
     let mut notes = Vec::new();
-    let kept_path = state.join(NODE_CONFIG);
+    let kept_path = keeper.state.join(NODE_CONFIG);
     let kept = match read(&kept_path) {
         Ok(kept) => kept,
         Err(error) => {
@@ -50,15 +64,29 @@ pub fn intake(state: &Path, bootsel: Option<&[u8]>, name: &str) -> Intake {
             None
         }
     };
-    if let Some(bytes) = bootsel.filter(|bytes| kept.as_deref() != Some(bytes)) {
-        match NodeConfig::parse(bytes) {
-            Ok(config) => {
-                if let Err(error) = write_atomic(&kept_path, bytes, Access::root(0o600)) {
+    let kept_text = kept.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+    if let Some(bytes) = bootsel {
+        match examine(keeper, bytes, kept_text) {
+            Ok(found) if kept_text == Some(found.whole.as_str()) => {
+                // Also after a power cut between keeping and overwriting.
+                let secrets = if keeper.lasting { found.secrets } else { Vec::new() };
+                return Intake { config: found.config, origin: Origin::State, notes, secrets };
+            }
+            Ok(found) => {
+                let kept = write_atomic(&kept_path, found.whole.as_bytes(), Access::root(0o600));
+                if let Err(error) = &kept {
                     notes.push(format!(
                         "{NODE_CONFIG} from bootsel is in force, but cannot be kept on state: {error}"
                     ));
                 }
-                return Intake { config, origin: Origin::Bootsel, notes };
+                let safe = kept.is_ok() && keeper.lasting;
+                if !safe && !found.secrets.is_empty() {
+                    notes.push(
+                        "its secrets stay on bootsel, where anybody who holds the disk can read them".to_owned(),
+                    );
+                }
+                let secrets = if safe { found.secrets } else { Vec::new() };
+                return Intake { config: found.config, origin: Origin::Bootsel, notes, secrets };
             }
             Err(error) => notes.push(format!("{NODE_CONFIG} on bootsel is not taken: {error}")),
         }
@@ -68,14 +96,50 @@ pub fn intake(state: &Path, bootsel: Option<&[u8]>, name: &str) -> Intake {
             if !notes.is_empty() {
                 notes.push(format!("the last good {NODE_CONFIG} stays in force"));
             }
-            Intake { config, origin: Origin::State, notes }
+            Intake { config, origin: Origin::State, notes, secrets: Vec::new() }
         }
         Some(Err(error)) => {
             notes.push(format!("the {NODE_CONFIG} kept on state cannot be used: {error}"));
-            default(name, notes)
+            default(keeper.name, notes)
         }
-        None => default(name, notes),
+        None => default(keeper.name, notes),
     }
+}
+
+/// A config from bootsel that can be used.
+struct Found {
+    config: NodeConfig,
+    /// The text with all its secrets.
+    whole: String,
+    /// Where secrets stand in the text as it was found, in bytes.
+    secrets: Vec<Range<usize>>,
+}
+
+fn examine(keeper: &Keeper<'_>, bytes: &[u8], kept: Option<&str>) -> Result<Found, String> {
+    if let Some(found) = kept.and_then(|kept| overwritten(bytes, kept)) {
+        return Ok(found);
+    }
+    let as_found = NodeConfig::parse(bytes).map_err(|error| error.to_string())?;
+    // It was parsed, so it is text.
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let whole = secrets::restore(text, kept).map_err(|error| error.to_string())?;
+    let config = NodeConfig::parse(whole.as_bytes()).map_err(|error| error.to_string())?;
+    // One that stands there already was tried, and is not given up because a new version of the role wants more.
+    if kept != Some(whole.as_str()) {
+        (keeper.try_out)(&config)?;
+    }
+    Ok(Found { config, secrets: secrets::places(text, &as_found), whole })
+}
+
+/// The kept file itself, as far as its secrets were overwritten: all, or some when the power went meanwhile.
+fn overwritten(bytes: &[u8], kept: &str) -> Option<Found> {
+    let same =
+        bytes.len() == kept.len() && bytes.iter().zip(kept.bytes()).all(|(&now, then)| now == then || now == b'*');
+    let config = NodeConfig::parse(kept.as_bytes()).ok().filter(|_| same)?;
+    let left =
+        |place: &Range<usize>| bytes.get(place.clone()).is_some_and(|now| now.iter().any(|&byte| byte != b'*'));
+    let secrets = secrets::places(kept, &config).into_iter().filter(left).collect();
+    Some(Found { config, whole: kept.to_owned(), secrets })
 }
 
 /// The config of a node that was given none: its name, and DHCP on the first Ethernet port.
@@ -84,17 +148,8 @@ fn default(name: &str, mut notes: Vec<String>) -> Intake {
         "no {NODE_CONFIG} in force: DHCP on the first Ethernet port; to configure this node, put a {NODE_CONFIG} on the \
          partition bootsel and restart it"
     ));
-    let config = NodeConfig {
-        name: HostName::try_from(name.to_owned()).unwrap_or_default(),
-        cluster: contract::node::Cluster::default(),
-        disks: contract::node::Disks::default(),
-        network: contract::node::Network::default(),
-        router: None,
-        ssh: contract::node::Ssh::default(),
-        metrics: None,
-        time: contract::node::Time::default(),
-    };
-    Intake { config, origin: Origin::Default, notes }
+    let config = NodeConfig::named(HostName::try_from(name.to_owned()).unwrap_or_default());
+    Intake { config, origin: Origin::Default, notes, secrets: Vec::new() }
 }
 
 fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
@@ -108,71 +163,5 @@ fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::MetadataExt as _;
-
-    fn taken(state: &Path, bootsel: Option<&str>) -> (String, Origin, String) {
-        let intake = intake(state, bootsel.map(str::as_bytes), "microdc-abc123");
-        (intake.config.name.as_str().to_owned(), intake.origin, intake.notes.join("\n"))
-    }
-
-    #[test]
-    fn a_config_from_bootsel_is_kept_and_used_when_bootsel_has_none_any_more() {
-        let state = tempfile::tempdir().unwrap();
-        assert_eq!(taken(state.path(), Some("name = \"r1\"")), ("r1".into(), Origin::Bootsel, String::new()));
-        assert_eq!(taken(state.path(), None), ("r1".into(), Origin::State, String::new()));
-        assert_eq!(taken(state.path(), Some("name = \"r1\"")), ("r1".into(), Origin::State, String::new()));
-        let mode = std::fs::metadata(state.path().join("node.toml")).unwrap().mode();
-        assert_eq!(mode & 0o7777, 0o600);
-    }
-
-    #[test]
-    fn a_changed_config_replaces_the_kept_one() {
-        let state = tempfile::tempdir().unwrap();
-        taken(state.path(), Some("name = \"r1\""));
-        assert_eq!(taken(state.path(), Some("name = \"r2\"")).0, "r2");
-        assert_eq!(taken(state.path(), None).0, "r2");
-    }
-
-    #[test]
-    fn a_broken_config_is_named_with_its_place_and_the_last_good_one_stays() {
-        let state = tempfile::tempdir().unwrap();
-        taken(state.path(), Some("name = \"r1\""));
-        let (name, origin, notes) = taken(state.path(), Some("name = \"r1\"\nadress = 3\n"));
-        assert_eq!((name.as_str(), origin), ("r1", Origin::State));
-        assert!(notes.contains("line 2, column 1") && notes.contains("last good"), "{notes}");
-        assert_eq!(taken(state.path(), None), ("r1".into(), Origin::State, String::new()));
-    }
-
-    #[test]
-    fn a_node_without_config_has_a_name_and_says_how_to_give_one() {
-        let state = tempfile::tempdir().unwrap();
-        let (name, origin, notes) = taken(state.path(), None);
-        assert_eq!((name.as_str(), origin), ("microdc-abc123", Origin::Default));
-        assert!(notes.contains("bootsel"), "{notes}");
-        let (name, origin, notes) = taken(state.path(), Some("name = "));
-        assert_eq!((name.as_str(), origin), ("microdc-abc123", Origin::Default));
-        assert!(notes.contains("line 1"), "{notes}");
-    }
-
-    #[test]
-    fn a_kept_config_that_is_broken_does_not_stop_the_node() {
-        let state = tempfile::tempdir().unwrap();
-        std::fs::write(state.path().join("node.toml"), [0xff, 0xfe]).unwrap();
-        assert_eq!(taken(state.path(), None).1, Origin::Default);
-        assert_eq!(taken(state.path(), Some("name = \"r1\"")).1, Origin::Bootsel);
-    }
-
-    #[test]
-    fn a_state_that_cannot_be_written_does_not_keep_the_config_from_its_force() {
-        let (name, origin, notes) = taken(Path::new("/proc/nowhere"), Some("name = \"r1\""));
-        assert_eq!((name.as_str(), origin), ("r1", Origin::Bootsel));
-        assert!(notes.contains("cannot be kept"), "{notes}");
-    }
-
-    #[test]
-    fn the_fallback_is_a_host_name() {
-        assert_eq!(intake(Path::new("/nowhere"), None, "-").config.name.as_str(), "microdc");
-    }
-}
+#[path = "intake_tests.rs"]
+mod tests;

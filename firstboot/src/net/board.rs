@@ -1,9 +1,9 @@
-//! What the interfaces have, gathered: told to PID 1 over its notify socket, and the resolvers written for everybody.
+//! What the network says of itself: to PID 1 over its notify socket, to the console and `nodectl` by a file, and the
+//! resolvers to everybody.
 
 use crate::config::store::{Access, write_atomic};
-use ipnet::IpNet;
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use contract::names::NETWORK_REPORT;
+use contract::network::NetworkReport;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
@@ -12,107 +12,110 @@ use std::path::{Path, PathBuf};
 /// `/etc/resolv.conf` is a link to it.
 const RESOLV_CONF: &str = "/run/resolv.conf";
 
-/// What one interface has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    pub addresses: Vec<IpNet>,
-    pub dns: Vec<IpAddr>,
-}
-
-/// The facts of all interfaces.
-#[derive(Debug)]
+/// What was said last.
+#[derive(Debug, Default)]
 pub struct Board {
     notify: Option<PathBuf>,
-    facts: RefCell<BTreeMap<String, Facts>>,
-    ready: Cell<bool>,
+    ready: bool,
+    said: String,
+    resolvers: String,
+    report: Vec<u8>,
 }
 
 impl Board {
     /// `notify` is PID 1's socket.
     #[must_use]
     pub fn new(notify: Option<PathBuf>) -> Board {
-        Board { notify, facts: RefCell::default(), ready: Cell::new(false) }
+        Board { notify, ..Board::default() }
     }
 
-    /// Puts an interface's facts in the place of its former ones, and tells if that changes something.
-    pub fn set(&self, name: &str, facts: Facts) {
-        let before = self.facts.borrow_mut().insert(name.to_owned(), facts.clone());
-        if before.as_ref() == Some(&facts) {
+    /// Tells what has changed. Ready is for good.
+    pub fn tell(&mut self, report: &NetworkReport, search: &[String], ready: bool) {
+        let resolvers = resolv_conf(&report.resolvers, search);
+        if resolvers != self.resolvers && write(RESOLV_CONF, resolvers.as_bytes()) {
+            self.resolvers = resolvers;
+        }
+        let bytes = serde_json::to_vec(report).unwrap_or_default();
+        if bytes != self.report && write(NETWORK_REPORT, &bytes) {
+            self.report = bytes;
+        }
+        let said = summary(report);
+        if said == self.said && ready == self.ready {
             return;
         }
-        if before.unwrap_or_default().dns != facts.dns {
-            let text = resolv_conf(&self.facts.borrow());
-            if let Err(error) = write_atomic(Path::new(RESOLV_CONF), text.as_bytes(), Access::root(0o644)) {
-                println!("cannot write {RESOLV_CONF}: {error}");
-            }
-        }
-        self.tell();
-    }
-
-    /// The network is as far up as it will be for now.
-    pub fn ready(&self) {
-        self.ready.set(true);
-        self.tell();
-    }
-
-    fn tell(&self) {
-        let ready = if self.ready.get() { "READY=1\n" } else { "" };
-        let message = format!("{ready}STATUS={}", summary(&self.facts.borrow()));
+        let mark = if ready { "READY=1\n" } else { "" };
+        let message = format!("{mark}STATUS={said}");
         if let Some(path) = &self.notify
             && let Err(error) = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), path))
         {
             println!("cannot tell PID 1: {error}");
         }
+        (self.said, self.ready) = (said, ready);
     }
+}
+
+fn write(path: &str, bytes: &[u8]) -> bool {
+    let written = write_atomic(Path::new(path), bytes, Access::root(0o644));
+    if let Err(error) = &written {
+        println!("cannot write {path}: {error}");
+    }
+    written.is_ok()
 }
 
 /// `eth0 10.0.0.1/24 fd00::1/64, eth1 no address`.
-fn summary(facts: &BTreeMap<String, Facts>) -> String {
-    let one = |(name, facts): (&String, &Facts)| {
-        let addresses: Vec<String> = facts.addresses.iter().map(ToString::to_string).collect();
-        let addresses = if addresses.is_empty() { "no address".to_owned() } else { addresses.join(" ") };
-        format!("{name} {addresses}")
+fn summary(report: &NetworkReport) -> String {
+    // A port of a bridge, or what VLANs lie on, has no address and needs none.
+    let below = |interface: &&contract::network::InterfaceReport| {
+        interface.bridge.is_none() || !interface.addresses.is_empty()
     };
-    facts.iter().map(one).collect::<Vec<_>>().join(", ")
+    let one = |interface: &contract::network::InterfaceReport| {
+        let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+        let addresses = if addresses.is_empty() { "no address".to_owned() } else { addresses.join(" ") };
+        format!("{} {addresses}", interface.name)
+    };
+    report.interfaces.iter().filter(below).map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// Each resolver once, in the order of the interfaces. The C library reads the first three.
-fn resolv_conf(facts: &BTreeMap<String, Facts>) -> String {
-    let mut seen: Vec<IpAddr> = Vec::new();
-    for &address in facts.values().flat_map(|facts| &facts.dns) {
-        if !seen.contains(&address) {
-            seen.push(address);
-        }
+/// The C library reads the first three resolvers.
+fn resolv_conf(resolvers: &[IpAddr], search: &[String]) -> String {
+    let mut text = String::new();
+    if !search.is_empty() {
+        let _ = writeln!(text, "search {}", search.join(" "));
     }
-    seen.iter().fold(String::new(), |mut text, address| {
+    for address in resolvers {
         let _ = writeln!(text, "nameserver {address}");
-        text
-    })
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contract::network::InterfaceReport;
 
-    fn facts() -> BTreeMap<String, Facts> {
-        let facts = |addresses: &[&str], dns: &[&str]| Facts {
+    fn report() -> NetworkReport {
+        let interface = |name: &str, addresses: &[&str]| InterfaceReport {
+            name: name.to_owned(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-            dns: dns.iter().map(|text| text.parse().unwrap()).collect(),
+            ..InterfaceReport::default()
         };
-        BTreeMap::from([
-            ("eth0".to_owned(), facts(&["10.0.0.1/24", "fd00::1/64"], &["10.0.0.53", "fd00::53"])),
-            ("eth1".to_owned(), facts(&[], &["10.0.0.53"])),
-        ])
+        let port = InterfaceReport { bridge: Some("br0".to_owned()), ..interface("eth2", &[]) };
+        NetworkReport {
+            interfaces: vec![interface("eth0", &["10.0.0.1/24", "fd00::1/64"]), interface("eth1", &[]), port],
+            resolvers: Vec::new(),
+        }
     }
 
     #[test]
     fn the_summary_names_each_interface_with_its_addresses() {
-        assert_eq!(summary(&facts()), "eth0 10.0.0.1/24 fd00::1/64, eth1 no address");
+        assert_eq!(summary(&report()), "eth0 10.0.0.1/24 fd00::1/64, eth1 no address");
     }
 
     #[test]
-    fn each_resolver_is_written_once() {
-        assert_eq!(resolv_conf(&facts()), "nameserver 10.0.0.53\nnameserver fd00::53\n");
+    fn resolvers_stand_behind_the_domains() {
+        let resolvers = ["10.0.0.53".parse().unwrap(), "fd00::53".parse().unwrap()];
+        let text = resolv_conf(&resolvers, &["rack.lan".to_owned(), "lan".to_owned()]);
+        assert_eq!(text, "search rack.lan lan\nnameserver 10.0.0.53\nnameserver fd00::53\n");
     }
 
     #[test]
@@ -125,13 +128,13 @@ mod tests {
             let mut buffer = [0; 500];
             socket.recv(&mut buffer).ok().map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned())
         };
-        let board = Board::new(Some(path));
-        let address = Facts { addresses: vec!["10.0.0.1/24".parse().unwrap()], dns: Vec::new() };
-        board.set("eth0", address.clone());
-        assert_eq!(receive().as_deref(), Some("STATUS=eth0 10.0.0.1/24"));
-        board.set("eth0", address);
+        let said = "STATUS=eth0 10.0.0.1/24 fd00::1/64, eth1 no address";
+        let mut board = Board::new(Some(path));
+        board.tell(&report(), &[], false);
+        assert_eq!(receive().as_deref(), Some(said));
+        board.tell(&report(), &[], false);
         assert_eq!(receive(), None);
-        board.ready();
-        assert_eq!(receive().as_deref(), Some("READY=1\nSTATUS=eth0 10.0.0.1/24"));
+        board.tell(&report(), &[], true);
+        assert_eq!(receive(), Some(format!("READY=1\n{said}")));
     }
 }

@@ -1,76 +1,26 @@
 //! Requests to the kernel's network side (rtnetlink(7)), by number of the interface.
 
+use super::plan::{Make, Step};
+use super::seen::{Address, Link, Route, Seen};
+use super::sysfs;
 use futures::TryStreamExt as _;
 use ipnet::IpNet;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol};
-use rtnetlink::{Error, Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, CacheInfo};
+use rtnetlink::packet_route::link::{BridgeStpState, LinkMessage};
+use rtnetlink::packet_route::route::{RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use rtnetlink::{
+    Error, Handle, LinkBridge, LinkUnspec, LinkVlan, LinkWireguard, MulticastGroup, RouteMessageBuilder,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
+use tokio::sync::Notify;
 
 /// The connection.
 #[derive(Clone, Debug)]
 pub struct Kernel(Handle);
 
-/// A route of an interface through a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Where to; of the gateway's family.
-    pub to: IpNet,
-    /// Through whom; unspecified when the destination is on the link.
-    pub gateway: IpAddr,
-    /// The gateway is reachable although it is in none of the interface's nets.
-    pub on_link: bool,
-    /// The lower one is taken.
-    pub metric: u32,
-    /// Learnt by DHCP.
-    pub dhcp: bool,
-}
-
-impl Route {
-    /// The default route, as the node config states it.
-    #[must_use]
-    pub fn default_by(gateway: IpAddr) -> Route {
-        let to = match gateway {
-            IpAddr::V4(_) => IpNet::V4(ipnet::Ipv4Net::default()),
-            IpAddr::V6(_) => IpNet::V6(ipnet::Ipv6Net::default()),
-        };
-        Route { to, gateway, on_link: false, metric: 0, dhcp: false }
-    }
-
-    fn message(&self, index: u32) -> RouteMessage {
-        let protocol = if self.dhcp { RouteProtocol::Dhcp } else { RouteProtocol::Static };
-        match (self.to, self.gateway) {
-            (IpNet::V6(to), IpAddr::V6(gateway)) => {
-                let mut builder = RouteMessageBuilder::<Ipv6Addr>::new()
-                    .destination_prefix(to.network(), to.prefix_len())
-                    .output_interface(index)
-                    .protocol(protocol);
-                if !gateway.is_unspecified() {
-                    builder = builder.gateway(gateway);
-                }
-                if self.metric > 0 {
-                    builder = builder.priority(self.metric);
-                }
-                if self.on_link { builder.onlink().build() } else { builder.build() }
-            }
-            (to, gateway) => {
-                let to = if let IpNet::V4(to) = to { to } else { ipnet::Ipv4Net::default() };
-                let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
-                    .destination_prefix(to.network(), to.prefix_len())
-                    .output_interface(index)
-                    .protocol(protocol);
-                match gateway {
-                    IpAddr::V4(gateway) if !gateway.is_unspecified() => builder = builder.gateway(gateway),
-                    _ => builder = builder.scope(rtnetlink::packet_route::route::RouteScope::Link),
-                }
-                if self.metric > 0 {
-                    builder = builder.priority(self.metric);
-                }
-                if self.on_link { builder.onlink().build() } else { builder.build() }
-            }
-        }
-    }
-}
+/// What can happen to interfaces and addresses. Not routes: on a router a table of BGP routes comes and goes.
+const GROUPS: [MulticastGroup; 3] = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
 
 impl Kernel {
     /// Opens the connection; its task ends with the runtime.
@@ -78,96 +28,104 @@ impl Kernel {
     /// # Errors
     /// When the socket cannot be opened.
     pub fn open() -> std::io::Result<Kernel> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
+        // With strict checks the kernel itself picks out the routes that are asked for.
+        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
         tokio::spawn(connection);
         Ok(Kernel(handle))
     }
 
-    /// Brings an interface up, with another MTU (bytes) if one is given.
+    /// Rings `bell` at every change that the kernel tells of, until the runtime ends.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub async fn up(&self, index: u32, mtu: Option<u32>) -> Result<(), Error> {
-        let mut link = LinkUnspec::new_with_index(index);
-        if let Some(mtu) = mtu {
-            link = link.mtu(mtu);
-        }
-        self.0.link().set(link.up().build()).execute().await
-    }
-
-    /// Adds an address, or confirms it.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub async fn add_address(&self, index: u32, address: IpNet) -> Result<(), Error> {
-        self.0.address().add(index, address.addr(), address.prefix_len()).replace().execute().await
-    }
-
-    /// Removes an address; one that is not there is no error.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub async fn remove_address(&self, index: u32, address: IpNet) -> Result<(), Error> {
-        for (found, message) in self.addresses(index).await? {
-            if found == address {
-                self.0.address().del(message).execute().await?;
+    /// When the socket cannot be opened.
+    pub fn listen(bell: Rc<Notify>) -> std::io::Result<()> {
+        use futures::StreamExt as _;
+        let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
+        tokio::spawn(connection);
+        tokio::task::spawn_local(async move {
+            while messages.next().await.is_some() {
+                bell.notify_one();
             }
-        }
+        });
         Ok(())
     }
 
-    /// Removes the addresses that somebody gave the interface for good and that are not in `wanted`: left by an earlier
-    /// run of this program. What the kernel made by itself stays.
+    /// Everything that is there now.
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn remove_others(&self, index: u32, wanted: &[IpNet]) -> Result<(), Error> {
-        for (found, message) in self.addresses(index).await? {
-            let by_kernel = match found {
-                IpNet::V6(net) => net.addr().is_unicast_link_local(),
-                IpNet::V4(_) => false,
-            };
-            let permanent = message.header.flags.contains(AddressHeaderFlags::Permanent);
-            if permanent && !by_kernel && !wanted.contains(&found) {
-                self.0.address().del(message).execute().await?;
-            }
-        }
-        Ok(())
+    pub async fn look(&self) -> Result<Seen, Error> {
+        let links: Vec<LinkMessage> = self.0.link().get().execute().try_collect().await?;
+        let addresses: Vec<AddressMessage> = self.0.address().get().execute().try_collect().await?;
+        let mut routes = self.routes_by(RouteProtocol::Static, RouteType::Unicast).await?;
+        routes.extend(self.routes_by(RouteProtocol::Dhcp, RouteType::Unicast).await?);
+        Ok(Seen {
+            links: links.iter().filter_map(Link::of).collect(),
+            addresses: addresses.iter().filter_map(Address::of).collect(),
+            routes: routes.iter().filter_map(Route::of).collect(),
+        })
     }
 
-    async fn addresses(&self, index: u32) -> Result<Vec<(IpNet, AddressMessage)>, Error> {
+    /// Takes one step.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn take(&self, step: &Step) -> Result<(), Error> {
+        let set = |message| self.0.link().set(message).execute();
+        match step {
+            Step::Make { name, make } => {
+                let message = match make {
+                    Make::Vlan { on, id } => LinkVlan::new(name, *on, *id).build(),
+                    Make::Bridge { stp } => {
+                        let state = if *stp { BridgeStpState::KernelStp } else { BridgeStpState::Disabled };
+                        LinkBridge::new(name).stp_state(state).build()
+                    }
+                    Make::WireGuard => LinkWireguard::new(name).build(),
+                };
+                self.0.link().add(message).execute().await
+            }
+            Step::Unmake { index, .. } => self.0.link().del(*index).execute().await,
+            Step::Advertisements { name, take } => {
+                sysfs::set_accept_ra(name, *take);
+                Ok(())
+            }
+            Step::Mtu { index, mtu, .. } => set(LinkUnspec::new_with_index(*index).mtu(*mtu).build()).await,
+            Step::Join { index, controller, .. } => {
+                let link = LinkUnspec::new_with_index(*index);
+                set(controller
+                    .map_or(link.nocontroller(), |to| LinkUnspec::new_with_index(*index).controller(to))
+                    .build())
+                .await
+            }
+            Step::Up { index, .. } => set(LinkUnspec::new_with_index(*index).up().build()).await,
+            Step::AddAddress { index, net, valid_s } => {
+                let mut request = self.0.address().add(*index, net.addr(), net.prefix_len()).replace();
+                if let Some(seconds) = *valid_s {
+                    // The kernel takes it away in time even when nobody is there to do it.
+                    let mut info = CacheInfo::default();
+                    (info.ifa_valid, info.ifa_preferred) = (seconds, seconds);
+                    request.message_mut().attributes.push(AddressAttribute::CacheInfo(info));
+                }
+                request.execute().await
+            }
+            Step::RemoveAddress { index, net } => self.remove_address(*index, *net).await,
+            Step::AddRoute(route) => self.0.route().add(message(route)).replace().execute().await,
+            Step::RemoveRoute(route) => match self.0.route().del(message(route)).execute().await {
+                Err(Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
+                other => other,
+            },
+        }
+    }
+
+    async fn remove_address(&self, index: u32, net: IpNet) -> Result<(), Error> {
         let messages: Vec<AddressMessage> =
             self.0.address().get().set_link_index_filter(index).execute().try_collect().await?;
-        let net = |message: &AddressMessage| {
-            // On a point-to-point link `Address` is the peer; `Local` is always one's own.
-            let own = |attribute: &AddressAttribute| match attribute {
-                AddressAttribute::Local(address) => Some((0, *address)),
-                AddressAttribute::Address(address) => Some((1, *address)),
-                _ => None,
-            };
-            let (_, address) = message.attributes.iter().filter_map(own).min_by_key(|(rank, _)| *rank)?;
-            IpNet::new(address, message.header.prefix_len).ok()
-        };
-        Ok(messages.into_iter().filter_map(|message| Some((net(&message)?, message))).collect())
-    }
-
-    /// Adds a route, or puts it in the place of one with the same destination and metric.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub async fn add_route(&self, index: u32, route: &Route) -> Result<(), Error> {
-        self.0.route().add(route.message(index)).replace().execute().await
-    }
-
-    /// Removes a route; one that is not there is no error.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub async fn remove_route(&self, index: u32, route: &Route) -> Result<(), Error> {
-        match self.0.route().del(route.message(index)).execute().await {
-            Err(Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
-            other => other,
+        for message in messages {
+            if Address::of(&message).is_some_and(|found| found.net == net) {
+                self.0.address().del(message).execute().await?;
+            }
         }
+        Ok(())
     }
 
     /// All routes of the main table, those of IPv4 first.
@@ -175,14 +133,54 @@ impl Kernel {
     /// # Errors
     /// What the kernel says.
     pub async fn routes(&self) -> Result<Vec<RouteMessage>, Error> {
-        let main =
-            |route: &RouteMessage| route.header.table == rtnetlink::packet_route::route::RouteHeader::RT_TABLE_MAIN;
-        let four = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let six = RouteMessageBuilder::<Ipv6Addr>::new().build();
-        let mut routes: Vec<RouteMessage> = self.0.route().get(four).execute().try_collect().await?;
-        routes.extend(self.0.route().get(six).execute().try_collect::<Vec<_>>().await?);
-        routes.retain(main);
+        self.routes_by(RouteProtocol::Unspec, RouteType::Unspec).await
+    }
+
+    async fn routes_by(&self, protocol: RouteProtocol, kind: RouteType) -> Result<Vec<RouteMessage>, Error> {
+        let mut routes = Vec::new();
+        let four = RouteMessageBuilder::<Ipv4Addr>::new().protocol(protocol).kind(kind).build();
+        let six = RouteMessageBuilder::<Ipv6Addr>::new().protocol(protocol).kind(kind).build();
+        for question in [four, six] {
+            match self.0.route().get(question).execute().try_collect::<Vec<_>>().await {
+                Ok(found) => routes.extend(found),
+                // A table that nothing was ever put into is not there.
+                Err(Error::NetlinkError(error)) if error.raw_code() == -libc::ENOENT => {}
+                Err(error) => return Err(error),
+            }
+        }
+        routes.retain(|route| route.header.table == RouteHeader::RT_TABLE_MAIN);
         Ok(routes)
+    }
+}
+
+fn message(route: &Route) -> RouteMessage {
+    let protocol = if route.dhcp { RouteProtocol::Dhcp } else { RouteProtocol::Static };
+    macro_rules! common {
+        ($builder:expr) => {{
+            let mut builder = $builder.output_interface(route.index).protocol(protocol);
+            if route.metric > 0 {
+                builder = builder.priority(route.metric);
+            }
+            if route.on_link { builder.onlink() } else { builder }
+        }};
+    }
+    match route.to {
+        IpNet::V4(to) => {
+            let builder = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to.network(), to.prefix_len());
+            let builder = common!(builder);
+            match route.via {
+                Some(IpAddr::V4(via)) => builder.gateway(via).build(),
+                _ => builder.scope(RouteScope::Link).build(),
+            }
+        }
+        IpNet::V6(to) => {
+            let builder = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to.network(), to.prefix_len());
+            let builder = common!(builder);
+            match route.via {
+                Some(IpAddr::V6(via)) => builder.gateway(via).build(),
+                _ => builder.build(),
+            }
+        }
     }
 }
 

@@ -1,34 +1,32 @@
 //! The network, in children of PID 1 with few rights: what arrives from outside is parsed here, never in PID 1.
 //!
-//! - [`interface`] one interface from its appearance on · [`dhcp`] its lease · [`kernel`] requests to the kernel ·
-//!   [`sysfs`] what the kernel shows as files · [`board`] what is told to PID 1 and to resolvers
-//! - [`page`] the routing table as text, for the console
+//! - [`manager`] the loop: look, plan, act, tell, until nothing is left to do, at every change that the kernel tells of
+//! - [`wanted`] what there should be · [`seen`] what there is · [`plan`] the steps from one to the other ·
+//!   [`kernel`] requests to the kernel · [`wireguard`] tunnels · [`dhcp`] leases · [`sysfs`] what the kernel shows as files
+//! - [`board`] what is told to PID 1, to operators and to resolvers · [`page`] all of it as text
 //!
-//! `firstboot network` reads [`JOB`], one task an interface, so that a broken one does not hold up the others. It says
-//! `READY=1` when every interface has settled or [`PATIENCE`] is over, and stays for leases and for interfaces that
-//! come and go. VLANs, bridges and tunnels will be interfaces that are made before they are set up.
+//! `firstboot network` reads [`JOB`]. It says `READY=1` when every interface has what it should have or
+//! [`manager::PATIENCE`] is over, and stays for leases, links and interfaces that come and go.
 
 mod board;
 mod dhcp;
-mod interface;
 mod kernel;
+mod manager;
 pub mod page;
+mod plan;
+mod seen;
 mod sysfs;
+mod wanted;
+mod wireguard;
 
 pub use sysfs::first_ethernet;
 
-use board::Board;
-use contract::node::{Interface, Network};
-use kernel::Kernel;
+use contract::node::Network;
 use serde::{Deserialize, Serialize};
-use std::rc::Rc;
-use std::time::Duration;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::LocalSet;
 
-/// Where PID 1 leaves what is to be done, as JSON.
+/// Where PID 1 leaves what is to be done, as JSON. It may hold private keys: only root may read it.
 pub const JOB: &str = "/run/microdc/network.json";
-/// How long those that wait for the network wait for an interface that does not settle.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +39,7 @@ pub struct NetworkJob {
 
 /// Runs `firstboot network`; returns only when that is impossible.
 pub fn run() {
-    let result = read_job().and_then(|job| Ok(runtime()?.block_on(LocalSet::new().run_until(manage(job)))?));
+    let result = read_job().and_then(|job| Ok(runtime()?.block_on(LocalSet::new().run_until(manager::manage(job)))?));
     if let Err(error) = result {
         println!("the network cannot be set up: {error:#}");
         std::process::exit(1);
@@ -55,48 +53,4 @@ fn read_job() -> anyhow::Result<NetworkJob> {
 /// One thread is enough, and keeps memory small.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
-async fn manage(job: NetworkJob) -> std::io::Result<()> {
-    let kernel = Kernel::open()?;
-    let board = Rc::new(Board::new(std::env::var_os("NOTIFY_SOCKET").map(Into::into)));
-    interface::bring_up_loopback(&kernel).await;
-    let interfaces: Vec<(String, Interface)> = if job.network.interfaces().is_empty() {
-        vec![(wait_for_ethernet().await, Interface { dhcp: true, ..Interface::default() })]
-    } else {
-        let named = job.network.interfaces().iter();
-        named.map(|(name, interface)| (name.as_str().to_owned(), interface.clone())).collect()
-    };
-    let host_name: Rc<str> = job.host_name.into();
-    let mut settling = JoinSet::new();
-    for (name, config) in interfaces {
-        let (settled, wait) = tokio::sync::oneshot::channel();
-        let (kernel, board, host_name) = (kernel.clone(), Rc::clone(&board), Rc::clone(&host_name));
-        tokio::task::spawn_local(interface::keep(
-            interface::Task { name: name.clone(), config, host_name, kernel, board },
-            settled,
-        ));
-        settling.spawn_local(async move {
-            if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-                println!("{name}: not settled after {} s; going on with it", PATIENCE.as_secs());
-            }
-        });
-    }
-    while settling.join_next().await.is_some() {}
-    board.ready();
-    // The tasks go on; nothing ends this child but a signal.
-    std::future::pending().await
-}
-
-async fn wait_for_ethernet() -> String {
-    for turn in 0_u32.. {
-        if let Some((name, _)) = first_ethernet() {
-            return name;
-        }
-        if turn == 25 {
-            println!("no Ethernet port yet; waiting for one");
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    String::new()
 }

@@ -1,8 +1,9 @@
-//! `firstboot page`: the kernel's main routing table as lines of text, such as
-//! `route 10.2.0.0/16 via 10.0.0.2 dev eth0 proto bgp`.
+//! `firstboot page`: the network as lines of text: what the network's child reports, and the kernel's main routing table,
+//! such as `route 10.2.0.0/16 via 10.0.0.2 dev eth0 proto bgp`.
 
 use super::kernel::{Kernel, plain};
 use super::sysfs;
+use contract::network::NetworkReport;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType, RouteVia,
@@ -17,13 +18,14 @@ pub fn run() {
     print!("{}", text());
 }
 
-/// The page, for which no rights are needed.
+/// The page.
 #[must_use]
 pub fn text() -> String {
-    match super::runtime().and_then(|runtime| runtime.block_on(async { Ok(table(&Kernel::open()?).await) })) {
-        Ok(text) => text,
-        Err(error) => format!("the routing table cannot be read: {error}\n"),
-    }
+    let read = std::fs::read(contract::names::NETWORK_REPORT).ok();
+    let report: Option<NetworkReport> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let report = report.map(|report| report.to_string()).unwrap_or_default();
+    let routes = super::runtime().and_then(|runtime| runtime.block_on(async { Ok(table(&Kernel::open()?).await) }));
+    report + &routes.unwrap_or_else(|error| format!("the routing table cannot be read: {error}\n"))
 }
 
 async fn table(kernel: &Kernel) -> String {

@@ -1,5 +1,6 @@
-//! Interfaces as the kernel shows them in /sys/class/net.
+//! Interfaces as the kernel shows them in /sys/class/net, and their settings in /proc/sys.
 
+use super::plan::accept_ra as setting;
 use std::path::{Path, PathBuf};
 
 const CLASS: &str = "/sys/class/net";
@@ -13,20 +14,8 @@ fn read(name: &str, file: &str) -> Option<String> {
 
 /// Number of an interface; `None` while there is none of this name.
 #[must_use]
-pub fn index(name: &str) -> Option<u32> {
+fn index(name: &str) -> Option<u32> {
     read(name, "ifindex")?.parse().ok()
-}
-
-/// Whether the interface has a link. One that is down has none.
-#[must_use]
-pub fn carrier(name: &str) -> bool {
-    read(name, "carrier").as_deref() == Some("1")
-}
-
-/// Its hardware address, as six hex bytes with colons.
-#[must_use]
-pub fn address(name: &str) -> Option<String> {
-    read(name, "address")
 }
 
 /// Name of the interface with this number.
@@ -48,6 +37,23 @@ pub fn first_ethernet() -> Option<(String, String)> {
         read(name, "type").as_deref() == Some(ETHERNET) && device.exists()
     };
     let name = names().into_iter().filter(is_port).min_by_key(|name| index(name).unwrap_or(u32::MAX))?;
-    let address = address(&name)?;
+    let address = read(&name, "address")?;
     Some((name, address))
+}
+
+fn accept_ra_path(name: &str) -> PathBuf {
+    Path::new("/proc/sys/net/ipv6/conf").join(name).join("accept_ra")
+}
+
+/// Whether the interface takes router advertisements, as the kernel's number; `None` where there is no IPv6.
+#[must_use]
+pub fn accept_ra(name: &str) -> Option<u8> {
+    std::fs::read_to_string(accept_ra_path(name)).ok()?.trim().parse().ok()
+}
+
+/// Takes or refuses router advertisements.
+pub fn set_accept_ra(name: &str, take: bool) {
+    if let Err(error) = std::fs::write(accept_ra_path(name), setting(take).to_string()) {
+        println!("{name}: cannot set whether router advertisements are taken: {error}");
+    }
 }

@@ -21,3 +21,13 @@ pub fn advance_to(seconds: u64) -> io::Result<bool> {
     clock_settime(ClockId::Realtime, Timespec { tv_sec, tv_nsec: 0 })?;
     Ok(true)
 }
+
+/// Whether whoever keeps the clock says that it follows a time server (adjtimex(2), `STA_UNSYNC`).
+#[must_use]
+pub fn is_true() -> bool {
+    // SAFETY: all fields are numbers, for which zero is a value; with `modes` 0 nothing is changed.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills the structure that this points to.
+    let answer = unsafe { libc::adjtimex(&raw mut state) };
+    answer >= 0 && answer != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0
+}

@@ -40,6 +40,16 @@ pub fn save() -> std::io::Result<()> {
     write_atomic(&path(), format!("{}\n", time::now()).as_bytes(), Access::root(0o644))
 }
 
+/// The time, and whether a time server has confirmed it, as text.
+pub struct Told;
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::service::utc(time::now()))?;
+        f.write_str(if time::is_true() { "" } else { " (not confirmed by a time server)" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -16,7 +16,7 @@ pub fn run(config: &NodeConfig, warnings: &mut Warnings) {
     let machine_id = machine_id(&Path::new(STATE_MOUNT).join("machine-id"), warnings);
     let files = [
         ("/run/hostname", format!("{name}\n")),
-        ("/run/hosts", format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {name}\n")),
+        ("/run/hosts", hosts(config)),
         ("/run/machine-id", machine_id),
         ("/run/resolv.conf", String::new()),
     ];
@@ -25,6 +25,15 @@ pub fn run(config: &NodeConfig, warnings: &mut Warnings) {
             warnings.add(format_args!("cannot write {path}: {error}"));
         }
     }
+}
+
+/// hosts(5): the node itself, and those that its config names.
+fn hosts(config: &NodeConfig) -> String {
+    let mut text = format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {}\n", config.name.as_str());
+    for (name, address) in config.hosts.iter() {
+        let _ = writeln!(text, "{address} {name}");
+    }
+    text
 }
 
 /// The machine id (machine-id(5)): drawn once, kept on `state`.
@@ -74,6 +83,12 @@ mod tests {
         assert_eq!(name_from("S4EW NX0M12-34\n").as_deref(), Some("microdc-0m1234"));
         assert_eq!(name_from("dc:a6:32:01:02:03\n").as_deref(), Some("microdc-010203"));
         assert_eq!(name_from("12-34\n"), None);
+    }
+
+    #[test]
+    fn hosts_of_the_node_config_are_known_by_name() {
+        let config = NodeConfig::parse(b"name = \"r1\"\n[hosts]\nr2 = [\"10.0.0.2\", \"fd00::2\"]\n").unwrap();
+        assert!(hosts(&config).ends_with("127.0.1.1 r1\n10.0.0.2 r2\nfd00::2 r2\n"), "{}", hosts(&config));
     }
 
     #[test]

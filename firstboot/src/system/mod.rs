@@ -21,7 +21,7 @@ mod steady;
 mod sysctls;
 
 use crate::claim;
-use crate::config::intake::{Intake, intake};
+use crate::config::intake::{Intake, Keeper, intake};
 use crate::config::templates::{self, Missing};
 use crate::sys::reboot;
 use anyhow::Context as _;
@@ -70,7 +70,8 @@ pub fn run() {
     let state = state(&report, &mut warnings);
     feed();
     clock::floor(clock::saved(), &mut warnings);
-    let intake = node_config(&report, &mut warnings);
+    let lasting = matches!(state, State::Persistent { .. });
+    let intake = node_config(&report, &role, lasting, &mut warnings);
     let (disks, data) = data(&report, &intake, &mut warnings);
     feed();
     identity::run(&intake.config, &mut warnings);
@@ -128,7 +129,7 @@ fn read_json<T: DeserializeOwned>(path: &str) -> anyhow::Result<T> {
     serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {path}"))
 }
 
-fn node_config(report: &BootReport, warnings: &mut Warnings) -> Intake {
+fn node_config(report: &BootReport, role: &RoleSpec, lasting: bool, warnings: &mut Warnings) -> Intake {
     let bootsel = match claim::bootsel_node_config(report) {
         Ok(found) => found,
         Err(error) => {
@@ -136,10 +137,22 @@ fn node_config(report: &BootReport, warnings: &mut Warnings) -> Intake {
             None
         }
     };
-    let name = identity::default_name(&report.disk);
-    let intake = intake(Path::new(names::STATE_MOUNT), bootsel.as_deref(), &name);
+    let keeper = Keeper {
+        state: Path::new(names::STATE_MOUNT),
+        lasting,
+        name: &identity::default_name(&report.disk),
+        try_out: &|config| templates::try_all(&role.templates, Path::new(names::TEMPLATES), config),
+    };
+    let intake = intake(&keeper, bootsel.as_deref());
     for note in &intake.notes {
         warnings.add(note);
+    }
+    // What is kept was synced before: from here on bootsel need not have it.
+    if let Some(bytes) = bootsel.filter(|_| !intake.secrets.is_empty()) {
+        match claim::bootsel_overwrite(report, &bytes, &intake.secrets) {
+            Ok(()) => events::say("the secrets of node.toml were moved from bootsel to state"),
+            Err(error) => warnings.add(format_args!("secrets are still on bootsel: {error:#}")),
+        }
     }
     intake
 }

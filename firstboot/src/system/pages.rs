@@ -48,6 +48,7 @@ pub fn status(node: &Node, supervisor: &Supervisor, health: &str, now: Moment) -
         Data::Refused { .. } => fact("data", &"none"),
     }
     fact("config", &node.intake.origin);
+    fact("time", &super::clock::Told);
     fact("uptime", &format_args!("{:.1} s", now.as_secs_f64()));
     fact("health", &health);
     for status in supervisor.statuses() {
@@ -148,6 +149,7 @@ mod tests {
                 config: NodeConfig::parse(b"name = \"r1\"").unwrap(),
                 origin: Origin::State,
                 notes: Vec::new(),
+                secrets: Vec::new(),
             },
             storage: Storage {
                 state: storage::State::Persistent {

@@ -7,10 +7,12 @@ use crate::health::Health;
 use crate::net::NetworkJob;
 use crate::service::{LOOKS, Places, Supervisor};
 use contract::names;
-use contract::role::{Capability, Identity, Limits, NETWORK, Ready, Restart, Service, ServiceKind};
+use contract::role::{Capability, Identity, Limits, NETWORK, Ready, Restart, Service, ServiceKind, TIME};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Who has no rights at all.
+const NOBODY: u32 = 65_534;
 /// Folder of notify sockets.
 const NOTIFY: &str = "/run/microdc/notify";
 
@@ -30,6 +32,9 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
     let logs = folder(&logs, 0o750).then_some(logs);
     let mut services = node.role.services.clone();
     services.insert(NETWORK.to_owned(), network_service(&services));
+    if services.values().any(|service| service.after.iter().any(|name| name == TIME)) {
+        services.insert(TIME.to_owned(), time_service());
+    }
     if let Err(error) = write_job(node) {
         trouble.push(format!("cannot write {}: {error}", crate::net::JOB));
     }
@@ -53,7 +58,8 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
 fn write_job(node: &Node) -> std::io::Result<()> {
     let config = &node.intake.config;
     let job = NetworkJob { host_name: config.name.as_str().to_owned(), network: config.network.clone() };
-    write_atomic(Path::new(crate::net::JOB), &serde_json::to_vec(&job)?, Access::root(0o644))
+    let job = contract::secret::revealed(|| serde_json::to_vec(&job))?;
+    write_atomic(Path::new(crate::net::JOB), &job, Access::root(0o600))
 }
 
 /// The network as a service: a child of this same program, with the rights to set up the network and no others.
@@ -77,6 +83,18 @@ fn network_service(services: &BTreeMap<String, Service>) -> Service {
         new_privileges: false,
         mounts: Vec::new(),
         when: None,
+    }
+}
+
+/// The true time as a service: a child without rights, which is ready when the clock is. It waits as long as it takes.
+fn time_service() -> Service {
+    Service {
+        run: vec![names::FIRSTBOOT.to_owned(), TIME.to_owned()],
+        capabilities: Vec::new(),
+        identity: Identity { uid: NOBODY, gid: NOBODY, ..Identity::default() },
+        start_timeout_ms: 365 * 24 * 3600 * 1000,
+        limits: Limits { memory: Some(16 << 20), pids: Some(4), ..Limits::default() },
+        ..network_service(&BTreeMap::new())
     }
 }
 

@@ -82,6 +82,7 @@ impl Machine {
                 serial: "MICRODC0001".to_owned(),
                 emmc: false,
                 read_only: false,
+                clock: None,
             },
             disk_size: 8192 * MIB,
             recorded: false,
@@ -120,6 +121,13 @@ impl Machine {
     #[must_use]
     pub fn cpus(mut self, cpus: u32) -> Machine {
         self.hardware.cpus = cpus;
+        self
+    }
+
+    /// Where its clock stands at each power-on, such as `2001-01-01T00:00:00`; at the host's time when not said.
+    #[must_use]
+    pub fn clock(mut self, time: &str) -> Machine {
+        self.hardware.clock = Some(time.to_owned());
         self
     }
 

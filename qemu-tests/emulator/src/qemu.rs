@@ -122,6 +122,8 @@ pub(crate) struct Hardware {
     pub(crate) emmc: bool,
     /// Whether that disk takes no writes.
     pub(crate) read_only: bool,
+    /// Time at power-on, where it is not the host's.
+    pub(crate) clock: Option<String>,
 }
 
 /// A path as part of an option.
@@ -144,6 +146,9 @@ impl CommandLine {
             }
             // Its memory and its four cores are fixed.
             Model::Raspi4b => line.add(["-M", "raspi4b"]),
+        }
+        if let Some(time) = &hardware.clock {
+            line.add(["-rtc", &format!("base={time}")]);
         }
         line
     }

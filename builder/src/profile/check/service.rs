@@ -4,7 +4,9 @@ use super::super::diagnostic::{Place, did_you_mean};
 use super::super::merge::Located;
 use super::super::schema::{Ready as ReadyText, Service as ServiceText};
 use super::Checker;
-use contract::role::{Directory, EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind};
+use contract::role::{
+    Directory, EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind, TIME,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Size of a service's folder in memory, in bytes: what it may take from the node at most.
@@ -17,8 +19,8 @@ impl Checker<'_> {
         let profile = self.profile;
         let mut services = BTreeMap::new();
         for (name, entry) in &profile.services {
-            if name == NETWORK {
-                self.wrong(&entry.place, format!("{NETWORK:?} is firstboot's own and no name for a service"), None);
+            if name == NETWORK || name == TIME {
+                self.wrong(&entry.place, format!("{name:?} is firstboot's own and no name for a service"), None);
             }
             let service = self.service(entry);
             services.insert(name.clone(), service);
@@ -32,7 +34,7 @@ impl Checker<'_> {
         let written = &entry.value;
         self.program(&written.run, place);
         for other in &written.after {
-            if other != NETWORK && !self.profile.services.contains_key(other) {
+            if other != NETWORK && other != TIME && !self.profile.services.contains_key(other) {
                 let help = did_you_mean(other, self.profile.services.keys().map(String::as_str));
                 self.wrong(place, format!("`after` names the unknown service {other:?}"), help);
             }
@@ -167,9 +169,10 @@ impl Checker<'_> {
             let before = settled.len();
             if network.iter().all(|name| settled.contains(name)) {
                 settled.insert(NETWORK);
+                settled.insert(TIME);
             }
             for (name, service) in services {
-                let known = |other: &String| other == NETWORK || services.contains_key(other);
+                let known = |other: &String| other == NETWORK || other == TIME || services.contains_key(other);
                 if service.after.iter().all(|other| settled.contains(other.as_str()) || !known(other)) {
                     settled.insert(name);
                 }

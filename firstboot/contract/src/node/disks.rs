@@ -1,5 +1,6 @@
 //! `[disks]`: what becomes of the node's storage besides the system itself.
 
+use super::problem::{Problem, problem};
 use serde::{Deserialize, Serialize};
 
 /// What the operator says of `data`. Without it, no disk is claimed.
@@ -98,20 +99,22 @@ impl std::fmt::Display for Serial {
 }
 
 impl Disks {
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), Problem> {
         if self.data == DataKind::None {
             for (key, serial) in [("serial", &self.serial), ("wipe", &self.wipe)] {
                 if let Some(serial) = serial {
-                    return Err(format!(
-                        "disks.{key}: it names {serial}, but no disk is claimed: disks.data says what data is to be \
-                         (ext4, xfs, lvm or raw)"
-                    ));
+                    let message = format!(
+                        "it names {serial}, but no disk is claimed: disks.data says what data is to be (ext4, xfs, lvm \
+                         or raw)"
+                    );
+                    return Err(problem(["disks", key], message));
                 }
             }
         }
         match (&self.serial, &self.wipe) {
             (Some(serial), Some(wipe)) if serial != wipe => {
-                Err(format!("disks.wipe: it names {wipe}, but disks.serial chooses {serial}"))
+                let message = format!("it names {wipe}, but disks.serial chooses {serial}");
+                Err(problem(["disks", "wipe"], message))
             }
             _ => Ok(()),
         }

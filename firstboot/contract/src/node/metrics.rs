@@ -1,6 +1,7 @@
 //! `[metrics]`: where Prometheus may read the node's metrics. Without it nothing listens.
 
 use super::network::Network;
+use super::problem::{Problem, problem};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -15,10 +16,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn check(&self, network: &Network) -> Result<(), String> {
+    pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
+        let here = |message: String| Err(problem(["metrics", "listen"], message));
         let address = self.listen.ip();
         if self.listen.port() == 0 {
-            return Err("metrics.listen: port 0 is no port".to_owned());
+            return here("port 0 is no port".to_owned());
         }
         if address.is_unspecified() || address.is_loopback() {
             return Ok(());
@@ -29,7 +31,7 @@ impl Metrics {
         if own || dynamic {
             Ok(())
         } else {
-            Err(format!("metrics.listen: {address} is none of this node's addresses; network.* has them"))
+            here(format!("{address} is none of this node's addresses; network.* has them"))
         }
     }
 }

@@ -1,18 +1,34 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
+//!
+//! - [`NodeConfig`] the whole · [`network`] interfaces · [`router`] the router role · [`secrets`] what is moved off bootsel
+//! - [`problem`] what is wrong, and where
 
 mod disks;
 mod metrics;
 mod network;
+mod problem;
 mod router;
+pub mod secrets;
 mod ssh;
+mod values;
 
 pub use disks::{DataKind, Disks, Serial};
 pub use metrics::Metrics;
-pub use network::{Interface, InterfaceName, Network};
+pub use network::{
+    Bridge, Interface, InterfaceName, Network, Peer, StaticRoute, Vlan, WireGuard, WireGuardKey, is_domain,
+};
+pub use problem::NodeConfigError;
 pub use router::{Dhcp, Firewall, Neighbor, Router};
 pub use ssh::{PublicKey, Ssh};
 
+use ipnet::IpNet;
+use problem::{Problem, problem};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Format of `node.toml` that this code reads. A later format that old files do not fit gets the next number.
+pub const FORMAT: u32 = 1;
 
 /// Longest `node.toml` that is read, in bytes.
 pub const MAX_LENGTH: usize = 64 * 1024;
@@ -21,6 +37,9 @@ pub const MAX_LENGTH: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
+    /// [`FORMAT`]; may be left out.
+    #[serde(default = "format")]
+    pub format: u32,
     /// Host name: one label of RFC 1123.
     pub name: HostName,
     #[serde(default)]
@@ -29,6 +48,9 @@ pub struct NodeConfig {
     pub disks: Disks,
     #[serde(default)]
     pub network: Network,
+    /// Addresses of other hosts by their names, for `/etc/hosts`: the peers of a cluster, say.
+    #[serde(default, skip_serializing_if = "Hosts::is_empty")]
+    pub hosts: Hosts,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Router>,
     #[serde(default)]
@@ -37,6 +59,39 @@ pub struct NodeConfig {
     pub metrics: Option<Metrics>,
     #[serde(default)]
     pub time: Time,
+}
+
+fn format() -> u32 {
+    FORMAT
+}
+
+/// Addresses by host name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hosts(BTreeMap<String, Addresses>);
+
+/// One address, or a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Addresses(#[serde(deserialize_with = "values::one_or_many")] Vec<IpAddr>);
+
+impl Hosts {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each name with each of its addresses.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, IpAddr)> {
+        self.0.iter().flat_map(|(name, list)| list.0.iter().map(move |address| (name.as_str(), *address)))
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        match self.0.keys().find(|name| !network::is_domain(name)) {
+            Some(name) => Err(problem(["hosts", name.as_str()], format!("{name:?} is no host name"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The cluster that a node belongs to.
@@ -55,17 +110,32 @@ pub struct Time {
     /// NTP servers, by name or address.
     #[serde(default = "Time::default_servers")]
     pub servers: Vec<String>,
+    /// Nets whose hosts may ask this node for the time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serve: Vec<IpNet>,
 }
 
 impl Time {
     fn default_servers() -> Vec<String> {
         vec!["pool.ntp.org".to_owned()]
     }
+
+    fn check(&self) -> Result<(), Problem> {
+        for (at, server) in self.servers.iter().enumerate() {
+            // It becomes a word of a configuration file.
+            if server.parse::<IpAddr>().is_err() && !network::is_domain(server) {
+                let at = at.to_string();
+                let message = format!("{server:?} is neither a name nor an address");
+                return Err(problem(["time", "servers", at.as_str()], message));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for Time {
     fn default() -> Time {
-        Time { servers: Time::default_servers() }
+        Time { servers: Time::default_servers(), serve: Vec::new() }
     }
 }
 
@@ -110,52 +180,64 @@ impl From<HostName> for String {
     }
 }
 
-/// A `node.toml` that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NodeConfigError {
-    #[error("it is {0} bytes long; the limit is {MAX_LENGTH}")]
-    TooLong(usize),
-    #[error("byte {0} is not UTF-8")]
-    NotUtf8(usize),
-    /// Line and column count from 1.
-    #[error("line {line}, column {column}: {message}")]
-    Toml { line: usize, column: usize, message: String },
-    #[error("{0}")]
-    Meaning(String),
-}
-
 impl NodeConfig {
+    /// The config of a node that has a name and nothing else: DHCP on its first Ethernet port.
+    #[must_use]
+    pub fn named(name: HostName) -> NodeConfig {
+        NodeConfig {
+            format: FORMAT,
+            name,
+            cluster: Cluster::default(),
+            disks: Disks::default(),
+            network: Network::default(),
+            hosts: Hosts::default(),
+            router: None,
+            ssh: Ssh::default(),
+            metrics: None,
+            time: Time::default(),
+        }
+    }
+
     /// Reads and checks a `node.toml`.
     ///
     /// # Errors
     /// What is wrong and where.
     pub fn parse(bytes: &[u8]) -> Result<NodeConfig, NodeConfigError> {
         if bytes.len() > MAX_LENGTH {
-            return Err(NodeConfigError::TooLong(bytes.len()));
+            return Err(NodeConfigError::TooLong);
         }
-        let text = std::str::from_utf8(bytes).map_err(|error| NodeConfigError::NotUtf8(error.valid_up_to()))?;
-        let config: NodeConfig = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start.min(text.len()));
-            let before = text.get(..start).unwrap_or("");
-            NodeConfigError::Toml {
-                line: before.matches('\n').count() + 1,
-                column: before.rsplit('\n').next().unwrap_or("").chars().count() + 1,
-                message: error.message().to_owned(),
-            }
-        })?;
-        config.check().map_err(NodeConfigError::Meaning)?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| NodeConfigError::not_utf8(bytes, error.valid_up_to()))?;
+        if let Some(at) = text.find('\0') {
+            let message = "a zero byte, which no text has: the file was not written whole, or is no text".to_owned();
+            return Err(NodeConfigError::at(text, at..at + 1, message, None));
+        }
+        let table = toml::de::DeTable::parse(text).map_err(|error| NodeConfigError::toml(text, &error))?;
+        // Asked first: in another format anything may stand elsewhere.
+        if let Some((_, value)) = table.get_ref().iter().find(|(key, _)| key.get_ref() == "format")
+            && let Some(number) = value.get_ref().as_integer()
+            && number.as_str() != FORMAT.to_string()
+        {
+            let message = format!("format {number} is not known here; this version reads format {FORMAT}");
+            return Err(NodeConfigError::at(text, value.span(), message, None));
+        }
+        let config: NodeConfig = toml::from_str(text).map_err(|error| NodeConfigError::toml(text, &error))?;
+        config.check().map_err(|problem| problem.locate(text))?;
         Ok(config)
     }
 
     /// What types alone cannot say.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), Problem> {
         if let Some(name) = &self.cluster.name
             && !(1..=63).contains(&name.len())
         {
-            return Err(format!("cluster.name: {} bytes; 1 to 63 are possible", name.len()));
+            let message = format!("{} bytes; 1 to 63 are possible", name.len());
+            return Err(problem(["cluster", "name"], message));
         }
         self.disks.check()?;
         self.network.check()?;
+        self.hosts.check()?;
+        self.time.check()?;
         if let Some(router) = &self.router {
             router.check(&self.network)?;
         }
@@ -182,9 +264,9 @@ mod tests {
     fn a_mistake_is_shown_with_its_line_and_column() {
         let found =
             NodeConfig::parse(b"name = \"r1\"\n\n[network.eth0]\naddresses = [\"10.0.0.300/24\"]\n").unwrap_err();
-        assert!(matches!(found, NodeConfigError::Toml { line: 4, .. }), "{found}");
+        assert!(matches!(found, NodeConfigError::At { line: 4, .. }), "{found}");
         let found = NodeConfig::parse(b"name = \"r1\"\nnmae = 3\n").unwrap_err();
-        assert!(matches!(found, NodeConfigError::Toml { line: 2, column: 1, .. }), "{found}");
+        assert!(matches!(found, NodeConfigError::At { line: 2, column: 1, .. }), "{found}");
     }
 
     #[test]
@@ -192,6 +274,31 @@ mod tests {
         for name in ["", "-a", "a-", "a b", "ä", &"x".repeat(64)] {
             assert!(NodeConfig::parse(format!("name = {name:?}").as_bytes()).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn another_format_is_refused_before_anything_else() {
+        assert!(NodeConfig::parse(b"format = 1\nname = \"r1\"").is_ok());
+        let error = NodeConfig::parse(b"title = 3\nformat = 2").unwrap_err().to_string();
+        assert!(error.contains("line 2, column 10") && error.contains("reads format 1"), "{error}");
+    }
+
+    #[test]
+    fn names_of_other_hosts_have_one_address_or_more() {
+        let config =
+            NodeConfig::parse(b"name = \"r1\"\n[hosts]\nr2 = \"10.0.0.2\"\n\"db.lan\" = [\"10.0.0.3\", \"fd00::3\"]");
+        let hosts: Vec<String> = config.unwrap().hosts.iter().map(|(name, ip)| format!("{name} {ip}")).collect();
+        assert_eq!(hosts, ["db.lan 10.0.0.3", "db.lan fd00::3", "r2 10.0.0.2"]);
+        for hosts in ["\"a b\" = \"10.0.0.2\"", "r2 = \"10.0.0\"", "r2 = 3", "r2 = [3]"] {
+            assert!(NodeConfig::parse(format!("name = \"r1\"\n[hosts]\n{hosts}").as_bytes()).is_err(), "{hosts}");
+        }
+    }
+
+    #[test]
+    fn a_time_server_is_one_word() {
+        assert!(NodeConfig::parse(b"name = \"r1\"\n[time]\nservers = [\"ntp.lan\", \"fd00::1\"]").is_ok());
+        let error = NodeConfig::parse(b"name = \"r1\"\n[time]\nservers = [\"a\\nallow\"]").unwrap_err();
+        assert!(error.to_string().contains("line 3"), "{error}");
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! `[router]`: what a router announces, to whom, and what it does for its own networks.
 
 use super::network::{InterfaceName, Network};
+use super::problem::{Problem, problem};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -71,42 +72,44 @@ pub struct Firewall {
 }
 
 impl Router {
-    pub(super) fn check(&self, network: &Network) -> Result<(), String> {
+    pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
         if self.asn == 0 {
-            return Err("router.asn: 0 is no autonomous system (RFC 7607)".to_owned());
+            return Err(problem(["router", "asn"], "0 is no autonomous system (RFC 7607)"));
         }
-        for net in &self.announce {
+        for (at, net) in self.announce.iter().enumerate() {
             if net.addr() != net.network() {
-                return Err(format!("router.announce: {net} has host bits set; the net is {}", net.trunc()));
+                let at = at.to_string();
+                let message = format!("{net} has host bits set; the net is {}", net.trunc());
+                return Err(problem(["router", "announce", at.as_str()], message));
             }
         }
         for (at, neighbor) in self.neighbors.iter().enumerate() {
-            let address = neighbor.address;
+            let number = at.to_string();
+            let here = |key, message: &str| Err(problem(["router", "neighbor", number.as_str(), key], message));
             if neighbor.asn == 0 {
-                return Err(format!("router.neighbor {address}: 0 is no autonomous system (RFC 7607)"));
+                return here("asn", "0 is no autonomous system (RFC 7607)");
             }
-            if self.neighbors[..at].iter().any(|other| other.address == address) {
-                return Err(format!("router.neighbor {address}: it stands there twice"));
+            if self.neighbors.iter().take(at).any(|other| other.address == neighbor.address) {
+                return here("address", "this neighbour stands there twice");
             }
         }
         for (name, dhcp) in &self.dhcp {
             let named = name.as_str();
             let nets = network.interfaces().get(name).map(|interface| interface.addresses.as_slice());
             let Some(nets) = nets else {
-                return Err(format!("router.dhcp.{named}: network.{named} does not exist"));
+                return Err(problem(["router", "dhcp", named], format!("network.{named} does not exist")));
             };
             let inside = |address: Ipv4Addr| nets.iter().any(|net| net.contains(&IpAddr::V4(address)));
             if !inside(dhcp.first) || !inside(dhcp.last) || dhcp.first > dhcp.last {
-                return Err(format!(
-                    "router.dhcp.{named}: {} to {} is no range inside the addresses of network.{named}",
-                    dhcp.first, dhcp.last
-                ));
+                let message =
+                    format!("{} to {} is no range inside the addresses of network.{named}", dhcp.first, dhcp.last);
+                return Err(problem(["router", "dhcp", named, "first"], message));
             }
         }
         let has_id = self.router_id.is_some()
             || network.interfaces().values().any(|i| i.addresses.iter().any(|net| net.addr().is_ipv4()));
         if !has_id {
-            return Err("router.router_id: needed where no interface has a static IPv4 address".to_owned());
+            return Err(problem(["router", "router_id"], "needed where no interface has a static IPv4 address"));
         }
         Ok(())
     }

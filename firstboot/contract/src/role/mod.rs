@@ -10,7 +10,7 @@ mod service;
 
 pub use capability::Capability;
 pub use health::{HealthCheck, HttpProbe, Probe, Target};
-pub use service::{EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind};
+pub use service::{EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind, TIME};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

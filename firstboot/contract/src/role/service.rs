@@ -54,6 +54,10 @@ pub struct Service {
 /// [`ServiceKind::BeforeNetwork`].
 pub const NETWORK: &str = "network";
 
+/// The name by which services wait for the true time: the clock was set by a time server. As [`NETWORK`], it is no
+/// service of the profile's.
+pub const TIME: &str = "time";
+
 /// How a service runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

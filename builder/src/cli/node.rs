@@ -1,0 +1,203 @@
+//! `microdc node`: node configs, checked by the node's own code.
+
+use crate::profile::diagnostic::{Diagnostic, Place, Sources};
+use crate::profile::load;
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+use contract::node::{HostName, NodeConfig, NodeConfigError};
+use contract::role::Role;
+use contract::template;
+use std::path::{Path, PathBuf};
+
+/// Write and check node configs
+#[derive(Debug, Subcommand)]
+pub(super) enum Node {
+    Check(Check),
+    New(New),
+}
+
+/// Check a node.toml before it goes to its node
+///
+/// By the same code as the node. A mistake is shown in its line, and the exit
+/// status is 1. With --profile the templates of that profile are tried too, as
+/// the node does before it takes the file.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  microdc node check r1.toml\n  microdc node check r1.toml --profile router\n  \
+                        microdc node check r1.toml --json")]
+pub(super) struct Check {
+    /// The file
+    file: PathBuf,
+    /// Name of a profile in profiles/, or path of a .toml file
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Print a node.toml to begin with
+///
+/// With everything that a node of the role needs, and the rest as comments.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  microdc node new router r1 > r1.toml")]
+pub(super) struct New {
+    /// Role of the node
+    role: String,
+    /// Its host name
+    name: String,
+}
+
+impl Node {
+    pub(super) fn run(self) -> Result<()> {
+        match self {
+            Node::Check(check) => check.run(),
+            Node::New(new) => new.run(),
+        }
+    }
+}
+
+/// A mistake, and its place if it has one.
+struct Mistake {
+    message: String,
+    place: Option<(usize, usize)>,
+    shown: String,
+}
+
+impl Check {
+    fn run(self) -> Result<()> {
+        let path = &self.file;
+        let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let found = match NodeConfig::parse(&bytes) {
+            Err(error) => Err(mistake(path, &bytes, error)),
+            Ok(config) => match &self.profile {
+                None => Ok(config),
+                Some(profile) => match try_templates(profile, &config)? {
+                    None => Ok(config),
+                    Some(message) => Err(Mistake { shown: message.clone(), message, place: None }),
+                },
+            },
+        };
+        if self.json {
+            let report = match &found {
+                Ok(config) => serde_json::json!({ "file": path, "ok": true, "name": config.name.as_str() }),
+                Err(mistake) => serde_json::json!({
+                    "file": path, "ok": false, "message": mistake.message,
+                    "line": mistake.place.map(|place| place.0), "column": mistake.place.map(|place| place.1),
+                }),
+            };
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        }
+        match found {
+            Ok(config) => {
+                if !self.json {
+                    println!("{}: a node config, of {}", path.display(), config.name.as_str());
+                }
+                Ok(())
+            }
+            Err(mistake) => bail!("{}", mistake.shown),
+        }
+    }
+}
+
+fn mistake(path: &Path, bytes: &[u8], error: NodeConfigError) -> Mistake {
+    match error {
+        NodeConfigError::At { line, column, span, message, help } => {
+            let mut sources = Sources::default();
+            let file = sources.add(path, &String::from_utf8_lossy(bytes));
+            let shown = Diagnostic::new(&sources, message.clone(), &Place { file, span }, "here", None, help);
+            Mistake { message, place: Some((line, column)), shown: shown.to_string() }
+        }
+        NodeConfigError::NotUtf8 { line, column } => {
+            let error = NodeConfigError::NotUtf8 { line, column };
+            Mistake {
+                message: error.to_string(),
+                place: Some((line, column)),
+                shown: format!("{}: {error}", path.display()),
+            }
+        }
+        NodeConfigError::TooLong => {
+            Mistake { message: error.to_string(), place: None, shown: format!("{}: {error}", path.display()) }
+        }
+    }
+}
+
+/// What is wrong with the first template of the profile that cannot be rendered.
+fn try_templates(profile: &str, config: &NodeConfig) -> Result<Option<String>> {
+    let base = std::env::current_dir().context("the current folder is gone")?;
+    let path = load::find(profile, &base)?;
+    let profile = load::load(&path)?;
+    for entry in &profile.templates {
+        let from = &entry.value.from;
+        let inside = Path::new(contract::names::TEMPLATES.trim_start_matches('/')).join(from);
+        // The last overlay that has it counts, as in the image.
+        let overlay =
+            profile.overlays.iter().rev().map(|overlay| overlay.value.join(&inside)).find(|path| path.is_file());
+        let overlay =
+            overlay.with_context(|| format!("the template {from} is in no overlay of {}", path.display()))?;
+        let source = std::fs::read_to_string(&overlay).with_context(|| format!("reading {}", overlay.display()))?;
+        if let Err(error) = template::render(from, &source, config) {
+            return Ok(Some(format!("the node would not take it: {error}")));
+        }
+    }
+    Ok(None)
+}
+
+/// What every role's file has.
+const COMMON: &str = include_str!("node_common.toml");
+/// What a router's has besides.
+const ROUTER: &str = include_str!("node_router.toml");
+
+impl New {
+    fn run(self) -> Result<()> {
+        let role = Role::ALL.into_iter().find(|role| role.name() == self.role).with_context(|| {
+            let names = Role::ALL.map(Role::name).join(", ");
+            format!("there is no role {:?}; roles: {names}", self.role)
+        })?;
+        let name = HostName::try_from(self.name).map_err(anyhow::Error::msg)?;
+        print!("{}", example(role, &name));
+        Ok(())
+    }
+}
+
+fn example(role: Role, name: &HostName) -> String {
+    let own = if role == Role::Router { ROUTER } else { "" };
+    format!("# {role} {0}. What begins with # is an option.\nname = \"{0}\"\n\n{COMMON}{own}", name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> HostName {
+        HostName::try_from("r7".to_owned()).unwrap()
+    }
+
+    #[test]
+    fn an_example_is_a_node_config_as_it_is_and_with_every_option() {
+        for role in Role::ALL {
+            let text = example(role, &name());
+            let config = NodeConfig::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error} in\n{text}"));
+            assert_eq!((config.name.as_str(), config.router.is_some()), ("r7", role == Role::Router));
+            // An option is a comment without a space behind its #.
+            let option = |line: &str| line.starts_with('#') && !line.starts_with("# ");
+            let all: String = text
+                .lines()
+                .map(|line| if option(line) { &line[1..] } else { line })
+                .map(|line| format!("{line}\n"))
+                .collect();
+            assert!(all.contains("\n[network.wg0"), "{all}");
+            NodeConfig::parse(all.as_bytes()).unwrap_or_else(|error| panic!("{error} in\n{all}"));
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_shown_in_its_line() {
+        let text = b"name = \"r1\"\n[network.eth0]\nadresses = []\n";
+        let error = NodeConfig::parse(text).unwrap_err();
+        let Mistake { place, shown, .. } = mistake(Path::new("r1.toml"), text, error);
+        assert_eq!(place, Some((3, 1)));
+        for part in ["r1.toml:3:1", "adresses = []", "did you mean `addresses`?"] {
+            assert!(shown.contains(part), "{shown}");
+        }
+    }
+}

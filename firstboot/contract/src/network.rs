@@ -1,0 +1,155 @@
+//! What the network says of itself: written by the network's child, read by the console's page and by `nodectl`. No
+//! secret is in it.
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// All interfaces that the node config names, and the resolvers in use. As JSON at [`crate::names::NETWORK_REPORT`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NetworkReport {
+    pub interfaces: Vec<InterfaceReport>,
+    pub resolvers: Vec<IpAddr>,
+}
+
+/// One interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceReport {
+    pub name: String,
+    pub present: bool,
+    pub up: bool,
+    /// Whether it has a link.
+    pub link: bool,
+    /// Bytes; 0 while it is not there.
+    pub mtu: u32,
+    pub mac: Option<String>,
+    /// The bridge that it is a port of.
+    pub bridge: Option<String>,
+    pub addresses: Vec<IpNet>,
+    pub lease: Option<LeaseReport>,
+    pub wireguard: Option<WireGuardReport>,
+    /// What could not be done with it.
+    pub trouble: Option<String>,
+}
+
+/// A DHCP lease in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaseReport {
+    pub address: Ipv4Net,
+    pub server: Ipv4Addr,
+    /// Seconds since the node was switched on, at which it ends.
+    pub until_s: u64,
+}
+
+/// A WireGuard tunnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WireGuardReport {
+    pub public_key: String,
+    pub port: u16,
+    pub peers: Vec<PeerReport>,
+}
+
+/// A tunnel's peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerReport {
+    pub public_key: String,
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds since 1970, by the node's clock; `None`: there was none yet.
+    pub handshake: Option<u64>,
+    /// Bytes.
+    pub received: u64,
+    pub sent: u64,
+}
+
+impl std::fmt::Display for NetworkReport {
+    /// A line for each fact, beginning with `link`, `lease`, `tunnel`, `peer` or `resolver`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for interface in &self.interfaces {
+            writeln!(f, "{}", line(interface))?;
+            if let Some(lease) = &interface.lease {
+                let LeaseReport { address, server, until_s } = lease;
+                writeln!(f, "lease {} {address} from {server} until uptime {until_s} s", interface.name)?;
+            }
+            if let Some(tunnel) = &interface.wireguard {
+                writeln!(f, "tunnel {} public key {} port {}", interface.name, tunnel.public_key, tunnel.port)?;
+                for peer in &tunnel.peers {
+                    let endpoint = peer.endpoint.map_or("nowhere yet".to_owned(), |endpoint| endpoint.to_string());
+                    let handshake = peer.handshake.map_or("none".to_owned(), |seconds| seconds.to_string());
+                    writeln!(
+                        f,
+                        "peer {} of {} at {endpoint} handshake {handshake} received {} sent {}",
+                        peer.public_key, interface.name, peer.received, peer.sent
+                    )?;
+                }
+            }
+        }
+        self.resolvers.iter().try_for_each(|resolver| writeln!(f, "resolver {resolver}"))
+    }
+}
+
+fn line(interface: &InterfaceReport) -> String {
+    let mut text = format!("link {}", interface.name);
+    if !interface.present {
+        text.push_str(" not there");
+    } else {
+        text.push_str(match (interface.up, interface.link) {
+            (false, _) => " down",
+            (true, false) => " no link",
+            (true, true) => " up",
+        });
+        let _ = write!(text, " mtu {}", interface.mtu);
+    }
+    if let Some(mac) = &interface.mac {
+        let _ = write!(text, " mac {mac}");
+    }
+    if let Some(bridge) = &interface.bridge {
+        let _ = write!(text, " port of {bridge}");
+    }
+    for address in &interface.addresses {
+        let _ = write!(text, " {address}");
+    }
+    if let Some(trouble) = &interface.trouble {
+        let _ = write!(text, " trouble: {trouble}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fact_is_a_line() {
+        let report = NetworkReport {
+            interfaces: vec![InterfaceReport {
+                name: "wg0".to_owned(),
+                present: true,
+                up: true,
+                link: true,
+                mtu: 1420,
+                addresses: vec!["10.9.0.1/24".parse().unwrap()],
+                wireguard: Some(WireGuardReport {
+                    public_key: "A=".to_owned(),
+                    port: 51_820,
+                    peers: vec![PeerReport {
+                        public_key: "B=".to_owned(),
+                        endpoint: Some("10.0.0.2:51820".parse().unwrap()),
+                        handshake: None,
+                        received: 1,
+                        sent: 2,
+                    }],
+                }),
+                ..InterfaceReport::default()
+            }],
+            resolvers: vec!["10.0.0.53".parse().unwrap()],
+        };
+        assert_eq!(
+            report.to_string(),
+            "link wg0 up mtu 1420 10.9.0.1/24\ntunnel wg0 public key A= port 51820\n\
+             peer B= of wg0 at 10.0.0.2:51820 handshake none received 1 sent 2\nresolver 10.0.0.53\n"
+        );
+        let back: NetworkReport = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        assert_eq!(back, report);
+    }
+}

@@ -1,0 +1,163 @@
+//! `[network]`: interfaces by name. What each may have is in this file; what must hold between them in [`check`].
+
+mod check;
+mod wireguard;
+
+pub use check::is_domain;
+pub use wireguard::{Peer, WireGuard, WireGuardKey};
+
+use super::problem::Problem;
+use super::values::one_or_many;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Interfaces by name. Without any, a node asks for an address by DHCP on its first Ethernet port.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Network(BTreeMap<InterfaceName, Interface>);
+
+/// A kernel interface name: 1 to 15 bytes, no `/`, no white space (net/core/dev.c, `dev_valid_name`); neither `%`, by which
+/// the kernel numbers names, nor `all` and `default`, which are folders of settings (net.ipv4.conf).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InterfaceName(String);
+
+impl InterfaceName {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for InterfaceName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<InterfaceName, String> {
+        let fine = (1..=15).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:%".contains(&byte))
+            && ![".", "..", "all", "default"].contains(&text.as_str());
+        if fine { Ok(InterfaceName(text)) } else { Err(format!("{text:?} is no interface name")) }
+    }
+}
+
+impl From<InterfaceName> for String {
+    fn from(name: InterfaceName) -> String {
+        name.0
+    }
+}
+
+/// One interface: a port of the board, or one that is made: a VLAN, a bridge or a WireGuard tunnel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// Ask for an IPv4 address by DHCP.
+    #[serde(default)]
+    pub dhcp: bool,
+    /// Take IPv6 addresses and routes from router advertisements. Not said: as `dhcp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ra: Option<bool>,
+    /// Static addresses, each with its prefix length.
+    #[serde(default)]
+    pub addresses: Vec<IpNet>,
+    /// Default route, or one of each family. At most one of each family on the whole node.
+    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub gateway: Vec<IpAddr>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Resolvers, in order. They replace those that DHCP brings.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
+    /// Domains that are tried behind a short name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<String>,
+    #[serde(default, rename = "route", skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<StaticRoute>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<Bridge>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wireguard: Option<WireGuard>,
+}
+
+/// A route that is always there while its interface is up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticRoute {
+    pub to: IpNet,
+    /// Next hop; without it the destination is on the link itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<IpAddr>,
+    /// The lower one is taken; 0 means the kernel's own choice.
+    #[serde(default)]
+    pub metric: u32,
+}
+
+/// Tagged frames (IEEE 802.1Q) of another interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vlan {
+    /// Whose frames.
+    pub on: InterfaceName,
+    /// 1 to 4094.
+    pub id: u16,
+}
+
+/// A switch between its ports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bridge {
+    pub ports: Vec<InterfaceName>,
+    /// Spanning tree (IEEE 802.1D).
+    #[serde(default)]
+    pub stp: bool,
+}
+
+impl Interface {
+    /// Whether router advertisements are taken.
+    #[must_use]
+    pub fn takes_advertisements(&self) -> bool {
+        self.ra.unwrap_or(self.dhcp)
+    }
+
+    /// Whether the kernel must be told to make it.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        self.vlan.is_some() || self.bridge.is_some() || self.wireguard.is_some()
+    }
+
+    /// Whether `address` can be reached on the link, as far as the config tells.
+    fn reaches(&self, address: &IpAddr) -> bool {
+        let link_local = matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
+        let may_come = match address {
+            IpAddr::V4(_) => self.dhcp,
+            IpAddr::V6(_) => self.takes_advertisements(),
+        };
+        link_local || may_come || self.addresses.iter().any(|net| net.contains(address))
+    }
+}
+
+impl Network {
+    #[must_use]
+    pub fn interfaces(&self) -> &BTreeMap<InterfaceName, Interface> {
+        &self.0
+    }
+
+    /// One interface.
+    #[must_use]
+    pub fn of(name: InterfaceName, interface: Interface) -> Network {
+        Network(BTreeMap::from([(name, interface)]))
+    }
+
+    /// Adds the loopback interface, which everything takes for granted.
+    pub fn add_loopback(&mut self) {
+        self.0.entry(InterfaceName("lo".to_owned())).or_default();
+    }
+
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        check::check(self)
+    }
+}

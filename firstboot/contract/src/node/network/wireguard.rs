@@ -1,0 +1,125 @@
+//! `[network.NAME.wireguard]`: one end of a tunnel (wireguard.com/protocol; the kernel's drivers/net/wireguard).
+
+use crate::node::problem::{Problem, problem};
+use crate::node::secrets::is_kept;
+use crate::secret::Secret;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// One end of a tunnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireGuard {
+    /// As `wg genkey` prints it.
+    pub private_key: Secret,
+    /// UDP port; without one the kernel draws it, which is enough for the end that begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_port: Option<u16>,
+    #[serde(default, rename = "peer", skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<Peer>,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    pub public_key: WireGuardKey,
+    /// As `wg genpsk` prints it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preshared_key: Option<Secret>,
+    /// Nets behind the peer: packets to them go to it, and only packets from them are taken from it. Routes to them are
+    /// made, but for `0.0.0.0/0` and `::/0`.
+    pub allowed: Vec<IpNet>,
+    /// `address:port`; without one, the peer must begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds between two signs of life, for an end behind NAT; 25 is usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<u16>,
+}
+
+/// A key: 32 bytes, written in base64.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WireGuardKey(pub [u8; 32]);
+
+impl WireGuardKey {
+    /// Reads a key. What is wrong is said without the text, which may be a secret.
+    ///
+    /// # Errors
+    /// When it is no base64 of 32 bytes.
+    pub fn parse(text: &str) -> Result<WireGuardKey, &'static str> {
+        let bytes = STANDARD.decode(text).unwrap_or_default();
+        let key =
+            bytes.try_into().map_err(|_| "it is no WireGuard key: 44 letters of base64, as `wg` prints them")?;
+        Ok(WireGuardKey(key))
+    }
+}
+
+impl std::fmt::Display for WireGuardKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&STANDARD.encode(self.0))
+    }
+}
+
+impl std::fmt::Debug for WireGuardKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl TryFrom<String> for WireGuardKey {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<WireGuardKey, &'static str> {
+        WireGuardKey::parse(&text)
+    }
+}
+
+impl From<WireGuardKey> for String {
+    fn from(key: WireGuardKey) -> String {
+        key.to_string()
+    }
+}
+
+impl WireGuard {
+    pub(super) fn check(&self, name: &str) -> Result<(), Problem> {
+        let base = ["network", name, "wireguard"];
+        let secret = |secret: &Secret, path: &[&str]| match WireGuardKey::parse(secret.expose()) {
+            Err(_) if is_kept(secret.expose()) => Ok(()),
+            Err(error) => Err(problem(base.iter().chain(path).copied(), error)),
+            Ok(WireGuardKey(bytes)) if bytes == [0; 32] => {
+                Err(problem(base.iter().chain(path).copied(), "a key of zeros is none"))
+            }
+            Ok(_) => Ok(()),
+        };
+        secret(&self.private_key, &["private_key"])?;
+        for (at, peer) in self.peers.iter().enumerate() {
+            let number = at.to_string();
+            let at_peer =
+                |key: &str, message: String| problem(base.into_iter().chain(["peer", number.as_str(), key]), message);
+            let before = self.peers.get(..at).unwrap_or_default();
+            if before.iter().any(|other| other.public_key == peer.public_key) {
+                return Err(at_peer("public_key", "this peer stands there twice".to_owned()));
+            }
+            if let Some(key) = &peer.preshared_key {
+                secret(key, &["peer", number.as_str(), "preshared_key"])?;
+            }
+            for net in &peer.allowed {
+                if net.addr() != net.network() {
+                    return Err(at_peer("allowed", format!("{net} has host bits set; the net is {}", net.trunc())));
+                }
+                if before.iter().any(|other| other.allowed.contains(net)) {
+                    return Err(at_peer("allowed", format!("{net} belongs to another peer already")));
+                }
+            }
+            if peer.endpoint.is_some_and(|endpoint| endpoint.port() == 0 || endpoint.ip().is_unspecified()) {
+                return Err(at_peer("endpoint", "nobody can be reached there".to_owned()));
+            }
+        }
+        Ok(())
+    }
+}

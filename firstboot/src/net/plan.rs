@@ -1,0 +1,242 @@
+//! From what is wanted and what is there to the next steps: a pure function. It is asked again after the steps were
+//! taken, and again whenever the kernel tells of a change, until there is nothing left to do.
+
+use super::seen::{IPV6_METRIC, Kind, Link, Route, Seen};
+use super::wanted::{Wanted, WantedLink, WantedRoute};
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// One request to the kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Makes an interface.
+    Make {
+        name: String,
+        make: Make,
+    },
+    /// Takes away an interface that has the name of another one.
+    Unmake {
+        name: String,
+        index: u32,
+    },
+    /// Takes or refuses router advertisements.
+    Advertisements {
+        name: String,
+        take: bool,
+    },
+    Mtu {
+        name: String,
+        index: u32,
+        mtu: u32,
+    },
+    /// Makes it a port of a bridge, or of none.
+    Join {
+        name: String,
+        index: u32,
+        controller: Option<u32>,
+    },
+    Up {
+        name: String,
+        index: u32,
+    },
+    /// Adds an address, or gives it a new time to live.
+    AddAddress {
+        index: u32,
+        net: IpNet,
+        /// Seconds; `None`: for good.
+        valid_s: Option<u32>,
+    },
+    RemoveAddress {
+        index: u32,
+        net: IpNet,
+    },
+    AddRoute(Route),
+    RemoveRoute(Route),
+}
+
+/// How an interface is made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Make {
+    Vlan { on: u32, id: u16 },
+    Bridge { stp: bool },
+    WireGuard,
+}
+
+/// Times to live that differ by less are the same: seconds pass between asking and looking.
+const SLACK_S: u32 = 5;
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Step::Make { .. } => f.write_str("make it"),
+            Step::Unmake { .. } => f.write_str("take away an interface of that name"),
+            Step::Advertisements { .. } => f.write_str("set whether router advertisements are taken"),
+            Step::Mtu { mtu, .. } => write!(f, "set its MTU to {mtu} bytes"),
+            Step::Join { .. } => f.write_str("make it a port of its bridge"),
+            Step::Up { .. } => f.write_str("bring it up"),
+            Step::AddAddress { net, .. } => write!(f, "add the address {net}"),
+            Step::RemoveAddress { net, .. } => write!(f, "remove the address {net}"),
+            Step::AddRoute(Route { to, via: Some(via), .. }) => write!(f, "route {to} by {via}"),
+            Step::AddRoute(Route { to, .. }) => write!(f, "route {to}"),
+            Step::RemoveRoute(Route { to, .. }) => write!(f, "remove the route to {to}"),
+        }
+    }
+}
+
+impl Step {
+    /// Name of the interface, where the step knows it.
+    #[must_use]
+    pub fn interface<'s>(&'s self, seen: &'s Seen) -> &'s str {
+        let index = match self {
+            Step::Make { name, .. }
+            | Step::Unmake { name, .. }
+            | Step::Advertisements { name, .. }
+            | Step::Mtu { name, .. }
+            | Step::Join { name, .. }
+            | Step::Up { name, .. } => return name,
+            Step::AddAddress { index, .. } | Step::RemoveAddress { index, .. } => *index,
+            Step::AddRoute(route) | Step::RemoveRoute(route) => route.index,
+        };
+        seen.links.iter().find(|link| link.index == index).map_or("", |link| &link.name)
+    }
+}
+
+/// The steps that can be taken now, in order.
+#[must_use]
+pub fn plan(wanted: &Wanted, seen: &Seen) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for want in &wanted.links {
+        link(want, seen, &mut steps);
+    }
+    for want in &wanted.links {
+        if let Some(link) = find(seen, &want.name).filter(|link| link.up) {
+            addresses(want, link, seen, &mut steps);
+            routes(want, link, seen, &mut steps);
+        }
+    }
+    steps
+}
+
+fn find<'s>(seen: &'s Seen, name: &str) -> Option<&'s Link> {
+    seen.links.iter().find(|link| link.name == name)
+}
+
+/// The interface itself.
+fn link(want: &WantedLink, seen: &Seen, steps: &mut Vec<Step>) {
+    use super::wanted::Made;
+    let name = &want.name;
+    let index = |name: &String| find(seen, name).map(|link| link.index);
+    // What it would be made from now: a VLAN needs the interface below.
+    let make = match &want.made {
+        None => None,
+        Some(Made::Bridge { stp }) => Some(Make::Bridge { stp: *stp }),
+        Some(Made::WireGuard) => Some(Make::WireGuard),
+        Some(Made::Vlan { on, id }) => match index(on) {
+            Some(on) => Some(Make::Vlan { on, id: *id }),
+            None => return,
+        },
+    };
+    let Some(link) = find(seen, name) else {
+        steps.extend(make.map(|make| Step::Make { name: name.clone(), make }));
+        return;
+    };
+    let fits = match (&make, &link.kind) {
+        (Some(Make::Vlan { on, id }), Kind::Vlan { on: there, id: number }) => on == there && id == number,
+        (Some(Make::Bridge { .. }), Kind::Bridge) | (Some(Make::WireGuard), Kind::WireGuard) | (None, _) => true,
+        (Some(_), _) => false,
+    };
+    if !fits {
+        // A port of the board cannot be taken away; the kernel's refusal is told.
+        steps.push(Step::Unmake { name: name.clone(), index: link.index });
+        return;
+    }
+    if link.accept_ra.is_some_and(|setting| setting != accept_ra(want.advertisements)) {
+        steps.push(Step::Advertisements { name: name.clone(), take: want.advertisements });
+    }
+    if let Some(mtu) = want.mtu.filter(|&mtu| mtu != link.mtu) {
+        steps.push(Step::Mtu { name: name.clone(), index: link.index, mtu });
+    }
+    if let Some(bridge) = &want.port_of {
+        let controller = index(bridge);
+        if controller.is_some() && controller != link.controller {
+            steps.push(Step::Join { name: name.clone(), index: link.index, controller });
+        }
+    }
+    if !link.up {
+        steps.push(Step::Up { name: name.clone(), index: link.index });
+    }
+}
+
+/// Value of `accept_ra`: 2 also where packets are forwarded (Documentation/networking/ip-sysctl.rst).
+#[must_use]
+pub fn accept_ra(take: bool) -> u8 {
+    if take { 2 } else { 0 }
+}
+
+fn addresses(want: &WantedLink, link: &Link, seen: &Seen, steps: &mut Vec<Step>) {
+    let here = || seen.addresses.iter().filter(|address| address.index == link.index);
+    for address in here().filter(|address| !address.by_kernel) {
+        let wanted = want.addresses.iter().any(|wanted| wanted.net == address.net);
+        // Left by an earlier run of this program: it stays in use until this run has its own answer.
+        let former_lease = want.lease_pending && address.valid_s.is_some();
+        if !wanted && !former_lease {
+            steps.push(Step::RemoveAddress { index: link.index, net: address.net });
+        }
+    }
+    for wanted in &want.addresses {
+        let there = here().find(|address| address.net == wanted.net).map(|address| address.valid_s);
+        let fits = match (there, wanted.valid_s) {
+            (None, _) => false,
+            (Some(there), wanted) => match (there, wanted) {
+                (None, None) => true,
+                (Some(there), Some(wanted)) => there.abs_diff(wanted) <= SLACK_S,
+                _ => false,
+            },
+        };
+        if !fits {
+            steps.push(Step::AddAddress { index: link.index, net: wanted.net, valid_s: wanted.valid_s });
+        }
+    }
+}
+
+fn routes(want: &WantedLink, link: &Link, seen: &Seen, steps: &mut Vec<Step>) {
+    let reachable = |route: &WantedRoute| match route.via {
+        _ if route.on_link => true,
+        // Without a link the kernel has no IPv6 route to the net either.
+        Some(IpAddr::V6(via)) => link.carrier && (via.is_unicast_link_local() || covered(via.into(), link, seen)),
+        Some(via) => covered(via, link, seen),
+        None => route.to.addr().is_ipv4() || link.carrier,
+    };
+    let real = |route: &WantedRoute| Route {
+        index: link.index,
+        to: route.to,
+        via: route.via,
+        metric: match route.to {
+            IpNet::V6(_) if route.metric == 0 => IPV6_METRIC,
+            _ => route.metric,
+        },
+        dhcp: route.dhcp,
+        on_link: route.on_link,
+    };
+    let wanted: Vec<Route> = want.routes.iter().filter(|route| reachable(route)).map(real).collect();
+    let there = || seen.routes.iter().filter(|route| route.index == link.index);
+    // Static routes of others may stand on the same interface; what DHCP brought is ours alone.
+    for route in there().filter(|route| route.dhcp && !want.lease_pending) {
+        if !wanted.iter().any(|wanted| wanted.same(route)) {
+            steps.push(Step::RemoveRoute(*route));
+        }
+    }
+    for route in wanted {
+        if !there().any(|there| there.same(&route)) {
+            steps.push(Step::AddRoute(route));
+        }
+    }
+}
+
+fn covered(address: IpAddr, link: &Link, seen: &Seen) -> bool {
+    seen.addresses.iter().any(|own| own.index == link.index && own.net.contains(&address))
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

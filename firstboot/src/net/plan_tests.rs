@@ -1,0 +1,264 @@
+//! The plan against a model of the kernel: steps are carried out on plain values until none is left.
+
+use super::*;
+use crate::net::dhcp::{Lease, Leases, offer};
+use crate::net::seen::{Address, Seen};
+use crate::net::wanted::{Wanted, wanted};
+use contract::node::NodeConfig;
+use mozim::DhcpV4Lease;
+use proptest::prelude::*;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const KEY: &str = "Zmlyc3Qga2V5IGZvciB0ZXN0cywgbm90IGEgc2VjcmU=";
+
+fn config(network: &str) -> Wanted {
+    wanted_with(network, &Leases::default(), Instant::now())
+}
+
+fn wanted_with(network: &str, leases: &Leases, now: Instant) -> Wanted {
+    let config = NodeConfig::parse(format!("name = \"r1\"\n{network}").as_bytes()).unwrap();
+    wanted(&config.network, leases, now)
+}
+
+fn port(index: u32, name: &str) -> Link {
+    Link {
+        index,
+        name: name.to_owned(),
+        kind: Kind::Port,
+        up: false,
+        carrier: true,
+        mtu: 1500,
+        controller: None,
+        mac: None,
+        accept_ra: Some(1),
+    }
+}
+
+fn ports() -> Seen {
+    Seen { links: vec![port(1, "lo"), port(2, "eth0"), port(3, "eth1")], ..Seen::default() }
+}
+
+/// What the kernel would make of a step.
+fn take(seen: &mut Seen, step: &Step) {
+    let next = seen.links.iter().map(|link| link.index).max().unwrap_or(0) + 1;
+    let link = |seen: &mut Seen, name: &str, change: &dyn Fn(&mut Link)| {
+        seen.links.iter_mut().filter(|link| link.name == name).for_each(change);
+    };
+    match step.clone() {
+        Step::Make { name, make } => {
+            assert!(!seen.links.iter().any(|link| link.name == name), "{name} is there");
+            let kind = match make {
+                Make::Vlan { on, id } => Kind::Vlan { on, id },
+                Make::Bridge { .. } => Kind::Bridge,
+                Make::WireGuard => Kind::WireGuard,
+            };
+            seen.links.push(Link { kind, ..port(next, &name) });
+        }
+        Step::Unmake { index, .. } => {
+            seen.links.retain(|link| link.index != index);
+            seen.addresses.retain(|address| address.index != index);
+            seen.routes.retain(|route| route.index != index);
+        }
+        Step::Advertisements { name, take } => {
+            link(seen, &name, &|link| link.accept_ra = Some(accept_ra(take)));
+        }
+        Step::Mtu { name, mtu, .. } => link(seen, &name, &|link| link.mtu = mtu),
+        Step::Join { name, controller, .. } => link(seen, &name, &|link| link.controller = controller),
+        Step::Up { name, .. } => link(seen, &name, &|link| link.up = true),
+        Step::AddAddress { index, net, valid_s } => {
+            seen.addresses.retain(|address| (address.index, address.net) != (index, net));
+            seen.addresses.push(Address { index, net, by_kernel: false, valid_s });
+        }
+        Step::RemoveAddress { index, net } => {
+            seen.addresses.retain(|address| (address.index, address.net) != (index, net));
+            let addresses = seen.addresses.clone();
+            seen.routes.retain(|route| {
+                route.index != index || route.via.is_none_or(|via| addresses.iter().any(|own| own.net.contains(&via)))
+            });
+        }
+        Step::AddRoute(route) => {
+            seen.routes
+                .retain(|there| (there.to, there.metric, there.index) != (route.to, route.metric, route.index));
+            seen.routes.push(Route { on_link: false, ..route });
+        }
+        Step::RemoveRoute(route) => seen.routes.retain(|there| !there.same(&route)),
+    }
+}
+
+/// Rounds until nothing is left to do.
+fn settle(wanted: &Wanted, seen: &mut Seen) -> usize {
+    for round in 0..12 {
+        let steps = plan(wanted, seen);
+        if steps.is_empty() {
+            return round;
+        }
+        steps.iter().for_each(|step| take(seen, step));
+    }
+    panic!("there is always something to do: {:?}", plan(wanted, seen));
+}
+
+fn addresses(seen: &Seen, name: &str) -> Vec<String> {
+    let index = seen.links.iter().find(|link| link.name == name).unwrap().index;
+    seen.addresses.iter().filter(|address| address.index == index).map(|address| address.net.to_string()).collect()
+}
+
+const STICK: &str = "[network.\"eth0.10\"]\nvlan = { on = \"eth0\", id = 10 }\naddresses = [\"10.10.0.1/24\"]\n\
+                     [network.br0]\nbridge.ports = [\"eth0.20\", \"eth1\"]\naddresses = [\"10.20.0.1/24\"]\ngateway = \"10.20.0.254\"\n\
+                     [network.\"eth0.20\"]\nvlan = { on = \"eth0\", id = 20 }\nmtu = 1400\n";
+
+#[test]
+fn vlans_and_bridges_are_made_from_what_is_below_up_to_the_top() {
+    let mut seen = ports();
+    let wanted = config(STICK);
+    assert!(settle(&wanted, &mut seen) <= 5);
+    let link = |name: &str| seen.links.iter().find(|link| link.name == name).unwrap();
+    assert_eq!(link("eth0.10").kind, Kind::Vlan { on: 2, id: 10 });
+    assert_eq!(link("eth1").controller, Some(link("br0").index));
+    assert_eq!(link("eth0.20").controller, Some(link("br0").index));
+    assert_eq!((link("eth0.20").mtu, link("eth0").up, link("eth0").accept_ra), (1400, true, Some(0)));
+    assert_eq!(addresses(&seen, "br0"), ["10.20.0.1/24"]);
+    assert_eq!(seen.routes.len(), 1);
+}
+
+#[test]
+fn an_interface_that_comes_late_is_taken_when_it_comes() {
+    let mut seen = ports();
+    let late = seen.links.remove(1);
+    let wanted = config(STICK);
+    settle(&wanted, &mut seen);
+    assert!(!seen.links.iter().any(|link| link.name.starts_with("eth0")));
+    seen.links.push(late);
+    settle(&wanted, &mut seen);
+    assert_eq!(addresses(&seen, "eth0.10"), ["10.10.0.1/24"]);
+}
+
+#[test]
+fn what_somebody_takes_away_comes_back() {
+    let mut seen = ports();
+    let wanted = config(STICK);
+    settle(&wanted, &mut seen);
+    let good = seen.clone();
+    seen.addresses.clear();
+    seen.routes.clear();
+    seen.links.iter_mut().for_each(|link| (link.up, link.mtu) = (false, 1300));
+    settle(&wanted, &mut seen);
+    assert_eq!((seen.addresses.len(), seen.routes.len()), (good.addresses.len(), good.routes.len()));
+}
+
+#[test]
+fn a_vlan_with_another_number_is_made_anew() {
+    let mut seen = ports();
+    settle(&config("[network.v]\nvlan = { on = \"eth0\", id = 10 }\naddresses = [\"10.0.0.1/24\"]\n"), &mut seen);
+    settle(&config("[network.v]\nvlan = { on = \"eth1\", id = 11 }\naddresses = [\"10.0.0.2/24\"]\n"), &mut seen);
+    let link = seen.links.iter().find(|link| link.name == "v").unwrap();
+    assert_eq!((&link.kind, addresses(&seen, "v")), (&Kind::Vlan { on: 3, id: 11 }, vec!["10.0.0.2/24".to_owned()]));
+}
+
+#[test]
+fn advertisements_are_refused_unless_they_are_wanted() {
+    for (network, setting) in [
+        ("[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n", 0),
+        ("[network.eth0]\ndhcp = true\n", 2),
+        ("[network.eth0]\ndhcp = true\nra = false\n", 0),
+        ("[network.eth0]\nra = true\n", 2),
+    ] {
+        let mut seen = ports();
+        settle(&config(network), &mut seen);
+        assert_eq!(seen.links[1].accept_ra, Some(setting), "{network}");
+    }
+}
+
+#[test]
+fn a_tunnel_has_routes_to_what_is_behind_its_peers_but_no_default_route() {
+    let mut seen = ports();
+    let text = format!(
+        "[network.wg0]\naddresses = [\"10.9.0.1/24\"]\n[network.wg0.wireguard]\nprivate_key = \"{KEY}\"\n\
+         [[network.wg0.wireguard.peer]]\npublic_key = \"{KEY}\"\n\
+         allowed = [\"10.9.0.2/32\", \"10.77.0.0/16\", \"0.0.0.0/0\", \"fd77::/16\"]\n"
+    );
+    settle(&config(&text), &mut seen);
+    let routes: Vec<String> = seen.routes.iter().map(|route| route.to.to_string()).collect();
+    assert_eq!(routes, ["10.77.0.0/16", "fd77::/16"]);
+}
+
+#[test]
+fn an_ipv6_gateway_waits_for_the_link() {
+    let mut seen = ports();
+    seen.links[1].carrier = false;
+    let wanted = config(
+        "[network.eth0]\naddresses = [\"10.0.0.1/24\", \"fd00::1/64\"]\ngateway = [\"10.0.0.2\", \"fd00::2\"]\n",
+    );
+    settle(&wanted, &mut seen);
+    assert_eq!(seen.routes.len(), 1);
+    seen.links[1].carrier = true;
+    settle(&wanted, &mut seen);
+    assert_eq!(seen.routes.len(), 2);
+}
+
+fn lease(last: u8, until: Instant) -> Leases {
+    let mut lease = DhcpV4Lease::default();
+    lease.yiaddr = Ipv4Addr::new(10, 0, 2, last);
+    lease.subnet_mask = Ipv4Addr::new(255, 255, 255, 0);
+    lease.gateways = Some(vec![Ipv4Addr::new(10, 0, 2, 2)]);
+    Leases::with("eth0", Lease { offer: offer(&lease).unwrap(), until })
+}
+
+#[test]
+fn a_lease_comes_changes_and_goes_with_its_address_and_route() {
+    let now = Instant::now();
+    let mut seen = ports();
+    let dhcp = "[network.eth0]\ndhcp = true\naddresses = [\"192.168.0.1/24\"]\n";
+    let until = now + Duration::from_secs(100);
+    settle(&wanted_with(dhcp, &lease(15, until), now), &mut seen);
+    assert_eq!(addresses(&seen, "eth0"), ["192.168.0.1/24", "10.0.2.15/24"]);
+    assert_eq!(seen.addresses[1].valid_s, Some(100));
+    // Renewed: the kernel's own time to live moves along.
+    let later = now + Duration::from_secs(50);
+    seen.addresses[1].valid_s = Some(50);
+    settle(&wanted_with(dhcp, &lease(15, later + Duration::from_secs(100)), later), &mut seen);
+    assert_eq!(seen.addresses[1].valid_s, Some(100));
+    settle(&wanted_with(dhcp, &lease(16, until), now), &mut seen);
+    assert_eq!(addresses(&seen, "eth0"), ["192.168.0.1/24", "10.0.2.16/24"]);
+    assert_eq!(seen.routes.len(), 1);
+    settle(&wanted_with(dhcp, &lease(16, until), until), &mut seen);
+    assert_eq!((addresses(&seen, "eth0"), seen.routes.len()), (vec!["192.168.0.1/24".to_owned()], 0));
+}
+
+#[test]
+fn an_address_leased_before_a_restart_stays_until_there_is_an_answer() {
+    let now = Instant::now();
+    let mut seen = ports();
+    settle(&wanted_with("[network.eth0]\ndhcp = true\n", &lease(15, now + Duration::from_secs(9)), now), &mut seen);
+    // A new run knows of no lease.
+    settle(&config("[network.eth0]\ndhcp = true\n"), &mut seen);
+    assert_eq!((addresses(&seen, "eth0"), seen.routes.len()), (vec!["10.0.2.15/24".to_owned()], 1));
+    settle(&wanted_with("[network.eth0]\ndhcp = true\n", &lease(16, now + Duration::from_secs(9)), now), &mut seen);
+    assert_eq!(addresses(&seen, "eth0"), ["10.0.2.16/24"]);
+}
+
+proptest! {
+    /// Whatever was there before, the plan comes to an end, and asks for nothing more.
+    #[test]
+    fn from_any_state_the_plan_comes_to_rest(
+        up in any::<[bool; 3]>(),
+        carrier in any::<[bool; 3]>(),
+        there in prop::collection::vec((1_u32..4, 0_u8..4, any::<bool>()), 0..8),
+    ) {
+        let mut seen = ports();
+        for (at, link) in seen.links.iter_mut().enumerate() {
+            (link.up, link.carrier) = (up[at], carrier[at]);
+        }
+        for (index, last, lasting) in there {
+            let net: IpNet = format!("10.20.{last}.1/24").parse().unwrap();
+            if !seen.addresses.iter().any(|address| (address.index, address.net) == (index, net)) {
+                seen.addresses.push(Address { index, net, by_kernel: false, valid_s: (!lasting).then_some(60) });
+            }
+        }
+        let wanted = config(STICK);
+        settle(&wanted, &mut seen);
+        prop_assert_eq!(addresses(&seen, "br0"), ["10.20.0.1/24"]);
+        prop_assert!(addresses(&seen, "eth1").is_empty());
+    }
+}

@@ -1,0 +1,136 @@
+//! What there should be: from the node config, and from the leases of the moment.
+
+use super::dhcp::Leases;
+use contract::node::{Interface, Network};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use tokio::time::Instant;
+
+/// Everything, each interface behind those that it lies on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    pub links: Vec<WantedLink>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WantedLink {
+    pub name: String,
+    pub made: Option<Made>,
+    pub mtu: Option<u32>,
+    /// The bridge that it is a port of.
+    pub port_of: Option<String>,
+    /// Whether router advertisements are taken.
+    pub advertisements: bool,
+    pub addresses: Vec<WantedAddress>,
+    pub routes: Vec<WantedRoute>,
+    /// It is to have a lease, and has had none yet.
+    pub lease_pending: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Made {
+    Vlan { on: String, id: u16 },
+    Bridge { stp: bool },
+    WireGuard,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WantedAddress {
+    pub net: IpNet,
+    /// Seconds from now; `None`: for good.
+    pub valid_s: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantedRoute {
+    pub to: IpNet,
+    pub via: Option<IpAddr>,
+    pub metric: u32,
+    pub on_link: bool,
+    pub dhcp: bool,
+}
+
+/// The default route of the gateway's family.
+fn default_of(gateway: IpAddr) -> IpNet {
+    match gateway {
+        IpAddr::V4(_) => Ipv4Net::default().into(),
+        IpAddr::V6(_) => Ipv6Net::default().into(),
+    }
+}
+
+/// All interfaces that are named, those that others lie on included.
+#[must_use]
+pub fn wanted(network: &Network, leases: &Leases, now: Instant) -> Wanted {
+    let mut links: BTreeMap<String, (WantedLink, Vec<String>)> = BTreeMap::new();
+    for (name, interface) in network.interfaces() {
+        let name = name.as_str();
+        links.insert(name.to_owned(), (one(name, interface, leases, now), below(interface)));
+    }
+    for (name, interface) in network.interfaces() {
+        for below in below(interface) {
+            let named = WantedLink { name: below.clone(), ..WantedLink::default() };
+            let (link, _) = links.entry(below).or_insert((named, Vec::new()));
+            if interface.bridge.is_some() {
+                link.port_of = Some(name.as_str().to_owned());
+            }
+        }
+    }
+    Wanted { links: ordered(links) }
+}
+
+fn below(interface: &Interface) -> Vec<String> {
+    let vlan = interface.vlan.iter().map(|vlan| vlan.on.as_str().to_owned());
+    let ports = interface.bridge.iter().flat_map(|bridge| &bridge.ports).map(|port| port.as_str().to_owned());
+    vlan.chain(ports).collect()
+}
+
+/// Those that others lie on first. The node config was checked: there is no loop, and one would only end the order.
+fn ordered(mut links: BTreeMap<String, (WantedLink, Vec<String>)>) -> Vec<WantedLink> {
+    let mut order: Vec<WantedLink> = Vec::new();
+    while !links.is_empty() {
+        let free = links.iter().find(|(_, (_, below))| !below.iter().any(|name| links.contains_key(name)));
+        let Some(name) = free.or_else(|| links.iter().next()).map(|(name, _)| name.clone()) else { break };
+        order.extend(links.remove(&name).map(|(link, _)| link));
+    }
+    order
+}
+
+fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant) -> WantedLink {
+    let vlan = interface.vlan.as_ref().map(|vlan| Made::Vlan { on: vlan.on.as_str().to_owned(), id: vlan.id });
+    let bridge = interface.bridge.as_ref().map(|bridge| Made::Bridge { stp: bridge.stp });
+    let wireguard = interface.wireguard.as_ref().map(|_| Made::WireGuard);
+    let lease = leases.of(name);
+    let mut addresses: Vec<WantedAddress> =
+        interface.addresses.iter().map(|&net| WantedAddress { net, valid_s: None }).collect();
+    let fixed = |to, via, metric| WantedRoute { to, via, metric, on_link: false, dhcp: false };
+    let mut routes: Vec<WantedRoute> =
+        interface.gateway.iter().map(|&gateway| fixed(default_of(gateway), Some(gateway), 0)).collect();
+    routes.extend(interface.routes.iter().map(|route| fixed(route.to, route.via, route.metric)));
+    if let Some(lease) = lease.and_then(|lease| lease.in_force(now)) {
+        let net = IpNet::V4(lease.offer.address);
+        if !interface.addresses.contains(&net) {
+            addresses.push(WantedAddress { net, valid_s: Some(lease.left_s(now)) });
+        }
+        routes.extend(&lease.offer.routes);
+    }
+    // Behind a tunnel there is what its peers may send, but for what its own nets say already.
+    let peers = interface.wireguard.iter().flat_map(|wireguard| &wireguard.peers);
+    for &net in peers.flat_map(|peer| &peer.allowed).filter(|net| net.prefix_len() > 0) {
+        let said =
+            interface.addresses.iter().any(|own| own.contains(&net)) || routes.iter().any(|route| route.to == net);
+        if !said {
+            routes.push(fixed(net, None, 0));
+        }
+    }
+    WantedLink {
+        name: name.to_owned(),
+        made: vlan.or(bridge).or(wireguard),
+        mtu: interface.mtu,
+        port_of: None,
+        advertisements: interface.takes_advertisements(),
+        addresses,
+        routes,
+        lease_pending: interface.dhcp && lease.is_none(),
+    }
+}
