@@ -56,7 +56,11 @@ fn secrets_leave_bootsel_and_a_broken_config_never_makes_a_configured_node_unrea
     node.expect("the secrets of node.toml were moved from bootsel to state", STEP).unwrap();
     wait_up(&node, "taken").unwrap();
     let page = node.page("r", STEP).unwrap();
-    let tunnel = |page: &str| page.lines().find(|line| line.starts_with("tunnel wg0 public key ")).map(str::to_owned);
+    // Without its port, which the kernel draws at each boot.
+    let tunnel = |page: &str| {
+        let line = page.lines().find(|line| line.starts_with("tunnel wg0 public key "))?;
+        line.split_once(" port ").map(|(key, _)| key.to_owned())
+    };
     let public = tunnel(&page).unwrap_or_else(|| panic!("no tunnel:\n{page}"));
     off(&node);
 
