@@ -131,6 +131,8 @@ fn ours(backbone: &Network, neighbour: &Node, stages: &mut Stages) -> Result<()>
     stages.ready.push(node.uptime());
     wait_prefix(neighbour, true)?;
     stages.established.push(node.uptime());
+    node.expect("health passed", STEP)?;
+    stages.health.push(node.uptime());
     drop(node);
     wait_prefix(neighbour, false)
 }
