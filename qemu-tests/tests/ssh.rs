@@ -17,6 +17,11 @@ const MISUSED: i32 = 2;
 /// Answer to `health` when it has not passed.
 const UNHEALTHY: i32 = 3;
 
+/// A tunnel's private and preshared key, and the public key of its other end.
+const SECRETS: [&str; 2] =
+    ["Zmlyc3Qga2V5IGZvciB0ZXN0cywgbm90IGEgc2VjcmU=", "dGhpcmQga2V5IGZvciB0ZXN0cywgbm90IGEgc2VjcmU="];
+const PEER: &str = "b3RoZXIga2V5IGZvciB0ZXN0cywgbm90IGEgc2VjcmU=";
+
 /// A node with an operator's key, and the operator's machine.
 struct Site {
     node: Node,
@@ -38,7 +43,13 @@ impl Site {
         let key = std::fs::read_to_string(folder.path().join("operator.pub")).unwrap();
         let config = format!(
             "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\ngateway = \"10.0.2.2\"\n\
+             [network.wg0]\naddresses = [\"10.8.0.1/24\"]\n\
+             [network.wg0.wireguard]\nprivate_key = \"{}\"\n\
+             [[network.wg0.wireguard.peer]]\npublic_key = \"{PEER}\"\npreshared_key = \"{}\"\n\
+             allowed = [\"10.8.0.2/32\"]\n\
              [router]\nasn = 65001\n[ssh]\nkeys = [{:?}]\n",
+            SECRETS[0],
+            SECRETS[1],
             key.trim_end()
         );
         let mut machine = emulator::Machine::new(images::router_with_probe())
@@ -138,6 +149,7 @@ fn an_operator_with_a_key_gets_nodectl_and_nobody_gets_more() {
     noise_does_not_bring_sshd_down(&site);
     noise_does_not_bring_nodectl_or_pid_1_down(&site);
     the_prompt_takes_the_same_commands(&site);
+    no_secret_is_shown(&site);
     // Last: it ends the node.
     let output = site.ssh(&["poweroff"]);
     assert!(words(&output).contains("powers off"), "{output:?}");
@@ -210,6 +222,33 @@ fn a_key_gives_nodectl(site: &Site) {
     }
     follower.kill().unwrap();
     follower.wait().unwrap();
+}
+
+fn no_secret_is_shown(site: &Site) {
+    let config = site.fine(&["config"]);
+    assert_eq!(config.matches("(kept secret)").count(), SECRETS.len(), "{config}");
+    let mut shown = site.node.console() + &config;
+    for words in [
+        &["config", "--json"][..],
+        &["status"],
+        &["status", "--json"],
+        &["services", "--json"],
+        &["logs", "-n", "1000"],
+        &["logs", "-n", "1000", "--json"],
+        &["health", "--json"],
+        &["network"],
+        &["network", "--json"],
+        &["metrics"],
+        &["metrics", "--json"],
+    ] {
+        shown += &site.fine(words);
+    }
+    for page in ["s", "r", "l"] {
+        shown += &site.node.page(page, STEP).unwrap();
+    }
+    for secret in SECRETS {
+        assert!(!shown.contains(secret), "a secret of node.toml is shown: {shown}");
+    }
 }
 
 fn no_command_is_a_shell(site: &Site) {
