@@ -101,7 +101,7 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
             "run = [\"/usr/sbin/nftt\"",
             &["/usr/sbin/nftt is not in the image", "`/usr/sbin/nft`"],
         ),
-        ("include = [\"base\", \"time\"]", "include = [\"base\", \"tiem\"]", &["tiem", "`time`"]),
+        ("\"time\"", "\"tiem\"", &["tiem", "`time`"]),
     ];
     for (from, to, parts) in cases {
         project.edit(PROFILE, from, to);

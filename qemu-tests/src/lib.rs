@@ -5,6 +5,7 @@
 //! - [`images`] where the images under test are
 //! - [`router`] node configs of routers, and what a router is expected to say
 //! - [`agent`] asks the probe in a node
+//! - [`site`] a node and an operator who comes by ssh
 //! - [`server`] servers that a test plays itself
 //! - [`probe`] the wire format of the test image's agent, and its client
 //!
@@ -25,3 +26,5 @@ pub mod probe;
 pub mod router;
 #[cfg(not(target_env = "musl"))]
 pub mod server;
+#[cfg(not(target_env = "musl"))]
+pub mod site;

@@ -9,12 +9,12 @@ use qemu_tests::server::advertisement;
 use qemu_tests::server::dhcp::{DhcpServer, Manner};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 fn machine(name: &str, config: &str) -> Machine {
     let config = format!("name = \"{name}\"\n{config}[router]\nasn = 65001\nrouter_id = \"10.255.0.1\"\n");
     let serial = format!("MICRODC{}", name.to_uppercase());
-    let deadline = std::time::Duration::from_secs(1200);
+    let deadline = Duration::from_secs(1200);
     Machine::new(images::router()).name(name).serial(&serial).node_config(config).deadline(deadline)
 }
 
@@ -31,7 +31,7 @@ fn wait_page(node: &Node, what: &str, wanted: impl Fn(&str) -> bool) -> String {
             return page;
         }
         assert!(begin.elapsed() < STEP, "{what}: the last page was:\n{page}");
-        std::thread::sleep(std::time::Duration::from_millis(250));
+        std::thread::sleep(Duration::from_millis(250));
     }
 }
 
@@ -60,7 +60,7 @@ fn a_lease_is_got_late_renewed_lost_got_again_and_changed_and_survives_a_pulled_
     let begin = Instant::now();
     while node.set_link(0, false).is_err() {
         assert!(begin.elapsed() < STEP, "the cable cannot be pulled");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     let up = wait_up(&node, "leased").unwrap();
     assert!(up.contains("eth0 no address, eth1 10.7.0.1/24"), "{up}");
@@ -74,7 +74,7 @@ fn a_lease_is_got_late_renewed_lost_got_again_and_changed_and_survives_a_pulled_
     let begin = Instant::now();
     while server.count().0 < 3 {
         assert!(begin.elapsed() < STEP, "the lease is not renewed");
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(100));
     }
     assert!(holds(&node.page("r", STEP).unwrap(), "10.0.0.50"));
 
@@ -115,11 +115,55 @@ fn a_lease_is_got_late_renewed_lost_got_again_and_changed_and_survives_a_pulled_
             break;
         }
         assert!(begin.elapsed() < STEP, "no address by router advertisement:\n{page}");
-        std::thread::sleep(std::time::Duration::from_millis(250));
+        std::thread::sleep(Duration::from_millis(250));
     }
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(1));
     let page = node.page("r", STEP).unwrap();
     assert!(!page.contains("fd00:6::") && lines(&page, &["route default via fe80::1 dev eth1"]).is_empty(), "{page}");
+}
+
+/// A router whose dnsmasq gives this one address, for as short a time as it can: two minutes.
+fn dnsmasq(address: &str) -> String {
+    format!(
+        "name = \"giver\"\n[network.eth0]\naddresses = [\"10.0.0.254/24\"]\n[router]\nasn = 65001\n\
+         [router.dhcp.eth0]\nfirst = \"{address}\"\nlast = \"{address}\"\nlease = 120\n"
+    )
+}
+
+#[test]
+fn the_router_s_own_dhcp_server_may_be_gone_come_back_and_change_its_mind() {
+    let lan = Network::new();
+    let patience = STEP * 3;
+    let giver = Machine::new(images::router()).name("giver").serial("MICRODCGIVER").network(&lan);
+    let mut giver = giver.deadline(Duration::from_secs(1200)).node_config(dnsmasq("10.0.0.50")).start().unwrap();
+    let node = machine("taker", "[network.eth0]\ndhcp = true\n").network(&lan).start().unwrap();
+    wait_up(&giver, "giver").unwrap();
+    wait_up(&node, "taker").unwrap();
+    wait_page(&node, "the first lease", |page| holds(page, "10.0.0.50"));
+
+    // Gone: with the lease go the address and the route.
+    giver.power_off().unwrap();
+    giver.wait_off(STEP).unwrap();
+    assert!(holds(&node.page("r", STEP).unwrap(), "10.0.0.50"), "a lease holds without its server");
+    node.expect("network: eth0 no address", patience).unwrap();
+    let page = node.page("r", STEP).unwrap();
+    assert!(
+        lines(&page, &["dev eth0", "10.0.0."]).is_empty() && lines(&page, &["route default"]).is_empty(),
+        "{page}"
+    );
+
+    // Back, with another address to give.
+    giver.disk().write_node_config(dnsmasq("10.0.0.60").as_bytes()).unwrap();
+    giver.power_on().unwrap();
+    wait_page(&node, "the lease after the server was gone", |page| holds(page, "10.0.0.60"));
+
+    // Its mind is changed while the lease still runs.
+    giver.power_off().unwrap();
+    giver.wait_off(STEP).unwrap();
+    giver.disk().write_node_config(dnsmasq("10.0.0.70").as_bytes()).unwrap();
+    giver.power_on().unwrap();
+    node.expect("10.0.0.70/24", patience).unwrap();
+    wait_page(&node, "the changed lease", |page| holds(page, "10.0.0.70"));
 }
 
 /// A WireGuard key pair for this run, in base64.
@@ -197,7 +241,7 @@ fn a_vlan_trunk_a_bridge_and_a_wireguard_tunnel_carry_traffic() {
     // The first packet begins the handshake, and may be lost with it.
     loop {
         h1.send(h2.address(), 64, body.clone(), STEP).unwrap();
-        let slice = std::time::Duration::from_secs(2);
+        let slice = Duration::from_secs(2);
         match h2.receive("the datagram", slice, |packet| packet.body == body) {
             Ok(arrived) => break assert_eq!(arrived.packet.ttl, 62),
             Err(error) => assert!(begin.elapsed() < STEP, "{error}"),
