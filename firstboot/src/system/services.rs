@@ -5,7 +5,7 @@ use crate::config::store::{Access, write_atomic};
 use crate::config::templates::needs;
 use crate::health::Health;
 use crate::net::NetworkJob;
-use crate::service::{LOOKS, Places, Supervisor};
+use crate::service::{LOOKS, Places, Supervisor, wanted};
 use contract::names;
 use contract::role::{Capability, Identity, Limits, NETWORK, Ready, Restart, Service, ServiceKind, TIME};
 use std::collections::BTreeMap;
@@ -30,9 +30,10 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
     folder(Path::new(NOTIFY), 0o711);
     let logs = Path::new(names::STATE_MOUNT).join("log");
     let logs = folder(&logs, 0o750).then_some(logs);
+    let config = serde_json::to_value(&node.intake.config).unwrap_or_default();
     let mut services = node.role.services.clone();
     services.insert(NETWORK.to_owned(), network_service(&services));
-    if services.values().any(|service| service.after.iter().any(|name| name == TIME)) {
+    if needs_time(&services, &config) {
         services.insert(TIME.to_owned(), time_service());
     }
     if let Err(error) = write_job(node) {
@@ -41,7 +42,6 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
     for text in trouble {
         super::events::say(format_args!("warning: {text}"));
     }
-    let config = serde_json::to_value(&node.intake.config).unwrap_or_default();
     let looks = cgroups.as_ref().and_then(|folder| Some(folder.parent()?.join(LOOKS)));
     let health = Health::new(&node.role.health, &node.role.services, &config, looks.clone());
     let places = Places { cgroups, looks, logs, notify: PathBuf::from(NOTIFY) };
@@ -86,6 +86,12 @@ fn network_service(services: &BTreeMap<String, Service>) -> Service {
     }
 }
 
+/// Whether a service that this node wants comes after the true time. Where none does, nobody waits for it.
+fn needs_time(services: &BTreeMap<String, Service>, config: &serde_json::Value) -> bool {
+    let asked = |service: &&Service| service.when.as_ref().is_none_or(|path| wanted(config, path));
+    services.values().filter(asked).any(|service| service.after.iter().any(|name| name == TIME))
+}
+
 /// The true time as a service: a child without rights, which is ready when the clock is. It waits as long as it takes.
 fn time_service() -> Service {
     Service {
@@ -101,6 +107,17 @@ fn time_service() -> Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_true_time_is_waited_for_only_where_a_wanted_service_needs_it() {
+        let mut service = time_service();
+        service.after = vec![TIME.to_owned()];
+        service.when = Some("hosts.timekeeper".to_owned());
+        let services = BTreeMap::from([("timely".to_owned(), service)]);
+        assert!(!needs_time(&services, &serde_json::json!({"name": "r1"})));
+        assert!(needs_time(&services, &serde_json::json!({"hosts": {"timekeeper": "10.0.0.9"}})));
+        assert!(!needs_time(&BTreeMap::new(), &serde_json::json!({})));
+    }
 
     #[test]
     fn the_network_waits_for_what_must_come_before_it() {
