@@ -7,6 +7,7 @@
 
 use crate::health::HealthReport;
 use crate::storage::Storage;
+use crate::update::{UpdateEvent, UpdateStatus};
 use serde::{Deserialize, Serialize};
 
 /// Version of these types. A node refuses calls of another one.
@@ -58,6 +59,26 @@ pub enum Request {
     Metrics,
     Reboot,
     Poweroff,
+    /// Take an update, then try it. Lines of [`Reply::Update`] come until it is done, refused or failed.
+    Update {
+        /// Where the bundle is, each tried in turn. None: it comes over this connection, behind the request's line.
+        #[serde(default)]
+        urls: Vec<String>,
+        /// Say what would be fetched, and change nothing.
+        #[serde(default)]
+        dry_run: bool,
+        /// Take also a slot with a lower rollback index, and one that has failed here.
+        #[serde(default)]
+        force: bool,
+    },
+    /// Stop taking an update. What is there already is not fetched again the next time.
+    Cancel,
+    /// In a trial: end it and go back. Else: try the previous slot, and keep it when its health gate passes.
+    Rollback {
+        /// Also to a slot with a lower rollback index, or one that has failed here.
+        #[serde(default)]
+        force: bool,
+    },
 }
 
 /// What is answered.
@@ -72,6 +93,8 @@ pub enum Reply {
     Network(NetworkStatus),
     Config(ConfigInForce),
     Metrics(Box<Facts>),
+    /// How an update goes; others follow until [`UpdateEvent::is_last`].
+    Update(UpdateEvent),
     /// It is done, or begun; in words.
     Done(String),
     /// It is not done; why.
@@ -108,6 +131,8 @@ pub struct Status {
     pub pid1_resident_bytes: u64,
     /// The verdict over the checks of its role.
     pub health: HealthReport,
+    /// How it stands with updates.
+    pub update: UpdateStatus,
     /// What is wrong now, each in a few words, the warnings last.
     pub problems: Vec<String>,
     /// What went less than well since power-on, each a sentence.

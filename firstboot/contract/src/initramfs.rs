@@ -36,6 +36,8 @@ pub struct BootReport {
     pub trial: bool,
     /// Device of the hardware watchdog that the initramfs opened, if there is one, and its time-out in seconds.
     pub watchdog: Option<Watchdog>,
+    /// Release keys: whose updates this node takes.
+    pub keys: Vec<PublicKey>,
     /// Things that went less than well, in words for the operator.
     pub warnings: Vec<String>,
 }

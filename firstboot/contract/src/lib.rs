@@ -2,7 +2,8 @@
 //!
 //! - [`layout`] where things lie on the disk · [`autoboot`] which slot boots · [`names`] files, kernel options, ports
 //! - [`hash`] digests · [`tree`] the hash tree over blocks · [`manifest`] what a slot holds · [`keys`] who signed it ·
-//!   [`trailer`] both, as stored at the end of a root partition
+//!   [`trailer`] both, as stored at the end of a root partition · [`bundle`] a slot as an update file · [`update`] what a
+//!   node says of its updates
 //! - [`initramfs`] what the initramfs is told and what it reports · [`role`] what the system half is told ·
 //!   [`health`] how healthy a node is · [`node`] what the operator says of one node · [`template`] files rendered from it ·
 //!   [`control`] what an operator may ask of PID 1 · [`secret`] values that nobody is shown · [`storage`] what a node says
@@ -10,6 +11,7 @@
 //!   itself
 
 pub mod autoboot;
+pub mod bundle;
 pub mod control;
 pub mod hash;
 pub mod health;
@@ -26,3 +28,4 @@ pub mod storage;
 pub mod template;
 pub mod trailer;
 pub mod tree;
+pub mod update;

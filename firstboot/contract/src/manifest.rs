@@ -28,6 +28,27 @@ impl BlockImage {
     }
 }
 
+/// Which of a slot's two block images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Which {
+    Boot,
+    Root,
+}
+
+impl Which {
+    pub const BOTH: [Which; 2] = [Which::Boot, Which::Root];
+}
+
+impl std::fmt::Display for Which {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Which::Boot => "boot",
+            Which::Root => "root",
+        })
+    }
+}
+
 /// What a slot holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +86,14 @@ pub enum ManifestError {
 }
 
 impl Manifest {
+    #[must_use]
+    pub fn image(&self, image: Which) -> &BlockImage {
+        match image {
+            Which::Boot => &self.boot,
+            Which::Root => &self.root,
+        }
+    }
+
     /// The bytes that get signed and stored.
     ///
     /// # Errors

@@ -104,6 +104,7 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
         built: manifest.built,
         trial: firmware.trial,
         watchdog: guard.watchdog(),
+        keys: spec.keys.clone(),
         warnings,
     };
     stage("switching to the root", place, || root::switch(&report))

@@ -20,6 +20,10 @@ pub fn json(reply: &Reply, one_line: bool) -> String {
         Reply::Network(network) => serde_json::to_value(network),
         Reply::Config(config) => serde_json::to_value(config),
         Reply::Metrics(facts) => serde_json::to_value(facts),
+        Reply::Update(event) if one_line => {
+            return serde_json::to_string(event).unwrap_or_default() + "\n";
+        }
+        Reply::Update(event) => serde_json::to_value(event),
         Reply::Done(words) => Ok(serde_json::json!({ "done": words })),
         Reply::Refused(why) => Ok(serde_json::json!({ "error": why })),
     };
@@ -58,6 +62,7 @@ pub fn text(reply: &Reply) -> String {
             clean(&(text + &body.unwrap_or_else(|_| json(&Reply::Config(config.clone()), false))))
         }
         Reply::Metrics(facts) => crate::metrics::text::of(facts),
+        Reply::Update(_) => json(reply, true),
         Reply::Done(words) | Reply::Refused(words) => clean(words) + "\n",
     }
 }

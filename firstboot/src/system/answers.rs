@@ -48,6 +48,7 @@ impl View<'_> {
             not_ready,
             pid1_resident_bytes: resident_bytes(),
             health: self.health.clone(),
+            update: contract::update::UpdateStatus::default(),
             problems: self.problems(now),
             warnings: node.warnings.list().to_vec(),
         }

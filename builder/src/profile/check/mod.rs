@@ -50,6 +50,7 @@ pub fn role_spec(profile: &Profile, version: &str, modules: Vec<String>) -> Resu
         templates,
         services,
         health,
+        update: contract::role::Trial::default(),
     })
 }
 

@@ -68,6 +68,28 @@ pub struct RoleSpec {
     pub templates: Vec<Template>,
     pub services: BTreeMap<String, Service>,
     pub health: Vec<HealthCheck>,
+    #[serde(default)]
+    pub update: Trial,
+}
+
+/// What a trial of a new slot must show, and by when. All times in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// For so long the health gate must have passed without a break before the slot is committed.
+    pub settle_ms: u64,
+    /// Since power-on: by then the network has an address,
+    pub network_ms: u64,
+    /// every wanted service is ready,
+    pub services_ms: u64,
+    /// and the slot is committed.
+    pub commit_ms: u64,
+}
+
+impl Default for Trial {
+    fn default() -> Trial {
+        Trial { settle_ms: 30_000, network_ms: 120_000, services_ms: 180_000, commit_ms: 600_000 }
+    }
 }
 
 /// Owner of files and processes, in numbers.

@@ -51,6 +51,9 @@ impl Loop {
                 }
                 Err(why) => Reply::Refused(why),
             },
+            Request::Update { .. } | Request::Cancel | Request::Rollback { .. } => {
+                Reply::Refused("this node takes no updates".to_owned())
+            }
             Request::Reboot => self.stop_asked(Action::Reboot, "restarts"),
             Request::Poweroff => self.stop_asked(Action::PowerOff, "powers off"),
         };

@@ -1,0 +1,134 @@
+//! What a node says of its updates: while one is taken ([`UpdateEvent`]), and at any time ([`UpdateStatus`]).
+
+use crate::hash::Digest;
+use crate::layout::Slot;
+use serde::{Deserialize, Serialize};
+
+/// A slot's content, by its signed manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    pub version: String,
+    /// Of the manifest's bytes.
+    pub manifest: Digest,
+    pub rollback_index: u64,
+}
+
+/// Something that happens while an update is taken. Counts are of 4 KiB blocks, over both images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum UpdateEvent {
+    /// The bundle's manifest was verified, and what is on the disk already was looked at. The last one of a dry run.
+    Plan {
+        release: Release,
+        /// Where it goes.
+        slot: Slot,
+        blocks: u64,
+        /// Blocks that stand at their place already.
+        in_place: u64,
+        /// Blocks that are copied from elsewhere in the node's slots.
+        copied: u64,
+        /// Blocks that must be fetched, and bytes of the bundle for them.
+        fetched: u64,
+        fetch_bytes: u64,
+        dry_run: bool,
+    },
+    /// So many blocks are verified and in their place.
+    Progress { done: u64, blocks: u64, fetched_bytes: u64 },
+    /// A server failed; the next try comes after so many seconds.
+    Retry { url: String, reason: String, delay_s: f64 },
+    /// The slot is whole, with its trailer. The node restarts into its trial.
+    Installed {
+        release: Release,
+        slot: Slot,
+        /// Blocks that were written, and bytes that were read from servers or the stream.
+        written: u64,
+        fetched_bytes: u64,
+        seconds: f64,
+    },
+    /// It is not taken; the running slot and the choice of slot are as they were.
+    Failed { reason: String },
+}
+
+impl UpdateEvent {
+    /// Whether nothing follows.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        match self {
+            UpdateEvent::Plan { dry_run, .. } => *dry_run,
+            UpdateEvent::Installed { .. } | UpdateEvent::Failed { .. } => true,
+            UpdateEvent::Progress { .. } | UpdateEvent::Retry { .. } => false,
+        }
+    }
+}
+
+/// How a node stands with updates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateStatus {
+    pub phase: Phase,
+    /// What the EEPROM starts when nobody asks otherwise; absent when `autoboot.txt` cannot be read.
+    pub default_slot: Option<Slot>,
+    /// The lowest rollback index that is taken.
+    pub rollback_index: u64,
+    /// What stands in the other slot; absent when it is empty, half written or not to be believed.
+    pub standby: Option<Release>,
+    /// What failed here and is refused, the last one first.
+    pub failed: Vec<FailedRelease>,
+}
+
+/// Where it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Phase {
+    /// The running slot is the one that the EEPROM starts.
+    Committed,
+    /// An update is being taken.
+    Installing { done: u64, blocks: u64, fetched_bytes: u64 },
+    /// The running slot is on trial.
+    Trial {
+        /// What it waits for before it commits.
+        waits_for: String,
+        /// Seconds since power-on at which the trial is over.
+        deadline_s: f64,
+    },
+    /// The running slot is neither on trial nor the one that the EEPROM starts.
+    Stray { reason: String },
+}
+
+/// A release whose trial failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedRelease {
+    pub release: Release,
+    /// In words.
+    pub reason: String,
+    /// Seconds since 1970.
+    pub at: u64,
+}
+
+impl Default for UpdateStatus {
+    fn default() -> UpdateStatus {
+        UpdateStatus {
+            phase: Phase::Committed,
+            default_slot: None,
+            rollback_index: 0,
+            standby: None,
+            failed: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_object_with_its_name() {
+        let event = UpdateEvent::Progress { done: 1, blocks: 2, fetched_bytes: 3 };
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(text, r#"{"event":"progress","done":1,"blocks":2,"fetched_bytes":3}"#);
+        assert_eq!(serde_json::from_str::<UpdateEvent>(&text).unwrap(), event);
+        assert!(!event.is_last() && UpdateEvent::Failed { reason: String::new() }.is_last());
+    }
+}
