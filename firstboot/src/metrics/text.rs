@@ -179,6 +179,7 @@ mod tests {
                 not_ready: vec!["bgpd".to_owned()],
                 ready: 1,
                 pid1_resident_bytes: 2_400_000,
+                update: contract::update::UpdateStatus::default(),
                 health: HealthReport {
                     verdict: Verdict::Failed,
                     since_s: 1.0,

@@ -131,6 +131,7 @@ mod tests {
                 built: 0,
                 trial: true,
                 watchdog: None,
+                keys: Vec::new(),
                 warnings: Vec::new(),
             },
             role: RoleSpec {
@@ -144,6 +145,7 @@ mod tests {
                 templates: Vec::new(),
                 services: BTreeMap::new(),
                 health: Vec::new(),
+                update: contract::role::Trial::default(),
             },
             intake: Intake {
                 config: NodeConfig::parse(b"name = \"r1\"").unwrap(),

@@ -188,6 +188,7 @@ mod tests {
             ready: 2,
             pid1_resident_bytes: 1,
             health: HealthReport { verdict: Verdict::Passed, ..HealthReport::empty() },
+            update: contract::update::UpdateStatus::default(),
             problems: Vec::new(),
             warnings: Vec::new(),
         }
