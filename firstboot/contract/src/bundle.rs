@@ -20,7 +20,7 @@
 //! | 12 | 4 | blocks in a frame: 1 to [`MAX_FRAME_BLOCKS`] |
 //! | 16 | 8 | length of the whole file |
 //! | 24 | 4 | length of the manifest |
-//! | 28 | 4 | zero |
+//! | 28 | 4 | CRC-32 (IEEE 802.3) of all that follows the head |
 //! | 32 | 8 | id of the key that signed |
 //! | 40 | 64 | ed25519 signature |
 //! | 104 | | the manifest |
@@ -29,6 +29,9 @@
 //! leaves) the shorts say which blocks it may have already; the others it fetches. The hashes of what it then holds must
 //! give the proven hash above them. Only where they do not does it need the leaves, to learn which block is wrong. So a
 //! short is a hint, and never believed. A reader of a stream passes over the shorts and takes the leaves.
+//!
+//! The CRC is for people who keep the file: with it `microdc verify` finds a bit that has flipped where no node would
+//! notice, in a short or in a part of a frame that no decompressor looks at. Nodes pass over it.
 
 use crate::hash::Digest;
 use crate::keys::{KeyId, ManifestSignature, PublicKey};
@@ -85,6 +88,8 @@ pub struct Head {
     pub frame_blocks: u32,
     /// Of the whole file, in bytes.
     pub length: u64,
+    /// CRC-32 of all that follows the head. Nodes pass over it.
+    pub checksum: u32,
     /// Manifest and signature, as the slot's trailer will have them.
     pub trailer: Trailer,
 }
@@ -104,7 +109,7 @@ impl Head {
         bytes.extend(self.frame_blocks.to_le_bytes());
         bytes.extend(self.length.to_le_bytes());
         bytes.extend(length.to_le_bytes());
-        bytes.extend([0; 4]);
+        bytes.extend(self.checksum.to_le_bytes());
         bytes.extend(self.trailer.signature.key.0);
         bytes.extend(self.trailer.signature.bytes);
         bytes.extend(manifest);
@@ -145,16 +150,14 @@ impl Head {
         }
         let length = u64::from_le_bytes(take(bytes, &mut at)?);
         at = 28;
-        if take::<4>(bytes, &mut at)? != [0; 4] {
-            return Err(BundleError::Head("what must be zero is not"));
-        }
+        let checksum = u32::from_le_bytes(take(bytes, &mut at)?);
         let key = KeyId(take(bytes, &mut at)?);
         let signature = take(bytes, &mut at)?;
         let manifest = bytes.get(HEAD..whole as usize);
         let short = || BundleError::Short { what: "head", needed: whole, found: bytes.len() as u64 };
         let manifest = manifest.ok_or_else(short)?.to_vec();
         let trailer = Trailer { manifest, signature: ManifestSignature { key, bytes: signature } };
-        Ok(Head { frame_blocks, length, trailer })
+        Ok(Head { frame_blocks, length, checksum, trailer })
     }
 
     /// The manifest and where everything lies, after the signature was checked.
@@ -364,7 +367,7 @@ mod tests {
         let key = PrivateKey::from_seed(&[3; 32]);
         let manifest = example().to_bytes().unwrap();
         let trailer = Trailer { signature: key.sign(&manifest), manifest };
-        (Head { frame_blocks: 4, length: 99_999, trailer }, vec![key.public()])
+        (Head { frame_blocks: 4, length: 99_999, checksum: 7, trailer }, vec![key.public()])
     }
 
     #[test]
