@@ -2,7 +2,7 @@
 //!
 //! - [`figures`] what is measured
 //! - [`disks`] nodes that claim disks · [`foreign`] disks that they must leave alone
-//! - [`images`] where the images under test are
+//! - [`images`] where the images under test are · [`forge`] faulty releases made from them
 //! - [`router`] node configs of routers, and what a router is expected to say
 //! - [`agent`] asks the probe in a node
 //! - [`site`] a node and an operator who comes by ssh
@@ -19,6 +19,8 @@ pub mod disks;
 pub mod figures;
 #[cfg(not(target_env = "musl"))]
 pub mod foreign;
+#[cfg(not(target_env = "musl"))]
+pub mod forge;
 #[cfg(not(target_env = "musl"))]
 pub mod images;
 pub mod probe;

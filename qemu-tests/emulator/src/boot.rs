@@ -26,6 +26,9 @@ pub const RASPI4B_CONSOLE: &str = "earlycon=pl011,mmio32,0xfe201000 console=ttyA
 pub(crate) enum BootError {
     #[error(transparent)]
     NoBoot(#[from] eeprom::NoBoot),
+    /// The same in a trial: the EEPROM's watchdog gets the board out of it.
+    #[error("{0}")]
+    NoTrial(eeprom::NoBoot),
     #[error("{0}")]
     Host(String),
 }
@@ -37,6 +40,8 @@ pub(crate) struct Running {
     pub(crate) events: Events,
     /// The tests' ends of the serial ports.
     pub(crate) ports: BTreeMap<String, UnixStream>,
+    /// How long the firmware gives the guest until firstboot's first word.
+    pub(crate) watchdog: Option<Duration>,
     _plugs: Vec<Plug>,
     _files: TempDir,
 }
@@ -54,7 +59,9 @@ pub(crate) fn start(plan: &Plan, console: &Console) -> Result<Running, BootError
         Model::Virt => (Board::Cm4, BootMode::Nvme),
         Model::Raspi4b => (Board::Pi4b, BootMode::Sd),
     };
-    let boot = eeprom::decide(plan.disk.file(), Request { board, tryboot: record.take_tryboot() })?;
+    let tryboot = record.take_tryboot();
+    let boot = eeprom::decide(plan.disk.file(), Request { board, tryboot });
+    let boot = boot.map_err(|why| if tryboot { BootError::NoTrial(why) } else { why.into() })?;
     for note in &boot.notes {
         record.say(&format!("note: {note}"));
     }
@@ -73,7 +80,14 @@ pub(crate) fn start(plan: &Plan, console: &Console) -> Result<Running, BootError
     }
     let more = if board == Board::Pi4b { format!(" {RASPI4B_CONSOLE}") } else { String::new() };
     line.add(["-append", &format!("{}{more}", boot.command_line)]);
-    launch(plan, line, files, console)
+    let mut running = launch(plan, line, files, console)?;
+    running.watchdog = boot
+        .config
+        .get("kernel_watchdog_timeout")
+        .and_then(|value| value.parse().ok())
+        .filter(|&seconds| seconds > 0)
+        .map(Duration::from_secs);
+    Ok(running)
 }
 
 /// The tree that the kernel gets: the slot's own on the raspi4b; QEMU's own on `virt`, which is no board of anybody's.
@@ -152,7 +166,7 @@ fn launch(plan: &Plan, mut line: CommandLine, files: TempDir, console: &Console)
     let child = host("starting QEMU", child::spawn(command, &handed, matches!(console, Console::Pipe)))?;
     drop(handed);
     let (commands, events) = host("talking to QEMU", qmp::open(qmp))?;
-    Ok(Running { child, commands, events, ports, _plugs: plugs, _files: files })
+    Ok(Running { child, commands, events, ports, watchdog: None, _plugs: plugs, _files: files })
 }
 
 /// How a boot ended.

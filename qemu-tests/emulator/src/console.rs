@@ -40,6 +40,8 @@ pub enum Reset {
     Guest,
     /// The hardware watchdog ran out.
     Watchdog,
+    /// The firmware's watchdog ran out: firstboot was never heard of, or there was nothing that could be loaded.
+    Firmware,
     /// The emulator's user pressed the reset button.
     Button,
 }
@@ -113,8 +115,11 @@ impl Record {
         self.push(format!("\n[emulator] {line}\n").as_bytes());
     }
 
+    /// The one-shot flag is in a register that a reset leaves alone; without power it is gone.
     pub(crate) fn switch_on(&self) {
-        self.state().end = None;
+        let mut state = self.state();
+        state.end = None;
+        state.tryboot_asked = false;
     }
 
     pub(crate) fn begin_boot(&self) -> u32 {
@@ -158,6 +163,16 @@ impl Record {
     /// Everything said so far, without carriage returns.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.state().text).into_owned()
+    }
+
+    /// How many bytes were said so far.
+    pub(crate) fn length(&self) -> usize {
+        self.state().text.len()
+    }
+
+    /// Whether `text` was said behind the first `begin` bytes.
+    pub(crate) fn said_since(&self, begin: usize, text: &str) -> bool {
+        self.state().text.get(begin..).is_some_and(|rest| find(rest, text.as_bytes()).is_some())
     }
 
     /// The last lines, for messages.

@@ -17,7 +17,7 @@
 //! - [`Machine`] what a node is made of → [`Node`] a node, over all its boots → `boot` one boot, one QEMU process
 //! - [`Disk`] the private copy of the image · [`Nvme`] disks beside it · [`network`] a hub between nodes and tests
 //! - `console` what was said, and waiting for it · `qemu` the program and its options · `qmp` its control channel ·
-//!   `child` a process that does not outlive us · [`powercut`] what a disk may hold when the power goes
+//!   `child` a process that does not outlive us · `watchdog` the firmware's · [`powercut`] what a disk may hold when the power goes
 //!
 //! Rules: the image file is never written. Every node has a deadline. No process outlives its node: not when a test
 //! panics (the node is dropped) and not when the test is killed (the kernel ends QEMU). After each reset of the guest
@@ -38,6 +38,7 @@ mod qmp;
 #[cfg(test)]
 mod specimen;
 mod storage;
+mod watchdog;
 
 pub use boot::RASPI4B_CONSOLE;
 pub use console::{End, Reset, WaitError};

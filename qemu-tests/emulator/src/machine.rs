@@ -293,7 +293,8 @@ impl Machine {
             log,
             nvmes,
             deadline: self.deadline,
-            qemu_log: self.qemu_log.then(|| folder.join(format!("{}.qemu.log", self.name))),
+            // On the raspi4b it is where the request for a trial boot is seen.
+            qemu_log: (self.qemu_log || raspi4b).then(|| folder.join(format!("{}.qemu.log", self.name))),
             record,
         }))
     }

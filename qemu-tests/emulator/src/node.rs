@@ -3,9 +3,10 @@
 use crate::boot::{self, BootError, Outcome};
 use crate::console::{End, Record, Reset, WaitError};
 use crate::machine::{Plan, StartError};
-use crate::qemu::Console;
+use crate::qemu::{Console, Model};
 use crate::qmp::Commands;
 use crate::storage::Disk;
+use crate::watchdog::Watchdog;
 use contract::names::{CONSOLE_PREFIX, TRYBOOT_PORT};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -267,6 +268,7 @@ impl Node {
         loop {
             let mut running = match boot::start(&self.plan, &Console::Terminal) {
                 Ok(running) => running,
+                Err(BootError::NoTrial(_)) => continue,
                 Err(error) => return Err(StartError::Impossible(error.to_string())),
             };
             let _tryboot = running.ports.remove(TRYBOOT_PORT).map(|port| listen_for_tryboot(port, &self.plan.record));
@@ -274,7 +276,10 @@ impl Node {
             let io = |source| StartError::Io { doing: "waiting for QEMU".to_owned(), source };
             let status = boot::reap(&mut running.child).map_err(io)?;
             match outcome {
-                Outcome::Reset(reset) => self.plan.record.reset(reset),
+                Outcome::Reset(reset) => {
+                    listen_to_the_mailbox(&self.plan);
+                    self.plan.record.reset(reset);
+                }
                 Outcome::PoweredOff => return Ok(End::PoweredOff),
                 Outcome::Gone if status.success() => return Ok(End::PowerCut),
                 Outcome::Gone => return Ok(End::Failed(format!("QEMU ended with {status}"))),
@@ -309,8 +314,14 @@ fn keep(plan: &Plan, live: &Mutex<Live>, cut: &AtomicBool) -> End {
         let mut running = match boot::start(plan, &Console::Pipe) {
             Ok(running) => running,
             Err(BootError::NoBoot(why)) => return End::NoBoot(why.to_string()),
+            Err(BootError::NoTrial(why)) => {
+                plan.record.say(&format!("the firmware stands still, and the EEPROM's watchdog resets it: {why}"));
+                plan.record.reset(Reset::Firmware);
+                continue;
+            }
             Err(BootError::Host(why)) => return End::Failed(why),
         };
+        let pid = running.child.id();
         let mut threads = Vec::new();
         if let Some(output) = running.child.stdout.take() {
             threads.push(copy_output(output, &plan.record, false));
@@ -329,8 +340,15 @@ fn keep(plan: &Plan, live: &Mutex<Live>, cut: &AtomicBool) -> End {
             live.child = Some(running.child);
         }
         let late = || Instant::now() >= deadline;
-        let outcome = boot::follow(&mut running.events, || late() || cut.load(Ordering::SeqCst));
-        let stopped = cut.load(Ordering::SeqCst) || (late() && outcome == Outcome::Gone);
+        let watchdog = Watchdog::start(&plan.record, running.watchdog, pid);
+        let mut outcome =
+            boot::follow(&mut running.events, || late() || cut.load(Ordering::SeqCst) || watchdog.bites());
+        if watchdog.has_bitten() && outcome == Outcome::Gone {
+            outcome = Outcome::Reset(Reset::Firmware);
+        }
+        let stopped = cut.load(Ordering::SeqCst)
+            || outcome == Outcome::Reset(Reset::Firmware)
+            || (late() && outcome == Outcome::Gone);
         let taken = std::mem::take(&mut *locked(live));
         let Some(mut child) = taken.child else { return End::Failed("QEMU's process was lost".to_owned()) };
         if stopped {
@@ -344,7 +362,10 @@ fn keep(plan: &Plan, live: &Mutex<Live>, cut: &AtomicBool) -> End {
         match outcome {
             _ if cut.load(Ordering::SeqCst) => return End::PowerCut,
             _ if late() => return End::Deadline(plan.deadline),
-            Outcome::Reset(reset) => plan.record.reset(reset),
+            Outcome::Reset(reset) => {
+                listen_to_the_mailbox(plan);
+                plan.record.reset(reset);
+            }
             Outcome::PoweredOff => return End::PoweredOff,
             Outcome::Gone => {
                 return End::Failed(match status {
@@ -369,6 +390,24 @@ fn copy_output(mut output: impl Read + Send + 'static, record: &Arc<Record>, qem
         }
     })
 }
+
+/// The raspi4b's way to set the one-shot flag: QEMU has no model of the firmware's property for it, and logs the tag. Its
+/// value, 0 or 1, it does not log; nothing of ours ever sends a 0.
+fn listen_to_the_mailbox(plan: &Plan) {
+    if plan.hardware.model != Model::Raspi4b {
+        return;
+    }
+    // QEMU begins a new log at each start.
+    let log = plan.qemu_log.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+    if String::from_utf8_lossy(&log).contains(TRYBOOT_TAG) {
+        plan.record.ask_tryboot(true);
+        plan.record.say("the firmware's mailbox was asked for a trial boot");
+    }
+}
+
+/// What QEMU logs (hw/misc/bcm2835_property.c) of the message that sets the flag (raspberrypi/firmware wiki, "Mailbox
+/// property interface": SET_REBOOT_FLAGS).
+const TRYBOOT_TAG: &str = "unhandled tag 0x00038064";
 
 /// The guest's way to set the one-shot flag: a line `tryboot 1` or `tryboot 0`, answered by `ok`.
 fn listen_for_tryboot(port: UnixStream, record: &Arc<Record>) -> JoinHandle<()> {

@@ -177,6 +177,14 @@ impl Disk {
         self.fat(partition)?.write(name, bytes).map_err(self.io("writing a file into"))
     }
 
+    /// Removes a file from the root directory of a FAT partition.
+    ///
+    /// # Errors
+    /// When the partition holds no FAT file system, or no such file.
+    pub fn remove_file(&self, partition: Partition, name: &str) -> Result<(), DiskError> {
+        self.fat(partition)?.remove(name).map_err(self.io("removing a file from"))
+    }
+
     /// Drops a `node.toml` on bootsel.
     ///
     /// # Errors

@@ -156,6 +156,12 @@ impl Fat {
         }
         self.0.unmount()
     }
+
+    /// Removes a file of the root directory.
+    pub(crate) fn remove(self, name: &str) -> io::Result<()> {
+        self.0.root_dir().remove(name)?;
+        self.0.unmount()
+    }
 }
 
 /// Whether the boot sector's numbers fit each other and the partition: what the FAT reader takes on trust.

@@ -5,7 +5,8 @@
 //! - `autoboot.txt` is read from the first FAT partition. Missing, unreadable or too long: the walk.
 //! - The walk (`PARTITION_WALK`, default since the release of 2025-08-13) tries the wanted partition and then those
 //!   after it, in a circle. Bootable means a FAT file system with `start4.elf`.
-//! - What the firmware cannot load from a bootable partition is not walked past: it stands still, here an error.
+//! - What the firmware cannot load from a bootable partition is not walked past: it stands still, here an error. In a
+//!   trial the EEPROM's own watchdog (`BOOT_WATCHDOG_TIMEOUT`, which the emulated board has set) resets it.
 
 mod autoboot;
 mod config;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Machine;
-use crate::specimen::{SIZE, bootsel, disk, normal, slot, start};
+use crate::specimen::{AB, CONFIG, SIZE, bootsel, disk, normal, slot, start, with};
 use contract::layout::Partition;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
@@ -70,6 +70,48 @@ fn a_trial_boots_once() {
     node.expect("slot B here", SOON).unwrap();
     node.reset().unwrap();
     assert_eq!(node.wait_reset(2, SOON).unwrap(), Reset::Button);
+    node.expect("slot A here", SOON).unwrap();
+}
+
+#[test]
+fn a_trial_that_nobody_hears_of_is_reset_by_the_firmwares_watchdog() {
+    let config = format!("{CONFIG}kernel_watchdog_timeout=1\n");
+    let (_folder, machine) = machine_with(&disk(&[bootsel(AB), slot(b'A'), with(slot(b'B'), "config.txt", config)]));
+    let node = machine.start().unwrap();
+    node.expect("slot A here", SOON).unwrap();
+    node.plan.record.ask_tryboot(true);
+    node.send_keys("r").unwrap();
+    node.expect("slot B here", SOON).unwrap();
+    assert_eq!(node.wait_reset(2, SOON).unwrap(), Reset::Firmware);
+    node.expect("slot A here", SOON).unwrap();
+}
+
+#[test]
+fn a_trial_of_what_the_firmware_cannot_load_comes_back_to_the_default_slot() {
+    let broken = [
+        crate::specimen::without(slot(b'B'), "kernel8.img"),
+        with(slot(b'B'), "kernel8.img", *b"no kernel at all"),
+        crate::specimen::without(slot(b'B'), "initramfs.img"),
+    ];
+    for content in broken {
+        let (_folder, machine) = machine_with(&disk(&[bootsel(AB), slot(b'A'), content]));
+        let node = machine.start().unwrap();
+        node.expect("slot A here", SOON).unwrap();
+        node.plan.record.ask_tryboot(true);
+        node.send_keys("r").unwrap();
+        assert_eq!(node.wait_reset(2, SOON).unwrap(), Reset::Firmware);
+        node.expect("slot A here", SOON).unwrap();
+    }
+}
+
+#[test]
+fn without_power_the_request_for_a_trial_is_forgotten() {
+    let (_folder, machine) = machine();
+    let mut node = machine.start().unwrap();
+    node.expect("slot A here", SOON).unwrap();
+    node.plan.record.ask_tryboot(true);
+    node.kill();
+    node.power_on().unwrap();
     node.expect("slot A here", SOON).unwrap();
 }
 
