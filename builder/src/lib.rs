@@ -3,6 +3,8 @@
 //! Data flows one way: [`profile`] → [`resolve`] → [`lock`] → [`source`] (fetch, through the [`cache`]) → [`tree`] →
 //! [`format`] and [`boot`] → [`slot`] → [`image`]. [`pipeline`] runs the stages, [`report`] shows them, `cli` is the
 //! command line. No stage starts a program but [`node_program`], which compiles firstboot.
+//!
+//! Beside the pipeline: [`verify`] checks images, [`serve`] gives bundles and images to nodes.
 
 pub mod boot;
 pub mod cache;
@@ -16,6 +18,7 @@ pub mod profile;
 pub mod release_key;
 pub mod report;
 pub mod resolve;
+pub mod serve;
 pub mod slot;
 pub mod source;
 pub mod tree;

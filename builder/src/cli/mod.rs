@@ -4,6 +4,7 @@ mod boot;
 mod build;
 mod keys;
 mod node;
+mod serve;
 mod verify;
 
 use anyhow::Result;
@@ -29,6 +30,7 @@ enum Verb {
     Build(build::Build),
     Boot(boot::Boot),
     Verify(verify::Verify),
+    Serve(serve::Serve),
     #[command(subcommand)]
     Node(node::Node),
     #[command(subcommand)]
@@ -67,6 +69,7 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
         Verb::Build(build) => build.run(interrupted),
         Verb::Boot(boot) => boot.run(),
         Verb::Verify(verify) => verify.run(),
+        Verb::Serve(serve) => serve.run(interrupted),
         Verb::Node(node) => node.run(),
         Verb::Keys(keys) => keys.run(),
     }

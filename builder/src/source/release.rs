@@ -137,6 +137,26 @@ pub fn parse_time(text: &str) -> Option<u64> {
 /// Seconds since 1970 as `2026-09-12 07:55:41 UTC`.
 #[must_use]
 pub fn show_time(seconds: u64) -> String {
+    let (year, month, day) = date(seconds);
+    format!("{year:04}-{month:02}-{day:02} {} UTC", clock(seconds))
+}
+
+/// Seconds since 1970 as HTTP writes them (RFC 9110, section 5.6.7): `Sat, 12 Sep 2026 07:55:41 GMT`.
+#[must_use]
+pub fn http_time(seconds: u64) -> String {
+    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    let (year, month, day) = date(seconds);
+    let weekday = WEEKDAYS[(seconds / 86_400 % 7) as usize];
+    let month = MONTHS[(month - 1) as usize % 12];
+    format!("{weekday}, {day:02} {month} {year:04} {} GMT", clock(seconds))
+}
+
+fn clock(seconds: u64) -> String {
+    format!("{:02}:{:02}:{:02}", seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60)
+}
+
+/// Year, month (from 1) and day of the month.
+fn date(seconds: u64) -> (u64, u64, u64) {
     let days = seconds / 86_400 + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
@@ -145,9 +165,7 @@ pub fn show_time(seconds: u64) -> String {
     let m = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * m + 2) / 5 + 1;
     let (month, next) = if m < 10 { (m + 3, 0) } else { (m - 9, 1) };
-    let year = year_of_era + era * 400 + next;
-    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    (year_of_era + era * 400 + next, month, day)
 }
 
 #[cfg(test)]
@@ -165,6 +183,7 @@ mod tests {
         ] {
             assert_eq!(parse_time(text), Some(seconds), "{text}");
             assert_eq!(show_time(seconds), shown);
+            assert_eq!(http_time(seconds), format!("{} GMT", &text[..25]));
         }
     }
 

@@ -1,0 +1,80 @@
+//! `microdc serve`: bundles and images over HTTP.
+
+use crate::serve::{self, Event, Server};
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Serve the bundles and images of a folder over HTTP
+///
+/// For the bench and for small sites; any web server that knows ranges does
+/// as well. Nothing is written, and nothing outside the folder is given out.
+/// Prints the addresses, then a line for each request, and a line whenever
+/// a node has come a tenth further with its update. GET / lists the bundles
+/// and the nodes. Ctrl-C ends it.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  microdc serve out\n  microdc serve out --listen 10.0.0.254:80\n  microdc serve out \
+                        --json | jq 'select(.event == \"progress\")'"
+)]
+pub(super) struct Serve {
+    /// The folder
+    folder: PathBuf,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Serve {
+    pub(super) fn run(self, interrupted: &Arc<AtomicBool>) -> Result<()> {
+        let Serve { folder, listen, json } = self;
+        ensure!(folder.is_dir(), "{} is no folder; name the one with the bundles, such as out", folder.display());
+        let log = move |event: &Event| {
+            // A reader that went away ends the log, not the server.
+            let _ = match serde_json::to_string(event) {
+                Ok(line) if json => writeln!(std::io::stdout(), "{line}"),
+                _ => writeln!(std::io::stdout(), "{event}"),
+            };
+        };
+        let server = Server::logging(&folder, listen, Box::new(log))
+            .with_context(|| format!("serving {} on {listen}", folder.display()))?;
+        announce(&folder, &server, json)?;
+        while !interrupted.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        drop(server);
+        Ok(())
+    }
+}
+
+fn announce(folder: &std::path::Path, server: &Server, json: bool) -> Result<()> {
+    let urls = serve::urls(server.address());
+    let bundles = serve::list(folder).with_context(|| format!("looking into {}", folder.display()))?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        let said = serde_json::json!({ "event": "listening", "urls": urls, "bundles": bundles });
+        writeln!(out, "{said}")?;
+        return Ok(());
+    }
+    writeln!(out, "serving {} at {}", folder.display(), urls.join(", "))?;
+    if bundles.is_empty() {
+        writeln!(out, "there is no bundle in it yet; `microdc bundle IMAGE` makes one")?;
+    }
+    for bundle in &bundles {
+        let name = serve::encode(&bundle.name);
+        writeln!(out, "\n{} ({:.1} MB)", bundle.name, bundle.bytes as f64 / 1e6)?;
+        for url in &urls {
+            writeln!(out, "  ssh operator@NODE update {url}/{name}")?;
+        }
+    }
+    writeln!(out)?;
+    Ok(())
+}
