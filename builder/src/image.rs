@@ -1,17 +1,18 @@
 //! The image: a whole disk in a sparse file, with slot A filled and slot B empty.
 //!
-//! It is written under another name beside its place, and takes its name when it is whole and on the disk.
+//! It takes its name when it is whole and on the disk ([`crate::unfinished`]).
 
 use crate::format::derive::Seed;
 use crate::format::fat::{self, FatFile};
 use crate::format::gpt::{self, Ids, TAIL};
 use crate::slot::{self, SlotError, SlotSpec, SlotSummary};
+use crate::unfinished::{Unfinished, UnfinishedError};
 use contract::autoboot;
 use contract::hash::Digest;
 use contract::layout::{Extent, ImageLayout, Partition, Slot};
 use contract::names::{AUTOBOOT, NODE_CONFIG};
 use sha2::{Digest as _, Sha256};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -53,8 +54,8 @@ pub enum ImageError {
     Bootsel(#[from] fat::FatError),
     #[error(transparent)]
     Gpt(#[from] gpt::GptError),
-    #[error("{}: another build is writing this image", .0.display())]
-    Busy(PathBuf),
+    #[error(transparent)]
+    File(#[from] UnfinishedError),
     #[error("{}: {what}: {source}", path.display())]
     Io { path: PathBuf, what: &'static str, source: io::Error },
 }
@@ -69,7 +70,7 @@ pub fn write(
     progress: &(dyn Fn(Progress) -> io::Result<()> + Sync),
 ) -> Result<ImageSummary, ImageError> {
     let unfinished = Unfinished::create(path)?;
-    let file = &unfinished.file;
+    let file = unfinished.file();
     let failed = |what| move |source| ImageError::Io { path: path.to_owned(), what, source };
     let length = spec.layout.image_size();
     file.set_len(length).map_err(failed("making room"))?;
@@ -91,7 +92,7 @@ pub fn write(
     synced.map_err(failed("writing to the disk"))?;
     let digest = digest.map_err(failed("reading it back"))?;
     let on_disk = std::os::unix::fs::MetadataExt::blocks(&file.metadata().map_err(failed("looking at it"))?) * 512;
-    unfinished.finish().map_err(failed("giving it its name"))?;
+    unfinished.finish()?;
     Ok(ImageSummary { slot, length, on_disk, digest })
 }
 
@@ -109,51 +110,6 @@ pub fn bootsel(node_config: Option<&[u8]>) -> Result<Vec<u8>, fat::FatError> {
 /// Where a partition of the image lies. Only those that the node makes have no place, and they are never asked for.
 fn extent(layout: ImageLayout, partition: Partition) -> Extent {
     layout.extent(partition).unwrap_or(Extent { offset: 0, length: 0 })
-}
-
-/// The image under its other name; gone when it is dropped before it is finished.
-struct Unfinished {
-    file: File,
-    part: PathBuf,
-    path: PathBuf,
-    done: bool,
-}
-
-impl Unfinished {
-    fn create(path: &Path) -> Result<Unfinished, ImageError> {
-        let failed = |what| move |source| ImageError::Io { path: path.to_owned(), what, source };
-        let name = path.file_name().ok_or_else(|| failed("no file name")(io::ErrorKind::InvalidInput.into()))?;
-        let part = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
-        let mut options = File::options();
-        // What a killed build left is taken over; what a running one writes is locked.
-        let file = options.read(true).write(true).create(true).truncate(false).open(&part);
-        let file = file.map_err(failed("creating it"))?;
-        match file.try_lock() {
-            Ok(()) => (),
-            Err(TryLockError::WouldBlock) => return Err(ImageError::Busy(path.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(failed("locking it")(source)),
-        }
-        let unfinished = Unfinished { file, part, path: path.to_owned(), done: false };
-        unfinished.file.set_len(0).map_err(failed("emptying it"))?;
-        Ok(unfinished)
-    }
-
-    /// Renames it; on the disk when this returns.
-    fn finish(mut self) -> io::Result<()> {
-        std::fs::rename(&self.part, &self.path)?;
-        self.done = true;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.done {
-            // Nothing better can be done when this fails; the next build takes the file over.
-            let _ = std::fs::remove_file(&self.part);
-        }
-    }
 }
 
 /// SHA-256 of a whole file. Holes are not read: zeros are hashed in their place.

@@ -1,12 +1,13 @@
 //! microdc, the builder: a profile and overlays in, a signed A/B image out.
 //!
 //! Data flows one way: [`profile`] → [`resolve`] → [`lock`] → [`source`] (fetch, through the [`cache`]) → [`tree`] →
-//! [`format`] and [`boot`] → [`slot`] → [`image`]. [`pipeline`] runs the stages, [`report`] shows them, `cli` is the
-//! command line. No stage starts a program but [`node_program`], which compiles firstboot.
+//! [`format`] and [`boot`] → [`slot`] → [`image`] → [`bundle`]. [`pipeline`] runs the stages of a build, [`report`] shows
+//! them, `cli` is the command line. No stage starts a program but [`node_program`], which compiles firstboot.
 //!
 //! Beside the pipeline: [`verify`] checks images, [`serve`] gives bundles and images to nodes.
 
 pub mod boot;
+pub mod bundle;
 pub mod cache;
 pub mod cli;
 pub mod format;
@@ -22,4 +23,5 @@ pub mod serve;
 pub mod slot;
 pub mod source;
 pub mod tree;
+pub mod unfinished;
 pub mod verify;

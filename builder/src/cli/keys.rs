@@ -1,8 +1,9 @@
 //! `microdc keys`: release keys.
 
 use crate::release_key;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use contract::keys::PublicKey;
 use std::path::PathBuf;
 
 /// Make and show release keys
@@ -52,4 +53,24 @@ impl Keys {
         }
         Ok(())
     }
+}
+
+/// The public keys that were named, or those in `keys/`.
+pub(super) fn trusted(named: &[PathBuf]) -> Result<Vec<PublicKey>> {
+    let found = if named.is_empty() { known_keys()? } else { named.to_owned() };
+    Ok(found.iter().map(|path| release_key::read_public(path)).collect::<Result<_, _>>()?)
+}
+
+/// The public keys in `keys/`.
+fn known_keys() -> Result<Vec<PathBuf>> {
+    let folder = std::fs::read_dir("keys").context("no --key, and no folder keys/ here to take public keys from")?;
+    let paths = folder.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    let mut keys: Vec<PathBuf> =
+        paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "pub")).collect();
+    keys.sort();
+    anyhow::ensure!(
+        !keys.is_empty(),
+        "no --key, and no .pub file in keys/: name the public key that signed the image"
+    );
+    Ok(keys)
 }

@@ -2,6 +2,8 @@
 
 mod boot;
 mod build;
+mod bundle;
+mod inspect;
 mod keys;
 mod node;
 mod serve;
@@ -30,6 +32,8 @@ enum Verb {
     Build(build::Build),
     Boot(boot::Boot),
     Verify(verify::Verify),
+    Bundle(bundle::Bundle),
+    Inspect(inspect::Inspect),
     Serve(serve::Serve),
     #[command(subcommand)]
     Node(node::Node),
@@ -69,6 +73,8 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
         Verb::Build(build) => build.run(interrupted),
         Verb::Boot(boot) => boot.run(),
         Verb::Verify(verify) => verify.run(),
+        Verb::Bundle(bundle) => bundle.run(interrupted),
+        Verb::Inspect(inspect) => inspect.run(),
         Verb::Serve(serve) => serve.run(interrupted),
         Verb::Node(node) => node.run(),
         Verb::Keys(keys) => keys.run(),

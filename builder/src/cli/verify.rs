@@ -1,28 +1,32 @@
-//! `microdc verify`: whether an image is what its signature says, to the last bit.
+//! `microdc verify`: whether an image or a bundle is what its signature says, to the last bit.
 
-use crate::release_key;
+use super::keys;
+use crate::bundle::{Reader, is_bundle};
 use crate::verify::{self, Bootsel, Expect};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use contract::keys::PublicKey;
 use contract::manifest::Manifest;
 use contract::role::Role;
 use std::path::PathBuf;
 
-/// Check an image to the last bit
+/// Check an image or a bundle to the last bit
 ///
 /// Partition tables, bootsel, and for each filled slot: trailer, signature,
-/// boot image, root and its hash tree; everything else must be zero.
+/// boot image, root and its hash tree; everything else must be zero. Of a
+/// bundle: signature, hash trees, shorts, index, every frame, checksum.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  microdc verify out/router.img\n  microdc verify out/router.img --key keys/release.pub"
+    after_help = "Examples:\n  microdc verify out/router.img\n  microdc verify out/router.img --key keys/release.pub\n  \
+                  microdc verify out/router-1.2.3.bundle"
 )]
 pub(super) struct Verify {
-    /// The image
-    image: PathBuf,
+    /// The image or bundle
+    file: PathBuf,
     /// Public key to trust; may be given twice [default: keys/*.pub]
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
-    /// Role that the image must be for
+    /// Role that it must be for
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
     /// Print one JSON object instead of text
@@ -32,8 +36,7 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(self) -> Result<()> {
-        let trusted = if self.key.is_empty() { known_keys()? } else { self.key.clone() };
-        let trusted = trusted.iter().map(|path| release_key::read_public(path)).collect::<Result<Vec<_>, _>>()?;
+        let trusted = keys::trusted(&self.key)?;
         let role = match &self.role {
             None => None,
             Some(name) => Some(Role::ALL.into_iter().find(|role| role.name() == name).with_context(|| {
@@ -41,19 +44,26 @@ impl Verify {
                 format!("there is no role {name:?}; roles: {names}")
             })?),
         };
-        let expect = Expect { trusted: &trusted, role, bootsel: Bootsel::AsBuilt };
-        let verified =
-            verify::verify(&self.image, &expect).with_context(|| format!("{} is not whole", self.image.display()))?;
+        match is_bundle(&self.file).with_context(|| format!("reading {}", self.file.display()))? {
+            true => self.bundle(&trusted, role),
+            false => self.image(&trusted, role),
+        }
+    }
+
+    fn image(&self, trusted: &[PublicKey], role: Option<Role>) -> Result<()> {
+        let expect = Expect { trusted, role, bootsel: Bootsel::AsBuilt };
+        let verified = verify::verify(&self.file, &expect);
+        let verified = verified.with_context(|| format!("{} is not whole", self.file.display()))?;
         if self.json {
             let slots = verified.slots.iter().map(|(slot, found)| {
                 serde_json::json!({ "slot": slot, "key": found.key.to_string(), "manifest": found.manifest })
             });
             let slots: Vec<_> = slots.collect();
-            let report = serde_json::json!({ "image": self.image, "default": verified.default, "slots": slots });
+            let report = serde_json::json!({ "image": self.file, "default": verified.default, "slots": slots });
             println!("{}", serde_json::to_string_pretty(&report)?);
             return Ok(());
         }
-        println!("{}: every bit is as it was signed", self.image.display());
+        println!("{}: every bit is as it was signed", self.file.display());
         for (slot, found) in &verified.slots {
             let Manifest { role, version, kernel, root, .. } = &found.manifest;
             println!("  slot {slot}    {role} {version}, kernel {kernel}, signed by {}", found.key);
@@ -62,18 +72,24 @@ impl Verify {
         println!("  boots from slot {}", verified.default);
         Ok(())
     }
-}
 
-/// The public keys in `keys/`.
-fn known_keys() -> Result<Vec<PathBuf>> {
-    let folder = std::fs::read_dir("keys").context("no --key, and no folder keys/ here to take public keys from")?;
-    let paths = folder.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
-    let mut keys: Vec<PathBuf> =
-        paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "pub")).collect();
-    keys.sort();
-    anyhow::ensure!(
-        !keys.is_empty(),
-        "no --key, and no .pub file in keys/: name the public key that signed the image"
-    );
-    Ok(keys)
+    fn bundle(&self, trusted: &[PublicKey], role: Option<Role>) -> Result<()> {
+        let path = self.file.display();
+        let checked = Reader::open(&self.file).and_then(|reader| reader.check(trusted, &|_| Ok(())));
+        let checked = checked.with_context(|| format!("{path} is not whole"))?;
+        let Manifest { role: found, version, kernel, root, .. } = &checked.manifest;
+        if let Some(wanted) = role.filter(|wanted| wanted != found) {
+            bail!("{path} is for the role {found}, not for {wanted}");
+        }
+        if self.json {
+            let key = checked.key.to_string();
+            let report = serde_json::json!({ "bundle": self.file, "key": key, "manifest": checked.manifest });
+            println!("{}", serde_json::to_string_pretty(&report)?);
+            return Ok(());
+        }
+        println!("{path}: every bit is as it was signed");
+        println!("  bundle    {found} {version}, kernel {kernel}, signed by {}", checked.key);
+        println!("  root hash {}", root.root_hash);
+        Ok(())
+    }
 }

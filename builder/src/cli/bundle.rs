@@ -1,0 +1,93 @@
+//! `microdc bundle`: a slot of an image as a signed update file.
+
+use super::keys;
+use crate::bundle::{self, Progress, Request};
+use crate::report::{Reporter, human_bytes};
+use anyhow::{Context as _, Result};
+use clap::Args;
+use contract::bundle::FRAME_BLOCKS;
+use contract::layout::Slot;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Make the update file of an image
+///
+/// Checks the image to the last bit and writes one of its slots as a bundle:
+/// a signed file from which a node fetches only what it does not have. Any
+/// static HTTP server with ranges will do for it. The same slot gives the same
+/// bytes.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  microdc bundle out/router.img\n  microdc bundle out/router.img -o /srv/router.bundle"
+)]
+pub(super) struct Bundle {
+    /// The image
+    image: PathBuf,
+    /// The bundle [default: NAME-VERSION.bundle beside the image]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The slot [default: the one that the image boots from]
+    #[arg(long, value_name = "A|B", value_parser = slot)]
+    slot: Option<Slot>,
+    /// Public key to trust; may be given twice [default: keys/*.pub]
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+fn slot(text: &str) -> Result<Slot, String> {
+    Slot::BOTH.into_iter().find(|slot| slot.to_string() == text).ok_or_else(|| "slots are A and B".to_owned())
+}
+
+impl Bundle {
+    pub(super) fn run(self, interrupted: &Arc<AtomicBool>) -> Result<()> {
+        let trusted = keys::trusted(&self.key)?;
+        let request = Request { image: &self.image, slot: self.slot, trusted: &trusted, frame_blocks: FRAME_BLOCKS };
+        let reporter = Reporter::new(self.json);
+        let stage = reporter.stage("bundle");
+        let report = |step| {
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(io::Error::other("interrupted"));
+            }
+            stage.doing(&match step {
+                Progress::Verify => "checking the image".to_owned(),
+                Progress::Blocks { done, total } => {
+                    format!("compressing, {} of {}", human_bytes(done), human_bytes(total))
+                }
+                Progress::Digest { done, total } => {
+                    format!("hashing, {} of {}", human_bytes(done), human_bytes(total))
+                }
+            });
+            Ok(())
+        };
+        let summary = bundle::write(&request, self.output.as_deref(), &report).context("no bundle was made")?;
+        stage.end();
+        let manifest = &summary.manifest;
+        if self.json {
+            let report = serde_json::json!({
+                "bundle": summary.path,
+                "length": summary.length,
+                "digest": summary.digest,
+                "frames": summary.frames,
+                "frame_blocks": FRAME_BLOCKS,
+                "key": summary.key.to_string(),
+                "manifest_digest": summary.manifest_digest,
+                "manifest": manifest,
+            });
+            println!("{}", serde_json::to_string_pretty(&report)?);
+            return Ok(());
+        }
+        println!("{}", summary.path.display());
+        println!("  slot      {} {}, kernel {}", manifest.role, manifest.version, manifest.kernel);
+        let content = human_bytes(manifest.boot.length + manifest.root.length);
+        let (length, frames) = (human_bytes(summary.length), summary.frames);
+        println!("  size      {length}, of {content} in {frames} frames");
+        println!("  SHA-256   {}", summary.digest);
+        println!("  signed by {}, rollback index {}", summary.key, manifest.rollback_index);
+        Ok(())
+    }
+}
