@@ -13,7 +13,7 @@
 //! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
 //!
 //! A library for tests alone: [`foreign`] has the parsers of foreign bytes, for fuzzing; [`rehearsal`] the claim on files
-//! in place of disks.
+//! in place of disks; [`install`] takes bundles into files.
 
 // PID 1 has no panic path: what can panic on data is not used. `guard` is for what nobody thought of.
 #![cfg_attr(
@@ -45,8 +45,10 @@ mod service;
 mod sys;
 mod system;
 mod truetime;
+mod update;
 
 pub use claim::rehearsal;
+pub use update::install;
 
 /// Runs the part that the first argument names. PID 1's parts do not return.
 pub fn run() {

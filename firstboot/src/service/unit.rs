@@ -133,6 +133,7 @@ impl Unit {
                 open_files: self.spec.limits.open_files,
                 new_privileges: self.spec.new_privileges,
                 mounts: &self.spec.mounts,
+                files: &[],
             },
         };
         self.status = None;

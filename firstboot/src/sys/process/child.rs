@@ -62,6 +62,8 @@ pub(super) struct Prepared<'p> {
     pub(super) open_files: u64,
     pub(super) new_privileges: bool,
     pub(super) changes: &'p [Change],
+    /// The number that it shall have, and the file.
+    pub(super) files: &'p [(i32, i32)],
 }
 
 /// The child between fork and execve. No allocation, no lock, no panic.
@@ -96,6 +98,10 @@ fn become_program(prepared: &Prepared<'_>, change: &mut u8) -> Result<std::conve
         // Whatever PID 1 holds open, the watchdog first of all, stays with PID 1.
         let closed = libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
         done(closed, Step::Files)?;
+        // The numbers wanted are below those of the files, so none is overwritten.
+        for (number, file) in prepared.files {
+            done(libc::dup2(*file, *number).into(), Step::Files)?;
+        }
         libc::umask(0o022);
         limits(prepared.open_files)?;
         if !prepared.changes.is_empty() {

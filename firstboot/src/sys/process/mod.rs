@@ -16,12 +16,16 @@ use contract::role::{Capability, Identity, Mount};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 use std::ffi::{CString, NulError};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// File descriptors that a process may have open, where nothing else is said.
 const OPEN_FILES: u64 = 65_536;
 
-/// What else a program finds around it. The default: `/` as its folder, no setuid, the mounts that everybody sees.
+/// Descriptors that [`Surroundings::files`] may become are below this; what the child still needs of its parent is above.
+const ABOVE_FILES: RawFd = 32;
+
+/// What else a program finds around it. The default: `/` as its folder, no setuid, the mounts that everybody sees, no open
+/// file but the first three.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings<'a> {
     /// Absolute path of its working folder.
@@ -32,6 +36,8 @@ pub struct Surroundings<'a> {
     pub new_privileges: bool,
     /// With any, it has a mount namespace of its own.
     pub mounts: &'a [Mount],
+    /// Files that it finds open, by the number that each has there, below 32; also in place of the first three.
+    pub files: &'a [(RawFd, BorrowedFd<'a>)],
 }
 
 /// What to run, as whom and with which rights.
@@ -82,6 +88,23 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
     )
     .map_err(prepare("open /dev/null"))?;
     let (report, report_end) = pipe_with(PipeFlags::CLOEXEC).map_err(prepare("make a pipe"))?;
+    let aside = |file: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(file, ABOVE_FILES);
+    // In place of the first one, which is closed by this: the parent waits for the end of the pipe.
+    let report_end = {
+        let below = report_end;
+        aside(below.as_fd()).map_err(prepare("keep the pipe"))?
+    };
+    let mut files = Vec::new();
+    for (number, file) in program.surroundings.files {
+        if !(0..ABOVE_FILES).contains(number) {
+            return Err(SpawnError::Prepare {
+                step: "pass on a file",
+                source: std::io::ErrorKind::InvalidInput.into(),
+            });
+        }
+        files.push((*number, aside(*file).map_err(prepare("pass on a file"))?));
+    }
+    let passed: Vec<(RawFd, RawFd)> = files.iter().map(|(number, file)| (*number, file.as_raw_fd())).collect();
     let pointers = |texts: &[CString]| {
         texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect::<Vec<*const libc::c_char>>()
     };
@@ -103,6 +126,7 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
         open_files: program.surroundings.open_files.unwrap_or(OPEN_FILES),
         new_privileges: program.surroundings.new_privileges,
         changes: &changes,
+        files: &passed,
     };
     // SAFETY: the child calls only `child`, which makes raw system calls on memory prepared above and never returns.
     let pid = unsafe { libc::fork() };

@@ -2,7 +2,6 @@
 
 use super::*;
 use std::io::Read as _;
-use std::os::fd::AsFd as _;
 
 /// Runs a program and returns what it wrote and its exit status.
 fn output(run: &[&str], identity: &Identity, capabilities: &[Capability]) -> (String, Option<i32>) {
@@ -43,6 +42,27 @@ fn a_service_has_its_user_and_exactly_its_capabilities() {
     assert_eq!(field(&status, "Groups:"), "65532");
     assert_eq!(field(&status, "NoNewPrivs:"), "1");
     assert_eq!(field(&status, "SigBlk:"), "0000000000000000");
+}
+
+#[test]
+fn a_process_finds_the_files_it_is_given_under_their_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let files: Vec<std::fs::File> = (0..3)
+        .map(|number| {
+            let path = folder.path().join(number.to_string());
+            std::fs::write(&path, format!("file {number}")).unwrap();
+            std::fs::File::open(path).unwrap()
+        })
+        .collect();
+    // Numbers that this process uses for other things; one in place of standard input.
+    let given: Vec<(i32, BorrowedFd<'_>)> =
+        [3, 0, 9].into_iter().zip(files.iter().map(|file| file.as_fd())).collect();
+    let surroundings = Surroundings { files: &given, ..Surroundings::default() };
+    let read = "/bin/cat <&3; /bin/cat; /bin/cat <&9; /bin/ls /proc/self/fd";
+    let text = output_in(&["/bin/sh", "-c", read], surroundings).unwrap();
+    assert!(text.starts_with("file 0file 1file 2"), "{text}");
+    let surroundings = Surroundings { files: &[(ABOVE_FILES, files[0].as_fd())], ..Surroundings::default() };
+    assert!(output_in(&["/bin/true"], surroundings).is_err());
 }
 
 #[test]
