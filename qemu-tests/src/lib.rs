@@ -5,7 +5,7 @@
 //! - [`images`] where the images under test are · [`forge`] faulty releases made from them
 //! - [`router`] node configs of routers, and what a router is expected to say
 //! - [`agent`] asks the probe in a node
-//! - [`site`] a node and an operator who comes by ssh
+//! - [`site`] a node and an operator who comes by ssh · [`updates`] nodes that take updates
 //! - [`server`] servers that a test plays itself
 //! - [`probe`] the wire format of the test image's agent, and its client
 //!
@@ -30,3 +30,5 @@ pub mod router;
 pub mod server;
 #[cfg(not(target_env = "musl"))]
 pub mod site;
+#[cfg(not(target_env = "musl"))]
+pub mod updates;

@@ -3,7 +3,7 @@
 use crate::images;
 use crate::probe::{PORT, Request, ask};
 use crate::router::{STEP, wait_up};
-use emulator::Node;
+use emulator::{Machine, Node};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -24,12 +24,39 @@ pub struct Site {
 }
 
 impl Site {
-    /// Switches the node on and waits until it is up.
+    /// Switches on a router with a tunnel, and waits until it is up.
     ///
     /// # Panics
     /// When it does not come up.
     #[must_use]
     pub fn start() -> Site {
+        let machine = emulator::Machine::new(images::router_with_probe())
+            .name("r1")
+            .port(PORT)
+            .user_network()
+            .deadline(Duration::from_secs(600));
+        let site = Site::of(machine, |ssh| {
+            format!(
+                "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\ngateway = \"10.0.2.2\"\n\
+                 [network.wg0]\naddresses = [\"10.8.0.1/24\"]\n\
+                 [network.wg0.wireguard]\nprivate_key = \"{}\"\n\
+                 [[network.wg0.wireguard.peer]]\npublic_key = \"{PEER}\"\npreshared_key = \"{}\"\n\
+                 allowed = [\"10.8.0.2/32\"]\n\
+                 [router]\nasn = 65001\n{ssh}",
+                SECRETS[0], SECRETS[1],
+            )
+        });
+        wait_up(&site.node, "r1").unwrap();
+        site
+    }
+
+    /// Switches on a node that has a user network. `config` gets the section of its node.toml that lets the operator in,
+    /// and gives the whole.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn of(mut machine: Machine, config: impl FnOnce(&str) -> String) -> Site {
         let folder = tempfile::tempdir().unwrap();
         for name in ["operator", "stranger"] {
             let made = Command::new("ssh-keygen")
@@ -40,26 +67,9 @@ impl Site {
             assert!(made.success());
         }
         let key = std::fs::read_to_string(folder.path().join("operator.pub")).unwrap();
-        let config = format!(
-            "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\ngateway = \"10.0.2.2\"\n\
-             [network.wg0]\naddresses = [\"10.8.0.1/24\"]\n\
-             [network.wg0.wireguard]\nprivate_key = \"{}\"\n\
-             [[network.wg0.wireguard.peer]]\npublic_key = \"{PEER}\"\npreshared_key = \"{}\"\n\
-             allowed = [\"10.8.0.2/32\"]\n\
-             [router]\nasn = 65001\n[ssh]\nkeys = [{:?}]\n",
-            SECRETS[0],
-            SECRETS[1],
-            key.trim_end()
-        );
-        let mut machine = emulator::Machine::new(images::router_with_probe())
-            .name("r1")
-            .port(PORT)
-            .user_network()
-            .deadline(Duration::from_secs(600))
-            .node_config(config);
+        let config = config(&format!("[ssh]\nkeys = [{:?}]\n", key.trim_end()));
         let port = machine.forward(22).unwrap();
-        let node = machine.start().unwrap();
-        wait_up(&node, "r1").unwrap();
+        let node = machine.node_config(config).start().unwrap();
         Site { node, folder, port }
     }
 

@@ -151,7 +151,9 @@ fn launch(plan: &Plan, mut line: CommandLine, files: TempDir, console: &Console)
                 plugs.push(plug);
                 handed.push(fd);
             }
-            Card::User(mac, ports) => line.user_network_card(index, &mac.to_string(), ports),
+            Card::User(mac, ports) => {
+                line.user_network_card(plan.hardware.model, index, &mac.to_string(), ports);
+            }
         }
     }
     if let Some(path) = &plan.qemu_log {

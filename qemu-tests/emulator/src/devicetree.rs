@@ -94,7 +94,36 @@ impl Tree {
         }
         // What would switch the power of a radio chip here is behind the firmware's GPIO expander, which is not there.
         self.remove(SD_HOST, "mmc-pwrseq");
+        self.reset_by_its_register()?;
+        self.usb_as_host();
         Ok(())
+    }
+
+    /// QEMU's model of the watchdog does not count: whoever arms it is reset at once. So its driver must not have it; but
+    /// that driver is also the kernel's way to reset the board. The same register is given to the driver that does nothing
+    /// else (Documentation/devicetree/bindings/power/reset/syscon-reboot.yaml).
+    fn reset_by_its_register(&mut self) -> Result<(), TreeError> {
+        let Some(handle) = self.get(WATCHDOG, "phandle").map(<[u8]>::to_vec) else { return Ok(()) };
+        self.set(WATCHDOG, "compatible", *b"syscon\0")?;
+        let reboot = "/reboot";
+        self.set(reboot, "compatible", *b"syscon-reboot\0")?;
+        self.set(reboot, "regmap", handle)?;
+        // PM_RSTC, with the password that every write needs and the bits of a full reset (drivers/watchdog/bcm2835_wdt.c).
+        self.set_u32(reboot, "offset", 0x1c)?;
+        self.set_u32(reboot, "value", 0x5a00_0020)
+    }
+
+    /// The board's USB socket as QEMU has it: a host that is always powered.
+    fn usb_as_host(&mut self) {
+        if self.set_if_there(USB, "dr_mode", b"host\0") {
+            for property in ["power-domains", "phys", "phy-names"] {
+                self.remove(USB, property);
+            }
+        }
+    }
+
+    fn set_if_there(&mut self, path: &str, property: &str, value: &[u8]) -> bool {
+        self.0.find_node_mut(path).is_some() && self.set(path, property, value).is_ok()
     }
 
     /// Takes a device away from the kernel.
@@ -137,6 +166,10 @@ const CAPABILITIES: u32 = 0x7f;
 
 /// Where QEMU plugs the card in: the older of the two SD hosts, which on the board has the radio chip.
 const SD_HOST: &str = "/soc/mmc@7e300000";
+
+/// Watchdog, reset and power domains.
+const WATCHDOG: &str = "/soc/watchdog@7e100000";
+const USB: &str = "/soc/usb@7e980000";
 
 /// What QEMU's raspi4b has no model of, and what would stop Debian's kernel there.
 pub const ABSENT_ON_RASPI4B: &[&str] = &[
@@ -181,8 +214,6 @@ pub const ABSENT_ON_RASPI4B: &[&str] = &[
     // There, but without the card.
     "/emmc2bus/mmc@7e340000",
     "/soc/mmc@7e300000/wifi@1",
-    // Its watchdog does not count: whoever arms it is reset at once. Without it, the guest cannot reset itself either.
-    "/soc/watchdog@7e100000",
     // Not absent, but with a Bluetooth chip behind it the UART takes no keys for the console.
     "/soc/serial@7e201000/bluetooth",
 ];
@@ -255,11 +286,15 @@ mod tests {
 
     #[test]
     fn the_tree_of_a_raspi4b_keeps_its_card_and_loses_what_qemu_lacks() {
-        let board = "/dts-v1/;\n/ { soc { watchdog@7e100000 { }; serial@7e201000 { }; \
+        let board = "/dts-v1/;\n/ { soc { watchdog@7e100000 { phandle = <41>; }; serial@7e201000 { }; \
+                     rng@7e104000 { }; usb@7e980000 { dr_mode = \"otg\"; phys = <2>; }; \
                      mmc@7e300000 { mmc-pwrseq = <3>; bus-width = <4>; }; }; };";
         let mut tree = Tree::parse(&compiled(board)).unwrap();
         tree.fit_raspi4b().unwrap();
-        assert_eq!(tree.get("/soc/watchdog@7e100000", "status").unwrap(), b"disabled\0");
+        assert_eq!(tree.get("/soc/rng@7e104000", "status").unwrap(), b"disabled\0");
+        assert_eq!(tree.get(WATCHDOG, "compatible").unwrap(), b"syscon\0");
+        assert_eq!(tree.get("/reboot", "regmap").unwrap(), 41_u32.to_be_bytes());
+        assert_eq!((tree.get(USB, "dr_mode").unwrap(), tree.get(USB, "phys")), (&b"host\0"[..], None));
         assert_eq!(tree.get(SD_HOST, "mmc-pwrseq"), None);
         assert_eq!(tree.get(SD_HOST, "bus-width").unwrap(), 4_u32.to_be_bytes());
         assert_eq!(tree.get("/soc/serial@7e201000", "status"), None);

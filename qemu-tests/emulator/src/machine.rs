@@ -175,7 +175,8 @@ impl Machine {
         self
     }
 
-    /// Adds a network card behind NAT, with DHCP: the world of a person at the terminal.
+    /// Adds a network card behind NAT, with DHCP: the world of a person at the terminal. On the raspi4b it is a USB card,
+    /// the one kind that QEMU's board can have; an image needs the modules dwc2, phy-generic and cdc_ether for it.
     #[must_use]
     pub fn user_network(mut self) -> Machine {
         let mac = self.mac();
@@ -202,7 +203,8 @@ impl Machine {
         Ok(host)
     }
 
-    /// Fixed for a node's name and a card's place; locally administered.
+    /// Fixed for a node's name and a card's place; locally administered. (QEMU's USB card takes 0x40 for the first byte,
+    /// which makes it a manufacturer's, and so the kernel calls that card `eth0` too.)
     fn mac(&self) -> Mac {
         let name = contract::hash::Digest::of(self.name.as_bytes()).0;
         Mac([0x52, 0x54, name[0], name[1], name[2], self.cards.len() as u8])
@@ -222,7 +224,7 @@ impl Machine {
         self
     }
 
-    /// The BCM2711 with the image as SD card, on QEMU's raspi4b.
+    /// The BCM2711 with the image as SD card, on QEMU's raspi4b. It can have one [`Machine::user_network`] beside.
     #[must_use]
     pub fn raspi4b(mut self) -> Machine {
         self.hardware.model = Model::Raspi4b;
@@ -256,8 +258,10 @@ impl Machine {
     /// When QEMU is missing or too old, the image cannot be copied, or the machine cannot have what it was given.
     pub fn prepare(self) -> Result<Node, StartError> {
         let raspi4b = self.hardware.model == Model::Raspi4b;
-        if raspi4b && !(self.cards.is_empty() && self.ports.is_empty() && self.nvmes.is_empty()) {
-            let lacks = "QEMU's raspi4b has no network, no virtio ports and no NVMe disks";
+        let usb = matches!(self.cards.as_slice(), [] | [Card::User(..)]);
+        if raspi4b && !(usb && self.ports.is_empty() && self.nvmes.is_empty()) {
+            let lacks =
+                "QEMU's raspi4b has no network but one user network by USB, no virtio ports and no NVMe disks";
             return Err(StartError::Impossible(lacks.to_owned()));
         }
         let name_is_fine =

@@ -181,6 +181,11 @@ impl Node {
         self.control("system_reset", json!({}))
     }
 
+    /// Sets the one-shot flag: the next reset is a trial boot, as if the guest had asked for it.
+    pub fn ask_tryboot(&self) {
+        self.plan.record.ask_tryboot(true);
+    }
+
     /// Pulls out (`false`) or plugs in the cable of a network card, counted from 0; the guest sees its carrier change.
     ///
     /// # Errors
@@ -224,15 +229,14 @@ impl Node {
         &self.plan.nvmes[index].disk
     }
 
-    /// Where the writes of the disk that it boots from are recorded, when [`crate::Machine::recorded`] asked for it. Its
-    /// boots follow each other.
+    /// Where the writes of the disk that it boots from are recorded, when [`crate::Machine::recorded`] asked for it. Each
+    /// boot begins anew.
     #[must_use]
     pub fn write_log(&self) -> Option<&Path> {
         self.plan.log.as_deref()
     }
 
-    /// Where the writes of an NVMe disk are recorded, when [`crate::Nvme::recorded`] asked for it. Its boots
-    /// follow each other.
+    /// Where the writes of an NVMe disk are recorded, when [`crate::Nvme::recorded`] asked for it. Each boot begins anew.
     #[must_use]
     pub fn nvme_write_log(&self, index: usize) -> Option<&Path> {
         self.plan.nvmes[index].log.as_deref()
@@ -402,7 +406,7 @@ fn listen_to_the_mailbox(plan: &Plan) {
     let log = plan.qemu_log.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
     if String::from_utf8_lossy(&log).contains(TRYBOOT_TAG) {
         plan.record.ask_tryboot(true);
-        plan.record.say("the firmware's mailbox was asked for a trial boot");
+        plan.record.say(&format!("the firmware's mailbox was asked for a trial boot: {TRYBOOT_TAG}"));
     }
 }
 

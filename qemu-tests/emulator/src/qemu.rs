@@ -230,11 +230,14 @@ impl CommandLine {
     }
 
     /// A network card behind QEMU's own NAT.
-    pub(crate) fn user_network_card(&mut self, index: usize, mac: &str, ports: &[(u16, u16)]) {
+    pub(crate) fn user_network_card(&mut self, model: Model, index: usize, mac: &str, ports: &[(u16, u16)]) {
         let forward = |(host, guest): &(u16, u16)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
         let forwards: String = ports.iter().map(forward).collect();
         self.add(["-netdev", &format!("user,id=net{index}{forwards}")]);
-        self.card(index, mac);
+        match model {
+            Model::Virt => self.card(index, mac),
+            Model::Raspi4b => self.add(["-device", &format!("usb-net,id=nic{index},netdev=net{index},mac={mac}")]),
+        }
     }
 
     fn card(&mut self, index: usize, mac: &str) {
@@ -255,9 +258,6 @@ fn drive(id: &str, path: &Path, read_only: bool, fault: Option<Fault>, log: Opti
     if let Some(log) = log {
         let fields = ["driver=blklogwrites", "log-sector-size=512", "log-super-update-interval=1", "log.driver=file"];
         options.extend(fields.map(|field| format!("{layer}{field}")));
-        // A second boot goes on where the first one ended; an empty file has no head to go on from.
-        let append = std::fs::metadata(log).is_ok_and(|found| found.len() > 0);
-        options.push(format!("{layer}log-append={}", if append { "on" } else { "off" }));
         options.push(format!("{layer}log.cache.no-flush=on"));
         options.push(format!("{layer}log.filename={}", quoted(log)));
         layer.push_str("file.");

@@ -18,6 +18,7 @@
 //! | `http ADDRESS` | answers 503 for a second, then what /run/http says (`STATUS BODY`), else 200 |
 //! | `exists FILE` | ends well when it does |
 //! | `talk TEXT` | writes it |
+//! | `well` | ends well, but for the fault `red` |
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -117,6 +118,7 @@ pub fn run(act: &str, rest: &[&str]) {
             exit(i32::from(!there));
         }
         ("talk", [text]) => println!("{text}"),
+        ("well", []) => exit(i32::from(super::fault::wanted().as_deref() == Some("red"))),
         ("sleep", []) => {}
         _ => {
             println!("{act:?} with {rest:?} is no act");
