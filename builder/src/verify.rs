@@ -106,7 +106,7 @@ pub fn verify(path: &Path, expect: &Expect<'_>) -> Result<Verified, VerifyError>
     let (default, node_config) = bootsel(blocks, layout, expect.bootsel)?;
     let mut slots = BTreeMap::new();
     for slot in Slot::BOTH {
-        if let Some(found) = verify_slot(blocks, layout, slot, expect)? {
+        if let Some(found) = verify_slot(blocks, layout, slot, expect, Beyond::Zeros)? {
             slots.insert(slot, found);
         }
     }
@@ -114,6 +114,29 @@ pub fn verify(path: &Path, expect: &Expect<'_>) -> Result<Verified, VerifyError>
         return Err(VerifyError::EmptyDefault(default));
     }
     Ok(Verified { layout, default, slots, node_config })
+}
+
+/// Verifies one slot of a node's disk: what its manifest names, and nothing else, since a node may have left anything behind the
+/// images and in the other partitions. Nothing when the slot has no trailer.
+///
+/// # Errors
+/// The first thing that is wrong with what the slot holds.
+pub fn slot(
+    disk: &File,
+    layout: ImageLayout,
+    slot: Slot,
+    trusted: &[PublicKey],
+) -> Result<Option<VerifiedSlot>, VerifyError> {
+    let length = disk.metadata().map_err(VerifyError::Open)?.len();
+    let expect = Expect { trusted, role: None, bootsel: Bootsel::Bootable };
+    verify_slot(Blocks { file: disk, length }, layout, slot, &expect, Beyond::Anything)
+}
+
+/// What may stand behind a slot's images, and in an empty slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beyond {
+    Zeros,
+    Anything,
 }
 
 /// The partition table and what lies between it and the partitions.
@@ -163,6 +186,7 @@ fn verify_slot(
     layout: ImageLayout,
     slot: Slot,
     expect: &Expect<'_>,
+    beyond: Beyond,
 ) -> Result<Option<VerifiedSlot>, VerifyError> {
     let [boot, root] = [slot.boot(), slot.root()];
     let (boot_place, root_place) = (boot.name(), root.name());
@@ -171,6 +195,7 @@ fn verify_slot(
     let bad_trailer = |source| VerifyError::Trailer { place: root_place, offset: trailer_at, source };
 
     let trailer = match Trailer::parse(&blocks.read(trailer_at, TRAILER_SIZE)?) {
+        Err(TrailerError::Empty) if beyond == Beyond::Anything => return Ok(None),
         Err(TrailerError::Empty) => {
             blocks.zero(boot_place, boot.offset, boot.offset..boot.end())?;
             blocks.zero(root_place, root.offset, root.offset..root.end())?;
@@ -183,8 +208,13 @@ fn verify_slot(
         return Err(VerifyError::Role { slot, wanted, found: manifest.role });
     }
 
-    verify_root(blocks, root_place, Extent { offset: root.offset, length: trailer_at - root.offset }, &manifest)?;
-    verify_boot(blocks, boot_place, boot, &manifest)?;
+    let room = Extent { offset: root.offset, length: trailer_at - root.offset };
+    let root_end = verify_root(blocks, root_place, room, &manifest)?;
+    let boot_end = verify_boot(blocks, boot_place, boot, &manifest)?;
+    if beyond == Beyond::Zeros {
+        blocks.zero(root_place, room.offset, root_end..room.end())?;
+        blocks.zero(boot_place, boot.offset, boot_end..boot.end())?;
+    }
     let fat = |source| VerifyError::Fat { place: boot_place, source };
     let reader = Reader::open(InFile { file: blocks.file, offset: boot.offset }).map_err(fat)?;
     let boot_files = reader.list().map_err(fat)?;
@@ -200,13 +230,13 @@ fn verify_slot(
     Ok(Some(VerifiedSlot { manifest, manifest_digest, key: trailer.signature.key, boot_files }))
 }
 
-/// Root data and tree against the root hash, and zeros behind them. `room` ends where the trailer begins.
+/// Root data and tree against the root hash; gives where they end. `room` ends where the trailer begins.
 fn verify_root(
     blocks: Blocks<'_>,
     place: &'static str,
     room: Extent,
     manifest: &Manifest,
-) -> Result<(), VerifyError> {
+) -> Result<u64, VerifyError> {
     let part = |what: String| VerifyError::Part { place, extent: room, what };
     let data = manifest.root.length;
     let tree_length = tree::tree_length(data).map_err(|error| part(error.to_string()))?;
@@ -236,17 +266,17 @@ fn verify_root(
             }
         }
     })?;
-    blocks.zero(place, room.offset, room.offset + end..room.end())
+    Ok(room.offset + end)
 }
 
-/// The boot image against the manifest, and zeros behind it. Its tree is stored nowhere, so that a wrong block is known
+/// The boot image against the manifest; gives where it ends. Its tree is stored nowhere, so that a wrong block is known
 /// only as one of them.
 fn verify_boot(
     blocks: Blocks<'_>,
     place: &'static str,
     room: Extent,
     manifest: &Manifest,
-) -> Result<(), VerifyError> {
+) -> Result<u64, VerifyError> {
     let extent = Extent { offset: room.offset, length: manifest.boot.length };
     let part = |what: String| VerifyError::Part { place, extent, what };
     if extent.length > room.length {
@@ -267,7 +297,7 @@ fn verify_boot(
         );
         return Err(part(what));
     }
-    blocks.zero(place, room.offset, extent.end()..room.end())
+    Ok(extent.end())
 }
 
 /// Where a partition of the image lies. Only those that the node makes have no place, and they are never asked for.

@@ -9,7 +9,8 @@
 //! | `kill NAME SIGNAL` | how many processes got the signal (by number); an error when there is none |
 //! | `cat PATH` | the file |
 //! | `sha256 PATH` | its digest |
-//! | `write PATH TEXT` | empty |
+//! | `write PATH TEXT` | empty; the file is on the disk |
+//! | `call JSON` | what PID 1 answers to this line on its control socket, to the end |
 //! | `stop PID` | empty; the process stands still from then on, as if it hung |
 //! | `break PID` | empty; the process goes on at address 0 |
 //!
@@ -26,10 +27,18 @@ const ANSWER_MAX: usize = 64 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     Ps,
-    Kill { name: String, signal: i32 },
+    Kill {
+        name: String,
+        signal: i32,
+    },
     Cat(String),
     Sha256(String),
-    Write { path: String, text: String },
+    Write {
+        path: String,
+        text: String,
+    },
+    /// A [`contract::control::Call`] as JSON.
+    Call(String),
     Stop(i32),
     Break(i32),
 }
@@ -53,6 +62,7 @@ impl Request {
             "sha256" if rest.starts_with('/') => Ok(Request::Sha256(rest.to_owned())),
             "stop" => rest.parse().map(Request::Stop).map_err(|_| format!("{rest:?} is no process")),
             "break" => rest.parse().map(Request::Break).map_err(|_| format!("{rest:?} is no process")),
+            "call" if rest.starts_with('{') => Ok(Request::Call(rest.to_owned())),
             "write" => {
                 let (path, text) = pair()?;
                 Ok(Request::Write { path: path.to_owned(), text: text.to_owned() })
@@ -72,6 +82,7 @@ impl std::fmt::Display for Request {
             Request::Cat(path) => write!(f, "cat {path}"),
             Request::Sha256(path) => write!(f, "sha256 {path}"),
             Request::Write { path, text } => write!(f, "write {path} {text}"),
+            Request::Call(call) => write!(f, "call {call}"),
         }
     }
 }
@@ -132,6 +143,7 @@ mod tests {
             "cat",
             "cat relative",
             "reboot",
+            "call status",
             "write /x",
         ] {
             assert!(Request::parse(line).is_err(), "{line:?}");
@@ -151,12 +163,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn requests_are_read_back(name in "[a-z]{1,15}", signal in 1i32..65, path in "/[ -~]{0,40}", which in 0..5) {
+        fn requests_are_read_back(name in "[a-z]{1,15}", signal in 1i32..65, path in "/[ -~]{0,40}", which in 0..6) {
             let request = match which {
                 0 => Request::Kill { name, signal },
                 1 => Request::Cat(path),
                 2 => Request::Stop(signal),
                 3 => Request::Break(signal),
+                4 => Request::Call(format!("{{{path}")),
                 _ => Request::Write { path: format!("/{name}"), text: path },
             };
             prop_assert_eq!(Request::parse(&request.to_string()), Ok(request));

@@ -229,14 +229,15 @@ impl Node {
         &self.plan.nvmes[index].disk
     }
 
-    /// Where the writes of the disk that it boots from are recorded, when [`crate::Machine::recorded`] asked for it. Each
-    /// boot begins anew.
+    /// Where the writes of the disk that it boots from are recorded, when [`crate::Machine::recorded`] asked for it. Its
+    /// boots follow each other.
     #[must_use]
     pub fn write_log(&self) -> Option<&Path> {
         self.plan.log.as_deref()
     }
 
-    /// Where the writes of an NVMe disk are recorded, when [`crate::Nvme::recorded`] asked for it. Each boot begins anew.
+    /// Where the writes of an NVMe disk are recorded, when [`crate::Nvme::recorded`] asked for it. Its boots
+    /// follow each other.
     #[must_use]
     pub fn nvme_write_log(&self, index: usize) -> Option<&Path> {
         self.plan.nvmes[index].log.as_deref()

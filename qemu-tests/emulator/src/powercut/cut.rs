@@ -9,7 +9,9 @@ use std::os::unix::fs::FileExt as _;
 
 /// How the writes since the last flush fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+pub enum Manner {
+    /// There are none: the power goes right behind a flush, or when nothing was written yet.
+    Flushed,
     /// All are there: the disk had no cache.
     InOrder,
     /// Some are lost.
@@ -20,35 +22,45 @@ enum Manner {
     Torn,
 }
 
-/// The states that a record of writes leads to.
+/// The states that a record of writes leads to. The first ones are those behind each flush, in order; then come such that
+/// are drawn by the seed: half of them anywhere in the record, half with the same number between each two flushes, since
+/// what matters most is often written in small pieces.
 #[derive(Debug)]
 pub struct Cuts<'l> {
     entries: &'l [Entry],
     block: u64,
     count: u32,
+    seed: u64,
+    /// Numbers of entries behind which everything is on the medium: 0, and behind each flush.
+    flushes: Vec<usize>,
 }
 
 /// One state: a moment, and what of the writes shortly before it is on the medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    number: u32,
-    manner: Manner,
+    pub(super) number: u32,
+    pub(super) manner: Manner,
     /// Entries before the cut.
-    until: usize,
+    pub(super) until: usize,
     of: usize,
     /// Everything before this entry is on the medium.
-    flushed: usize,
+    pub(super) flushed: usize,
     /// Pieces of the entries from there on that are on the medium too: the entry, and bytes of it, in the order in which
     /// they came there.
-    pieces: Vec<(usize, Range<u64>)>,
+    pub(super) pieces: Vec<(usize, Range<u64>)>,
 }
 
 impl<'l> Cuts<'l> {
-    /// `count` states, the moments of which are spread evenly over the record. Blocks of `block` bytes come whole or not at
-    /// all.
+    /// A state for each flush, and `drawn` more. Blocks of `block` bytes come whole or not at all.
     #[must_use]
-    pub fn new(log: &'l WriteLog, block: u64, count: u32) -> Cuts<'l> {
-        Cuts { entries: log.entries(), block, count }
+    pub fn new(log: &'l WriteLog, block: u64, drawn: u32, seed: u64) -> Cuts<'l> {
+        let entries = log.entries();
+        let behind = entries.iter().enumerate().filter(|(_, entry)| **entry == Entry::Flush).map(|(at, _)| at + 1);
+        let mut flushes: Vec<usize> = std::iter::once(0).chain(behind).collect();
+        // Two flushes with nothing between them lead to one state.
+        flushes.dedup_by(|later, earlier| entries[*earlier..*later].iter().all(|entry| *entry == Entry::Flush));
+        let count = drawn.saturating_add(u32::try_from(flushes.len()).unwrap_or(u32::MAX));
+        Cuts { entries, block, count, seed, flushes }
     }
 
     #[must_use]
@@ -56,16 +68,45 @@ impl<'l> Cuts<'l> {
         self.count
     }
 
+    /// How many of them, from 0 on, are those behind flushes.
+    #[must_use]
+    pub fn flushes(&self) -> u32 {
+        self.flushes.len() as u32
+    }
+
+    /// The end of the record, with every write there.
+    #[must_use]
+    pub fn whole(&self) -> Cut {
+        self.at(self.count, self.entries.len(), Manner::InOrder)
+    }
+
     /// State `number`, from 0.
     #[must_use]
     pub fn cut(&self, number: u32) -> Cut {
-        let mut dice = Dice::new(u64::from(number));
-        let of = self.entries.len();
-        // Each quarter of the states goes over the whole record, in its own manner.
-        let steps = u64::from(self.count.div_ceil(4)).max(2) - 1;
-        let until = ((u64::from(number / 4) * of as u64 + steps / 2) / steps) as usize;
-        let until = until.min(of);
+        if let Some(&until) = self.flushes.get(number as usize) {
+            return self.at(number, until, Manner::Flushed);
+        }
+        let mut dice = self.dice(number);
+        let (all, turn) = (self.entries.len() as u64, number / 4);
+        let until = if turn.is_multiple_of(2) {
+            dice.roll() % (all + 1)
+        } else {
+            let part = (dice.roll() % self.flushes.len() as u64) as usize;
+            let first = self.flushes[part] as u64;
+            let end = self.flushes.get(part + 1).map_or(all, |end| *end as u64);
+            first + dice.roll() % (end - first + 1)
+        };
         let manner = [Manner::InOrder, Manner::Lost, Manner::Reordered, Manner::Torn][number as usize % 4];
+        self.at(number, until as usize, manner)
+    }
+
+    fn dice(&self, number: u32) -> Dice {
+        Dice(Dice(self.seed).roll() ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    fn at(&self, number: u32, until: usize, manner: Manner) -> Cut {
+        // Other rolls than those that chose the moment.
+        let mut dice = Dice(self.dice(number).roll());
         let before = &self.entries[..until];
         let flushed = before.iter().rposition(|entry| *entry == Entry::Flush).map_or(0, |at| at + 1);
         let mut pieces = Vec::new();
@@ -84,9 +125,11 @@ impl<'l> Cuts<'l> {
                 pieces.push((index, 0..length));
                 continue;
             }
+            // Long writes are torn into larger parts now and then, so that there are not too many.
+            let part = if length > 64 * self.block { self.block << (dice.roll() % 8) } else { self.block };
             let mut at = 0;
             while at < length {
-                let end = (at + self.block).min(length);
+                let end = (at + part).min(length);
                 if dice.roll().is_multiple_of(2) {
                     pieces.push((index, at..end));
                 }
@@ -98,11 +141,33 @@ impl<'l> Cuts<'l> {
                 pieces.swap(at, (dice.roll() % (at as u64 + 1)) as usize);
             }
         }
-        Cut { number, manner, until, of, flushed, pieces }
+        Cut { number, manner, until, of: self.entries.len(), flushed, pieces }
     }
 }
 
 impl Cut {
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    #[must_use]
+    pub fn manner(&self) -> Manner {
+        self.manner
+    }
+
+    /// Entries of the record before the cut.
+    #[must_use]
+    pub fn until(&self) -> usize {
+        self.until
+    }
+
+    /// So many entries, from the first on, are on the medium without doubt.
+    #[must_use]
+    pub fn flushed(&self) -> usize {
+        self.flushed
+    }
+
     /// Whether nothing was written yet.
     #[must_use]
     pub fn is_before_everything(&self) -> bool {
@@ -115,11 +180,7 @@ impl Cut {
     /// When the record cannot be read or the disk cannot be written.
     pub fn apply(&self, log: &WriteLog, disk: &File) -> io::Result<()> {
         for entry in &log.entries()[..self.flushed] {
-            let length = match entry {
-                Entry::Write { length, .. } | Entry::Discard { length, .. } => *length,
-                Entry::Flush => continue,
-            };
-            put(log, disk, *entry, 0..length)?;
+            put(log, disk, *entry, 0..entry.length())?;
         }
         for (index, bytes) in &self.pieces {
             put(log, disk, log.entries()[*index], bytes.clone())?;
@@ -129,7 +190,7 @@ impl Cut {
 }
 
 /// Puts some bytes of a write on the disk. Zeros become a hole, so that the disk stays sparse.
-fn put(log: &WriteLog, disk: &File, entry: Entry, bytes: Range<u64>) -> io::Result<()> {
+pub(super) fn put(log: &WriteLog, disk: &File, entry: Entry, bytes: Range<u64>) -> io::Result<()> {
     let (offset, length) = match entry {
         Entry::Write { offset, .. } | Entry::Discard { offset, .. } => {
             (offset + bytes.start, bytes.end - bytes.start)
@@ -161,10 +222,6 @@ impl std::fmt::Display for Cut {
 struct Dice(u64);
 
 impl Dice {
-    fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
     fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -210,7 +267,7 @@ mod tests {
     #[test]
     fn what_was_flushed_is_there_and_the_rest_in_every_mixture() {
         let (_file, log) = log();
-        let cuts = Cuts::new(&log, 512, 4000);
+        let cuts = Cuts::new(&log, 512, 4000, 7);
         let mut late = BTreeSet::new();
         for number in 0..cuts.count() {
             let cut = cuts.cut(number);
@@ -230,17 +287,32 @@ mod tests {
     }
 
     #[test]
-    fn the_first_states_are_before_everything_and_the_last_in_order_is_the_whole() {
+    fn the_first_states_are_those_behind_the_flushes() {
         let (_file, log) = log();
-        let cuts = Cuts::new(&log, 512, 40);
+        let cuts = Cuts::new(&log, 512, 0, 7);
+        assert_eq!((cuts.count(), cuts.flushes()), (2, 2));
         assert!(cuts.cut(0).is_before_everything());
-        assert_eq!(state(&log, &cuts.cut(36)), "AAAADDDDCCCC");
+        assert_eq!(state(&log, &cuts.cut(1)), "AAAA........");
+        assert_eq!(state(&log, &cuts.whole()), "AAAADDDDCCCC");
     }
 
     #[test]
-    fn a_state_is_the_same_at_every_run() {
+    fn a_state_is_the_same_at_every_run_with_one_seed_and_another_with_another() {
         let (_file, log) = log();
-        let (one, two) = (Cuts::new(&log, 512, 100), Cuts::new(&log, 512, 100));
-        assert!((0..100).all(|number| one.cut(number) == two.cut(number)));
+        let cuts = |seed| Cuts::new(&log, 512, 100, seed);
+        assert!((0..102).all(|number| cuts(1).cut(number) == cuts(1).cut(number)));
+        assert!((2..102).any(|number| cuts(1).cut(number) != cuts(2).cut(number)));
+    }
+
+    #[test]
+    fn every_gap_between_flushes_gets_states_however_long_the_others_are() {
+        let write = |_| (0, 0, vec![1; 512]);
+        let mut entries: Vec<_> = (0..300).map(write).collect();
+        entries.extend([(0, FLUSH, vec![]), (0, 0, vec![2; 512]), (0, FLUSH, vec![]), (0, 0, vec![3; 512])]);
+        let file = record(&entries);
+        let log = WriteLog::open(file.path()).unwrap();
+        let cuts = Cuts::new(&log, 512, 200, 3);
+        let in_gap = (0..200).filter(|&number| (302..303).contains(&cuts.cut(number).until)).count();
+        assert!(in_gap > 10, "{in_gap}");
     }
 }

@@ -51,6 +51,26 @@ pub enum Entry {
     Flush,
 }
 
+impl Entry {
+    /// Bytes of the disk that it covers.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        match self {
+            Entry::Write { length, .. } | Entry::Discard { length, .. } => *length,
+            Entry::Flush => 0,
+        }
+    }
+
+    /// The first byte of the disk that it covers.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        match self {
+            Entry::Write { offset, .. } | Entry::Discard { offset, .. } => *offset,
+            Entry::Flush => 0,
+        }
+    }
+}
+
 /// A record of writes.
 #[derive(Debug)]
 pub struct WriteLog {
@@ -78,8 +98,11 @@ impl WriteLog {
         &self.entries
     }
 
-    /// `length` bytes of what was written.
-    pub(super) fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+    /// `length` bytes of what was written, from `at` in the record.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, at)?;
         Ok(bytes)

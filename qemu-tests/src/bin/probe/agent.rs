@@ -5,8 +5,9 @@ use contract::hash::Digest;
 use qemu_tests::probe::{PORT, Request, answer};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Serves the port for ever.
@@ -66,8 +67,29 @@ fn carry_out(request: Request) -> Result<Vec<u8>, String> {
         Request::Break(pid) => ptrace::derail(pid).map(|()| Vec::new()).map_err(failed("breaking it")),
         Request::Cat(path) => fs::read(&path).map_err(failed(&path)),
         Request::Sha256(path) => Ok(Digest::of(&fs::read(&path).map_err(failed(&path))?).to_string().into_bytes()),
-        Request::Write { path, text } => fs::write(&path, text).map(|()| Vec::new()).map_err(failed(&path)),
+        Request::Write { path, text } => write(Path::new(&path), &text).map(|()| Vec::new()).map_err(failed(&path)),
+        Request::Call(call) => ask_pid1(&call).map_err(failed("asking PID 1")),
     }
+}
+
+/// Writes a file, and waits until it and its name are on the disk.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    // Files of /proc and /sys cannot be synced.
+    if file.metadata()?.is_file() && !path.starts_with("/proc") && !path.starts_with("/sys") {
+        file.sync_all()?;
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn ask_pid1(call: &str) -> std::io::Result<Vec<u8>> {
+    let mut socket = UnixStream::connect(contract::control::SOCKET)?;
+    socket.write_all(format!("{call}\n").as_bytes())?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 /// Processes with their names, as /proc/PID/comm has them.
