@@ -257,3 +257,16 @@ fn mistakes_in_health_checks_and_services_are_shown_in_their_place() {
         assert!(shown.contains(wanted) && shown.contains("t.toml"), "{text}: {shown}");
     }
 }
+
+#[test]
+fn a_profile_says_what_a_trial_must_show_and_by_when() {
+    let usual = contract::role::Trial::default();
+    assert_eq!(spec("").update, usual);
+    let update = spec("[update]\nsettle = \"5s\"\ncommit = \"4m\"\n").update;
+    assert_eq!((update.settle_ms, update.commit_ms), (5_000, 240_000));
+    assert_eq!((update.network_ms, update.services_ms), (usual.network_ms, usual.services_ms));
+    let text = with("[update]\nnetwork = \"10m\"\n").mistake();
+    assert!(text.contains("`update.network` (600000 ms) is later than `update.services`"), "{text}");
+    let text = with("[update]\nsettled = \"10m\"\n").mistake();
+    assert!(text.contains("did you mean `settle`?"), "{text}");
+}

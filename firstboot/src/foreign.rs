@@ -10,6 +10,8 @@ use crate::initramfs::firmware;
 use crate::metrics::http;
 use crate::operator::command;
 use crate::service::environment;
+use crate::system::update::installing;
+use crate::system::update::memory::Memory;
 use contract::control::Call;
 use contract::hash::Digest;
 use contract::initramfs::InitramfsSpec;
@@ -56,6 +58,8 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "role_spec", reads: "the role's own file", run: role_spec },
     Parser { name: "ssh_key", reads: "a public key of an operator", run: ssh_key },
     Parser { name: "state_content", reads: "what stands where state should be", run: state_content },
+    Parser { name: "update_event", reads: "a line of the installer", run: update_event },
+    Parser { name: "update_memory", reads: "what the node remembers of updates", run: update_memory },
     Parser { name: "trailer", reads: "the trailer of a root partition", run: trailer },
 ];
 
@@ -180,6 +184,14 @@ fn role_spec(bytes: &[u8]) {
 fn state_content(bytes: &[u8]) {
     let extent = Extent { offset: 0, length: bytes.len() as u64 };
     let _ = content::look(&mut Cursor::new(bytes), extent, &Uuid::nil());
+}
+
+fn update_event(bytes: &[u8]) {
+    let _ = installing::event(bytes);
+}
+
+fn update_memory(bytes: &[u8]) {
+    let _ = Memory::parse(bytes);
 }
 
 fn trailer(bytes: &[u8]) {

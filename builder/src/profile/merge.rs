@@ -7,7 +7,7 @@
 
 use super::diagnostic::{Diagnostic, Place, Sources};
 use super::load::{Loaded, ProfileError, place};
-use super::quantity::Bytes;
+use super::quantity::{Bytes, Milliseconds};
 use super::schema::{Directory, Group, Health, Named, Service, Template, User};
 use contract::layout::{DEFAULT_ROOT_SIZE, ImageLayout};
 use contract::role::Role;
@@ -62,7 +62,18 @@ pub struct Profile {
     pub sysctls: Entries<String>,
     pub services: Entries<Service>,
     pub health: Vec<Located<Health>>,
+    /// What a trial must show, and by when; what is not said here is the default.
+    pub update: Update,
     pub sources: Sources,
+}
+
+/// The times of a trial.
+#[derive(Clone, Debug, Default)]
+pub struct Update {
+    pub settle: Option<Located<Milliseconds>>,
+    pub network: Option<Located<Milliseconds>>,
+    pub services: Option<Located<Milliseconds>>,
+    pub commit: Option<Located<Milliseconds>>,
 }
 
 #[derive(Default)]
@@ -90,6 +101,7 @@ struct Layer {
     sysctls: Entries<String>,
     services: Entries<Service>,
     health: Vec<Located<Health>>,
+    update: Update,
 }
 
 struct Merger<'s> {
@@ -138,6 +150,11 @@ impl Merger<'_> {
         self.one("disk.root", &mut into.root_size, from.root_size, disk.root.is_some());
         self.one("kernel.package", &mut into.kernel_package, from.kernel_package, kernel.package.is_some());
         self.one("firmware.package", &mut into.firmware_package, from.firmware_package, firmware.package.is_some());
+        let update = own.update.clone().unwrap_or_default();
+        self.one("update.settle", &mut into.update.settle, from.update.settle, update.settle.is_some());
+        self.one("update.network", &mut into.update.network, from.update.network, update.network.is_some());
+        self.one("update.services", &mut into.update.services, from.update.services, update.services.is_some());
+        self.one("update.commit", &mut into.update.commit, from.update.commit, update.commit.is_some());
         into.firmware_suite = from.firmware_suite.or(into.firmware_suite.take());
         into.firmware_component = from.firmware_component.or(into.firmware_component.take());
         into.overlays.extend(from.overlays);
@@ -246,6 +263,12 @@ impl Merger<'_> {
         if let Some(disk) = &content.disk {
             over(file, &mut layer.root_size, &disk.root);
         }
+        if let Some(update) = &content.update {
+            over(file, &mut layer.update.settle, &update.settle);
+            over(file, &mut layer.update.network, &update.network);
+            over(file, &mut layer.update.services, &update.services);
+            over(file, &mut layer.update.commit, &update.commit);
+        }
         if let Some(kernel) = &content.kernel {
             over(file, &mut layer.kernel_package, &kernel.package);
             layer.initramfs_modules.extend(list(&kernel.initramfs));
@@ -333,6 +356,7 @@ impl Merger<'_> {
             sysctls: layer.sysctls,
             services: layer.services,
             health: layer.health,
+            update: layer.update,
             sources: Sources::default(),
         })
     }

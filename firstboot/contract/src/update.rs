@@ -75,6 +75,9 @@ pub struct UpdateStatus {
     pub standby: Option<Release>,
     /// What failed here and is refused, the last one first.
     pub failed: Vec<FailedRelease>,
+    /// How many trials have ever failed here.
+    #[serde(default)]
+    pub failures: u64,
 }
 
 /// Where it is.
@@ -115,6 +118,7 @@ impl Default for UpdateStatus {
             rollback_index: 0,
             standby: None,
             failed: Vec::new(),
+            failures: 0,
         }
     }
 }

@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// Debian's kernel has these NLS tables as modules: `nls_cp437` and `nls_ascii` must be loaded, besides `vfat`.
-const OPTIONS: &std::ffi::CStr = c"codepage=437,iocharset=ascii,utf8";
+pub(super) const OPTIONS: &std::ffi::CStr = c"codepage=437,iocharset=ascii,utf8";
 
 /// The bytes of `node.toml` on `bootsel`; `None` when there is none. At most one byte more than
 /// [`MAX_LENGTH`] is read, so that a longer file can be told from one that just fits.
@@ -61,7 +61,7 @@ fn overwrite_file(path: &Path, bytes: &[u8], places: &[Range<usize>]) -> anyhow:
 }
 
 /// The device node of `bootsel`.
-fn device(report: &BootReport) -> anyhow::Result<String> {
+pub(super) fn device(report: &BootReport) -> anyhow::Result<String> {
     let mut disk =
         File::open(Path::new("/dev").join(&report.disk)).with_context(|| format!("opening {}", report.disk))?;
     let size = block::size(&disk)?;

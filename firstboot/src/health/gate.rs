@@ -56,6 +56,13 @@ impl Gate {
         (self.verdict == Verdict::Passed).then(|| now.saturating_sub(self.since))
     }
 
+    /// A check that never passed although its time is over, with its reason.
+    #[must_use]
+    pub fn overdue(&self) -> Option<String> {
+        let check = self.checks.iter().find(|check| check.verdict == Verdict::Failed && !check.passed_once)?;
+        Some(format!("{}: {}", check.spec.name, check.reason.as_deref().unwrap_or("no reason is known")))
+    }
+
     /// Takes the answer of one look.
     pub fn found(&mut self, at: usize, finding: Result<(), String>, now: Moment) {
         let Some(check) = self.checks.get_mut(at) else { return };

@@ -98,6 +98,12 @@ impl Health {
         }
     }
 
+    /// A check that never passed although its time is over, with its reason.
+    #[must_use]
+    pub fn overdue(&self) -> Option<String> {
+        self.gate.overdue()
+    }
+
     /// For how long everything has passed without a break: what the commit of an update waits for.
     #[must_use]
     pub fn passed_for(&self, now: Moment) -> Option<Duration> {

@@ -3,7 +3,9 @@
 
 use contract::control::{Facts, SERVICE_STATES, ServiceStatus};
 use contract::health::{HealthReport, Verdict};
+use contract::layout::Slot;
 use contract::storage::{Data, Storage};
+use contract::update::{Phase, UpdateStatus};
 use std::fmt::Write as _;
 
 /// Content type of the text.
@@ -42,6 +44,7 @@ pub fn of(facts: &Facts) -> String {
         status.pid1_resident_bytes as f64,
     );
     health(&mut page, &status.health);
+    update(&mut page, &status.update);
     storage(&mut page, &facts.storage);
     services(&mut page, &facts.services);
     page.text
@@ -56,6 +59,41 @@ fn health(page: &mut Page, report: &HealthReport) {
     let mut checks = page.family("microdc_health_check_passed", "gauge", "Whether the check passes.");
     for check in &report.checks {
         checks.sample(&[("check", &check.name)], flag(check.verdict == Verdict::Passed));
+    }
+}
+
+fn update(page: &mut Page, update: &UpdateStatus) {
+    let (now, progress) = match &update.phase {
+        Phase::Committed => ("committed", None),
+        Phase::Installing { done, blocks, .. } => ("installing", Some((*done, *blocks))),
+        Phase::Trial { .. } => ("trial", None),
+        Phase::Stray { .. } => ("stray", None),
+    };
+    let mut phases = page.family("microdc_update_phase", "gauge", "1 for how the node stands with updates.");
+    for phase in ["committed", "installing", "trial", "stray"] {
+        phases.sample(&[("phase", phase)], flag(phase == now));
+    }
+    if let Some((done, blocks)) = progress {
+        page.one("microdc_update_blocks_done", "gauge", "Blocks of the update that are in place.", done as f64);
+        page.one("microdc_update_blocks", "gauge", "Blocks of the update.", blocks as f64);
+    }
+    let index = update.rollback_index as f64;
+    page.one("microdc_update_rollback_index", "gauge", "The lowest rollback index that is taken.", index);
+    page.one("microdc_update_failed_total", "counter", "Trials that failed on this node.", update.failures as f64);
+    let mut refused = page.family("microdc_update_refused", "gauge", "Releases that failed here; always 1.");
+    for failed in &update.failed {
+        let manifest = failed.release.manifest.to_string();
+        let labels =
+            [("version", failed.release.version.as_str()), ("manifest", &manifest), ("reason", &failed.reason)];
+        refused.sample(&labels, 1.0);
+    }
+    let mut slots = page.family("microdc_update_default_slot", "gauge", "1 for the slot that the EEPROM starts.");
+    for slot in Slot::BOTH {
+        slots.sample(&[("slot", &slot.to_string())], flag(update.default_slot == Some(slot)));
+    }
+    let mut standby = page.family("microdc_update_standby_info", "gauge", "What stands in the other slot; always 1.");
+    if let Some(release) = &update.standby {
+        standby.sample(&[("version", &release.version), ("manifest", &release.manifest.to_string())], 1.0);
     }
 }
 
@@ -214,6 +252,9 @@ mod tests {
             ("microdc_health_verdict{verdict=\"failed\"}", 1.0),
             ("microdc_health_verdict{verdict=\"passed\"}", 0.0),
             ("microdc_health_check_passed{check=\"bgpd\"}", 0.0),
+            ("microdc_update_phase{phase=\"committed\"}", 1.0),
+            ("microdc_update_failed_total", 0.0),
+            ("microdc_update_default_slot{slot=\"A\"}", 0.0),
             ("microdc_data_claim{claim=\"refused\"}", 1.0),
             ("microdc_data_claim{claim=\"ready\"}", 0.0),
             ("microdc_init_resident_memory_bytes", 2_400_000.0),

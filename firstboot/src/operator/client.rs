@@ -36,11 +36,21 @@ pub fn ask(
 ) -> Result<(), AskError> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    let streams = matches!(request, Request::Update { urls, .. } if urls.is_empty());
     let mut line = serde_json::to_vec(&Call::new(request.clone()))?;
     line.push(b'\n');
     stream.write_all(&line)?;
-    if !matches!(request, Request::Logs { follow: true, .. }) {
+    if !matches!(request, Request::Logs { follow: true, .. } | Request::Update { .. }) {
         stream.set_read_timeout(Some(PATIENCE))?;
+    }
+    if streams {
+        // The node takes it as fast as it can write; the thread ends with this process, or when nobody takes any more.
+        stream.set_write_timeout(None)?;
+        let mut bundle = stream.try_clone()?;
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin().lock(), &mut bundle);
+            let _ = bundle.shutdown(std::net::Shutdown::Write);
+        });
     }
     let mut kept = Vec::new();
     let mut answered = false;

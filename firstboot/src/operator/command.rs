@@ -18,6 +18,12 @@ nodectl: look into this node and steer its services
   network             addresses and the kernel's routing table
   metrics             the node in figures, as Prometheus reads them
   config              the node config in force and where it came from, without secrets
+  update URL...       take a signed update from the first of these that gives it, and try it;
+                      `update -` reads it from standard input
+      --dry-run         say what would be fetched, and change nothing
+      --force           take also an older one, or one that has failed here
+  cancel              stop taking an update
+  rollback [--force]  end a trial, or try the previous slot again
   reboot              stop all services in order and restart the node
   poweroff            stop all services in order and switch the node off
   help [COMMAND]      this page, or more about one command
@@ -27,8 +33,11 @@ Every command takes --json. Over ssh: ssh operator@NODE status --json
 Exit status: 0 done, 1 refused or not reachable, 2 not understood, 3 not healthy.
 ";
 
-/// Longest command line, in bytes.
+/// Longest command line, in bytes, and longest one with addresses in it.
 const LONGEST: usize = 512;
+const LONGEST_UPDATE: usize = 2048;
+/// What an address may hold besides letters and digits. Nothing here is special to anybody: there is no shell.
+const OF_URLS: &[u8] = b" \t._@-~:/?#[]&=+,%";
 /// Lines of one service, and of each when all are shown.
 const LINES_OF_ONE: u32 = 20;
 const LINES_OF_EACH: u32 = 10;
@@ -46,7 +55,7 @@ pub enum Command {
 pub enum Usage {
     #[error("a command is missing")]
     Empty,
-    #[error("a command line has at most {LONGEST} bytes")]
+    #[error("a command line has at most {LONGEST} bytes, one of update {LONGEST_UPDATE}")]
     TooLong,
     #[error("a command has only letters, digits, spaces and . _ @ -; there is no shell here")]
     Character,
@@ -58,6 +67,12 @@ pub enum Usage {
     NoService(&'static str),
     #[error("-n needs a number from 1 to {MAX_LINES}")]
     Lines,
+    #[error("update needs where the bundle is: an address with http:// or https://, or - for standard input")]
+    NoSource,
+    #[error(
+        "{0:?} is no address that a bundle can be fetched from: it begins with http:// or https:// and names a host"
+    )]
+    Url(String),
 }
 
 /// The commands.
@@ -72,6 +87,9 @@ pub enum Verb {
     Network,
     Config,
     Metrics,
+    Update,
+    Cancel,
+    Rollback,
     Reboot,
     Poweroff,
     Help,
@@ -79,7 +97,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    pub const ALL: [Verb; 13] = [
+    pub const ALL: [Verb; 16] = [
         Verb::Status,
         Verb::Services,
         Verb::Logs,
@@ -89,6 +107,9 @@ impl Verb {
         Verb::Network,
         Verb::Config,
         Verb::Metrics,
+        Verb::Update,
+        Verb::Cancel,
+        Verb::Rollback,
         Verb::Reboot,
         Verb::Poweroff,
         Verb::Help,
@@ -107,6 +128,9 @@ impl Verb {
             Verb::Network => "network",
             Verb::Config => "config",
             Verb::Metrics => "metrics",
+            Verb::Update => "update",
+            Verb::Cancel => "cancel",
+            Verb::Rollback => "rollback",
             Verb::Reboot => "reboot",
             Verb::Poweroff => "poweroff",
             Verb::Help => "help",
@@ -154,6 +178,16 @@ pub fn help_of(verb: Verb) -> &'static str {
         Verb::Metrics => {
             "metrics: what Prometheus would read. To let it: [metrics] listen = \"ADDRESS:9100\" in node.toml\n"
         }
+        Verb::Update => {
+            "update [--dry-run] [--force] URL... | -: fetch what this node does not have into the slot that does not run, \
+             restart into it once, and keep it when its health gate has held. Going away does not stop it, but for -: \
+             `cancel` does. What has come is not fetched again\n"
+        }
+        Verb::Cancel => "cancel: stop taking an update; the running slot is as it was\n",
+        Verb::Rollback => {
+            "rollback [--force]: in a trial, end it: the node restarts into the slot before. Else restart once into the \
+             other slot, and keep it when its health gate has held\n"
+        }
         Verb::Reboot => "reboot: an orderly restart; this session ends\n",
         Verb::Poweroff => "poweroff: an orderly end; only its power brings the node back\n",
         Verb::Help => "help [COMMAND]: what there is\n",
@@ -166,14 +200,15 @@ pub fn help_of(verb: Verb) -> &'static str {
 /// # Errors
 /// What is not understood.
 pub fn parse_line(line: &str) -> Result<Command, Usage> {
-    if line.len() > LONGEST {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let update = matches!(words.as_slice(), ["update", ..] | ["nodectl", "update", ..]);
+    if line.len() > if update { LONGEST_UPDATE } else { LONGEST } {
         return Err(Usage::TooLong);
     }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b" \t._@-".contains(&byte);
-    if !line.bytes().all(plain) {
+    let special: &[u8] = if update { OF_URLS } else { b" \t._@-" };
+    if !line.bytes().all(|byte| byte.is_ascii_alphanumeric() || special.contains(&byte)) {
         return Err(Usage::Character);
     }
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
     match words.as_slice() {
         ["nodectl", words @ ..] => parse(words),
         words => parse(words),
@@ -200,6 +235,14 @@ pub fn parse(words: &[&str]) -> Result<Command, Usage> {
         Verb::Network => Request::Network,
         Verb::Config => Request::Config,
         Verb::Metrics => Request::Metrics,
+        Verb::Update => update(&mut words)?,
+        Verb::Cancel => Request::Cancel,
+        Verb::Rollback => {
+            let mut words = words.by_ref().peekable();
+            let force = words.next_if_eq(&"--force").is_some();
+            nothing_more(verb, &mut words)?;
+            return Ok(Command::Ask { request: Request::Rollback { force }, json });
+        }
         Verb::Reboot => Request::Reboot,
         Verb::Poweroff => Request::Poweroff,
         Verb::Logs => logs(&mut words)?,
@@ -248,6 +291,31 @@ fn logs<'w>(words: &mut impl Iterator<Item = &'w str>) -> Result<Request, Usage>
     }
     let lines = lines.unwrap_or(if service.is_some() { LINES_OF_ONE } else { LINES_OF_EACH });
     Ok(Request::Logs { service, lines, follow })
+}
+
+fn update<'w>(words: &mut impl Iterator<Item = &'w str>) -> Result<Request, Usage> {
+    let (mut urls, mut stream, mut dry_run, mut force) = (Vec::new(), false, false, false);
+    for word in words {
+        match word {
+            "--dry-run" => dry_run = true,
+            "--force" => force = true,
+            "-" if urls.is_empty() && !stream => stream = true,
+            word if stream || word.starts_with('-') => {
+                return Err(Usage::Excess { verb: "update", word: word.to_owned() });
+            }
+            url => {
+                let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+                if host.is_none_or(|host| host.is_empty() || host.starts_with(['/', ':', '?', '#', '@'])) {
+                    return Err(Usage::Url(url.to_owned()));
+                }
+                urls.push(url.to_owned());
+            }
+        }
+    }
+    if urls.is_empty() && !stream {
+        return Err(Usage::NoSource);
+    }
+    Ok(Request::Update { urls, dry_run, force })
 }
 
 #[cfg(test)]
@@ -314,6 +382,51 @@ mod tests {
         }
         assert_eq!(parse_line(" \t"), Err(Usage::Empty));
         assert_eq!(parse_line(&"a".repeat(513)), Err(Usage::TooLong));
+    }
+
+    #[test]
+    fn an_update_names_addresses_or_standard_input() {
+        let request = |urls: &[&str], dry_run, force| Request::Update {
+            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+            dry_run,
+            force,
+        };
+        let url = "http://[fd00::1]:8080/a/router-1.2.bundle?x=1&y=%20";
+        assert_eq!(parse_line(&format!("nodectl update {url}")), ask(request(&[url], false, false), false));
+        let two = "update --force http://a/x https://b/y --dry-run --json";
+        assert_eq!(parse_line(two), ask(request(&["http://a/x", "https://b/y"], true, true), true));
+        assert_eq!(parse_line("update -"), ask(request(&[], false, false), false));
+        assert_eq!(parse_line("cancel"), ask(Request::Cancel, false));
+        assert_eq!(parse_line("rollback --force"), ask(Request::Rollback { force: true }, false));
+        assert_eq!(parse_line("rollback"), ask(Request::Rollback { force: false }, false));
+        assert_eq!(parse_line("update"), Err(Usage::NoSource));
+        for line in [
+            "update file:///etc/shadow",
+            "update /etc/shadow",
+            "update ftp://a/b",
+            "update http://",
+            "update http:///x",
+        ] {
+            assert!(matches!(parse_line(line), Err(Usage::Url(_))), "{line}");
+        }
+        for line in ["update - -", "update - http://a/", "update -x", "rollback now", "cancel x"] {
+            assert!(matches!(parse_line(line), Err(Usage::Excess { .. })), "{line}");
+        }
+        for line in [
+            "update http://a/;reboot",
+            "update http://a/ | sh",
+            "update http://a/$(x)",
+            "update `x`",
+            "update http://a/>x",
+            "update 'http://a/'",
+            "update http://a/\nreboot",
+            "updates http://a/",
+            "status http://a/",
+            "logs update http://a/",
+        ] {
+            assert_eq!(parse_line(line), Err(Usage::Character), "{line}");
+        }
+        assert_eq!(parse_line(&format!("update http://a/{}", "x".repeat(2040))), Err(Usage::TooLong));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `nodectl`: what an operator of a node has in hand. The same program as PID 1, by another name, with no rights of its
 //! own: it asks PID 1 over the control socket.
 //!
-//! - [`command`] words to a command · [`client`] the socket · [`show`] answers as text for people
+//! - [`command`] words to a command · [`client`] the socket · [`show`] answers as text for people · [`update`] how updates
+//!   go
 //!
 //! It is the login shell of the user `operator`. sshd calls it as `nodectl -c "status --json"` for
 //! `ssh operator@NODE status --json`, and without arguments on a terminal. There is no way from here to a shell.
@@ -10,11 +11,15 @@ pub mod client;
 pub mod command;
 mod disks;
 mod show;
+pub mod update;
 
 use crate::sys::signal::Signals;
 use command::{Command, Usage};
 use contract::control::{Reply, Request, SOCKET};
 use contract::health::Verdict;
+use contract::update::UpdateEvent;
+pub use update::line as update_line;
+
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 /// Exit status when the node refuses or cannot be asked, and when the command is not understood.
@@ -23,7 +28,7 @@ const MISUSED: i32 = 2;
 /// Exit status of `health` when the verdict is not that it passed.
 const UNHEALTHY: i32 = 3;
 /// Longest line at the prompt, in bytes.
-const LINE: u64 = 1024;
+const LINE: u64 = 4096;
 
 /// Whether the program was called by its operator's name: `nodectl`, or `-nodectl` as a login shell.
 #[must_use]
@@ -96,7 +101,16 @@ fn execute(command: &Command, signals: Option<&Signals>) -> i32 {
 
 fn ask(request: &Request, json: bool, signals: Option<&Signals>) -> i32 {
     let mut status = 0;
-    let follows = matches!(request, Request::Logs { follow: true, .. });
+    let follows = matches!(request, Request::Logs { follow: true, .. } | Request::Update { .. });
+    let streams = matches!(request, Request::Update { urls, .. } if urls.is_empty());
+    if streams && io::stdin().is_terminal() {
+        let _ = writeln!(
+            io::stderr(),
+            "nodectl: a bundle does not come from a terminal: give its file as standard input"
+        );
+        return MISUSED;
+    }
+    let mut progress = update::Progress::new(io::stdout().is_terminal());
     let result = client::ask(SOCKET, request, signals, |mut reply| {
         if let Reply::Network(network) = &mut reply {
             network.routes = crate::net::page::text().lines().map(str::to_owned).collect();
@@ -109,11 +123,15 @@ fn ask(request: &Request, json: bool, signals: Option<&Signals>) -> i32 {
             return true;
         }
         match &reply {
-            Reply::Refused(_) => status = FAILED,
+            Reply::Refused(_) | Reply::Update(UpdateEvent::Failed { .. }) => status = FAILED,
             Reply::Health(report) if report.verdict != Verdict::Passed => status = UNHEALTHY,
             _ => {}
         }
-        print(&if json { show::json(&reply, follows) } else { show::text(&reply) })
+        match &reply {
+            Reply::Update(event) if !json => print(&show::clean_line(&progress.text(event))),
+            reply if json => print(&show::json(reply, follows)),
+            reply => print(&show::text(reply)),
+        }
     });
     if let Err(error) = result {
         let _ = writeln!(io::stderr(), "nodectl: {error}");

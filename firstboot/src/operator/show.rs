@@ -62,7 +62,7 @@ pub fn text(reply: &Reply) -> String {
             clean(&(text + &body.unwrap_or_else(|_| json(&Reply::Config(config.clone()), false))))
         }
         Reply::Metrics(facts) => crate::metrics::text::of(facts),
-        Reply::Update(_) => json(reply, true),
+        Reply::Update(event) => clean_line(&super::update::Progress::new(false).text(event)),
         Reply::Done(words) | Reply::Refused(words) => clean(words) + "\n",
     }
 }
@@ -90,6 +90,9 @@ fn status_text(status: &Status) -> String {
     }
     fact("PID 1", &format_args!("{:.1} MB in memory", status.pid1_resident_bytes as f64 / 1e6));
     fact("health", &status.health.line());
+    for (name, value) in super::update::facts(&status.update) {
+        fact(name, &value);
+    }
     match status.problems.as_slice() {
         [] => fact("wrong", &"nothing"),
         problems => problems.iter().for_each(|problem| fact("wrong", problem)),
@@ -145,6 +148,15 @@ fn duration(seconds: f64) -> String {
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         3600..86_400 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
         _ => format!("{} d {} h", whole / 86_400, whole / 3600 % 24),
+    }
+}
+
+/// As [`clean`], for a text that may go back to the beginning of its line.
+#[must_use]
+pub fn clean_line(text: &str) -> String {
+    match text.strip_prefix('\r') {
+        Some(rest) => format!("\r{}", clean(rest)),
+        None => clean(text),
     }
 }
 

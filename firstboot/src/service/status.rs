@@ -44,6 +44,12 @@ impl Supervisor {
         })
     }
 
+    /// The folder above the services' cgroups, where there are any.
+    #[must_use]
+    pub fn cgroups(&self) -> Option<&std::path::Path> {
+        self.places.cgroups.as_deref()
+    }
+
     /// Memory of a service's processes in bytes, where it has a cgroup.
     #[must_use]
     pub fn memory(&self, name: &str) -> Option<u64> {

@@ -1,5 +1,5 @@
-//! Block devices: sizes, and telling the kernel about a partition of a disk that is in use.
-//! Mirrors linux/fs.h (`BLK*`) and linux/blkpg.h.
+//! Block devices: sizes, where a file lies, and telling the kernel about a partition of a disk that is in use.
+//! Mirrors linux/fs.h (`BLK*`, `FI*`) and linux/blkpg.h.
 
 use super::ioctl;
 use contract::layout::Extent;
@@ -12,6 +12,10 @@ const BLKRRPART: u32 = ioctl::none(0x12, 95);
 const BLKPG: u32 = ioctl::none(0x12, 105);
 // Declared with size_t, though 64 bits are stored.
 const BLKGETSIZE64: u32 = ioctl::read::<usize>(0x12, 114);
+
+/// Where a block of a file lies, and how long a block is.
+const FIBMAP: u32 = ioctl::none(0, 1);
+const FIGETBSZ: u32 = ioctl::none(0, 2);
 
 const BLKPG_ADD_PARTITION: c_int = 1;
 
@@ -50,6 +54,21 @@ pub fn logical_block_size(device: impl AsFd) -> io::Result<u32> {
     // SAFETY: BLKSSZGET stores one int.
     unsafe { ioctl::pointer(device.as_fd(), BLKSSZGET, &raw mut bytes)? };
     u32::try_from(bytes).map_err(|_| io::Error::other(format!("a logical block size of {bytes}")))
+}
+
+/// Where a file begins on the device of its file system, in bytes; `None` for a file without any block. Needs the
+/// capability for raw input and output.
+pub fn first_byte(file: impl AsFd) -> io::Result<Option<u64>> {
+    let (mut size, mut block): (c_int, c_int) = (0, 0);
+    // SAFETY: FIGETBSZ stores one int; FIBMAP takes one, the number of the block in the file, and stores another.
+    unsafe {
+        ioctl::pointer(file.as_fd(), FIGETBSZ, &raw mut size)?;
+        ioctl::pointer(file.as_fd(), FIBMAP, &raw mut block)?;
+    }
+    let number =
+        |value: c_int| u64::try_from(value).map_err(|_| io::Error::other(format!("a block number of {value}")));
+    let offset = number(block)?.saturating_mul(number(size)?);
+    Ok((offset != 0).then_some(offset))
 }
 
 /// Makes partition `number` known to the kernel; its node then appears in /dev. Unlike `BLKRRPART` this works while

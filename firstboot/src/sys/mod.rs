@@ -3,6 +3,7 @@
 pub mod block;
 pub mod cgroup;
 pub mod dm;
+pub mod firmware;
 mod ioctl;
 pub mod module;
 pub mod mount;

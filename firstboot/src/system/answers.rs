@@ -8,6 +8,7 @@ use crate::service::{Moment, State, Supervisor};
 use contract::control::{ConfigInForce, Facts, LogLine, MAX_LINES, NetworkStatus, Reply, ServiceStatus, Status};
 use contract::health::{HealthReport, Verdict};
 use contract::role::NETWORK;
+use contract::update::{Phase, UpdateStatus};
 use std::collections::BTreeMap;
 
 /// Everything that answers are made from.
@@ -15,6 +16,7 @@ pub struct View<'n> {
     pub node: &'n Node,
     pub supervisor: &'n Supervisor,
     pub health: HealthReport,
+    pub update: UpdateStatus,
 }
 
 impl View<'_> {
@@ -38,7 +40,7 @@ impl View<'_> {
             role: node.role.role.to_string(),
             version: node.report.version.clone(),
             slot: node.report.slot.to_string(),
-            trial: node.report.trial,
+            trial: matches!(self.update.phase, Phase::Trial { .. }),
             disk: node.report.disk.clone(),
             state_persistent: node.state_is_kept(),
             config: node.intake.origin.to_string(),
@@ -48,7 +50,7 @@ impl View<'_> {
             not_ready,
             pid1_resident_bytes: resident_bytes(),
             health: self.health.clone(),
-            update: contract::update::UpdateStatus::default(),
+            update: self.update.clone(),
             problems: self.problems(now),
             warnings: node.warnings.list().to_vec(),
         }
@@ -70,6 +72,9 @@ impl View<'_> {
         let mut problems: Vec<String> = self.supervisor.statuses().filter_map(of_service).collect();
         if self.health.verdict == Verdict::Failed {
             problems.extend(self.health.reasons().into_iter().map(|reason| format!("health: {reason}")));
+        }
+        if let Phase::Stray { reason } = &self.update.phase {
+            problems.push(format!("slot {} is not the chosen one: {reason}", self.node.report.slot));
         }
         problems.extend(self.node.warnings.list().iter().cloned());
         problems

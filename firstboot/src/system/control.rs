@@ -6,10 +6,11 @@
 use super::events::now as clock;
 use crate::service::{Moment, Supervisor};
 use contract::control::{Call, LogLine, MAX_REQUEST, Reply, Request};
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, recv};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -78,6 +79,8 @@ enum Stage {
     Leaving,
     /// It gets log lines: of each service, those after so many.
     Following(BTreeMap<String, u64>),
+    /// It is told how an update goes. What it sends meanwhile is the bundle, and not for PID 1.
+    Watching,
 }
 
 /// Whether a process with these numbers may ask.
@@ -137,6 +140,7 @@ impl Control {
                 None
             }
             Source::Client(number) => {
+                self.clients.retain(|client| client.number != number || !client.has_left());
                 let at = self.clients.iter().position(|client| client.number == number)?;
                 let client = self.clients.get_mut(at)?;
                 let step = client.read();
@@ -233,6 +237,37 @@ impl Control {
         }
     }
 
+    /// Keeps a client that is to be told how an update goes.
+    pub fn watch(&mut self, number: u64) {
+        if let Some(client) = self.find(number) {
+            client.stage = Stage::Watching;
+        }
+    }
+
+    /// The connection of a client, for another process that reads from it.
+    ///
+    /// # Errors
+    /// When it is gone, or the kernel has no room.
+    pub fn connection(&mut self, number: u64) -> io::Result<OwnedFd> {
+        let client = self.find(number).ok_or(ErrorKind::NotConnected)?;
+        client.stream.as_fd().try_clone_to_owned()
+    }
+
+    /// Tells a watching client something. What is `fleeting` is left out for one that does not keep up.
+    pub fn tell(&mut self, number: u64, reply: &Reply, fleeting: bool, now: Moment) {
+        let Some(client) = self.find(number).filter(|client| matches!(client.stage, Stage::Watching)) else { return };
+        if fleeting && !client.output.is_empty() {
+            return;
+        }
+        if client.output.is_empty() {
+            client.deadline = now + PATIENCE;
+        }
+        client.send(reply);
+        if client.write(now).is_err() {
+            self.clients.retain(|client| client.number != number);
+        }
+    }
+
     /// Gives followers their new lines, and drops those whose time is over.
     pub fn pump(&mut self, supervisor: &Supervisor, now: Moment) {
         self.clients.retain_mut(|client| {
@@ -245,7 +280,15 @@ impl Control {
 impl Client {
     /// Whether time runs for it. A follower to whom nothing is owed may stay.
     fn limited(&self) -> bool {
-        !matches!(self.stage, Stage::Following(_)) || !self.output.is_empty()
+        !matches!(self.stage, Stage::Following(_) | Stage::Watching) || !self.output.is_empty()
+    }
+
+    /// Whether it watched and has hung up. One that has only sent all it had still listens.
+    fn has_left(&self) -> bool {
+        let mut fds = [PollFd::new(&self.stream, PollFlags::empty())];
+        let looked = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok();
+        let gone = fds.iter().any(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::ERR));
+        matches!(self.stage, Stage::Watching) && looked && gone
     }
 
     fn finished(&self) -> bool {
@@ -296,11 +339,18 @@ impl Client {
                     _ => Ok(None),
                 });
             }
-            Stage::Asked | Stage::Leaving => return Ok(None),
+            Stage::Asked | Stage::Leaving | Stage::Watching => return Ok(None),
         }
-        match again(self.stream.read(&mut buffer))? {
+        // What stands behind the request's line is left where it is: it may be a bundle.
+        let seen = recv(&self.stream, &mut buffer[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let seen = match again(seen.map(|(length, _)| length).map_err(io::Error::from))? {
             None => return Ok(None),
             Some(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Some(length) => buffer.get(..length).unwrap_or_default(),
+        };
+        let line = seen.iter().position(|&byte| byte == b'\n').map_or(seen.len(), |end| end + 1);
+        match again(self.stream.read(buffer.get_mut(..line).unwrap_or_default()))? {
+            None => return Ok(None),
             Some(length) => self.input.extend(buffer.get(..length).unwrap_or_default()),
         }
         let line = self.input.iter().position(|&byte| byte == b'\n');

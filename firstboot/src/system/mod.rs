@@ -1,5 +1,5 @@
 //! The system half of PID 1, after switch root. Stages in order, each in its own file:
-//! [`mounts`] → [`modules`] → [`clock`] → state → node config → [`identity`] → [`sysctls`] → [`directories`] → templates →
+//! [`mounts`] → [`modules`] → [`clock`] → state → node config → [`update`]: what this boot is → [`identity`] → [`sysctls`] → [`directories`] → templates →
 //! services and network, in [`steady`], until a reboot or power-off is asked for.
 //!
 //! No stage ends the boot: what goes wrong is said on the console and kept for the status page, and the node comes up as
@@ -19,6 +19,7 @@ mod screen;
 mod services;
 mod steady;
 mod sysctls;
+pub mod update;
 
 use crate::claim;
 use crate::config::intake::{Intake, Keeper, intake};
@@ -32,6 +33,7 @@ use contract::storage::{Data, Disk, State, Storage};
 use events::Warnings;
 use serde::de::DeserializeOwned;
 use std::path::Path;
+use update::Updates;
 
 /// What the stages found out about this node.
 struct Node {
@@ -72,6 +74,8 @@ pub fn run() {
     clock::floor(clock::saved(), &mut warnings);
     let lasting = matches!(state, State::Persistent { .. });
     let intake = node_config(&report, &role, lasting, &mut warnings);
+    let updates = Updates::begin(&report, role.update, &mut warnings);
+    feed();
     let (disks, data) = data(&report, &intake, &mut warnings);
     feed();
     identity::run(&intake.config, &mut warnings);
@@ -81,7 +85,7 @@ pub fn run() {
     feed();
     let node = Node { report, role, intake, storage: Storage { disks, state, data }, warnings };
     let (supervisor, health) = services::prepare(&node, cgroups, &missing);
-    steady::run(node, supervisor, health);
+    steady::run(node, supervisor, health, updates);
 }
 
 fn state(report: &BootReport, warnings: &mut Warnings) -> State {

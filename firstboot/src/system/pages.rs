@@ -5,6 +5,7 @@ use crate::service::{Moment, State, Supervisor};
 use contract::names::CONSOLE_PREFIX;
 use contract::role::NETWORK;
 use contract::storage::Data;
+use contract::update::{Phase, UpdateStatus};
 use std::fmt::Write as _;
 
 /// Log lines shown of each service.
@@ -30,7 +31,7 @@ pub fn help() -> String {
 }
 
 #[must_use]
-pub fn status(node: &Node, supervisor: &Supervisor, health: &str, now: Moment) -> String {
+pub fn status(node: &Node, supervisor: &Supervisor, health: &str, update: &UpdateStatus, now: Moment) -> String {
     let mut body = String::new();
     let report = &node.report;
     let mut fact = |name: &str, value: &dyn std::fmt::Display| {
@@ -39,7 +40,10 @@ pub fn status(node: &Node, supervisor: &Supervisor, health: &str, now: Moment) -
     fact("name", &node.intake.config.name.as_str());
     fact("role", &node.role.role);
     fact("version", &report.version);
-    fact("slot", &format_args!("{}{}", report.slot, if report.trial { " (trial)" } else { "" }));
+    fact(
+        "slot",
+        &format_args!("{}{}", report.slot, if matches!(update.phase, Phase::Trial { .. }) { " (trial)" } else { "" }),
+    );
     fact("disk", &report.disk);
     fact("state", &if node.state_is_kept() { "persistent" } else { "in memory only" });
     match &node.storage.data {
@@ -51,6 +55,10 @@ pub fn status(node: &Node, supervisor: &Supervisor, health: &str, now: Moment) -
     fact("time", &super::clock::Told);
     fact("uptime", &format_args!("{:.1} s", now.as_secs_f64()));
     fact("health", &health);
+    fact("update", &crate::operator::update_line(&update.phase));
+    for failed in &update.failed {
+        fact("failed", &format_args!("{}: {}", failed.release.version, failed.reason));
+    }
     for status in supervisor.statuses() {
         if status.name == NETWORK {
             fact("addresses", &status.said.unwrap_or("none"));
@@ -179,7 +187,9 @@ mod tests {
         let places = Places { cgroups: None, looks: None, logs: None, notify: "/nowhere".into() };
         let mut supervisor = Supervisor::new(services, &serde_json::Value::Null, places);
         supervisor.give_up("zebra", "no /run/zebra.conf", Moment::ZERO);
-        let page = status(&node(), &supervisor, "passed", Moment::from_secs(3));
+        let phase = Phase::Trial { waits_for: "its network".to_owned(), deadline_s: 600.0 };
+        let update = UpdateStatus { phase, ..UpdateStatus::default() };
+        let page = status(&node(), &supervisor, "passed", &update, Moment::from_secs(3));
         let lines: Vec<&str> = page.lines().collect();
         assert_eq!(lines.first(), Some(&"microdc: page status"));
         assert_eq!(lines.last(), Some(&"microdc: end of page"));
@@ -190,6 +200,7 @@ mod tests {
             "slot B (trial)",
             "disk nvme0n1",
             "state persistent",
+            "update on trial: it waits for its network; over 600 s after power-on",
             "uptime 3.0 s",
             "service bgpd: waiting",
             "service zebra: failed, no /run/zebra.conf",

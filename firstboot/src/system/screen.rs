@@ -6,6 +6,7 @@
 
 use crate::service::Moment;
 use contract::control::Facts;
+use contract::update::Phase;
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, tcgetattr, tcgetwinsize, tcsetattr};
 use std::fmt::Write as _;
@@ -119,6 +120,12 @@ pub fn text(facts: &Facts, size: Size) -> String {
     }
     fact("services", &words.join("  "));
     fact("health", &status.health.line());
+    if status.update.phase != Phase::Committed {
+        fact("update", &crate::operator::update_line(&status.update.phase));
+    }
+    if let Some(failed) = status.update.failed.first() {
+        fact("failed", &format!("update {}: {}", failed.release.version, failed.reason));
+    }
     let wrong = match status.problems.as_slice() {
         [] => "nothing".to_owned(),
         [one] => one.clone(),

@@ -1,18 +1,21 @@
 //! The steady state: one thread, one loop. It waits for signals, what services write and say, the console, the power
 //! button and the next deadline; and it feeds the watchdog, so that a loop that hangs resets the node.
 //!
-//! - here the loop · [`requests`] what an operator asks · [`routes`] the page that a child writes · [`tell`] what the
-//!   console is told · [`stop`] the orderly end
+//! - here the loop · [`requests`] what an operator asks · [`updates`] taking and trying updates · [`routes`] the page that
+//!   a child writes · [`tell`] what the console is told · [`stop`] the orderly end
 
 mod requests;
 mod routes;
 mod stop;
 mod tell;
+mod updates;
 
 use super::answers::View;
 use super::control::{Control, Source as Door};
 use super::events::{now, say};
 use super::screen::Screen;
+use super::update::Updates;
+use super::update::installing::Installing;
 use super::{Node, clock, keys, pages};
 use crate::health::Health;
 use crate::service::{Exit, Moment, Source, Supervisor};
@@ -35,6 +38,9 @@ struct Loop {
     node: Node,
     supervisor: Supervisor,
     health: Health,
+    updates: Updates,
+    /// When a trial is looked at although nothing happens.
+    update_due: Option<Moment>,
     signals: Option<Signals>,
     console: Option<OwnedFd>,
     buttons: Vec<OwnedFd>,
@@ -57,17 +63,20 @@ enum Ready {
     Button,
     Page,
     Control(Door),
+    Installer,
     Service(Source),
 }
 
 /// Runs the node until it is to stop. Does not return.
-pub fn run(node: Node, supervisor: Supervisor, health: Health) -> ! {
+pub fn run(node: Node, supervisor: Supervisor, health: Health, updates: Updates) -> ! {
     // Ctrl-Alt-Del comes as SIGINT instead of ending the node on the spot.
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
     let mut turn = Loop {
         node,
         supervisor,
         health,
+        updates,
+        update_due: None,
         signals: None,
         console: keys::open_console(),
         buttons: keys::open_power_buttons(),
@@ -123,12 +132,14 @@ impl Loop {
         self.supervisor.step(now);
         self.tell();
         self.judge(now);
+        self.update(now);
         self.greet(now);
         self.end_page(now);
         self.control.pump(&self.supervisor, now);
         if let Some(screen) = &mut self.screen {
             screen.refresh(now, || {
-                View { node: &self.node, supervisor: &self.supervisor, health: self.health.report() }.facts(now)
+                let (health, update) = (self.health.report(), self.updates.status());
+                View { node: &self.node, supervisor: &self.supervisor, health, update }.facts(now)
             });
         }
     }
@@ -141,7 +152,9 @@ impl Loop {
                 (None, None) => continue,
             };
             // Others are orphans, or the writer of a page: reaped, and that is all.
-            let _known = self.supervisor.exited(pid, exit, now) || self.health.exited(pid, exit, now);
+            let _known = self.supervisor.exited(pid, exit, now)
+                || self.health.exited(pid, exit, now)
+                || self.installer_exited(pid, exit);
         }
     }
 
@@ -162,6 +175,8 @@ impl Loop {
             self.control.deadline(),
             self.stop.is_none().then(|| self.health.deadline()).flatten(),
             self.late_at,
+            self.update_due.filter(|_| self.stop.is_none()),
+            self.updates.installing.as_ref().and_then(Installing::deadline),
             self.page.as_ref().map(|page| page.deadline),
             self.stop.map(|(_, deadline)| deadline),
             Some(now + TURN),
@@ -189,6 +204,9 @@ impl Loop {
         if let Some(page) = &self.page {
             add(Ready::Page, page.output.as_fd());
         }
+        for fd in self.updates.installing.iter().flat_map(Installing::sources) {
+            add(Ready::Installer, fd.as_fd());
+        }
         for (source, fd) in self.supervisor.sources() {
             add(Ready::Service(source), fd);
         }
@@ -205,6 +223,8 @@ impl Loop {
                 Ready::Button => self.take_buttons(),
                 Ready::Page => self.read_page(),
                 Ready::Control(door) => self.take_request(door),
+                // It is heard at the loop's next turn.
+                Ready::Installer => {}
                 Ready::Service(source) => self.supervisor.readable(source, self::now()),
             }
         }
@@ -239,7 +259,13 @@ impl Loop {
         };
         // One page for a burst of letters: a noisy line must not keep PID 1 busy.
         match letters.iter().rev().find(|letter| b"srl?h".contains(letter)) {
-            Some(b's') => show(&pages::status(&self.node, &self.supervisor, &self.health.line(now()), now())),
+            Some(b's') => show(&pages::status(
+                &self.node,
+                &self.supervisor,
+                &self.health.line(now()),
+                &self.updates.status(),
+                now(),
+            )),
             Some(b'l') => show(&pages::logs(&self.supervisor)),
             Some(b'r') => self.begin_page(),
             Some(_) => show(&pages::help()),

@@ -1,9 +1,10 @@
 //! Turns a profile into the role spec that the node reads: names become numbers, references are followed.
 //!
-//! - here accounts, and what is made at boot · [`service`] · [`health`]
+//! - here accounts, and what is made at boot · [`service`] · [`health`] · [`update`]
 
 mod health;
 mod service;
+mod update;
 
 use super::diagnostic::{Diagnostic, Place, did_you_mean};
 use super::merge::{Located, Profile};
@@ -36,6 +37,7 @@ pub fn role_spec(profile: &Profile, version: &str, modules: Vec<String>) -> Resu
     let services = checker.services();
     directories.extend(checker.kept_folders());
     let health = checker.health();
+    let update = checker.update();
     if !checker.mistakes.is_empty() {
         return Err(checker.mistakes);
     }
@@ -50,7 +52,7 @@ pub fn role_spec(profile: &Profile, version: &str, modules: Vec<String>) -> Resu
         templates,
         services,
         health,
-        update: contract::role::Trial::default(),
+        update,
     })
 }
 

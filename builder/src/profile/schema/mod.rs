@@ -7,7 +7,7 @@ mod service;
 pub use health::{Disk as DiskHealth, Health, Http, Target};
 pub use service::{Limits, Mount, Ready, Restart, Service};
 
-use super::quantity::{Bytes, Mode};
+use super::quantity::{Bytes, Milliseconds, Mode};
 use contract::role::Role;
 use serde::Deserialize;
 use serde_spanned::Spanned;
@@ -57,6 +57,7 @@ pub struct ProfileFile {
     pub service: Named<Service>,
     #[serde(default)]
     pub health: Vec<Spanned<Health>>,
+    pub update: Option<Update>,
 }
 
 /// Sizes on the disk.
@@ -65,6 +66,20 @@ pub struct ProfileFile {
 pub struct Disk {
     /// Size of each root partition: it bounds all later updates.
     pub root: Option<Spanned<Bytes>>,
+}
+
+/// What a trial of a new image must show, and by when; times count from power-on.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Update {
+    /// For so long the health gate must have passed without a break before the image is kept.
+    pub settle: Option<Spanned<Milliseconds>>,
+    /// By then the network has an address,
+    pub network: Option<Spanned<Milliseconds>>,
+    /// every wanted service is ready,
+    pub services: Option<Spanned<Milliseconds>>,
+    /// and the image is kept.
+    pub commit: Option<Spanned<Milliseconds>>,
 }
 
 /// The kernel and its modules.

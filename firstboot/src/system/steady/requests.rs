@@ -20,7 +20,8 @@ impl Loop {
     }
 
     fn view(&self) -> View<'_> {
-        View { node: &self.node, supervisor: &self.supervisor, health: self.health.report() }
+        let (health, update) = (self.health.report(), self.updates.status());
+        View { node: &self.node, supervisor: &self.supervisor, health, update }
     }
 
     pub(super) fn take_request(&mut self, door: Door) {
@@ -51,9 +52,11 @@ impl Loop {
                 }
                 Err(why) => Reply::Refused(why),
             },
-            Request::Update { .. } | Request::Cancel | Request::Rollback { .. } => {
-                Reply::Refused("this node takes no updates".to_owned())
+            Request::Update { urls, dry_run, force } => {
+                return self.begin_update(client, urls, dry_run, force, now);
             }
+            Request::Cancel => self.cancel_update(now),
+            Request::Rollback { force } => self.roll_back(force),
             Request::Reboot => self.stop_asked(Action::Reboot, "restarts"),
             Request::Poweroff => self.stop_asked(Action::PowerOff, "powers off"),
         };

@@ -19,6 +19,7 @@ impl Loop {
                 Action::Reboot => "restarting: stopping all services",
                 _ => "powering off: stopping all services",
             });
+            self.end_updates(now());
             self.stop = Some((action, now() + LIMIT));
             self.supervisor.stop();
         }
@@ -38,12 +39,13 @@ impl Loop {
         None
     }
 
-    pub(super) fn finish(self, action: Action) -> ! {
+    pub(super) fn finish(mut self, action: Action) -> ! {
         feed_watchdog(&self.node.report);
         if let Err(error) = clock::save() {
             say(format_args!("cannot save the time: {error}"));
         }
         kill_everything();
+        self.updates.restarting(&mut self.node.warnings);
         let end = now() + Duration::from_secs(2);
         // With the last child gone wait fails; those that cannot die are not waited for.
         while now() < end

@@ -1,0 +1,73 @@
+//! The slots on the system disk, by their partitions: opened for the installer, and their trailers read.
+
+use super::gpt::Table;
+use super::node;
+use crate::sys::block;
+use anyhow::{Context as _, bail};
+use contract::hash::Digest;
+use contract::initramfs::BootReport;
+use contract::keys::PublicKey;
+use contract::layout::{Partition, Slot, TRAILER_SIZE, trailer_offset};
+use contract::manifest::Manifest;
+use contract::trailer::Trailer;
+use contract::update::Release;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+/// The partitions of one slot, open.
+#[derive(Debug)]
+pub struct Open {
+    pub boot: File,
+    pub root: File,
+}
+
+/// Opens a slot, for reading alone or for writing too.
+///
+/// # Errors
+/// When the partition table lacks it, or it cannot be opened.
+pub fn open(report: &BootReport, slot: Slot, write: bool) -> anyhow::Result<Open> {
+    // The slot that runs is never opened for writing, whoever asks.
+    if write && slot == report.slot {
+        bail!("slot {slot} runs and is not written");
+    }
+    let file = |partition| -> anyhow::Result<File> {
+        let device = device(report, partition)?;
+        File::options().read(true).write(write).open(&device).with_context(|| format!("opening {device}"))
+    };
+    Ok(Open { boot: file(slot.boot())?, root: file(slot.root())? })
+}
+
+/// What a slot holds by its trailer, whose signature is checked.
+///
+/// # Errors
+/// When there is no trailer, or it is not to be believed.
+pub fn manifest(report: &BootReport, slot: Slot) -> anyhow::Result<(Release, Manifest)> {
+    let device = device(report, slot.root())?;
+    let root = File::open(&device).with_context(|| format!("opening {device}"))?;
+    let size = block::size(&root).with_context(|| format!("measuring {device}"))?;
+    let offset = trailer_offset(size).with_context(|| format!("{device} is too small for a trailer"))?;
+    let mut bytes = vec![0; TRAILER_SIZE as usize];
+    root.read_exact_at(&mut bytes, offset).with_context(|| format!("reading the trailer of {device}"))?;
+    believed(&bytes, &report.keys)
+}
+
+fn believed(bytes: &[u8], keys: &[PublicKey]) -> anyhow::Result<(Release, Manifest)> {
+    let trailer = Trailer::parse(bytes)?;
+    let manifest = trailer.verify(keys)?;
+    let release = Release {
+        version: manifest.version.clone(),
+        manifest: Digest::of(&trailer.manifest),
+        rollback_index: manifest.rollback_index,
+    };
+    Ok((release, manifest))
+}
+
+fn device(report: &BootReport, partition: Partition) -> anyhow::Result<String> {
+    let mut disk =
+        File::open(Path::new("/dev").join(&report.disk)).with_context(|| format!("opening {}", report.disk))?;
+    let size = block::size(&disk)?;
+    let table = Table::read(&mut disk, size)?;
+    let entry = table.find(partition).with_context(|| format!("the partition table lacks {}", partition.name()))?;
+    node::partition(&report.disk, entry.number, entry.extent)
+}

@@ -1,0 +1,198 @@
+//! Updates in the loop: what operators ask of them, what the installer says, and how a trial goes.
+
+use super::super::events::say;
+use super::super::update::installing::{Installing, Outcome};
+use super::super::update::machine::Facts;
+use super::Loop;
+use crate::service::{Exit, Moment, State};
+use crate::sys::reboot::Action;
+use crate::update::install::order::Order;
+use contract::control::Reply;
+use contract::role::NETWORK;
+use contract::update::UpdateEvent;
+use rustix::process::Pid;
+
+/// So often a service may be started again in a trial.
+const RESTARTS: u32 = 5;
+
+impl Loop {
+    /// What the state machine of updates has to know.
+    pub(super) fn update_facts(&self, now: Moment) -> Facts {
+        let crashing = self.supervisor.statuses().find_map(|status| match status.state {
+            State::Failed { reason } => Some(format!("service {} cannot run: {reason}", status.name)),
+            _ if status.restarts >= RESTARTS => {
+                Some(format!("service {} keeps crashing: it was started again {RESTARTS} times", status.name))
+            }
+            _ => None,
+        });
+        Facts {
+            now,
+            network: matches!(self.supervisor.state(NETWORK), Some(State::Ready { .. })),
+            not_ready: self.supervisor.not_ready().into_iter().map(str::to_owned).collect(),
+            crashing,
+            passed_for: self.health.passed_for(now),
+            overdue: self.health.overdue(),
+            health: self.health.report().line(),
+        }
+    }
+
+    /// Hears the installer, and looks how a trial goes.
+    pub(super) fn update(&mut self, now: Moment) {
+        self.hear_installer(now);
+        if self.stop.is_some() {
+            return;
+        }
+        let facts = self.update_facts(now);
+        self.update_due = self.updates.machine().due(&facts);
+        let back = self.updates.step(&self.node.report, &facts, &mut self.node.warnings);
+        if back.is_some() {
+            self.stop(Action::Reboot);
+        }
+    }
+
+    /// A process ended. Returns whether it was the installer.
+    pub(super) fn installer_exited(&mut self, pid: Pid, exit: Exit) -> bool {
+        self.updates.installing.as_mut().is_some_and(|installing| installing.exited(pid, exit))
+    }
+
+    fn hear_installer(&mut self, now: Moment) {
+        let Some(installing) = &mut self.updates.installing else { return };
+        let (events, said) = installing.hear();
+        for line in said {
+            say(format_args!("update| {line}"));
+        }
+        for event in events {
+            let fleeting = matches!(event, UpdateEvent::Progress { .. });
+            if let UpdateEvent::Retry { url, reason, delay_s } = &event {
+                say(format_args!("update: {url}: {reason}; next try in {delay_s:.0} s"));
+            }
+            if let Some(client) = installing.client {
+                self.control.tell(client, &Reply::Update(event), fleeting, now);
+            }
+        }
+        let planned = installing.last().cloned();
+        let Some(outcome) = installing.outcome() else { return };
+        let (client, force) = (installing.client, installing.force);
+        self.updates.installing = None;
+        let last = match (outcome, planned) {
+            (Outcome::DryRun, Some(plan)) => plan,
+            (Outcome::DryRun, None) => UpdateEvent::Failed { reason: "the installer said no plan".to_owned() },
+            (Outcome::Installed(event), _) => match self.try_standby(force, "installed") {
+                Ok(_) => event,
+                Err(reason) => UpdateEvent::Failed { reason },
+            },
+            (Outcome::Failed(reason), _) => {
+                self.updates.look_at_standby(&self.node.report);
+                UpdateEvent::Failed { reason }
+            }
+        };
+        if let UpdateEvent::Failed { reason } = &last {
+            say(format_args!("the update was not taken: {reason}"));
+        }
+        if let Some(client) = client {
+            self.control.reply(client, &Reply::Update(last), now);
+        }
+    }
+
+    /// Asks the firmware to try what stands in the other slot, and restarts. Gives what is tried, in words.
+    fn try_standby(&mut self, force: bool, what: &str) -> Result<String, String> {
+        if self.stop.is_some() {
+            return Err("the node is stopping".to_owned());
+        }
+        let candidate = self.updates.candidate(&self.node.report, self.node.role.role, force)?;
+        self.updates.ask_for_trial(&candidate, &mut self.node.warnings)?;
+        let words = format!(
+            "{} is {what} in slot {}, and the node restarts into its trial",
+            candidate.release.version, candidate.slot
+        );
+        say(&words);
+        self.stop(Action::Reboot);
+        Ok(words)
+    }
+
+    /// An operator asks for an update. The answers come as it goes on.
+    pub(super) fn begin_update(&mut self, client: u64, urls: Vec<String>, dry_run: bool, force: bool, now: Moment) {
+        match self.start_installer(client, urls, dry_run, force) {
+            Ok(mut installing) => {
+                installing.client = Some(client);
+                self.updates.installing = Some(installing);
+                self.control.watch(client);
+            }
+            Err(why) => self.control.reply(client, &Reply::Refused(why), now),
+        }
+    }
+
+    fn start_installer(
+        &mut self,
+        client: u64,
+        urls: Vec<String>,
+        dry_run: bool,
+        force: bool,
+    ) -> Result<Installing, String> {
+        if self.stop.is_some() {
+            return Err("the node is stopping".to_owned());
+        }
+        self.updates.free()?;
+        let stream = if urls.is_empty() {
+            let stream = self.control.connection(client).map_err(|error| format!("your connection: {error}"))?;
+            Some(stream)
+        } else {
+            None
+        };
+        say(match urls.first() {
+            Some(url) => format!("an operator asks for an update from {url}"),
+            None => "an operator sends an update".to_owned(),
+        });
+        let memory = self.updates.memory();
+        let order = Order {
+            slot: self.node.report.slot.other(),
+            urls,
+            keys: self.node.report.keys.clone(),
+            role: self.node.role.role,
+            rollback_index: memory.rollback_index,
+            running: self.updates.running.clone(),
+            refused: memory.failed.clone(),
+            force,
+            dry_run,
+            node: self.node.intake.config.name.as_str().to_owned(),
+        };
+        let cgroups = self.supervisor.cgroups().and_then(|folder| folder.parent());
+        Installing::start(&self.node.report, &order, stream, cgroups)
+            .map_err(|error| format!("the installer cannot be started: {error}"))
+    }
+
+    pub(super) fn cancel_update(&mut self, now: Moment) -> Reply {
+        match &mut self.updates.installing {
+            Some(installing) => {
+                installing.end("an operator cancelled it", now);
+                Reply::Done("the update is cancelled".to_owned())
+            }
+            None => Reply::Refused("no update is being taken".to_owned()),
+        }
+    }
+
+    pub(super) fn roll_back(&mut self, force: bool) -> Reply {
+        if self.stop.is_some() {
+            return Reply::Refused("the node is stopping already".to_owned());
+        }
+        if self.updates.end("an operator asked to go back", &mut self.node.warnings) {
+            self.stop(Action::Reboot);
+            return Reply::Done(format!(
+                "the trial is over: the node restarts into slot {}",
+                self.node.report.slot.other()
+            ));
+        }
+        match self.updates.free().and_then(|()| self.try_standby(force, "whole")) {
+            Ok(words) => Reply::Done(words),
+            Err(why) => Reply::Refused(why),
+        }
+    }
+
+    /// The run ends: a trial with it, and an update that is being taken.
+    pub(super) fn end_updates(&mut self, now: Moment) {
+        self.updates.end("an operator restarted the node in its trial", &mut self.node.warnings);
+        if let Some(installing) = &mut self.updates.installing {
+            installing.end("the node stops", now);
+        }
+    }
+}

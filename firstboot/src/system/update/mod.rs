@@ -1,0 +1,318 @@
+//! Updates, as PID 1 sees them: a child takes a bundle into the other slot, then PID 1 looks for itself at what stands
+//! there, asks the firmware for a trial of it, and restarts; the next run is on trial until it commits or goes back.
+//!
+//! - [`machine`] where the node stands, and what follows from it · [`memory`] what it remembers on `state`
+//! - [`installing`] the child that takes a bundle · here what is done to disk and memory
+
+pub mod installing;
+pub mod machine;
+pub mod memory;
+
+use super::events::{Warnings, say};
+use crate::claim::{choice, slots};
+use contract::autoboot;
+use contract::initramfs::BootReport;
+use contract::layout::Slot;
+use contract::manifest::Manifest;
+use contract::names::{AUTOBOOT, STATE_MOUNT};
+use contract::role::{Role, Trial};
+use contract::update::{Phase, Release, UpdateStatus};
+use installing::Installing;
+use machine::{Action, Boot, Choice, Facts, Machine, Standing};
+use memory::{Memory, Pending, Stage};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How the node stands with its slots, and the update that is being taken.
+pub struct Updates {
+    release: Release,
+    slot: Slot,
+    machine: Machine,
+    memory: Memory,
+    choice: Choice,
+    /// What runs, by its trailer; the installer copies from it.
+    pub running: Option<Manifest>,
+    standby: Option<Release>,
+    pub installing: Option<Installing>,
+    /// Whether the firmware was asked for a trial in this run.
+    asked: bool,
+}
+
+/// What stands in the other slot and may be tried.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub release: Release,
+    pub slot: Slot,
+}
+
+impl Updates {
+    /// Looks at `autoboot.txt`, the memory and both slots, and says what this boot is.
+    #[must_use]
+    pub fn begin(report: &BootReport, limits: Trial, warnings: &mut Warnings) -> Updates {
+        let choice = read_choice(report);
+        if let Choice::Unreadable(why) = &choice {
+            warnings.add(format_args!("it is not known which slot the EEPROM starts: {why}"));
+        }
+        let mut memory = match Memory::load(Path::new(STATE_MOUNT)) {
+            Ok(memory) => memory.unwrap_or_default(),
+            Err(error) => {
+                let file = memory::FILE;
+                warnings.add(format_args!("what was known of earlier updates is lost: {file} on state: {error}"));
+                Memory::default()
+            }
+        };
+        let running = match slots::manifest(report, report.slot) {
+            Ok((_, manifest)) => Some(manifest),
+            Err(error) => {
+                warnings.add(format_args!("cannot read the trailer of the running slot: {error:#}"));
+                None
+            }
+        };
+        let standby = standby(report);
+        let release = Release {
+            version: report.version.clone(),
+            manifest: report.manifest,
+            rollback_index: report.rollback_index,
+        };
+        let boot = Boot { slot: report.slot, trial: report.trial, release: release.clone(), choice: choice.clone() };
+        let (machine, begun) = Machine::begin(&boot, limits, &mut memory, standby.is_some(), unix_time());
+        for line in &begun.says {
+            say(line);
+        }
+        let slot = report.slot;
+        let updates =
+            Updates { release, slot, machine, memory, choice, running, standby, installing: None, asked: false };
+        if begun.remember {
+            updates.remember(warnings);
+        }
+        updates
+    }
+
+    fn remember(&self, warnings: &mut Warnings) {
+        if let Err(error) = self.memory.store(Path::new(STATE_MOUNT)) {
+            warnings.add(format_args!("cannot remember how updates stand: {} on state: {error}", memory::FILE));
+        }
+    }
+
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    #[must_use]
+    pub fn status(&self) -> UpdateStatus {
+        let phase = match (&self.installing, self.machine.standing()) {
+            (Some(installing), _) => installing.phase(),
+            (None, Standing::Committed) => Phase::Committed,
+            (None, Standing::Trial) => Phase::Trial {
+                waits_for: self.machine.waits_for().to_owned(),
+                deadline_s: self.machine.deadline().as_secs_f64(),
+            },
+            (None, Standing::Stray(reason)) => Phase::Stray { reason: reason.clone() },
+            (None, Standing::Over) => Phase::Trial {
+                waits_for: "the restart that ends it".to_owned(),
+                deadline_s: self.machine.deadline().as_secs_f64(),
+            },
+        };
+        UpdateStatus {
+            phase,
+            default_slot: self.choice.slot(),
+            rollback_index: self.memory.rollback_index,
+            standby: self.standby.clone(),
+            failed: self.memory.failed.clone(),
+            failures: self.memory.failures,
+        }
+    }
+
+    /// Looks at the facts and does what follows from them. Gives the reason when the node is to go back.
+    pub fn step(&mut self, report: &BootReport, facts: &Facts, warnings: &mut Warnings) -> Option<String> {
+        let mut back = None;
+        for action in self.machine.step(facts) {
+            match action {
+                Action::Reach(stage) => {
+                    if let Some(pending) = &mut self.memory.pending {
+                        pending.stage = stage;
+                    }
+                    self.remember(warnings);
+                }
+                Action::Commit => back = self.commit(report, warnings).err(),
+                Action::GoBack(reason) => back = Some(reason),
+                Action::Rewrite(slot) => self.mend(report, slot, warnings),
+            }
+        }
+        if let Some(reason) = &back {
+            self.end_trial(reason, warnings);
+        }
+        back
+    }
+
+    /// Makes the running slot the one that the EEPROM starts. First the choice, then the memory of it: between the two the
+    /// next boot knows by the choice.
+    fn commit(&mut self, report: &BootReport, warnings: &mut Warnings) -> Result<(), String> {
+        if let Err(error) = choice::choose(report, self.slot) {
+            // What now stands there is seen at the next boot.
+            let reason = format!("it could not be committed: {error:#}");
+            let _ended = self.machine.end(&reason);
+            return Err(reason);
+        }
+        self.choice = Choice::Slot(self.slot);
+        self.machine.chosen(self.slot);
+        self.memory.pending = None;
+        self.memory.commit(&self.release, self.slot);
+        self.remember(warnings);
+        say(format_args!("committed: slot {}, {}", self.slot, self.release.version));
+        Ok(())
+    }
+
+    fn mend(&mut self, report: &BootReport, slot: Slot, warnings: &mut Warnings) {
+        match choice::choose(report, slot) {
+            Ok(()) => {
+                self.choice = Choice::Slot(slot);
+                self.machine.chosen(slot);
+                if slot == self.slot {
+                    self.memory.commit(&self.release, slot);
+                    self.remember(warnings);
+                }
+                say(format_args!("{AUTOBOOT} was damaged and is written anew: the EEPROM starts slot {slot}"));
+            }
+            Err(error) => warnings.add(format_args!("{AUTOBOOT} is damaged and cannot be written anew: {error:#}")),
+        }
+    }
+
+    /// Says and writes down why the trial ends.
+    fn end_trial(&mut self, reason: &str, warnings: &mut Warnings) {
+        say(format_args!("going back: {reason}"));
+        if let Some(pending) = &mut self.memory.pending {
+            pending.ended = Some(reason.to_owned());
+        }
+        self.remember(warnings);
+    }
+
+    /// Somebody ends the run or the trial. Returns whether there was one.
+    pub fn end(&mut self, reason: &str, warnings: &mut Warnings) -> bool {
+        let ends = self.machine.end(reason).is_some();
+        if ends {
+            self.end_trial(reason, warnings);
+        }
+        ends
+    }
+
+    /// What stands in the other slot, after all checks that need no bundle.
+    ///
+    /// # Errors
+    /// Why it is not tried, in words.
+    pub fn candidate(&mut self, report: &BootReport, role: Role, force: bool) -> Result<Candidate, String> {
+        let slot = self.slot.other();
+        self.standby = None;
+        let (release, manifest) = slots::manifest(report, slot)
+            .map_err(|error| format!("slot {slot} holds nothing to be tried: {error:#}"))?;
+        self.standby = Some(release.clone());
+        if manifest.role != role {
+            return Err(format!("slot {slot} is for the role {}, this node is a {role}", manifest.role));
+        }
+        if release.rollback_index < self.memory.rollback_index && !force {
+            return Err(format!(
+                "{} has the rollback index {}, and this node has committed {}; --force takes it nevertheless",
+                release.version, release.rollback_index, self.memory.rollback_index
+            ));
+        }
+        if let Some(failed) = self.memory.failure(&release.manifest).filter(|_| !force) {
+            return Err(format!("{} has failed here: {}; --force tries it again", release.version, failed.reason));
+        }
+        Ok(Candidate { release, slot })
+    }
+
+    /// Why nothing can be installed or tried now.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    pub fn free(&self) -> Result<(), String> {
+        if self.installing.is_some() {
+            return Err("an update is being taken already; `cancel` stops it".to_owned());
+        }
+        if self.asked {
+            return Err("the node is about to restart into a trial".to_owned());
+        }
+        match self.machine.standing() {
+            Standing::Committed => Ok(()),
+            Standing::Trial => Err(format!(
+                "slot {} is on trial and waits for {}; until it is committed the other slot is not touched; `rollback` \
+                 ends the trial",
+                self.slot,
+                self.machine.waits_for()
+            )),
+            Standing::Over => Err("the node goes back to its other slot".to_owned()),
+            Standing::Stray(reason) => Err(format!("slot {} runs without being the chosen one: {reason}", self.slot)),
+        }
+    }
+
+    /// Writes down that a trial is asked for, and asks the firmware.
+    ///
+    /// # Errors
+    /// Why the firmware does not try it, in words. The node stays as it is.
+    pub fn ask_for_trial(&mut self, candidate: &Candidate, warnings: &mut Warnings) -> Result<(), String> {
+        self.memory.pending = Some(Pending {
+            release: candidate.release.clone(),
+            slot: candidate.slot,
+            asked_at: unix_time(),
+            stage: Stage::Asked,
+            ended: None,
+        });
+        self.remember(warnings);
+        match crate::sys::firmware::ask_for_trial() {
+            Ok(way) => {
+                self.asked = true;
+                let Candidate { release, slot } = candidate;
+                say(format_args!("the firmware was asked by {way} to try {} in slot {slot} once", release.version));
+                Ok(())
+            }
+            Err(error) => {
+                self.memory.pending = None;
+                self.remember(warnings);
+                let reason = format!("the firmware cannot be asked to try slot {}: {error}", candidate.slot);
+                warnings.add(&reason);
+                Err(reason)
+            }
+        }
+    }
+
+    /// All is stopped, and the node is about to restart into a trial: from here on one that does not come is a failure.
+    pub fn restarting(&mut self, warnings: &mut Warnings) {
+        if self.asked
+            && let Some(pending) = &mut self.memory.pending
+        {
+            pending.stage = Stage::Restarting;
+            self.remember(warnings);
+        }
+    }
+
+    /// Looks again at what stands in the other slot.
+    pub fn look_at_standby(&mut self, report: &BootReport) {
+        self.standby = standby(report);
+    }
+}
+
+fn standby(report: &BootReport) -> Option<Release> {
+    slots::manifest(report, report.slot.other()).ok().map(|(release, _)| release)
+}
+
+fn read_choice(report: &BootReport) -> Choice {
+    match choice::read(report) {
+        Ok(Some(bytes)) => match autoboot::default_slot(&bytes) {
+            Some(slot) => Choice::Slot(slot),
+            None => Choice::Foreign(format!("{AUTOBOOT} is not as microdc writes it")),
+        },
+        Ok(None) => Choice::Foreign(format!("there is no {AUTOBOOT} on bootsel")),
+        Err(error) => Choice::Unreadable(format!("{error:#}")),
+    }
+}
+
+/// Seconds since 1970.
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
