@@ -228,9 +228,7 @@ impl<'a> Resolver<'a> {
     /// When it is unknown, cannot be had, or is not well formed.
     pub fn require(&self, name: &str) -> Result<Arc<Unpacked>, ResolveError> {
         let chosen = self.choose(name)?;
-        if !self.state().open.contains_key(&chosen.name) {
-            self.load(vec![chosen.clone()])?;
-        }
+        self.load(vec![chosen.clone()])?;
         let mut state = self.state();
         // What was loaded may be newer than what was chosen, when that had gone.
         let taken = state.replaced.get(&chosen.name).cloned().unwrap_or(chosen);
@@ -305,6 +303,12 @@ impl<'a> Resolver<'a> {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether exactly this package is open. One of the same name that the lock lists may have been fetched ahead, though
+    /// the profile now takes it from another suite.
+    fn is_open(&self, package: &LockedPackage) -> bool {
+        self.state().open.get(&package.name).is_some_and(|open| open.sha256 == package.sha256)
     }
 
     /// One of several alternatives: what the profile names or the lock has, else what provides one of them, else the

@@ -341,6 +341,23 @@ fn a_package_that_the_profile_now_takes_from_another_suite_is_resolved_anew() {
 }
 
 #[test]
+fn what_was_fetched_ahead_is_not_taken_for_another_version_of_it() {
+    let mut archive = Archive::usual();
+    let old = [file("./start4.elf", b"old")];
+    let old = archive.add("trixie", "non-free-firmware", "raspi-firmware", "1.2024", "", &old);
+    archive.publish();
+    // The lock has the old one; the profile takes it from sid.
+    let mut lock = archive.lock(&["frr", "raspi-firmware"]);
+    lock.packages.insert(old.name.clone(), old);
+    archive.resolve(&["frr", "raspi-firmware"], Some(&lock), |resolver| {
+        resolver.prefetch().unwrap();
+        let taken = resolver.require("raspi-firmware").unwrap();
+        assert_eq!(taken.package.version, "1.2026");
+        assert_eq!(taken.sha256, resolver.lock().packages["raspi-firmware"].sha256);
+    });
+}
+
+#[test]
 fn a_stop_while_resolving_says_so_and_the_next_run_goes_on() {
     let archive = Archive::usual();
     archive.cancel.store(true, std::sync::atomic::Ordering::Relaxed);

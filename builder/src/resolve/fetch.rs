@@ -19,7 +19,7 @@ impl Resolver<'_> {
         let cache = self.places.cache;
         let mut to_do = Vec::new();
         for package in packages {
-            if self.state().open.contains_key(&package.name) {
+            if self.is_open(&package) {
                 continue;
             }
             match open_cached(cache, &package) {
