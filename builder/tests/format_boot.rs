@@ -67,6 +67,26 @@ fn fat_volumes_are_of_their_type_clean_and_readable() {
 }
 
 #[test]
+fn every_file_of_a_boot_partition_begins_on_a_block() {
+    // Enough names to make the folder grow, and lengths that leave every remainder.
+    let lengths = [5_000, 1, 0, 1024, 4096, 4097, 100_001, 1023, 8192, 2048, 3073];
+    let file = |(seed, &length): (usize, &usize)| FatFile {
+        path: format!("a rather long name, to fill the folder {seed}.bin"),
+        bytes: noise(length, seed as u64 + 1).into(),
+    };
+    let files: Vec<FatFile> = lengths.iter().enumerate().map(file).collect();
+    let image = fat::make(BOOT, &files).unwrap().bytes;
+    for file in files.iter().filter(|file| file.bytes.len() > 16) {
+        let at = image.windows(16).position(|window| window == &file.bytes[..16]).unwrap();
+        assert!(at.is_multiple_of(4096), "{} begins at {at}", file.path);
+    }
+    let path = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(path.path(), &image).unwrap();
+    path.as_file().set_len(BOOT_SIZE).unwrap();
+    tool_ok("fsck.fat", &["-nv", path.path().to_str().unwrap()]);
+}
+
+#[test]
 fn a_fat_volume_of_another_type_than_asked_for_is_refused() {
     let small = fat::Volume { size: 16 << 20, ..BOOT };
     let error = fat::make(small, &[]).unwrap_err();

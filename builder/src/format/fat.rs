@@ -1,5 +1,8 @@
 //! FAT volumes, made in memory: no times, fixed ids, files one after the other in the order given.
 //!
+//! In a boot partition every file begins on a block of the hash tree: an update then finds the blocks of a file that is
+//! the same, however the lengths of those before it changed.
+//!
 //! The type of a FAT volume follows from its number of clusters alone, whatever its label says; what was made is
 //! therefore counted again.
 
@@ -92,16 +95,30 @@ pub fn make(volume: Volume, files: &[FatFile]) -> Result<FatImage, FatError> {
     let options =
         FormatVolumeOptions::new().bytes_per_cluster(volume.cluster).volume_label(volume.label).volume_id(volume.id);
     fatfs::format_volume(&mut memory, options)?;
+    let data_start = fat_read::Reader::open(&memory.bytes[..])?.data_start();
     {
         let fs = FileSystem::new(&mut memory, FsOptions::new().time_provider(&NoTime))?;
         let cluster = u64::from(fs.cluster_size());
+        let align = if volume.fat_type == FatType::Fat32 { BLOCK.max(cluster) } else { cluster };
         let room = u64::from(fs.stats()?.free_clusters()) * cluster;
-        let needed = files.iter().map(|file| (file.bytes.len() as u64).next_multiple_of(cluster)).sum();
+        let needed = files.iter().map(|file| (file.bytes.len() as u64).next_multiple_of(align)).sum();
         if needed > room {
             return Err(FatError::Full { needed, room });
         }
+        let failed = |file: &FatFile| {
+            let path = file.path.clone();
+            move |source| FatError::File { path, source }
+        };
+        // All entries first, so that the folder does not grow between the files.
         for file in files {
-            put(&fs, file).map_err(|source| FatError::File { path: file.path.clone(), source })?;
+            enter(&fs, file).map_err(failed(file))?;
+        }
+        let stats = fs.stats()?;
+        let taken = u64::from(stats.total_clusters() - stats.free_clusters());
+        let mut skip = (data_start + taken * cluster).next_multiple_of(align) - data_start - taken * cluster;
+        for file in files {
+            put(&fs, file, skip, align).map_err(failed(file))?;
+            skip = 0;
         }
         fs.unmount()?;
     }
@@ -114,13 +131,36 @@ pub fn make(volume: Volume, files: &[FatFile]) -> Result<FatImage, FatError> {
     Ok(FatImage { bytes: memory.bytes })
 }
 
-fn put(fs: &FileSystem<&mut Memory>, file: &FatFile) -> io::Result<()> {
+/// Makes a file's entry in the folder.
+fn enter(fs: &FileSystem<&mut Memory>, file: &FatFile) -> io::Result<()> {
     // The crate's folders do not pass fsck.fat ("Expected a valid '.' entry"), and nothing here needs one.
     if file.path.contains('/') {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "folders are not made"));
     }
-    let mut target = fs.root_dir().create_file(&file.path)?;
+    fs.root_dir().create_file(&file.path)?.flush()
+}
+
+/// Writes a file's bytes, `skip` bytes after those of the one before, and leaves room up to a multiple of `align`.
+///
+/// The crate allocates behind what it allocated last, even when that was given back since.
+fn put(fs: &FileSystem<&mut Memory>, file: &FatFile, skip: u64, align: u64) -> io::Result<()> {
+    if file.bytes.is_empty() {
+        return Ok(());
+    }
+    let mut target = fs.root_dir().open_file(&file.path)?;
+    if skip > 0 {
+        target.write_all(&vec![0; skip as usize])?;
+        target.seek(SeekFrom::Start(0))?;
+        target.truncate()?;
+    }
+    let length = file.bytes.len() as u64;
     target.write_all(&file.bytes)?;
+    let rest = length.next_multiple_of(align) - length;
+    if rest > 0 {
+        target.write_all(&vec![0; rest as usize])?;
+        target.seek(SeekFrom::Start(length))?;
+        target.truncate()?;
+    }
     target.flush()
 }
 

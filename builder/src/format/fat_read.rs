@@ -116,6 +116,12 @@ impl<S: Source> Reader<S> {
         self.fat_type
     }
 
+    /// Where the first cluster begins, in bytes.
+    #[must_use]
+    pub fn data_start(&self) -> u64 {
+        self.data_at
+    }
+
     #[must_use]
     pub fn clusters(&self) -> u64 {
         self.clusters
