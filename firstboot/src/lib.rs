@@ -10,6 +10,7 @@
 //! - `nodectl`, or called by that name: [`operator`]
 //! - `probe`: [`probe`], a short-lived child that looks whether something is as it should be
 //! - `time`: [`truetime`], a child that tells when the clock is right
+//! - `update`: [`update`], a child that takes a bundle into the standby slot
 //! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
 //!
 //! A library for tests alone: [`foreign`] has the parsers of foreign bytes, for fuzzing; [`rehearsal`] the claim on files
@@ -70,6 +71,7 @@ pub fn run() {
         Some("page") => net::page::run(),
         Some("probe") => probe::run(),
         Some("time") => truetime::run(),
+        Some("update") => update::run(),
         Some(other) => {
             eprintln!("firstboot: unknown part {other:?}; this program is started by the kernel and by itself");
             std::process::exit(2);

@@ -144,6 +144,35 @@ pub fn checked_leaves(tree: &[u8], data_length: u64, root_hash: Digest) -> Resul
     Ok(wanted)
 }
 
+/// The hashes of the lowest level's blocks, by the levels above it, after every block of these was checked.
+///
+/// # Errors
+/// As [`checked_leaves`].
+pub fn checked_upper(upper: &[u8], data_length: u64, root_hash: Digest) -> Result<Vec<Digest>, TreeError> {
+    let mut levels = levels(data_length)?;
+    let lowest = levels.first().copied().unwrap_or(0);
+    levels.remove(0);
+    let expected = levels.iter().sum::<u64>() * BLOCK;
+    if upper.len() as u64 != expected {
+        return Err(TreeError::TreeLength { expected, found: upper.len() as u64 });
+    }
+    let mut wanted = vec![root_hash];
+    let mut blocks = upper.as_chunks::<BLOCK_LEN>().0.iter().enumerate();
+    for level in levels.into_iter().rev() {
+        let mut below = Vec::with_capacity(wanted.len() * HASHES_PER_BLOCK);
+        for (hash, (index, block)) in wanted.iter().zip(blocks.by_ref().take(level as usize)) {
+            let found = leaf(block);
+            if found != *hash {
+                return Err(TreeError::Mismatch { block: index as u64, expected: *hash, found });
+            }
+            below.extend(block.as_chunks::<32>().0.iter().map(|bytes| Digest(*bytes)));
+        }
+        wanted = below;
+    }
+    wanted.truncate(usize::try_from(lowest).unwrap_or(usize::MAX));
+    Ok(wanted)
+}
+
 /// The hash of each block of `data`; on every core with the feature `parallel`.
 #[must_use]
 pub fn hash_blocks(data: &[u8]) -> Vec<Digest> {
@@ -197,6 +226,24 @@ mod tests {
             let tree = HashTree::over(&data).unwrap();
             let leaves = checked_leaves(&tree.bytes, data.len() as u64, tree.root_hash).unwrap();
             prop_assert_eq!(leaves, hash_blocks(&data));
+        }
+
+        #[test]
+        fn the_upper_levels_give_the_hashes_of_the_lowest(blocks in 1usize..300, at: prop::sample::Index, bit in 0u8..8) {
+            let data: Vec<u8> = (0..blocks * BLOCK_LEN).map(|i| (i / 89) as u8).collect();
+            let length = data.len() as u64;
+            let HashTree { root_hash, bytes } = HashTree::over(&data).unwrap();
+            let lowest = levels(length).unwrap()[0] as usize * BLOCK_LEN;
+            let (upper, leaves) = bytes.split_at(bytes.len() - lowest);
+            let found = checked_upper(upper, length, root_hash).unwrap();
+            prop_assert_eq!(found, leaves.chunks(BLOCK_LEN).map(leaf).collect::<Vec<_>>());
+            if !upper.is_empty() {
+                let mut upper = upper.to_vec();
+                let at = at.index(upper.len());
+                upper[at] ^= 1 << bit;
+                prop_assert!(checked_upper(&upper, length, root_hash).is_err());
+            }
+            prop_assert!(checked_upper(&bytes, length, root_hash).is_err());
         }
 
         #[test]

@@ -8,7 +8,7 @@
 mod http;
 mod record;
 mod route;
-mod tls;
+pub mod tls;
 
 use anyhow::{Context as _, bail, ensure};
 use contract::role::{Probe, Target};

@@ -26,10 +26,10 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 /// # Errors
 /// The file of certificates that cannot be read, or holds none.
 pub(super) fn config(request: &HttpProbe) -> anyhow::Result<TlsConfig> {
-    let builder = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(provider()));
     if request.insecure {
-        return Ok(builder.disable_verification(true).build());
+        return Ok(unverified());
     }
+    let builder = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(provider()));
     let path = request.ca.as_deref().context("nothing says which certificate to trust")?;
     let pem = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
     let mut trusted: Vec<Certificate<'static>> = Vec::new();
@@ -40,6 +40,12 @@ pub(super) fn config(request: &HttpProbe) -> anyhow::Result<TlsConfig> {
     }
     ensure!(!trusted.is_empty(), "{path} holds no certificate");
     Ok(builder.root_certs(RootCerts::Specific(Arc::new(trusted))).build())
+}
+
+/// Anybody's certificate: for what is believed by a signature of its own.
+pub fn unverified() -> TlsConfig {
+    let builder = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(provider()));
+    builder.disable_verification(true).build()
 }
 
 fn provider() -> CryptoProvider {

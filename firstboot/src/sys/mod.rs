@@ -4,6 +4,7 @@ pub mod block;
 pub mod cgroup;
 pub mod dm;
 pub mod firmware;
+pub mod inherited;
 mod ioctl;
 pub mod module;
 pub mod mount;

@@ -1,7 +1,101 @@
 //! Takes a bundle into the standby slot. The same code runs on the node, in tests and in benchmarks.
 //!
-//! - [`order`] what is wanted, and the files that the child of PID 1 finds open
+//! Nothing is written before the manifest is signed by a trusted key, is for this role and board, is not older than what
+//! the node has committed, has not failed here, and fits. Then the standby slot stops being one: its trailer goes first and
+//! comes back last. Every block is proven by the signed root hashes before it is written, wherever it comes from; the
+//! running slot is only read. Hostile bundles and servers, a power cut or a kill at any instant leave the running slot and
+//! the choice of slot as they were; what is in its place already is not fetched again.
+//!
+//! - here the entry · [`order`] what is wanted, and the files that the child of PID 1 finds open · [`error`] why not
+//! - [`blueprint`] what can be checked beforehand · [`own`] what the node has · [`disk`] partitions · [`target`] the order
+//!   of writes · [`tally`] what is told of it
+//! - [`remote`] from servers that know ranges: [`web`] asks them, [`http`] understands them, [`fetch`] frames ·
+//!   [`stream`] front to back · [`frame`] unpacks
+//! - [`specimen`] small bundles, for tests
 
+mod blueprint;
+mod disk;
+mod error;
+mod fetch;
+mod frame;
+pub mod http;
 pub mod order;
+mod own;
+mod remote;
+pub mod specimen;
+mod stream;
+mod tally;
+mod target;
+mod web;
 
+pub use disk::Pair;
+pub use error::InstallError;
 pub use order::Order;
+pub use web::Patience;
+
+use contract::bundle::FIRST_READ;
+use contract::update::{Release, UpdateEvent};
+use std::io::Read;
+use tally::Tally;
+use web::{First, Web};
+
+/// Where a bundle comes from.
+pub enum Source<'s> {
+    /// From the addresses of the order, with so much patience.
+    Web(Patience),
+    /// Front to back.
+    Stream(&'s mut dyn Read),
+}
+
+/// Installs what `order` says into `standby`. `tell` hears how it goes; the last word is [`UpdateEvent::Plan`] for a dry
+/// run, else [`UpdateEvent::Installed`] or [`UpdateEvent::Failed`].
+///
+/// # Errors
+/// Why not. The standby slot cannot be started then, unless it was refused before anything was written.
+pub fn install(
+    order: &Order,
+    standby: &Pair,
+    running: &Pair,
+    source: Source<'_>,
+    tell: &mut dyn FnMut(UpdateEvent),
+) -> Result<Release, InstallError> {
+    let mut tally = Tally::new(order.slot, tell);
+    let result = match source {
+        Source::Stream(reader) => stream::install(order, standby, running, reader, &mut tally),
+        Source::Web(patience) => from_web(order, standby, running, patience, &mut tally),
+    };
+    if let Err(error) = &result {
+        tally.tell(UpdateEvent::Failed { reason: error.to_string() });
+    }
+    result
+}
+
+fn from_web(
+    order: &Order,
+    standby: &Pair,
+    running: &Pair,
+    patience: Patience,
+    tally: &mut Tally<'_>,
+) -> Result<Release, InstallError> {
+    let mut web = Web::new(order, patience);
+    loop {
+        let result = match web.first(FIRST_READ, tally)? {
+            First::Piece(front) => remote::install(order, standby, running, &mut web, front, tally),
+            First::Whole(mut body) => stream::install(order, standby, running, &mut body, tally),
+        };
+        match result {
+            // A stream begins anew, and passes over what is in its place by now.
+            Err(error) if error.is_passing() => {
+                tally.done = 0;
+                web.try_again(&error, tally)?;
+            }
+            Ok(release) => {
+                if !order.dry_run {
+                    web.say_done(tally);
+                }
+                return Ok(release);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

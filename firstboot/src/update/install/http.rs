@@ -1,0 +1,123 @@
+//! What a server's answer says: which bytes they are, of which version of the file, and where else to look. Text from a
+//! network becomes checked types here.
+
+use ureq::http::{HeaderMap, Uri, header};
+
+/// `Content-Range` (RFC 9110, 14.4): first byte, last byte, length of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentRange {
+    pub first: u64,
+    pub last: u64,
+    pub length: u64,
+}
+
+impl ContentRange {
+    /// `None` for anything but `bytes FIRST-LAST/LENGTH` that makes sense.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<ContentRange> {
+        let (range, length) = text.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let number = |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let found = ContentRange { first: number(first)?, last: number(last)?, length: number(length)? };
+        (found.first <= found.last && found.last < found.length).then_some(found)
+    }
+}
+
+/// What says that a file is still the same one: its strong entity tag, else the time of its last change.
+pub(super) fn version(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    text(header::ETAG).or_else(|| text(header::LAST_MODIFIED)).map(str::to_owned)
+}
+
+/// Where a redirect leads.
+///
+/// # Errors
+/// Why nobody goes there.
+pub fn redirect(from: &str, to: &str) -> Result<String, String> {
+    let to = to.trim();
+    let refused = |why: &str| format!("it redirects to {:?}, {why}", to.chars().take(200).collect::<String>());
+    let base: Uri = from.parse().map_err(|_| refused("from an address that cannot be understood"))?;
+    let (Some(scheme), Some(host)) = (base.scheme_str(), base.authority()) else {
+        return Err(refused("from an address that is not whole"));
+    };
+    let target = match to.split_once(':') {
+        // A scheme has no slash before its colon (RFC 3986, 3.1).
+        Some((name, _)) if !name.contains(['/', '?', '#']) => to.to_owned(),
+        _ if to.starts_with("//") => format!("{scheme}:{to}"),
+        _ if to.starts_with('/') => format!("{scheme}://{host}{to}"),
+        _ => {
+            let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{scheme}://{host}{folder}/{to}")
+        }
+    };
+    check(&target).map_err(|why| refused(&why))?;
+    Ok(target)
+}
+
+/// Whether an address can be asked.
+///
+/// # Errors
+/// Why not.
+pub fn check(url: &str) -> Result<(), String> {
+    let lower = url.to_ascii_lowercase();
+    if !lower.starts_with("http://") && !lower.starts_with("https://") {
+        return Err("which is neither http nor https".to_owned());
+    }
+    match url.parse::<Uri>() {
+        Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(()),
+        _ => Err("which is no address".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_a_whole_and_sensible_range_counts() {
+        let found = ContentRange::parse("bytes 5-9/100");
+        assert_eq!(found, Some(ContentRange { first: 5, last: 9, length: 100 }));
+        for text in [
+            "",
+            "bytes 5-9/*",
+            "bytes */100",
+            "bytes 9-5/100",
+            "bytes 5-100/100",
+            "octets 5-9/100",
+            "bytes 5-9",
+            "bytes +5-9/100",
+            "bytes 5-99999999999999999999/100",
+            "bytes 5 - 9/100",
+        ] {
+            assert_eq!(ContentRange::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn redirects_lead_to_web_servers_and_nowhere_else() {
+        let from = "http://a.example:80/dir/file?x=1";
+        for (to, wanted) in [
+            ("https://b.example/f", "https://b.example/f"),
+            ("//b.example/f", "http://b.example/f"),
+            ("/f:1", "http://a.example:80/f:1"),
+            ("other", "http://a.example:80/dir/other"),
+        ] {
+            assert_eq!(redirect(from, to).unwrap(), wanted);
+        }
+        for to in
+            ["file:///etc/passwd", "FILE:/etc/passwd", "ftp://a/b", "javascript:x", "http://", "http:/x", "data:,x"]
+        {
+            assert!(redirect(from, to).is_err(), "{to}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(from in ".{0,40}", to in ".{0,40}") {
+            let _ = ContentRange::parse(&to);
+            let _ = redirect(&from, &to);
+            let _ = redirect("http://a/b", &to);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! A bundle that comes front to back: over the client's connection, or from a server that knows no ranges. The leaves
+//! that it carries say which blocks are wanted; what stands at its place already is read and passed over.
+
+use super::blueprint::{Blueprint, Unit, pick, pick_mut};
+use super::disk::{BLOCK_LEN, Pair, hash_block};
+use super::error::InstallError;
+use super::frame::Unpacker;
+use super::order::Order;
+use super::own::Own;
+use super::tally::Tally;
+use super::target::Target;
+use contract::bundle::{Frames, HEAD, Head};
+use contract::hash::Digest;
+use contract::layout::{BLOCK, Extent};
+use contract::manifest::Which;
+use contract::tree::{self, HASHES_PER_BLOCK};
+use contract::update::{Release, UpdateEvent};
+use std::io::{ErrorKind, Read};
+
+/// Reads a bundle to its end.
+pub(super) fn install(
+    order: &Order,
+    standby: &Pair,
+    running: &Pair,
+    reader: &mut dyn Read,
+    tally: &mut Tally<'_>,
+) -> Result<Release, InstallError> {
+    let mut front = Front { reader, at: 0 };
+    let mut head = front.take("head", HEAD as u64, tally)?;
+    let length = Head::length_of(&head)?;
+    head.extend(front.take("manifest", length - HEAD as u64, tally)?);
+    let mut blueprint = Blueprint::check(Head::parse(&head)?, order, standby)?;
+    let sections = blueprint.sections;
+    for which in Which::BOTH {
+        let upper = front.take("upper levels", sections.image(which).upper.length, tally)?;
+        blueprint.prove(which, upper)?;
+    }
+    let mut leaves: [Vec<u8>; 2] = Default::default();
+    for unit in blueprint.units() {
+        let block = front.take("leaves", BLOCK, tally)?;
+        if Some(tree::leaf(&block)) != blueprint.expected(unit) {
+            return Err(InstallError::Leaves { image: unit.which, block: unit.index });
+        }
+        pick_mut(&mut leaves, unit.which).extend(block);
+    }
+    for which in Which::BOTH {
+        front.pass("shorts", sections.image(which).shorts.length, tally)?;
+    }
+    let [boot, root] = [sections.boot.index, sections.root.index];
+    let boot = front.take("index", boot.length, tally)?;
+    let root = front.take("index", root.length, tally)?;
+    let frames = Frames::parse(sections, &boot, &root, blueprint.head.length)?;
+    let own = Own::at_place(standby, running, [sections.boot.blocks, sections.root.blocks])?;
+    let leaf = |which, block: u64| {
+        let at = usize::try_from(block).ok()?;
+        pick(&leaves, which).as_chunks::<32>().0.get(at).map(|leaf| Digest(*leaf))
+    };
+    let missing = |which, block: u64| own.here(which, block) != leaf(which, block);
+    let blocks = blueprint.all_blocks();
+    let missing_blocks = Which::BOTH
+        .map(|which| (0..sections.image(which).blocks).filter(|&block| missing(which, block)).count() as u64);
+    let fetched = missing_blocks.iter().sum::<u64>();
+    tally.blocks = blocks;
+    tally.tell(UpdateEvent::Plan {
+        release: blueprint.release.clone(),
+        slot: order.slot,
+        blocks,
+        in_place: blocks.saturating_sub(fetched),
+        copied: 0,
+        fetched,
+        fetch_bytes: blueprint.head.length,
+        dry_run: order.dry_run,
+    });
+    if order.dry_run {
+        return Ok(blueprint.release);
+    }
+    let whole = fetched == 0 && Target::is_whole(standby, &blueprint)?;
+    let mut target = if whole { None } else { Some(Target::begin(standby, &blueprint)?) };
+    let mut unpacker = Unpacker::new();
+    for which in Which::BOTH {
+        for frame in 0..sections.image(which).frames {
+            let Some(Extent { length, .. }) = frames.extent(which, frame) else { continue };
+            let stored = front.take("frames", length, tally)?;
+            let blocks = sections.blocks_of(which, frame);
+            let count = blocks.end - blocks.start;
+            if let Some(target) = target.as_mut()
+                && blocks.clone().any(|block| missing(which, block))
+            {
+                let data = unpacker
+                    .unpack(&stored, count as usize * BLOCK_LEN)
+                    .map_err(|reason| InstallError::Unpack { image: which, frame, reason })?;
+                for (block, bytes) in blocks.clone().zip(data.as_chunks::<BLOCK_LEN>().0) {
+                    if Some(hash_block(bytes)) != leaf(which, block) {
+                        return Err(InstallError::Frame { image: which, frame, block });
+                    }
+                }
+                target.put(which, blocks.start, &data, tally)?;
+            }
+            tally.add(count);
+        }
+    }
+    front.end()?;
+    if let Some(mut target) = target {
+        for unit in blueprint.units().filter(|unit| unit.which == Which::Root) {
+            let Unit { which, index } = unit;
+            let first = usize::try_from(index).unwrap_or(usize::MAX).saturating_mul(HASHES_PER_BLOCK);
+            let all = pick(&leaves, which).as_chunks::<32>().0;
+            let of_unit: Vec<Digest> =
+                all.iter().skip(first).take(HASHES_PER_BLOCK).map(|leaf| Digest(*leaf)).collect();
+            target.put_leaves(&blueprint, unit, &of_unit)?;
+        }
+        target.finish(&blueprint)?;
+    }
+    tally.installed(&blueprint.release);
+    Ok(blueprint.release)
+}
+
+/// A stream, read from the front.
+struct Front<'r> {
+    reader: &'r mut dyn Read,
+    at: u64,
+}
+
+/// Most bytes that are asked of memory at a time for what a stream only claims to have.
+const STEP: u64 = 64 * 1024;
+
+impl Front<'_> {
+    /// The next `length` bytes. Memory grows with what comes, not with what is promised.
+    fn take(&mut self, what: &'static str, length: u64, tally: &mut Tally<'_>) -> Result<Vec<u8>, InstallError> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < length {
+            let from = bytes.len();
+            bytes.resize(from + (length - from as u64).min(STEP) as usize, 0);
+            let part = bytes.get_mut(from..).unwrap_or_default();
+            self.fill(what, part, tally)?;
+        }
+        Ok(bytes)
+    }
+
+    fn pass(&mut self, what: &'static str, length: u64, tally: &mut Tally<'_>) -> Result<(), InstallError> {
+        let mut buffer = vec![0; STEP as usize];
+        let mut left = length;
+        while left > 0 {
+            let part = buffer.get_mut(..left.min(STEP) as usize).unwrap_or_default();
+            self.fill(what, part, tally)?;
+            left -= part.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, what: &'static str, bytes: &mut [u8], tally: &mut Tally<'_>) -> Result<(), InstallError> {
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.read(what, rest)? {
+                0 => return Err(InstallError::Ended { what, bytes: self.at }),
+                length => {
+                    filled += length;
+                    self.at += length as u64;
+                    tally.fetched += length as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, what: &'static str, bytes: &mut [u8]) -> Result<usize, InstallError> {
+        loop {
+            match self.reader.read(bytes) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(InstallError::Broken { what, bytes: self.at, reason: error.to_string() });
+                }
+                Ok(length) => return Ok(length),
+            }
+        }
+    }
+
+    /// Nothing must follow.
+    fn end(&mut self) -> Result<(), InstallError> {
+        match self.read("end", &mut [0])? {
+            0 => Ok(()),
+            _ => Err(InstallError::Longer(self.at)),
+        }
+    }
+}
