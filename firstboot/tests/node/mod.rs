@@ -13,6 +13,7 @@ use firstboot::install::specimen::Recipe;
 use firstboot::install::{InstallError, Order, Pair, Patience, Source, install};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 pub const BLOCK: usize = 4096;
@@ -44,11 +45,16 @@ pub fn noise(blocks: usize, seed: u64) -> Vec<u8> {
 }
 
 pub fn zstd(blocks: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(blocks, 19).unwrap()
+    zstd::bulk::compress(blocks, 1).unwrap()
 }
 
 /// What is installed: zeros in it, blocks that can be packed, and blocks that cannot; three levels' worth of root.
 pub fn new_release() -> Recipe {
+    static NEW: LazyLock<Recipe> = LazyLock::new(make_new);
+    NEW.clone()
+}
+
+fn make_new() -> Recipe {
     let boot = [noise(20, 1), vec![0; 10 * BLOCK], vec![7; 5 * BLOCK], noise(3, 2)].concat();
     let root = [noise(140, 3), vec![0; 40 * BLOCK], vec![9; 20 * BLOCK], noise(101, 4)].concat();
     let mut recipe = Recipe::new(boot, root);
@@ -58,6 +64,11 @@ pub fn new_release() -> Recipe {
 
 /// What runs: the new one with a few blocks otherwise, and everything one block further back.
 pub fn old_release() -> Recipe {
+    static OLD: LazyLock<Recipe> = LazyLock::new(make_old);
+    OLD.clone()
+}
+
+fn make_old() -> Recipe {
     let new = new_release();
     let mut boot = new.boot.clone();
     boot[3 * BLOCK..5 * BLOCK].copy_from_slice(&noise(2, 5));
