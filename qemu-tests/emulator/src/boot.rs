@@ -61,7 +61,13 @@ pub(crate) fn start(plan: &Plan, console: &Console) -> Result<Running, BootError
     };
     let tryboot = record.take_tryboot();
     let boot = eeprom::decide(plan.disk.file(), Request { board, tryboot });
-    let boot = boot.map_err(|why| if tryboot { BootError::NoTrial(why) } else { why.into() })?;
+    let boot = match boot {
+        Err(why) if tryboot => {
+            record.say(&format!("boot {number}: nothing that can be loaded, tryboot 1"));
+            return Err(BootError::NoTrial(why));
+        }
+        decided => decided?,
+    };
     for note in &boot.notes {
         record.say(&format!("note: {note}"));
     }

@@ -1,0 +1,180 @@
+//! Releases that fail, each by a real cause: the node tries them once, and comes back to the slot that it had, with no hand
+//! touching it. And those that do not fail are kept.
+
+use contract::keys::PrivateKey;
+use contract::layout::{Partition, Slot, trailer_offset};
+use contract::names::KERNEL;
+use emulator::Reset;
+use qemu_tests::figures::figure;
+use qemu_tests::forge::{Forge, programs};
+use qemu_tests::images;
+use qemu_tests::probe::Request;
+use qemu_tests::router::STEP;
+use qemu_tests::site::words;
+use qemu_tests::updates::Bench;
+use std::time::Duration;
+
+/// What the old slot says of a trial that could not say anything itself.
+const SILENT: &[&str] = &["without a word"];
+/// And of one that never came as far as the system half.
+const EARLY: &[&str] = &["without a word", "system half"];
+
+fn probe() -> Forge {
+    Forge::of(&images::router_with_probe())
+}
+
+/// The image under test with this fault of the probe's.
+fn faulty(fault: &str) -> qemu_tests::forge::Forged {
+    probe().version(&format!("fault-{fault}")).option(&format!("probe.fault={fault}")).finish()
+}
+
+fn nothing(_: &mut Bench) {}
+
+#[test]
+fn a_release_that_never_reaches_its_system_is_left_behind() {
+    let mut bench = Bench::start("early", &images::router_with_probe());
+
+    let release = probe().version("kernel-panics").option("rdinit=/nonexistent").finish();
+    bench.comes_back("kernel panic at start", &release, EARLY, nothing);
+    let release = probe().version("kernel-hangs").file(KERNEL, &programs::hanging_kernel()).finish();
+    bench.comes_back("kernel hangs", &release, EARLY, nothing);
+    assert_eq!(bench.site.node.last_reset_reason(), Some(Reset::Firmware));
+    let release = probe().version("kernel-is-none").file(KERNEL, b"this is no kernel").finish();
+    bench.comes_back("kernel cannot be loaded", &release, EARLY, nothing);
+    assert_eq!(bench.site.node.last_reset_reason(), Some(Reset::Firmware));
+    let release = probe().version("init-ends").in_initramfs("/init", &programs::ending_program(3)).finish();
+    bench.comes_back("init ends", &release, EARLY, nothing);
+    let without_verity = |spec: &mut contract::initramfs::InitramfsSpec| {
+        let before = spec.modules.len();
+        spec.modules.retain(|path| !path.contains("dm-verity"));
+        assert!(spec.modules.len() < before, "the initramfs had no module dm-verity");
+    };
+    let release = probe().version("no-verity").initramfs_spec(without_verity).finish();
+    bench.comes_back("module dm-verity missing", &release, EARLY, nothing);
+    let stranger = PrivateKey::from_seed(&[9; 32]).public();
+    let release = probe().version("other-key").initramfs_spec(|spec| spec.keys = vec![stranger]).finish();
+    bench.comes_back("signature refused by the initramfs", &release, EARLY, nothing);
+}
+
+#[test]
+fn a_release_whose_system_fails_is_left_behind() {
+    let mut bench = Bench::start("late", &images::router_with_probe());
+
+    bench.comes_back("service keeps crashing", &faulty("abort"), &["probe"], nothing);
+    bench.comes_back("health gate stays red", &faulty("red"), &["health gate"], nothing);
+    bench.comes_back("PID 1 stands still", &faulty("stop"), SILENT, nothing);
+    assert!(bench.site.node.resets().contains(&Reset::Watchdog));
+    bench.comes_back("PID 1 falls", &faulty("break"), SILENT, nothing);
+    bench.comes_back("kernel panic in the system", &faulty("panic"), SILENT, nothing);
+    bench.comes_back("reset without a word", &faulty("reset"), SILENT, nothing);
+}
+
+/// Damage to the new slot after it was found whole, while the services of the old one stop.
+#[test]
+fn a_slot_that_is_damaged_before_its_trial_is_left_behind() {
+    let mut bench = Bench::start("damage", &images::router_with_probe());
+    let root = bench.site.node.disk().extent(Partition::RootB).unwrap();
+    for (cause, version, at) in [
+        ("verity: a block of the root is damaged", "bad-block", 1024 + 0x60),
+        ("signature: the manifest is damaged", "bad-manifest", trailer_offset(root.length).unwrap() + 88 + 40),
+    ] {
+        let release = probe().version(version).finish();
+        let mark = bench.mark();
+        bench.comes_back(cause, &release, EARLY, |bench| {
+            let _ = bench.said(mark, "the next reset is a trial boot");
+            bench.site.node.disk().flip_bit(Partition::RootB, at, 1).unwrap();
+        });
+        // It was the damage that the initramfs saw.
+        assert!(bench.site.node.console().get(mark..).unwrap().contains("microdc: FAILED in "));
+    }
+}
+
+#[test]
+fn an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept() {
+    let mut bench = Bench::start("hand", &images::router_with_probe());
+
+    let release = probe().version("rolled-back").finish();
+    bench.comes_back("operator's rollback", &release, &["operator"], |bench| {
+        let mark = bench.mark();
+        let _ = bench.said(mark, "trial of rolled-back in slot B");
+        // No second update in a trial.
+        let output = until_let_in(bench, &["update", "http://10.0.2.2:1/other.bundle"]);
+        assert!(!output.status.success() && words(&output).contains("trial"), "{}", words(&output));
+        // sshd may stop before the session has ended well.
+        let output = bench.site.ssh(&["rollback"]);
+        assert!(words(&output).contains("restarts into slot A"), "{}", words(&output));
+    });
+
+    let release = probe().version("power-cut").finish();
+    bench.comes_back("power cut in the trial", &release, SILENT, |bench| {
+        let mark = bench.mark();
+        let _ = bench.said(mark, "trial of power-cut in slot B");
+        bench.site.node.kill();
+        bench.site.node.power_on().unwrap();
+    });
+
+    // The release was good, and the operator knows.
+    let url = bench.shelf.publish(&release);
+    bench.commits(&release, &url, &["--force"]);
+    assert!(bench.status().update.failed.iter().all(|failed| failed.release.manifest != release.digest));
+
+    // A committed node is sent back by hand.
+    let mark = bench.mark();
+    let output = bench.site.ssh(&["rollback"]);
+    assert!(words(&output).contains("restarts into its trial"), "{}", words(&output));
+    let _ = bench.said(mark, "committed: slot A");
+    bench.serves();
+    let status = bench.status();
+    assert_eq!((status.slot.as_str(), status.update.default_slot), ("A", Some(Slot::A)));
+    let standby = status.update.standby.expect("slot B is whole");
+    assert_eq!((standby.version.as_str(), standby.manifest), ("power-cut", release.digest));
+
+    // Nobody has trained the operator's machine for an older release.
+    let older = probe().version("newer").manifest(|manifest| manifest.rollback_index += 2).finish();
+    let newer = bench.shelf.publish(&older);
+    bench.commits(&older, &newer, &[]);
+    bench.refuses(&url, &["rollback index"]);
+}
+
+/// A command over ssh, asked again until sshd is there.
+fn until_let_in(bench: &Bench, command: &[&str]) -> std::process::Output {
+    let begin = std::time::Instant::now();
+    loop {
+        let output = bench.site.ssh(command);
+        // What ssh itself says when it does not get in.
+        if output.status.code() != Some(255) {
+            return output;
+        }
+        assert!(begin.elapsed() < STEP, "no way in: {output:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// `A → B → A` and so on, by nothing but the bundle's URL.
+#[test]
+fn ten_updates_in_a_row_are_committed_and_the_role_is_back_after_each() {
+    let bench = Bench::start("rounds", &images::router_with_probe());
+    let releases = ["even", "odd"].map(|version| probe().version(version).finish());
+    let urls = releases.each_ref().map(|release| bench.shelf.publish(release));
+    let settle = Duration::from_millis(settle_ms(&bench));
+    let (mut longest, mut gone) = (Duration::ZERO, Duration::ZERO);
+    for round in 1..=10 {
+        let which = round % 2;
+        let (took, away) = bench.commits(&releases[which], &urls[which], &[]);
+        let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f32());
+        let line = format!("{} from command to commit, {} without the role", seconds(took), seconds(away));
+        figure(&format!("update {round} of 10"), line);
+        (longest, gone) = (longest.max(took), gone.max(away));
+    }
+    let beyond = longest.saturating_sub(settle).as_secs_f32();
+    figure("ten updates, the longest from command to commit beyond settling", format_args!("{beyond:.1} s"));
+    figure("ten updates, the longest without the role", format_args!("{:.1} s", gone.as_secs_f32()));
+    assert_eq!(bench.site.node.resets(), vec![Reset::Guest; 10]);
+    assert_eq!(bench.status().update.failed, []);
+}
+
+/// The settling time of the profile, as the node has it.
+fn settle_ms(bench: &Bench) -> u64 {
+    let bytes = bench.site.probe(&Request::Cat(contract::names::ROLE_SPEC.to_owned())).unwrap();
+    serde_json::from_slice::<contract::role::RoleSpec>(&bytes).unwrap().update.settle_ms
+}
