@@ -12,12 +12,17 @@ use crate::operator::command;
 use crate::service::environment;
 use crate::system::update::installing;
 use crate::system::update::memory::Memory;
+use crate::update::install::frame::Unpacker;
+use crate::update::install::http as web;
+use crate::update::install::specimen::{self, Recipe};
+use crate::update::install::{Order, Source, install};
+use contract::bundle::{Frames, Head, Sections};
 use contract::control::Call;
 use contract::hash::Digest;
 use contract::initramfs::InitramfsSpec;
 use contract::keys;
 use contract::layout::Extent;
-use contract::manifest::Manifest;
+use contract::manifest::{Manifest, Which};
 use contract::node::{NodeConfig, PublicKey, secrets};
 use contract::role::RoleSpec;
 use contract::trailer::Trailer;
@@ -38,6 +43,10 @@ pub struct Parser {
 /// All of them.
 pub const PARSERS: &[Parser] = &[
     Parser { name: "autoboot", reads: "autoboot.txt on bootsel", run: autoboot },
+    Parser { name: "bundle_frame", reads: "a frame of a bundle", run: bundle_frame },
+    Parser { name: "bundle_head", reads: "the head of a bundle", run: bundle_head },
+    Parser { name: "bundle_index", reads: "the index of a bundle", run: bundle_index },
+    Parser { name: "bundle_stream", reads: "a bundle whose manifest is signed", run: bundle_stream },
     Parser { name: "command_line", reads: "the kernel's command line", run: command_line },
     Parser { name: "control_request", reads: "a request on PID 1's control socket", run: control_request },
     Parser { name: "data_marker", reads: "the marker of a claimed disk", run: data_marker },
@@ -47,6 +56,7 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "gpt", reads: "a disk's partition table", run: partition_table },
     Parser { name: "gpt_sealed", reads: "a partition table whose checksums hold", run: sealed_table },
     Parser { name: "hash_tree", reads: "a slot's hash tree", run: hash_tree },
+    Parser { name: "http_answer", reads: "what a server of bundles says of its answer", run: http_answer },
     Parser { name: "http_request", reads: "a scrape of the metrics", run: http_request },
     Parser { name: "initramfs_spec", reads: "the initramfs's own file", run: initramfs_spec },
     Parser { name: "release_key", reads: "a release key", run: release_key },
@@ -61,6 +71,7 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "update_event", reads: "a line of the installer", run: update_event },
     Parser { name: "update_memory", reads: "what the node remembers of updates", run: update_memory },
     Parser { name: "trailer", reads: "the trailer of a root partition", run: trailer },
+    Parser { name: "update_order", reads: "what the installer is told", run: update_order },
 ];
 
 /// Runs the parser called `name`; nothing happens when there is none.
@@ -76,6 +87,51 @@ fn text(bytes: &[u8]) -> String {
 
 fn autoboot(bytes: &[u8]) {
     let _ = autoboot::default_slot(bytes);
+}
+
+fn bundle_frame(bytes: &[u8]) {
+    if let Ok(data) = Unpacker::new().unpack(bytes, 16_384) {
+        assert_eq!(data.len(), 16_384);
+    }
+}
+
+fn bundle_head(bytes: &[u8]) {
+    let _ = Head::parse(bytes).and_then(|head| head.verify(&[]));
+}
+
+/// The first byte says how many blocks a frame has.
+fn bundle_index(bytes: &[u8]) {
+    let Some((&frame, index)) = bytes.split_first() else { return };
+    let manifest = Recipe::new(vec![1; 9 * 4096], vec![2; 200 * 4096]).manifest;
+    let Ok(sections) = Sections::of(1000, frame.into(), &manifest) else { return };
+    let (boot, root) = (sections.boot.index.length as usize, sections.root.index.length as usize);
+    let mut index = index.to_vec();
+    index.resize(boot + root, 0);
+    let (boot, root) = index.split_at(boot);
+    let stored = index.as_chunks::<2>().0.iter().map(|two| u64::from(u16::from_le_bytes(*two)) + 1).sum::<u64>();
+    if let Ok(frames) = Frames::parse(sections, boot, root, sections.frames + stored) {
+        for image in Which::BOTH {
+            let all = (0..sections.image(image).frames).filter_map(|frame| frames.extent(image, frame));
+            assert!(all.map(Extent::end).all(|end| end <= sections.frames + stored));
+        }
+    }
+}
+
+/// Bytes of a good bundle are changed, three for each: where, and to what. What is installed is what was signed.
+fn bundle_stream(bytes: &[u8]) {
+    let recipe = Recipe::new(vec![1; 3 * 4096], (0..5 * 4096).map(|at| (at / 700) as u8).collect());
+    let mut bundle = recipe.bundle();
+    for change in bytes.as_chunks::<3>().0 {
+        let [low, high, value] = *change;
+        let at = usize::from(u16::from_le_bytes([low, high])) % bundle.len();
+        if let Some(byte) = bundle.get_mut(at) {
+            *byte = value;
+        }
+    }
+    let (Ok(standby), Ok(running)) = (specimen::in_memory(&recipe), specimen::in_memory(&recipe)) else { return };
+    if install(&recipe.order(), &standby, &running, Source::Stream(&mut bundle.as_slice()), &mut |_| ()).is_ok() {
+        assert!(specimen::holds(&standby, &recipe), "something else was installed");
+    }
 }
 
 fn command_line(bytes: &[u8]) {
@@ -116,6 +172,15 @@ fn sealed_table(bytes: &[u8]) {
 
 fn control_request(bytes: &[u8]) {
     let _ = Call::parse(bytes);
+}
+
+fn http_answer(bytes: &[u8]) {
+    let text = text(bytes);
+    let _ = web::ContentRange::parse(&text);
+    let (from, to) = text.split_once('\n').unwrap_or(("http://a/b", &text));
+    if let Ok(url) = web::redirect(from, to) {
+        assert!(url.to_ascii_lowercase().starts_with("http"));
+    }
 }
 
 fn http_request(bytes: &[u8]) {
@@ -198,6 +263,10 @@ fn trailer(bytes: &[u8]) {
     if let Ok(trailer) = Trailer::parse(bytes) {
         let _ = trailer.verify(&[]);
     }
+}
+
+fn update_order(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<Order>(bytes);
 }
 
 #[cfg(test)]

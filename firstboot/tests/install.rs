@@ -270,3 +270,39 @@ fn every_size_of_frame_will_do() {
     let usual = Patience::default();
     assert!(usual.slowest > PATIENCE.slowest / 100 && usual.tries > PATIENCE.tries);
 }
+
+#[test]
+fn the_child_finds_its_order_and_the_partitions_open_and_says_how_it_goes() {
+    let (node, release) = (Node::with_older(), new_release());
+    let folder = node.path("boot-a");
+    let folder = folder.parent().unwrap();
+    let run = |order: &[u8], bundle: &[u8]| {
+        std::fs::write(folder.join("order"), order).unwrap();
+        std::fs::write(folder.join("bundle"), bundle).unwrap();
+        let open = "exec \"$0\" update <order 3<>boot-b 4<>root-b 5<boot-a 6<root-a 7<bundle";
+        let mut command = std::process::Command::new("/bin/sh");
+        let output =
+            command.args(["-c", open, env!("CARGO_BIN_EXE_firstboot")]).current_dir(folder).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let events: Vec<UpdateEvent> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (output.status.code(), events)
+    };
+    let bundle = release.bundle();
+    let standby = node.digest("b");
+    let (code, events) = run(b"{}", &bundle);
+    assert_eq!(code, Some(1));
+    assert!(
+        matches!(&events[..], [UpdateEvent::Failed { reason }] if reason.contains("cannot understand the order"))
+    );
+    let mut order = node.order(&[]);
+    order.rollback_index = 9;
+    let (code, events) = run(&serde_json::to_vec(&order).unwrap(), &bundle);
+    assert_eq!(code, Some(1));
+    assert!(matches!(&events[..], [UpdateEvent::Failed { reason }] if reason.contains("rollback index")));
+    assert_eq!(node.digest("b"), standby);
+    order.rollback_index = 5;
+    let (code, events) = run(&serde_json::to_vec(&order).unwrap(), &bundle);
+    assert_eq!(code, Some(0));
+    assert!(matches!(events.last(), Some(UpdateEvent::Installed { .. })), "{events:?}");
+    node.assert_holds(&release);
+}

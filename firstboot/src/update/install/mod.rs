@@ -17,7 +17,7 @@ mod blueprint;
 mod disk;
 mod error;
 mod fetch;
-mod frame;
+pub(crate) mod frame;
 pub mod http;
 pub mod order;
 mod own;

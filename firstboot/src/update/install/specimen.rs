@@ -1,15 +1,18 @@
 //! Small bundles for tests, fuzzing and benchmarks, written by the format's documentation alone, each part open to harm.
 
-use super::Order;
+use super::{Order, Pair};
 use contract::bundle::{FRAME_BLOCKS, Head, SHORT, short};
 use contract::hash::Digest;
 use contract::keys::PrivateKey;
-use contract::layout::{BLOCK, Slot};
+use contract::layout::{BLOCK, Slot, TRAILER_SIZE};
 use contract::manifest::{BlockImage, FORMAT, Manifest};
 use contract::names::BOARD;
 use contract::role::Role;
 use contract::trailer::Trailer;
 use contract::tree::{self, HashTree};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 
 /// The parts of a bundle, in their order in the file; `[boot, root]`.
 #[derive(Clone, Debug)]
@@ -156,6 +159,33 @@ impl Parts {
     pub fn bytes(&self) -> Vec<u8> {
         self.sections().into_iter().flat_map(|(_, bytes)| bytes).collect()
     }
+}
+
+/// An empty slot in memory, as large as a release needs.
+///
+/// # Errors
+/// When there is no memory.
+pub fn in_memory(recipe: &Recipe) -> io::Result<Pair> {
+    let make = |length: usize| -> io::Result<File> {
+        let file = File::from(rustix::fs::memfd_create("partition", rustix::fs::MemfdFlags::CLOEXEC)?);
+        file.set_len(length as u64)?;
+        Ok(file)
+    };
+    let root = recipe.root_with_tree().len() + TRAILER_SIZE as usize;
+    Ok(Pair { boot: make(recipe.boot.len())?, root: make(root)? })
+}
+
+/// Whether a slot made by [`in_memory`] holds exactly this release.
+#[must_use]
+pub fn holds(slot: &Pair, recipe: &Recipe) -> bool {
+    let same = |file: &File, at: u64, wanted: &[u8]| {
+        let mut found = vec![0; wanted.len()];
+        file.read_exact_at(&mut found, at).is_ok() && found == wanted
+    };
+    let root = recipe.root_with_tree();
+    same(&slot.boot, 0, &recipe.boot)
+        && same(&slot.root, 0, &root)
+        && recipe.trailer().to_bytes().is_ok_and(|trailer| same(&slot.root, root.len() as u64, &trailer))
 }
 
 fn over(data: &[u8]) -> HashTree {
