@@ -54,7 +54,9 @@ pub const MAX_MANIFEST: usize = TRAILER_SIZE as usize - 88;
 pub const SHORT: usize = 4;
 /// Most blocks in a frame, so that a stored length fits into two bytes.
 pub const MAX_FRAME_BLOCKS: u32 = 16;
-/// Blocks in a frame of the bundles that microdc makes.
+/// Blocks in a frame of the bundles that microdc makes. Of 1, 2, 4, 8 and 16 this one came out least or next to it when
+/// a node fetched a changed package and a new kernel (`cargo bench -p microdc --bench update`): with less zstd finds
+/// less, and the index is longer; with more a node fetches more blocks that it has.
 pub const FRAME_BLOCKS: u32 = 4;
 /// Extension of a bundle's file name.
 pub const EXTENSION: &str = "bundle";
