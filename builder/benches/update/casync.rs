@@ -58,7 +58,7 @@ impl Casync {
                 ensure!(&std::fs::read(&output)? == wanted, "casync made another {image} image");
                 std::fs::remove_file(&output)?;
             }
-            all.push((label.to_owned(), self.server.sent()));
+            all.push((label.to_owned(), self.server.sent().bytes));
         }
         Ok(all)
     }

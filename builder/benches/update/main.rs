@@ -4,11 +4,12 @@
 //! ```sh
 //! cargo bench -p microdc --bench update
 //! cargo bench -p microdc --bench update -- --firstboot FILE    # does not compile firstboot
+//! cargo bench -p microdc --bench update -- --frames 4          # frames of this length alone
 //! ```
 //! The images are made by the builder from packages of the archive. The node has the old image in one slot, and nothing in
 //! the other. Bytes are those of bodies, without the headers of HTTP. Figures are printed and never judged here.
 //!
-//! casync is run in earnest, against a server that counts. RAUC's installer needs kernel modules and a bus; its bundle and
+//! microdc's installer and casync are run in earnest, against a server that counts. RAUC's installer needs kernel modules and a bus; its bundle and
 //! its index are made in earnest, and what its installer would read is reckoned in its favour ([`rauc`]).
 
 mod casync;
@@ -39,18 +40,18 @@ fn main() -> Result<()> {
         println!("this measures only when `cargo bench` runs it");
         return Ok(());
     }
+    let frames = frames(&arguments)?;
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-update");
     folder::fresh(&work)?;
     let (new, pairs) = pairs::make(&work, firstboot(&arguments)?.as_deref())?;
     let to = Slot::read(&new, &work.join("new"))?;
-    println!("packing the new image with frames of {FRAMES:?} blocks");
-    let bundles = ours::bundles(&new, &work)?;
+    let bundles = ours::publish(&new, &frames, &work.join("bundles"))?;
     let full = to.compressed()?;
     let casync = present(casync::publish(&to, &work.join("casync")));
     let rauc = present(rauc::publish(&to, &work.join("rauc")));
 
     let mut table = Table::new(pairs.iter().map(|(name, _)| (*name).to_owned()));
-    let (mut others, mut own, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut others, mut own) = (Vec::new(), Vec::new());
     let mut full_row = ("full download (zstd -19)".to_owned(), Vec::new());
     let mut casync_rows: Vec<(String, Vec<u64>)> = Vec::new();
     let mut rauc_row = ("RAUC adaptive, at least".to_owned(), Vec::new());
@@ -69,9 +70,7 @@ fn main() -> Result<()> {
         if let Some(rauc) = &rauc {
             rauc_row.1.push(rauc.update(&from, &to)?);
         }
-        let costs = bundles.iter().map(|bundle| bundle.update(&from)).collect::<Result<Vec<_>>>()?;
-        own.push(costs.iter().map(ours::Cost::total).collect::<Vec<u64>>());
-        parts.push((*name, costs));
+        own.push(bundles.update(&from, &to)?);
     }
     others.push(full_row);
     others.extend(casync_rows);
@@ -81,9 +80,9 @@ fn main() -> Result<()> {
     for (label, row) in &others {
         table.row(label, row);
     }
-    for (number, frame_blocks) in FRAMES.into_iter().enumerate() {
+    for (number, frame_blocks) in frames.into_iter().enumerate() {
         let chosen = if frame_blocks == FRAME_BLOCKS { ", as made" } else { "" };
-        let row: Vec<u64> = own.iter().map(|costs| costs[number]).collect();
+        let row: Vec<u64> = own.iter().map(|sent| sent[number].bytes).collect();
         table.row(&format!("microdc, {frame_blocks} blocks a frame{chosen}"), &row);
         if frame_blocks == FRAME_BLOCKS {
             let best = |tuned: bool| -> Vec<u64> {
@@ -97,8 +96,11 @@ fn main() -> Result<()> {
     }
     println!("\nbytes fetched\n");
     table.print();
-    println!("\nwhat they are made of, and requests (runs of bytes)\n");
-    ours::describe(&parts);
+    println!();
+    for ((name, _), sent) in pairs.iter().zip(&own) {
+        let answers: Vec<String> = sent.iter().map(|sent| sent.answers.to_string()).collect();
+        println!("{name}: microdc's installer asked {} times", answers.join(", "));
+    }
     Ok(())
 }
 
@@ -106,6 +108,16 @@ fn firstboot(arguments: &[String]) -> Result<Option<PathBuf>> {
     let Some(at) = arguments.iter().position(|argument| argument == "--firstboot") else { return Ok(None) };
     let path = arguments.get(at + 1).context("--firstboot wants a file")?;
     Ok(Some(std::path::absolute(path)?))
+}
+
+fn frames(arguments: &[String]) -> Result<Vec<u32>> {
+    match arguments.iter().position(|argument| argument == "--frames") {
+        None => Ok(FRAMES.to_vec()),
+        Some(at) => {
+            let text = arguments.get(at + 1).context("--frames wants numbers, as in 2,4")?;
+            text.split(',').map(|number| number.parse().with_context(|| format!("{number:?} is no number"))).collect()
+        }
+    }
 }
 
 fn present<T>(made: Result<T>) -> Option<T> {

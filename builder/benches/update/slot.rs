@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 
 pub struct Slot {
     pub manifest: Manifest,
+    /// The image that it stands in, and where its partitions lie there.
+    pub image: PathBuf,
+    pub boot: Extent,
+    pub root: Extent,
     /// Boot image, root image.
     pub images: [Vec<u8>; 2],
     pub leaves: [Vec<Digest>; 2],
@@ -34,20 +38,21 @@ impl Slot {
         let manifest = verified.slots[&verified.default].manifest.clone();
         let file = File::open(image)?;
         let layout: ImageLayout = verified.layout;
-        let read = |which: Which, partition| -> Result<Vec<u8>> {
-            let Extent { offset, .. } = layout.extent(partition).context("a partition of the image")?;
+        let extent = |partition| layout.extent(partition).context("a partition of the image");
+        let (boot, root) = (extent(verified.default.boot())?, extent(verified.default.root())?);
+        let read = |which: Which, Extent { offset, .. }: Extent| -> Result<Vec<u8>> {
             let mut bytes = vec![0; usize::try_from(manifest.image(which).length)?];
             file.read_exact_at(&mut bytes, offset)?;
             Ok(bytes)
         };
-        let images = [read(Which::Boot, verified.default.boot())?, read(Which::Root, verified.default.root())?];
+        let images = [read(Which::Boot, boot)?, read(Which::Root, root)?];
         let leaves = [hash_blocks(&images[0]), hash_blocks(&images[1])];
         super::folder::fresh(folder)?;
         let files = ["boot.img", "root.img"].map(|name| folder.join(name));
         for (path, bytes) in files.iter().zip(&images) {
             std::fs::write(path, bytes)?;
         }
-        Ok(Slot { manifest, images, leaves, files })
+        Ok(Slot { manifest, image: image.to_owned(), boot, root, images, leaves, files })
     }
 
     /// Bytes of both images as one zstd stream.
