@@ -2,7 +2,7 @@
 //! touching it. And those that do not fail are kept.
 
 use contract::keys::PrivateKey;
-use contract::layout::Slot;
+use contract::layout::{Partition, Slot, trailer_offset};
 use contract::names::KERNEL;
 use emulator::Reset;
 use qemu_tests::figures::figure;
@@ -54,6 +54,13 @@ fn a_release_that_never_reaches_its_system_is_left_behind() {
     let stranger = PrivateKey::from_seed(&[9; 32]).public();
     let release = probe().version("other-key").initramfs_spec(|spec| spec.keys = vec![stranger]).finish();
     bench.comes_back("signature refused by the initramfs", &release, EARLY, nothing);
+    // Without the driver of its disk there is no root.
+    let without_disk = |spec: &mut contract::initramfs::InitramfsSpec| {
+        spec.modules.retain(|path| !path.contains("/nvme"));
+        spec.disk_timeout_s = 3;
+    };
+    let release = probe().version("no-root").initramfs_spec(without_disk).finish();
+    bench.comes_back("root not found", &release, EARLY, nothing);
 }
 
 #[test]
@@ -67,6 +74,26 @@ fn a_release_whose_system_fails_is_left_behind() {
     bench.comes_back("PID 1 falls", &faulty("break"), SILENT, nothing);
     bench.comes_back("kernel panic in the system", &faulty("panic"), SILENT, nothing);
     bench.comes_back("reset without a word", &faulty("reset"), SILENT, nothing);
+}
+
+/// Damage to the new slot after it was found whole, while the services of the old one stop.
+#[test]
+fn a_slot_that_is_damaged_before_its_trial_is_left_behind() {
+    let mut bench = Bench::start("damage", &images::router_with_probe());
+    let root = bench.site.node.disk().extent(Partition::RootB).unwrap();
+    for (cause, version, at) in [
+        ("verity: a block of the root is damaged", "bad-block", 1024 + 0x60),
+        ("signature: the manifest is damaged", "bad-manifest", trailer_offset(root.length).unwrap() + 88 + 40),
+    ] {
+        let release = probe().version(version).finish();
+        let mark = bench.mark();
+        bench.comes_back(cause, &release, EARLY, |bench| {
+            let _ = bench.said(mark, "the next reset is a trial boot");
+            bench.site.node.disk().flip_bit(Partition::RootB, at, 1).unwrap();
+        });
+        // It was the damage that the initramfs saw.
+        assert!(bench.site.node.console().get(mark..).unwrap().contains("microdc: FAILED in "));
+    }
 }
 
 #[test]
