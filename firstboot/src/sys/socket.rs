@@ -65,8 +65,12 @@ mod tests {
         let mut probe = TcpProbe::default();
         assert!((0..50).any(|_| probe.accepted(address)));
         drop(listener);
-        let mut probe = TcpProbe::default();
-        assert!(!(0..50).any(|_| probe.accepted(address)));
+        // A child of another test's has it open, too, until it becomes another program.
+        let refused = || {
+            let mut probe = TcpProbe::default();
+            !(0..50).any(|_| probe.accepted(address))
+        };
+        assert!((0..50).any(|_| refused()));
     }
 
     #[test]
@@ -77,6 +81,11 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         assert!(unix_accepts(&path));
         drop(listener);
-        assert!(!unix_accepts(&path));
+        // A child of another test's has it open, too, until it becomes another program.
+        let gone = || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            !unix_accepts(&path)
+        };
+        assert!((0..100).any(|_| gone()));
     }
 }

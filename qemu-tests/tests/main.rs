@@ -1,0 +1,23 @@
+//! All boot tests as one program, so that two nodes run at any time and no core waits for the last test of a file.
+//! `qemu-tests/run TEXT` runs those whose name holds the text: `qemu-tests/run trial::`.
+
+mod boot;
+mod claim;
+mod damage;
+mod dependencies;
+mod fleet;
+mod hang;
+mod metrics;
+mod network;
+mod nodeconfig;
+mod pid1;
+mod powercut;
+mod raspi4b;
+mod routers;
+mod services;
+mod ssh;
+mod state;
+mod time;
+mod trial;
+mod trial_choice;
+mod update;
