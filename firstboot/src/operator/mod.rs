@@ -120,18 +120,25 @@ fn ask(request: &Request, json: bool, signals: Option<&Signals>) -> i32 {
         {
             status = FAILED;
             let _ = writeln!(io::stderr(), "nodectl: {}", show::clean(why));
-            return true;
+            return false;
         }
         match &reply {
             Reply::Refused(_) | Reply::Update(UpdateEvent::Failed { .. }) => status = FAILED,
             Reply::Health(report) if report.verdict != Verdict::Passed => status = UNHEALTHY,
             _ => {}
         }
-        match &reply {
+        // What is left of a bundle that nobody wants makes the end of the connection an error: it is not waited for.
+        let last = match &reply {
+            Reply::Refused(_) => true,
+            Reply::Update(event) => event.is_last(),
+            _ => false,
+        };
+        let read = match &reply {
             Reply::Update(event) if !json => print(&show::clean_line(&progress.text(event))),
             reply if json => print(&show::json(reply, follows)),
             reply => print(&show::text(reply)),
-        }
+        };
+        read && !last
     });
     if let Err(error) = result {
         let _ = writeln!(io::stderr(), "nodectl: {error}");

@@ -7,9 +7,9 @@ use super::events::now as clock;
 use crate::service::{Moment, Supervisor};
 use contract::control::{Call, LogLine, MAX_REQUEST, Reply, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -250,6 +250,8 @@ impl Control {
     /// When it is gone, or the kernel has no room.
     pub fn connection(&mut self, number: u64) -> io::Result<OwnedFd> {
         let client = self.find(number).ok_or(ErrorKind::NotConnected)?;
+        // Who reads from it there waits for what comes. Nothing here waits all the same: see `receive` and `write`.
+        client.stream.set_nonblocking(false)?;
         client.stream.as_fd().try_clone_to_owned()
     }
 
@@ -334,7 +336,7 @@ impl Client {
             Stage::Asking => {}
             // Who follows or leaves has nothing more to say; the end of it is what matters.
             Stage::Following(_) => {
-                return again(self.stream.read(&mut buffer)).and_then(|length| match length {
+                return self.receive(&mut buffer, RecvFlags::empty()).and_then(|length| match length {
                     Some(0) => Err(ErrorKind::BrokenPipe.into()),
                     _ => Ok(None),
                 });
@@ -342,14 +344,13 @@ impl Client {
             Stage::Asked | Stage::Leaving | Stage::Watching => return Ok(None),
         }
         // What stands behind the request's line is left where it is: it may be a bundle.
-        let seen = recv(&self.stream, &mut buffer[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        let seen = match again(seen.map(|(length, _)| length).map_err(io::Error::from))? {
+        let seen = match self.receive(&mut buffer, RecvFlags::PEEK)? {
             None => return Ok(None),
             Some(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Some(length) => buffer.get(..length).unwrap_or_default(),
         };
         let line = seen.iter().position(|&byte| byte == b'\n').map_or(seen.len(), |end| end + 1);
-        match again(self.stream.read(buffer.get_mut(..line).unwrap_or_default()))? {
+        match self.receive(buffer.get_mut(..line).unwrap_or_default(), RecvFlags::empty())? {
             None => return Ok(None),
             Some(length) => self.input.extend(buffer.get(..length).unwrap_or_default()),
         }
@@ -364,10 +365,17 @@ impl Client {
         Ok(Some(parsed.map_err(|error| error.to_string())))
     }
 
+    /// What waits to be read, if anything does; nothing of no length is its end.
+    fn receive(&self, buffer: &mut [u8], flags: RecvFlags) -> io::Result<Option<usize>> {
+        let received = recv(&self.stream, buffer, flags | RecvFlags::DONTWAIT);
+        again(received.map(|(length, _)| length).map_err(io::Error::from))
+    }
+
     /// Writes on. An error means that it is gone.
     fn write(&mut self, now: Moment) -> io::Result<()> {
         while !self.output.is_empty() {
-            match again(self.stream.write(&self.output))? {
+            let sent = send(&self.stream, &self.output, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            match again(sent.map_err(io::Error::from))? {
                 None | Some(0) => break,
                 Some(length) => {
                     self.output.drain(..length);

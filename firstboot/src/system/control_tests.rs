@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::service::Places;
+use contract::update::UpdateEvent;
 use rustix::event::{PollFd, Timespec, poll};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 
 const SECOND: Moment = Moment::from_secs(1);
 
@@ -35,6 +36,20 @@ impl Host {
         let stream = UnixStream::connect(self.folder.path().join(socket)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         stream
+    }
+
+    /// Turns of the loop until somebody asks.
+    fn asked_by(&mut self) -> u64 {
+        for _ in 0..2000 {
+            let sources: Vec<_> = self.control.sources().into_iter().map(|(source, _, _)| source).collect();
+            for source in sources {
+                if let Some((client, _)) = self.control.ready(source, self.now) {
+                    return client;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("nobody asks");
     }
 
     /// Turns of the loop until nothing happens any more.
@@ -157,6 +172,57 @@ fn a_follower_may_stay_and_is_gone_when_it_hangs_up() {
     assert_eq!(answer(client), Some(Reply::Logs(vec![line])));
     host.settle();
     assert!(host.control.clients.is_empty());
+}
+
+#[test]
+fn a_bundle_behind_its_request_is_left_for_who_reads_it_and_the_client_is_told_how_it_goes() {
+    let mut host = Host::new();
+    let mut client = host.client();
+    let update = Request::Update { urls: Vec::new(), dry_run: false, force: false };
+    let mut sent = serde_json::to_vec(&Call::new(update)).unwrap();
+    sent.extend(b"\nthe whole bundle");
+    client.write_all(&sent).unwrap();
+    let number = host.asked_by();
+    let mut bundle = std::fs::File::from(host.control.connection(number).unwrap());
+    host.control.watch(number);
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut read = String::new();
+    bundle.read_to_string(&mut read).unwrap();
+    assert_eq!(read, "the whole bundle");
+    // Who has sent all it had still listens, for as long as it takes.
+    host.settle();
+    host.now += Duration::from_secs(3600);
+    host.control.pump(&host.supervisor, host.now);
+    let progress = |done| Reply::Update(UpdateEvent::Progress { done, blocks: 9, fetched_bytes: 0 });
+    host.control.tell(number, &progress(1), true, host.now);
+    host.control.reply(number, &progress(9), host.now);
+    drop(bundle);
+    let lines: Vec<String> = BufReader::new(client).lines().map(Result::unwrap).collect();
+    assert_eq!(lines, [progress(1), progress(9)].map(|reply| serde_json::to_string(&reply).unwrap()));
+}
+
+#[test]
+fn a_watching_client_that_does_not_keep_up_loses_progress_and_one_that_is_gone_is_forgotten() {
+    let mut host = Host::new();
+    let mut clients = [host.client(), host.client()];
+    let mut numbers = Vec::new();
+    for client in &mut clients {
+        ask(client, Request::Update { urls: vec!["http://a/b".to_owned()], dry_run: false, force: false });
+        let number = host.asked_by();
+        host.control.watch(number);
+        numbers.push(number);
+    }
+    let event = UpdateEvent::Progress { done: 1, blocks: 9, fetched_bytes: 0 };
+    for _ in 0..100_000 {
+        host.control.tell(numbers[0], &Reply::Update(event.clone()), true, host.now);
+    }
+    let owed: usize = host.control.clients.iter().map(|client| client.output.len()).sum();
+    assert!(owed < 4096, "{owed} bytes wait for a client that takes none");
+    let [_slow, gone] = clients;
+    drop(gone);
+    host.settle();
+    assert_eq!(host.control.clients.iter().map(|client| client.number).collect::<Vec<_>>(), [numbers[0]]);
+    host.control.tell(numbers[1], &Reply::Update(event), false, host.now);
 }
 
 #[test]

@@ -76,14 +76,15 @@ impl Updates {
         };
         let boot = Boot { slot: report.slot, trial: report.trial, release: release.clone(), choice: choice.clone() };
         let (machine, begun) = Machine::begin(&boot, limits, &mut memory, standby.is_some(), unix_time());
-        for line in &begun.says {
-            say(line);
-        }
         let slot = report.slot;
         let updates =
             Updates { release, slot, machine, memory, choice, running, standby, installing: None, asked: false };
+        // What is said is written down: power may go as soon as it is read.
         if begun.remember {
             updates.remember(warnings);
+        }
+        for line in &begun.says {
+            say(line);
         }
         updates
     }
@@ -186,11 +187,11 @@ impl Updates {
 
     /// Says and writes down why the trial ends.
     fn end_trial(&mut self, reason: &str, warnings: &mut Warnings) {
-        say(format_args!("going back: {reason}"));
         if let Some(pending) = &mut self.memory.pending {
             pending.ended = Some(reason.to_owned());
         }
         self.remember(warnings);
+        say(format_args!("going back: {reason}"));
     }
 
     /// Somebody ends the run or the trial. Returns whether there was one.
