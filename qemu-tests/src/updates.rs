@@ -42,6 +42,12 @@ impl Shelf {
         Shelf { folder, server }
     }
 
+    /// A file of the folder.
+    #[must_use]
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// Makes a bundle of a release. Gives its URL, as a node on a user network reaches this host.
     ///
     /// # Panics

@@ -1,81 +1,122 @@
-//! A node tries what stands in its other slot, keeps it or goes back, and remembers what came of it.
+//! A node takes a release that an operator sends, tries it, keeps it or goes back, and remembers what came of it. What is
+//! damaged of its memory and its choice it mends.
 
 use contract::layout::{Partition, Slot};
-use emulator::{Disk, Machine};
-use qemu_tests::forge::{Forge, Forged};
+use contract::names::AUTOBOOT;
+use contract::update::UpdateEvent;
+use emulator::Machine;
+use qemu_tests::forge::Forge;
 use qemu_tests::images;
 use qemu_tests::router::{STEP, wait_up};
 use qemu_tests::site::{Site, words};
-use qemu_tests::updates::{TRIAL, status};
+use qemu_tests::updates::{Shelf, TRIAL, status};
+use std::fs::File;
+use std::process::Output;
 use std::time::Duration;
 
-/// A disk with one more release, in slot B.
-fn with_slot_b(release: &Forged) -> Disk {
-    let disk = Disk::copy_of(&images::router(), 0).unwrap();
-    let other = Disk::copy_of(release.path(), 0).unwrap();
-    for (from, to) in [(Partition::BootA, Partition::BootB), (Partition::RootA, Partition::RootB)] {
-        let length = other.extent(from).unwrap().length;
-        let step = 1 << 20;
-        for at in (0..length).step_by(step) {
-            let bytes = other.read(from, at, step).unwrap();
-            if bytes.iter().any(|&byte| byte != 0) {
-                disk.write(to, at, &bytes).unwrap();
-            }
-        }
-    }
-    disk
-}
-
-#[test]
-fn the_other_slot_is_tried_and_kept_or_left_at_the_operators_word() {
-    let release = Forge::of(&images::router()).version("second").finish();
-    let disk = with_slot_b(&release);
-    let machine = Machine::new(disk.path()).name("update").user_network().deadline(Duration::from_secs(1200));
+fn node() -> Site {
+    let machine = Machine::new(images::router()).name("update").user_network().deadline(Duration::from_secs(1800));
     let site = Site::of(machine, |ssh| {
         format!(
             "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\ngateway = \"10.0.2.2\"\n\
              [router]\nasn = 65001\n{ssh}"
         )
     });
-    let node = &site.node;
-    wait_up(node, "r1").unwrap();
+    wait_up(&site.node, "r1").unwrap();
+    site
+}
+
+/// `nodectl update -` with this file as standard input.
+fn sent(site: &Site, file: &std::path::Path, more: &[&str]) -> Output {
+    let mut ssh = site.client("ssh", "operator");
+    ssh.args(["operator@127.0.0.1", "--", "update", "-"])
+        .args(more)
+        .stdin(File::open(file).unwrap())
+        .output()
+        .unwrap()
+}
+
+fn refused(output: &Output, because: &str) {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(words(output).contains(because), "{because:?} is not the reason: {output:?}");
+}
+
+fn events(output: &Output) -> Vec<UpdateEvent> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+#[test]
+fn a_release_that_an_operator_sends_is_tried_and_kept_and_the_one_before_is_left_at_a_word() {
+    let mut site = node();
+    let shelf = Shelf::open();
+    let release = Forge::of(&images::router()).version("second").finish();
+    let url = shelf.publish(&release);
+    let bundle = shelf.path("second.bundle");
     let before = status(&site);
     assert_eq!((before.update.default_slot, before.trial), (Some(Slot::A), false));
-    assert_eq!(before.update.standby.as_ref().map(|release| release.version.as_str()), Some("second"));
-    assert_eq!(site.ssh(&["cancel"]).status.code(), Some(1), "nothing is being taken");
+    assert_eq!(before.update.standby, None);
+    refused(&site.ssh(&["cancel"]), "no update is being taken");
+    refused(&site.ssh(&["rollback"]), "slot B holds nothing to be tried: there is no trailer");
 
-    // Slot B, to be kept.
-    assert!(site.fine(&["rollback"]).contains("second is whole in slot B"));
-    node.expect("trial of second in slot B", TRIAL).unwrap();
-    wait_up(node, "r1").unwrap();
+    // A dry run changes nothing; half a bundle leaves nothing that could be tried.
+    let output = site.ssh(&["update", "--dry-run", "--json", &url]);
+    assert!(output.status.success(), "{output:?}");
+    let plan = events(&output);
+    assert!(matches!(&plan[..], [UpdateEvent::Plan { slot: Slot::B, dry_run: true, .. }]), "{plan:?}");
+    let half = site.path("half");
+    let whole = std::fs::read(&bundle).unwrap();
+    std::fs::write(&half, &whole[..whole.len() / 2]).unwrap();
+    refused(&sent(&site, &half, &[]), "the update was not taken");
+    let after = status(&site);
+    assert_eq!((after.update.standby, after.update.failed.len()), (None, 0));
+
+    // The whole, over the operator's connection.
+    let output = sent(&site, &bundle, &["--json"]);
+    assert!(matches!(events(&output).last(), Some(UpdateEvent::Installed { slot: Slot::B, .. })), "{output:?}");
+    site.node.expect("trial of second in slot B", TRIAL).unwrap();
+    wait_up(&site.node, "r1").unwrap();
     assert!(status(&site).trial);
-    for asked in [&["update", "http://10.0.2.2:1/x.bundle"][..], &["update", "--force", "http://10.0.2.2:1/x.bundle"]]
-    {
-        let refused = site.ssh(asked);
-        assert_eq!(refused.status.code(), Some(1));
-        assert!(words(&refused).contains("slot B is on trial"), "{refused:?}");
+    for more in [&[][..], &["--force"], &["--dry-run"]] {
+        refused(&site.ssh(&[&["update", &url][..], more].concat()), "slot B is on trial");
     }
-    node.expect("committed: slot B, second", TRIAL).unwrap();
+    site.node.expect("committed: slot B, second", TRIAL).unwrap();
     let after = status(&site);
     assert_eq!((after.update.default_slot, after.trial, after.slot.as_str()), (Some(Slot::B), false, "B"));
 
     // Slot A, left in its trial.
     assert!(site.fine(&["rollback"]).contains(&format!("{} is whole in slot A", before.version)));
-    node.expect(&format!("trial of {} in slot A", before.version), TRIAL).unwrap();
-    wait_up(node, "r1").unwrap();
+    site.node.expect(&format!("trial of {} in slot A", before.version), TRIAL).unwrap();
+    wait_up(&site.node, "r1").unwrap();
     assert!(site.fine(&["rollback"]).contains("the node restarts into slot B"));
-    node.expect("going back: an operator asked to go back", STEP).unwrap();
-    let told = format!("the trial of {} failed: an operator asked to go back", before.version);
-    node.expect(&told, TRIAL).unwrap();
-    wait_up(node, "r1").unwrap();
+    let reason = "an operator asked to go back";
+    site.node.expect(&format!("going back: {reason}"), STEP).unwrap();
+    site.node.expect(&format!("the trial of {} failed: {reason}", before.version), TRIAL).unwrap();
+    wait_up(&site.node, "r1").unwrap();
     let after = status(&site);
     assert_eq!((after.slot.as_str(), after.update.default_slot, after.update.failures), ("B", Some(Slot::B), 1));
     let failed = &after.update.failed[0];
-    assert_eq!((&failed.release.version, failed.reason.as_str()), (&before.version, "an operator asked to go back"));
+    assert_eq!((&failed.release.version, failed.reason.as_str()), (&before.version, reason));
     assert!(site.fine(&["metrics"]).contains("microdc_update_failed_total 1\n"));
+    refused(&site.ssh(&["rollback"]), &format!("has failed here: {reason}"));
+    a_damaged_choice_is_mended(&mut site);
+}
 
-    // What failed is not tried again, unless it is forced.
-    let refused = site.ssh(&["rollback"]);
-    assert!(words(&refused).contains("has failed here: an operator asked to go back"), "{refused:?}");
-    assert_eq!(refused.status.code(), Some(1));
+/// The EEPROM starts some slot; healthy, the node writes the choice anew that it remembers.
+fn a_damaged_choice_is_mended(site: &mut Site) {
+    site.node.kill();
+    site.node.disk().write_file(Partition::Bootsel, AUTOBOOT, b"damaged\n").unwrap();
+    site.node.power_on().unwrap();
+    site.node.expect("runs without being the chosen one: autoboot.txt is not as microdc writes it", TRIAL).unwrap();
+    wait_up(&site.node, "r1").unwrap();
+    assert_eq!(status(site).update.default_slot, None);
+    refused(&site.ssh(&["rollback"]), "without being the chosen one");
+    site.node.expect("is written anew: the EEPROM starts slot B", TRIAL).unwrap();
+    let chosen = site.node.disk().read_file(Partition::Bootsel, AUTOBOOT).unwrap().unwrap();
+    assert_eq!(contract::autoboot::default_slot(&chosen), Some(Slot::B));
+    assert_eq!(status(site).update.default_slot, Some(Slot::B));
+    site.fine(&["reboot"]);
+    wait_up(&site.node, "r1").unwrap();
+    let after = status(site);
+    assert_eq!((after.slot.as_str(), after.version.as_str(), after.update.failures), ("B", "second", 1));
 }
