@@ -256,11 +256,11 @@ fn drive(id: &str, path: &Path, read_only: bool, fault: Option<Fault>, log: Opti
     let mut options = vec![format!("if=none,id={id},format=raw")];
     let mut layer = "file.".to_owned();
     if let Some(log) = log {
-        let fields = ["driver=blklogwrites", "log-sector-size=512", "log-super-update-interval=1", "log.driver=file"];
+        let fields = ["driver=blklogwrites", "log-super-update-interval=1", "log.driver=file"];
         options.extend(fields.map(|field| format!("{layer}{field}")));
         // A second boot goes on where the first one ended; an empty file has no head to go on from.
         let append = std::fs::metadata(log).is_ok_and(|found| found.len() > 0);
-        options.push(format!("{layer}log-append={}", if append { "on" } else { "off" }));
+        options.push(format!("{layer}{}", if append { "log-append=on" } else { "log-sector-size=512" }));
         options.push(format!("{layer}log.cache.no-flush=on"));
         options.push(format!("{layer}log.filename={}", quoted(log)));
         layer.push_str("file.");

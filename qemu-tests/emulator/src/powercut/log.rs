@@ -12,6 +12,10 @@
 //!
 //! Then, for each entry, a sector with: first sector, number of sectors, flags, length of further data (8 bytes each); and
 //! for a write the sectors written.
+//!
+//! QEMU's NVMe disks do not pass on that a write is to go through to the medium (force unit access), so that the record lacks
+//! it. Linux asks for it with the blocks that end a transaction of ext4's journal and with the journal's superblock
+//! (fs/jbd2/commit.c, fs/jbd2/journal.c): these are known by their content (include/linux/jbd2.h).
 
 use std::fs::File;
 use std::io;
@@ -146,11 +150,27 @@ fn read_entries(file: &File, length: u64) -> Result<Vec<Entry>, LogError> {
             if at.checked_add(bytes).is_none_or(|end| end > length) {
                 return format(format!("entry {number} of {count} ends behind the end of the record"));
             }
-            entries.push(Entry::Write { offset, length: bytes, at, through: flags & FUA != 0 });
+            let through = flags & FUA != 0 || is_journal_mark(file, at, bytes)?;
+            entries.push(Entry::Write { offset, length: bytes, at, through });
             at += bytes;
         }
     }
     Ok(entries)
+}
+
+/// Whether so many bytes at this place of the record are a commit block or the superblock of ext4's journal.
+fn is_journal_mark(file: &File, at: u64, length: u64) -> io::Result<bool> {
+    const MAGIC: [u8; 4] = 0xc03b_3998_u32.to_be_bytes();
+    const COMMIT: u32 = 2;
+    const SUPERBLOCKS: [u32; 2] = [3, 4];
+    if !matches!(length, 1024 | 2048 | 4096) {
+        return Ok(false);
+    }
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, at)?;
+    let [magic, kind] = [0, 4].map(|at| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let kind = u32::from_be_bytes(kind);
+    Ok(magic == MAGIC && (kind == COMMIT || SUPERBLOCKS.contains(&kind)))
 }
 
 /// Four numbers of 8 bytes.
@@ -185,6 +205,20 @@ pub(super) mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&bytes).unwrap();
         file
+    }
+
+    #[test]
+    fn the_marks_of_a_journal_were_written_through() {
+        let block = |kind: u32| {
+            let mut block = vec![0; 4096];
+            block[..8].copy_from_slice([0xc03b_3998_u32, kind].map(u32::to_be_bytes).as_flattened());
+            block
+        };
+        let longer = [block(2), block(0)].concat();
+        let file = record(&[(0, 0, block(1)), (0, 0, block(2)), (0, 0, block(4)), (0, 0, longer)]);
+        let log = WriteLog::open(file.path()).unwrap();
+        let through = log.entries().iter().map(|entry| matches!(entry, Entry::Write { through: true, .. }));
+        assert_eq!(through.collect::<Vec<_>>(), [false, true, true, false]);
     }
 
     #[test]
