@@ -69,6 +69,9 @@ fn a_release_whose_system_fails_is_left_behind() {
 
     bench.comes_back("service keeps crashing", &faulty("abort"), &["probe"], nothing);
     bench.comes_back("health gate stays red", &faulty("red"), &["health gate"], nothing);
+    // The driver of its cards is never loaded.
+    let release = probe().version("no-network").option("module_blacklist=virtio_net").finish();
+    bench.comes_back("no network by the deadline", &release, &["no network within 60 s"], nothing);
     bench.comes_back("PID 1 stands still", &faulty("stop"), SILENT, nothing);
     assert!(bench.site.node.resets().contains(&Reset::Watchdog));
     bench.comes_back("PID 1 falls", &faulty("break"), SILENT, nothing);

@@ -13,6 +13,16 @@ pub struct NetworkReport {
     pub resolvers: Vec<IpAddr>,
 }
 
+impl NetworkReport {
+    /// Whether a node can be reached: an interface has a link and an address. A node that is to have none is reached as it
+    /// wants to be.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.interfaces.is_empty()
+            || self.interfaces.iter().any(|interface| interface.link && !interface.addresses.is_empty())
+    }
+}
+
 /// One interface.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InterfaceReport {

@@ -49,9 +49,10 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// What is to be there after a cut behind `until` entries.
+    /// What is to be there after a cut behind `until` entries. The very last of them may be lost, although the disk had said
+    /// that it is done: a state where everything up to the promise is sure is one entry further on.
     pub fn promises_at(&self, until: usize) -> impl Iterator<Item = &Promise> {
-        self.promises.iter().filter(move |promise| promise.since <= until)
+        self.promises.iter().filter(move |promise| promise.since < until)
     }
 }
 

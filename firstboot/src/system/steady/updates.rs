@@ -2,18 +2,26 @@
 
 use super::super::events::say;
 use super::super::update::installing::{Installing, Outcome};
-use super::super::update::machine::Facts;
+use super::super::update::machine::{Facts, Standing};
 use super::Loop;
 use crate::service::{Exit, Moment, State};
 use crate::sys::reboot::Action;
 use crate::update::install::order::Order;
 use contract::control::Reply;
+use contract::names::NETWORK_REPORT;
+use contract::network::NetworkReport;
 use contract::role::NETWORK;
 use contract::update::UpdateEvent;
 use rustix::process::Pid;
 
 /// So often a service may be started again in a trial.
 const RESTARTS: u32 = 5;
+
+/// Whether the network's child has found a link with an address.
+fn is_connected() -> bool {
+    let report = std::fs::read(NETWORK_REPORT).unwrap_or_default();
+    serde_json::from_slice::<NetworkReport>(&report).is_ok_and(|report| report.is_connected())
+}
 
 impl Loop {
     /// What the state machine of updates has to know.
@@ -27,7 +35,9 @@ impl Loop {
         });
         Facts {
             now,
-            network: matches!(self.supervisor.state(NETWORK), Some(State::Ready { .. })),
+            network: *self.updates.machine().standing() == Standing::Trial
+                && matches!(self.supervisor.state(NETWORK), Some(State::Ready { .. }))
+                && is_connected(),
             not_ready: self.supervisor.not_ready().into_iter().map(str::to_owned).collect(),
             crashing,
             passed_for: self.health.passed_for(now),

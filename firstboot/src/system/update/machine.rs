@@ -60,7 +60,7 @@ pub enum Standing {
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     pub now: Moment,
-    /// Whether the network is ready.
+    /// Whether the network is ready, with a link and an address. Looked at in trials alone.
     pub network: bool,
     /// Services that are wanted and not ready.
     pub not_ready: Vec<String>,

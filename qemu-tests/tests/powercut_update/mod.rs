@@ -61,7 +61,7 @@ fn survives(name: &str, make: impl FnOnce() -> Record) {
     let again = |cut: &Cut| {
         format!(
             "{name}, seed {seed}, {cut}; to see it again: {SEED}={seed} {ONE}={} cargo test -p qemu-tests --test \
-             powercut_update {name}",
+             boot-tests {name}",
             cut.number()
         )
     };
