@@ -8,7 +8,9 @@ use firstboot::install::specimen::Recipe;
 use firstboot::install::{Pair, Patience, Source, install};
 use microdc::bundle;
 use microdc::serve::Server;
+use qemu_tests::figures::figure;
 use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,9 +21,9 @@ const BLOCK: usize = 4096;
 /// Sizes of the images, in blocks.
 const BOOT: usize = 256;
 const ROOT: usize = 1536;
-/// In a process that is one of the nodes: its folder.
+/// In a process that is one of the nodes: its folder. In the one that is the server: the folder that it serves.
 const NODE: &str = "MICRODC_TEST_FLEET_NODE";
-const NAME: &str = "fifty_four_nodes_update_from_one_server";
+const SERVER: &str = "MICRODC_TEST_FLEET_SERVER";
 
 /// Blocks without order; the same ones for the same numbers.
 fn content(blocks: std::ops::Range<usize>) -> Vec<u8> {
@@ -73,10 +75,32 @@ fn be_a_node(folder: &Path) {
     std::fs::write(folder.join("fetched"), format!("{fetched_bytes} {}", peak())).unwrap();
 }
 
+/// What the server's process tells on its standard output, in one line each: where it listens; and when its input ends, the
+/// nodes that are done, and its memory before and at most, in KiB.
+fn be_the_server(folder: &Path) {
+    let idle = peak();
+    let server = Server::start(folder, "127.0.0.1:0".parse().unwrap()).unwrap();
+    eprintln!("{}", server.address());
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    let done = server.progress().values().filter(|(done, blocks)| done == blocks).count();
+    eprintln!("{done} {idle} {}", peak());
+}
+
+/// This test in a process of its own, as something else.
+fn myself(variable: &str, folder: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let name = std::thread::current().name().expect("a test's thread has its name").to_owned();
+    command.args(["--exact", &name, "--nocapture"]).env(variable, folder).stdout(Stdio::null());
+    command
+}
+
 #[test]
 fn fifty_four_nodes_update_from_one_server() {
     if let Some(folder) = std::env::var_os(NODE) {
         return be_a_node(Path::new(&folder));
+    }
+    if let Some(folder) = std::env::var_os(SERVER) {
+        return be_the_server(Path::new(&folder));
     }
     let folder = tempfile::tempdir().unwrap();
     let [old, new] = releases();
@@ -109,22 +133,21 @@ fn fifty_four_nodes_update_from_one_server() {
         running.boot.write_all_at(&old.boot, 0).unwrap();
         running.root.write_all_at(&before, 0).unwrap();
     }
-    // The peak counts from here on.
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-    let idle = peak();
-    let server = Server::start(&served, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut server = myself(SERVER, &served).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(server.stderr.take().unwrap());
+    let mut address = String::new();
+    said.read_line(&mut address).unwrap();
     let mut order = new.order();
     order.running = Some(old.manifest.clone());
-    order.urls = vec![format!("http://{}/r.bundle", server.address())];
+    order.urls = vec![format!("http://{}/r.bundle", address.trim())];
     let begun = Instant::now();
     let mut nodes = Vec::new();
     for number in 0..NODES {
         let node = folder.path().join(number.to_string());
         order.node = format!("node{number}");
         std::fs::write(node.join("order"), serde_json::to_vec(&order).unwrap()).unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", NAME, "--nocapture"]).env(NODE, &node).stdout(Stdio::null());
-        nodes.push((node, command.spawn().unwrap()));
+        let child = myself(NODE, &node).stdin(Stdio::null()).spawn().unwrap();
+        nodes.push((node, child));
     }
     let (mut fetched, mut memory) = (0, 0);
     let root = new.root_with_tree();
@@ -133,7 +156,13 @@ fn fifty_four_nodes_update_from_one_server() {
         assert!(child.wait().unwrap().success(), "{}", node.display());
         done.push(node);
     }
-    let (taken, most) = (begun.elapsed(), peak());
+    let taken = begun.elapsed();
+    drop(server.stdin.take());
+    let mut words = String::new();
+    said.read_line(&mut words).unwrap();
+    assert!(server.wait().unwrap().success());
+    let words: Vec<u64> = words.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    let [reported, idle, most] = words[..] else { panic!("{words:?}") };
     for node in done {
         let said = std::fs::read_to_string(node.join("fetched")).unwrap();
         let (bytes, peak) = said.split_once(' ').unwrap();
@@ -144,18 +173,20 @@ fn fifty_four_nodes_update_from_one_server() {
         assert!(found.starts_with(&root), "the root image of {}", node.display());
         assert_eq!(Trailer::parse(&found[found.len() - TRAILER_SIZE as usize..]).unwrap(), new.trailer());
     }
-    let progress = server.progress();
-    assert_eq!(progress.len(), NODES);
-    assert!(progress.values().all(|(done, blocks)| done == blocks), "{progress:?}");
+    assert_eq!(reported, NODES as u64, "nodes that told the server that they are done");
     assert!(fetched < NODES as u64 * length / 2, "each fetched {} of {length} bytes", fetched / NODES as u64);
-    println!(
-        "{NODES} nodes: {:.1} s; {:.1} MiB fetched of bundles of {:.1} MiB in all; the server's process had {:.1} MiB before \
-         and {:.1} MiB at most, a node's {:.1} MiB",
-        taken.as_secs_f64(),
-        fetched as f64 / 1048576.0,
-        (NODES as u64 * length) as f64 / 1048576.0,
-        idle as f64 / 1024.0,
-        most as f64 / 1024.0,
-        memory as f64 / 1024.0,
+    let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
+    figure(
+        &format!("{NODES} nodes update from one server"),
+        format_args!(
+            "{:.1} s; {:.1} MiB fetched of {:.1} MiB of bundles; the server had {:.1} MiB before and {:.1} MiB at most, a node \
+             {:.1} MiB",
+            taken.as_secs_f64(),
+            mib(fetched),
+            mib(NODES as u64 * length),
+            mib(idle * 1024),
+            mib(most * 1024),
+            mib(memory * 1024),
+        ),
     );
 }
