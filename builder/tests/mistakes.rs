@@ -367,7 +367,7 @@ fn two_builds_at_once_share_the_cache_and_one_of_them_the_image() {
             built += 1;
         } else {
             let text = said(&output, 1);
-            assert!(text.contains("another build is writing this image"), "{text}");
+            assert!(text.contains("another microdc is writing this file"), "{text}");
         }
     }
     assert!(built > 0, "one of the two must win");

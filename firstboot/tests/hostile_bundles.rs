@@ -381,7 +381,8 @@ fn servers_that_lie_about_what_they_send_are_given_up() {
     by_web(&change("ETag: \"1\"\r\n", ""), "its file was changed while it was read", Harm::None);
     by_web(&change("Content-Range: bytes ", "Content-Range: bytes 1"), "it gives ", Harm::None);
     by_web(&change("Content-Range: bytes ", "X: "), "without saying which", Harm::None);
-    by_web(&change("206 Part", "206 Part\r\nContent-Encoding: gzip"), "it packs what it sends", Harm::None);
+    // Not gzip: with the features of other crates, the library of these tests would unpack it.
+    by_web(&change("206 Part", "206 Part\r\nContent-Encoding: br"), "it packs what it sends", Harm::None);
     let shorter = lying(|asked, answer| {
         if asked.number >= 2 {
             let length = asked.file.len();
