@@ -32,7 +32,8 @@ pub fn read(initramfs: &[u8], path: &str) -> Option<Vec<u8>> {
     let path = path.trim_start_matches('/');
     let packed = zstd::zstd_safe::find_frame_compressed_size(initramfs).ok()?;
     let first = zstd::decode_all(initramfs.get(..packed)?).ok()?;
-    let rest = initramfs.get(packed..)?;
+    // Places in an archive that is not packed count from a multiple of four of the whole.
+    let rest = initramfs.get(packed.next_multiple_of(4)..).unwrap_or_default();
     [rest, &first].into_iter().find_map(|archive| find(archive, path))
 }
 
