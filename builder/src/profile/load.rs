@@ -3,7 +3,7 @@
 use super::diagnostic::{Diagnostic, FileId, Place, Sources};
 use super::merge::{self, Profile};
 use super::schema::ProfileFile;
-use serde_spanned::Spanned;
+use super::spanned::Spanned;
 use std::path::{Path, PathBuf};
 
 /// A profile that cannot be used.

@@ -9,9 +9,9 @@ use super::diagnostic::{Diagnostic, Place, Sources};
 use super::load::{Loaded, ProfileError, place};
 use super::quantity::{Bytes, Milliseconds};
 use super::schema::{Directory, Group, Health, Named, Service, Template, User};
+use super::spanned::Spanned;
 use contract::layout::{DEFAULT_ROOT_SIZE, ImageLayout};
 use contract::role::Role;
-use serde_spanned::Spanned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -9,6 +9,7 @@ pub mod load;
 pub mod merge;
 pub mod quantity;
 pub mod schema;
+pub mod spanned;
 
 pub use diagnostic::{Diagnostic, Place, Sources};
 pub use load::load;

@@ -1,6 +1,9 @@
 //! Quantities as people write them: `10s`, `256MiB`, `0640`.
 
-use serde::{Deserialize, Deserializer};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
 
 /// A time span: a whole number and `ms`, `s`, `m` or `h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,70 @@ macro_rules! from_text {
 
 from_text!(Milliseconds, Bytes, Mode, Percent);
 
+macro_rules! shape {
+    ($($kind:ty, $name:literal, $pattern:literal);*) => { $(
+        impl JsonSchema for $kind {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "title": $name })
+            }
+        }
+
+        impl Serialize for $kind {
+            /// As people write it: what a JSON Schema gives as the default.
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )* };
+}
+
+shape! {
+    Milliseconds, "time span", "^[0-9]+ *(ms|s|m|h) *$";
+    Bytes, "size", "^[0-9]+ *(B|KiB|MiB|GiB) *$";
+    Mode, "mode", "^[0-7]{3,5}$";
+    Percent, "percentage", "^(100|[0-9]{1,2}) *% *$"
+}
+
+/// The number with the largest unit that leaves no rest.
+fn with_unit(f: &mut fmt::Formatter<'_>, number: u64, units: &[(u64, &str)]) -> fmt::Result {
+    let fits = units.iter().find(|(scale, _)| number != 0 && number.is_multiple_of(*scale));
+    let (scale, unit) = fits.or(units.last()).copied().unwrap_or((1, ""));
+    write!(f, "{}{unit}", number / scale)
+}
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Minutes and hours are for those who write them: "120s" is what the documentation says.
+        with_unit(f, self.0, &[(1000, "s"), (1, "ms")])
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        with_unit(f, self.0, &[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")])
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +172,18 @@ mod tests {
         assert_eq!("256MiB".parse(), Ok(Bytes(256 << 20)));
         assert_eq!("0640".parse(), Ok(Mode(0o640)));
         assert_eq!("10%".parse(), Ok(Percent(10)));
+    }
+
+    #[test]
+    fn quantities_are_shown_as_they_are_read() {
+        for text in ["500ms", "10s", "1s", "0ms"] {
+            assert_eq!(text.parse::<Milliseconds>().unwrap().to_string(), text);
+        }
+        for text in ["256MiB", "1GiB", "3B", "1025B", "0B"] {
+            assert_eq!(text.parse::<Bytes>().unwrap().to_string(), text);
+        }
+        assert_eq!(Mode(0o640).to_string(), "0640");
+        assert_eq!(Percent(10).to_string(), "10%");
     }
 
     #[test]

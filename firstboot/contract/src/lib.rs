@@ -7,8 +7,7 @@
 //! - [`initramfs`] what the initramfs is told and what it reports · [`role`] what the system half is told ·
 //!   [`health`] how healthy a node is · [`node`] what the operator says of one node · [`template`] files rendered from it ·
 //!   [`control`] what an operator may ask of PID 1 · [`secret`] values that nobody is shown · [`storage`] what a node says
-//!   of its disks · [`network`] what the network says of
-//!   itself
+//!   of its disks · [`network`] what the network says of itself · `schema` JSON Schemas of some of it
 
 pub mod autoboot;
 pub mod bundle;
@@ -23,6 +22,8 @@ pub mod names;
 pub mod network;
 pub mod node;
 pub mod role;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod secret;
 pub mod storage;
 pub mod template;

@@ -12,6 +12,7 @@ pub const FORMAT: u32 = 1;
 
 /// One of a slot's two block images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BlockImage {
     /// Length of the data in bytes: a whole, non-zero number of [`BLOCK`]s.
@@ -30,6 +31,7 @@ impl BlockImage {
 
 /// Which of a slot's two block images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Which {
     Boot,
@@ -51,6 +53,7 @@ impl std::fmt::Display for Which {
 
 /// What a slot holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// [`FORMAT`].

@@ -1,11 +1,12 @@
 //! Checks of the health gate, as a profile writes them.
 
 use super::super::quantity::{Bytes, Milliseconds, Percent};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// A check of the health gate: exactly one of `service`, `tcp`, `http`, `run`, `route`, `neighbour`, `disk` and
 /// `memory`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// For people; without it, made from what is looked at.
@@ -39,7 +40,7 @@ pub struct Health {
 }
 
 /// A text, or the place in the node config where it stands.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a text, or { config = \"a.path.in.node.toml\" }")]
 pub enum Target {
     Is(String),
@@ -47,7 +48,7 @@ pub enum Target {
 }
 
 /// A request and its good answer.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
     pub url: String,
@@ -59,7 +60,7 @@ pub struct Http {
 }
 
 /// What must be free on a file system: one of both, or both.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
     pub path: String,

@@ -8,16 +8,17 @@ pub use health::{Disk as DiskHealth, Health, Http, Target};
 pub use service::{Limits, Mount, Ready, Restart, Service};
 
 use super::quantity::{Bytes, Milliseconds, Mode};
+use super::spanned::Spanned;
 use contract::role::Role;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_spanned::Spanned;
 use std::collections::BTreeMap;
 
 /// A table whose keys are names, each with its place in the file.
 pub type Named<T> = BTreeMap<Spanned<String>, T>;
 
 /// One file: a profile, or a part that profiles include.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileFile {
     /// The role that the image is for.
@@ -61,7 +62,7 @@ pub struct ProfileFile {
 }
 
 /// Sizes on the disk.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
     /// Size of each root partition: it bounds all later updates.
@@ -69,7 +70,7 @@ pub struct Disk {
 }
 
 /// What a trial of a new image must show, and by when; times count from power-on.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Update {
     /// For so long the health gate must have passed without a break before the image is kept.
@@ -83,7 +84,7 @@ pub struct Update {
 }
 
 /// The kernel and its modules.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
     /// The package, or the one that depends on it, such as `linux-image-arm64`.
@@ -100,7 +101,7 @@ pub struct Kernel {
 }
 
 /// The boot firmware.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Firmware {
     pub package: Option<Spanned<String>>,
@@ -109,7 +110,7 @@ pub struct Firmware {
 }
 
 /// What is taken from a package. Programs bring the libraries that they need by themselves.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
     /// Paths and patterns inside the package; a folder means everything below it.
@@ -122,7 +123,7 @@ pub struct Package {
 }
 
 /// An account.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
     pub id: u32,
@@ -138,14 +139,14 @@ pub struct User {
 }
 
 /// A group that is no account's own.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     pub id: u32,
 }
 
 /// A directory made at boot.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
     /// `user` or `user:group`.
@@ -159,7 +160,7 @@ pub struct Directory {
 }
 
 /// A file rendered from the node config at boot.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Template {
     /// File name in `usr/lib/microdc/templates/` of an overlay.

@@ -3,11 +3,12 @@
 use super::super::quantity::{Bytes, Milliseconds};
 use super::health::Http;
 use contract::role::{Capability, ServiceKind};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// A program that firstboot runs.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
     pub run: Vec<String>,
@@ -59,7 +60,7 @@ pub struct Service {
 }
 
 /// When a daemon counts as ready.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ready {
     Tcp(String),
@@ -73,7 +74,7 @@ pub enum Ready {
 }
 
 /// Something that lies elsewhere and is seen here.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
     pub from: String,
@@ -83,7 +84,7 @@ pub struct Mount {
 }
 
 /// Restart with back-off.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Restart {
     pub first_delay: Option<Milliseconds>,
@@ -92,7 +93,7 @@ pub struct Restart {
 }
 
 /// Limits of a service and all its children.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub memory: Option<Bytes>,

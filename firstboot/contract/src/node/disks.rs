@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the operator says of `data`. Without it, no disk is claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Disks {
     /// What `data` is to be. It lies behind `state` on the system disk, or on a separate NVMe when the node boots from
@@ -21,6 +22,7 @@ pub struct Disks {
 
 /// What `data` is made into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DataKind {
     /// A file system, mounted at [`crate::names::DATA_MOUNT`].
@@ -59,6 +61,7 @@ impl std::fmt::Display for DataKind {
 /// Serial number of a disk as the kernel shows it, without the blanks around it: 1 to 64 printable ASCII characters (an
 /// NVMe controller has 20, NVM Express Base Specification 2.0, figure 275).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct Serial(String);
 

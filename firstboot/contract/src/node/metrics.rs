@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 /// Where metrics are served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
     /// Address and TCP port, such as `10.0.0.1:9100` or `[fd00::1]:9100`. A router's firewall opens the port on the

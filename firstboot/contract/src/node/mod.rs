@@ -2,6 +2,9 @@
 //!
 //! - [`NodeConfig`] the whole · [`network`] interfaces · [`router`] the router role · [`secrets`] what is moved off bootsel
 //! - [`problem`] what is wrong, and where
+//!
+//! The doc comments of the fields are what editors and `microdc schema node` show: each type derives `JsonSchema` under
+//! the feature `schema`, and what is written as plain text says how it looks with `schemars(with = ...)`.
 
 mod disks;
 mod metrics;
@@ -35,6 +38,7 @@ pub const MAX_LENGTH: usize = 64 * 1024;
 
 /// The whole of `node.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
     /// [`FORMAT`]; may be left out.
@@ -67,13 +71,19 @@ fn format() -> u32 {
 
 /// Addresses by host name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Hosts(BTreeMap<String, Addresses>);
 
 /// One address, or a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-struct Addresses(#[serde(deserialize_with = "values::one_or_many")] Vec<IpAddr>);
+struct Addresses(
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::OneOrMany<IpAddr>"))]
+    #[serde(deserialize_with = "values::one_or_many")]
+    Vec<IpAddr>,
+);
 
 impl Hosts {
     #[must_use]
@@ -96,6 +106,7 @@ impl Hosts {
 
 /// The cluster that a node belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// 1 to 63 bytes: it stands in the markers of claimed disks.
@@ -105,6 +116,7 @@ pub struct Cluster {
 
 /// Where the time comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Time {
     /// NTP servers, by name or address.
@@ -112,6 +124,7 @@ pub struct Time {
     pub servers: Vec<String>,
     /// Nets whose hosts may ask this node for the time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub serve: Vec<IpNet>,
 }
 
@@ -141,6 +154,7 @@ impl Default for Time {
 
 /// A host name: letters, digits and hyphens, 1 to 63 of them, no hyphen at either end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct HostName(String);
 

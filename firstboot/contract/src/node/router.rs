@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// Settings of the router role.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Router {
     /// Own autonomous system number.
@@ -18,6 +19,7 @@ pub struct Router {
     pub router_id: Option<Ipv4Addr>,
     /// Networks to announce.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub announce: Vec<IpNet>,
     #[serde(default, rename = "neighbor")]
     pub neighbors: Vec<Neighbor>,
@@ -30,6 +32,7 @@ pub struct Router {
 
 /// A BGP neighbour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Neighbor {
     pub address: IpAddr,
@@ -41,6 +44,7 @@ pub struct Neighbor {
 
 /// Addresses for others, from dnsmasq.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Dhcp {
     pub first: Ipv4Addr,
@@ -58,6 +62,7 @@ impl Dhcp {
 
 /// What the firewall lets in besides the defaults (established connections, ICMP, ssh, BGP from neighbours).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Firewall {
     /// TCP ports of the router itself that are open to everybody.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who may log in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ssh {
     #[serde(default)]
@@ -20,6 +21,7 @@ const RSA_BITS: usize = 2048;
 
 /// A public key as `TYPE BASE64 [COMMENT]` on one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct PublicKey(String);
 

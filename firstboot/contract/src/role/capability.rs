@@ -6,6 +6,7 @@ macro_rules! capabilities {
     ($($name:ident = $number:literal $text:literal),* $(,)?) => {
         /// A Linux capability by its name without `CAP_` (linux/capability.h).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum Capability { $(#[serde(rename = $text)] $name = $number),* }
 
         impl Capability {

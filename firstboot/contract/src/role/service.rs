@@ -60,6 +60,7 @@ pub const TIME: &str = "time";
 
 /// How a service runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ServiceKind {
     /// Stays in the foreground.

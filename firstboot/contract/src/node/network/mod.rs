@@ -15,12 +15,14 @@ use std::net::IpAddr;
 
 /// Interfaces by name. Without any, a node asks for an address by DHCP on its first Ethernet port.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Network(BTreeMap<InterfaceName, Interface>);
 
 /// A kernel interface name: 1 to 15 bytes, no `/`, no white space (net/core/dev.c, `dev_valid_name`); neither `%`, by which
 /// the kernel numbers names, nor `all` and `default`, which are folders of settings (net.ipv4.conf).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct InterfaceName(String);
 
@@ -50,6 +52,7 @@ impl From<InterfaceName> for String {
 
 /// One interface: a port of the board, or one that is made: a VLAN, a bridge or a WireGuard tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Interface {
     /// Ask for an IPv4 address by DHCP.
@@ -60,9 +63,11 @@ pub struct Interface {
     pub ra: Option<bool>,
     /// Static addresses, each with its prefix length.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub addresses: Vec<IpNet>,
     /// Default route, or one of each family. At most one of each family on the whole node.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::OneOrMany<IpAddr>"))]
     pub gateway: Vec<IpAddr>,
     /// Bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,8 +90,10 @@ pub struct Interface {
 
 /// A route that is always there while its interface is up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StaticRoute {
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::Net"))]
     pub to: IpNet,
     /// Next hop; without it the destination is on the link itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,6 +105,7 @@ pub struct StaticRoute {
 
 /// Tagged frames (IEEE 802.1Q) of another interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Vlan {
     /// Whose frames.
@@ -108,6 +116,7 @@ pub struct Vlan {
 
 /// A switch between its ports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Bridge {
     pub ports: Vec<InterfaceName>,

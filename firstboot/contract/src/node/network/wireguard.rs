@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 
 /// One end of a tunnel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WireGuard {
     /// As `wg genkey` prints it.
@@ -24,6 +25,7 @@ pub struct WireGuard {
 
 /// Who is at the other end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
     pub public_key: WireGuardKey,
@@ -32,6 +34,7 @@ pub struct Peer {
     pub preshared_key: Option<Secret>,
     /// Nets behind the peer: packets to them go to it, and only packets from them are taken from it. Routes to them are
     /// made, but for `0.0.0.0/0` and `::/0`.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub allowed: Vec<IpNet>,
     /// `address:port`; without one, the peer must begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,6 +46,7 @@ pub struct Peer {
 
 /// A key: 32 bytes, written in base64.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct WireGuardKey(pub [u8; 32]);
 
