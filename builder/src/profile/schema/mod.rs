@@ -1,5 +1,8 @@
 //! What may stand in a profile or a part of one, as it is written. Everything is optional here: [`super::merge`] says
 //! what a whole profile must have.
+//!
+//! The doc comments of the fields are the reference that people read: they make `microdc schema profile` and
+//! `profiles/REFERENCE.md`.
 
 mod health;
 mod service;
