@@ -4,7 +4,7 @@
 //! [`format`] and [`boot`] → [`slot`] → [`image`] → [`bundle`]. [`pipeline`] runs the stages of a build, [`report`] shows
 //! them, `cli` is the command line. No stage starts a program but [`node_program`], which compiles firstboot.
 //!
-//! Beside the pipeline: [`verify`] checks images, [`serve`] gives bundles and images to nodes.
+//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`verify`] checks images, [`serve`] gives bundles and images to nodes.
 
 pub mod boot;
 pub mod bundle;
@@ -12,6 +12,7 @@ pub mod cache;
 pub mod cli;
 pub mod format;
 pub mod image;
+pub mod inventory;
 pub mod lock;
 pub mod node_program;
 pub mod pipeline;

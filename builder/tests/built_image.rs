@@ -158,7 +158,8 @@ fn every_file_is_as_its_packages_own_archive_states() {
     }
     own.extend(["bin", "lib", "sbin", "var/lock", "var/run"].map(str::to_owned));
     own.extend(["etc/passwd", "etc/group", "etc/shadow"].map(str::to_owned));
-    own.extend([contract::names::FIRSTBOOT, contract::names::ROLE_SPEC].map(merged));
+    use contract::names::{FIRSTBOOT, INVENTORY, LICENCES, ROLE_SPEC};
+    own.extend([FIRSTBOOT, INVENTORY, LICENCES, ROLE_SPEC].map(merged));
 
     let folder_of_root = tempfile::tempdir().unwrap();
     let mut from_packages = BTreeSet::new();

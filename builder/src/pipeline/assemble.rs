@@ -3,7 +3,7 @@
 
 use crate::profile::{Diagnostic, Place, Profile, check};
 use crate::tree::{Accounts, Package, User};
-use crate::tree::{Content, Kind, Libraries, Node, Tree, elf, overlay, skeleton, take};
+use crate::tree::{Content, Kind, Libraries, Node, Tree, elf, origin, overlay, skeleton, take};
 use anyhow::{Context as _, Result};
 use contract::names::{FIRSTBOOT, ROLE_SPEC, TEMPLATES};
 use contract::node::NodeConfig;
@@ -20,29 +20,29 @@ pub(super) struct Inputs<'a> {
     pub firstboot: &'a [u8],
     /// Modules of the system half, with their paths in the root, in load order.
     pub modules: &'a [crate::boot::modules::Module],
+    /// The package that the modules come from.
+    pub kernel: &'a Package,
     pub version: &'a str,
 }
 
 pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Result<Tree> {
     let profile = inputs.profile;
     let mut tree = skeleton();
-    accounts(profile)?.insert(&mut tree, "accounts")?;
+    accounts(profile)?.insert(&mut tree, &origin::made("the users and groups of the profile"))?;
     for (name, (_, wanted)) in &profile.packages {
         let package = inputs.packages.get(name).with_context(|| format!("package {name} was not fetched"))?;
         for pattern in &wanted.patterns {
-            take::take(
-                &mut tree,
-                package,
-                std::slice::from_ref(&pattern.value),
-                &format!("profile {}", profile.name),
-            )
-            .map_err(|error| mistake(profile, &pattern.place, &error.to_string()))?;
+            let why = format!("{} takes {:?}", profile.shown(&pattern.place), pattern.value);
+            take::take(&mut tree, package, std::slice::from_ref(&pattern.value), &why)
+                .map_err(|error| mistake(profile, &pattern.place, &error.to_string()))?;
         }
     }
     for module in inputs.modules {
         let path = module.path.trim_start_matches('/');
         tree.insert_parents(path);
-        tree.insert(path, Node::of(Kind::File(module.content.clone()), 0o644, "kernel module"))?;
+        let origin =
+            origin::of_package(inputs.kernel, "a kernel module that the profile loads, or one that it needs");
+        tree.insert(path, Node::of(Kind::File(module.content.clone()), 0o644, &origin))?;
     }
     elf::close(&mut tree, libraries)?;
     for folder in &profile.overlays {
@@ -52,15 +52,17 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
     for (path, target) in &profile.links {
         let path = path.trim_start_matches('/');
         tree.insert_parents(path);
-        tree.insert(path, Node::of(Kind::Symlink(target.value.clone()), 0o777, "link"))
+        let origin = origin::made(&format!("a link of {}", profile.shown(&target.place)));
+        tree.insert(path, Node::of(Kind::Symlink(target.value.clone()), 0o777, &origin))
             .map_err(|error| mistake(profile, &target.place, &error.to_string()))?;
     }
-    file(&mut tree, FIRSTBOOT, inputs.firstboot.to_vec(), 0o755)?;
+    file(&mut tree, FIRSTBOOT, inputs.firstboot.to_vec(), 0o755, &origin::of_artifact("firstboot", "PID 1"))?;
     let paths = inputs.modules.iter().map(|module| format!("/{}", module.path.trim_start_matches('/'))).collect();
     let spec =
         check::role_spec(profile, inputs.version, paths).map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;
     places(&spec, &mut tree)?;
-    file(&mut tree, ROLE_SPEC, serde_json::to_vec_pretty(&spec)?, 0o644)?;
+    let why = origin::made("what PID 1 is told of the profile");
+    file(&mut tree, ROLE_SPEC, serde_json::to_vec_pretty(&spec)?, 0o644, &why)?;
     programs(profile, &spec, &tree)?;
     shells(profile, &tree)?;
     templates(profile, &tree)?;
@@ -77,16 +79,16 @@ fn places(spec: &RoleSpec, tree: &mut Tree) -> Result<()> {
     for path in kept.chain(mounted).map(|path| path.trim_start_matches('/')) {
         if !path.starts_with("run/") && tree.resolve(path).is_none() {
             tree.insert_parents(path);
-            tree.insert(path, Node::directory("directory"))?;
+            tree.insert(path, Node::directory(&origin::made("a folder that a service keeps or mounts on")))?;
         }
     }
     Ok(())
 }
 
-fn file(tree: &mut Tree, path: &str, bytes: Vec<u8>, mode: u32) -> Result<()> {
+fn file(tree: &mut Tree, path: &str, bytes: Vec<u8>, mode: u32, origin: &str) -> Result<()> {
     let path = path.trim_start_matches('/');
     tree.insert_parents(path);
-    tree.insert(path, Node::of(Kind::File(Content::from(bytes)), mode, "microdc"))?;
+    tree.insert(path, Node::of(Kind::File(Content::from(bytes)), mode, origin))?;
     Ok(())
 }
 

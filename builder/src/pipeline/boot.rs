@@ -6,10 +6,12 @@ use crate::boot::{firmware, initramfs};
 use crate::cache::{Cache, Key};
 use crate::format::fat::FatFile;
 use crate::profile::Profile;
-use crate::tree::Package;
+use crate::tree::{Package, origin};
 use anyhow::Result;
 use contract::keys::PublicKey;
+use contract::names::{CMDLINE_TXT, CONFIG_TXT, INITRAMFS, KERNEL};
 use contract::role::Role;
+use std::collections::BTreeMap;
 
 /// Modules of both halves, in load order.
 pub(super) struct Modules {
@@ -46,13 +48,23 @@ pub(super) struct Inputs<'a> {
 pub(super) struct Boot {
     pub release: String,
     pub files: Vec<FatFile>,
+    /// Why each file of the boot partition is there, by name.
+    pub reasons: BTreeMap<String, String>,
 }
 
 /// Firmware, device trees, kernel, initramfs: those that change least first.
 pub(super) fn files(inputs: &Inputs<'_>) -> Result<Boot> {
     let kernel = Kernel::find(inputs.kernel)?;
     let mut files = firmware::files(inputs.firmware)?;
-    files.extend(kernel.device_trees()?);
+    let mut reasons = reasons(inputs);
+    for file in &files {
+        reasons.insert(file.path.clone(), origin::of_package(inputs.firmware, "firmware of every image"));
+    }
+    let device_trees = kernel.device_trees()?;
+    for file in &device_trees {
+        reasons.insert(file.path.clone(), origin::of_package(inputs.kernel, "a device tree of every image"));
+    }
+    files.extend(device_trees);
     let key = super::stage_key("kernel").with("image", kernel.digest()?.0).finish();
     let initramfs = initramfs::Inputs {
         firstboot: inputs.firstboot,
@@ -73,15 +85,26 @@ pub(super) fn files(inputs: &Inputs<'_>) -> Result<Boot> {
     }
     let initramfs_key = initramfs_key.finish();
     let (packed, archive) = rayon::join(
-        || kept(inputs.cache, "kernel", key, contract::names::KERNEL, || Ok(kernel.packed()?)),
-        || {
-            let name = contract::names::INITRAMFS;
-            kept(inputs.cache, "initramfs", initramfs_key, name, || Ok(initramfs::make(&initramfs)?))
-        },
+        || kept(inputs.cache, "kernel", key, KERNEL, || Ok(kernel.packed()?)),
+        || kept(inputs.cache, "initramfs", initramfs_key, INITRAMFS, || Ok(initramfs::make(&initramfs)?)),
     );
     files.push(packed?);
     files.push(archive?);
-    Ok(Boot { release: kernel.release, files })
+    Ok(Boot { release: kernel.release, files, reasons })
+}
+
+/// Why the files that every boot partition has are there.
+fn reasons(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
+    let modules: Vec<&str> = inputs.modules.iter().map(|module| module.name.as_str()).collect();
+    let initramfs = format!("firstboot, and of {} the modules {}", inputs.kernel, modules.join(", "));
+    [
+        (KERNEL, origin::of_package(inputs.kernel, "the kernel, packed with gzip")),
+        (INITRAMFS, origin::made(&initramfs)),
+        (CONFIG_TXT, origin::made("what the firmware is told")),
+        (CMDLINE_TXT, origin::made("the kernel's options, and the hash of the root")),
+    ]
+    .map(|(name, origin)| (name.to_owned(), origin))
+    .into()
 }
 
 fn kept(cache: &Cache, stage: &str, key: Key, name: &str, make: impl FnOnce() -> Result<FatFile>) -> Result<FatFile> {

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod boot;
+mod inventory;
 mod record;
 mod shelves;
 mod supply;
@@ -187,9 +188,15 @@ impl Build<'_> {
         let built = resolver.lock().built();
         let modules = boot::Modules::order(profile, &kernel)?;
         let version = profile.version.clone().unwrap_or_else(|| dated_version(built));
-        let inputs =
-            assemble::Inputs { profile, packages: &named, firstboot, modules: &modules.system, version: &version };
-        let tree = assemble::assemble(&inputs, &mut &resolver)?;
+        let inputs = assemble::Inputs {
+            profile,
+            packages: &named,
+            firstboot,
+            modules: &modules.system,
+            kernel: &kernel,
+            version: &version,
+        };
+        let mut tree = assemble::assemble(&inputs, &mut &resolver)?;
         let new_lock = resolver.lock();
         let count = new_lock.packages.len() as u64;
         stage.result(format!("{} entries from {count} packages", tree.nodes.len()));
@@ -207,6 +214,16 @@ impl Build<'_> {
             trusted: &keys.trusted,
             disk_timeout_s: DISK_TIMEOUT_S,
         })?;
+        let supplied = options.supplies.iter().any(|supply| supply.name == "firstboot");
+        let inventory = inventory::Inputs {
+            cache,
+            profile: &profile.name,
+            lock: &new_lock,
+            packages: &shelves.all(&new_lock)?,
+            boot: &built_boot.reasons,
+            artifacts: vec![inventory::firstboot(firstboot, supplied)],
+        };
+        inventory::insert(&mut tree, inventory)?;
         drop(stage);
         self.check_interrupted()?;
 

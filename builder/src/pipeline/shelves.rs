@@ -1,5 +1,6 @@
 //! The packages of a build, as the tree takes from them.
 
+use crate::lock::Lock;
 use crate::profile::Profile;
 use crate::resolve::Resolver;
 use crate::tree::Package;
@@ -39,6 +40,11 @@ impl<'r> Shelves<'r> {
             named.insert(name.clone(), package);
         }
         Ok(named)
+    }
+
+    /// Every package of a lock that this run made.
+    pub(super) fn all(&mut self, lock: &Lock) -> Result<BTreeMap<String, Arc<Package>>> {
+        lock.packages.keys().map(|name| Ok((name.clone(), self.package(name)?))).collect()
     }
 
     /// The package that holds the kernel: the one named, or the one that it depends on.

@@ -67,6 +67,18 @@ pub struct Profile {
     pub sources: Sources,
 }
 
+impl Profile {
+    /// The file of a place as people who know the profile name it, whatever the folder that it lies in: relative to the
+    /// profile's own folder.
+    #[must_use]
+    pub fn shown(&self, place: &Place) -> String {
+        let path = self.sources.path(place.file);
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let inside = path.strip_prefix(folder).ok().or(path.file_name().map(Path::new));
+        inside.unwrap_or(path).display().to_string()
+    }
+}
+
 /// The times of a trial.
 #[derive(Clone, Debug, Default)]
 pub struct Update {

@@ -7,7 +7,7 @@ use contract::names::{BOOTSEL_MOUNT, DATA_MOUNT, STATE_MOUNT};
 /// A tree with nothing but its skeleton.
 #[must_use]
 pub fn skeleton() -> Tree {
-    const ORIGIN: &str = "base";
+    let origin = super::origin::made("a folder or link of every root");
     let mut tree = Tree::default();
     let directories = [
         ("", 0o755),
@@ -32,7 +32,7 @@ pub fn skeleton() -> Tree {
     ];
     let mounts = [BOOTSEL_MOUNT, DATA_MOUNT, STATE_MOUNT].map(|path| (path.trim_start_matches('/'), 0o755));
     for (path, mode) in directories.into_iter().chain(mounts) {
-        tree.nodes.insert(path.to_owned(), Node::of(Kind::Directory, mode, ORIGIN));
+        tree.nodes.insert(path.to_owned(), Node::of(Kind::Directory, mode, &origin));
     }
     let links = [
         ("bin", "usr/bin"),
@@ -42,7 +42,7 @@ pub fn skeleton() -> Tree {
         ("var/run", "/run"),
     ];
     for (path, target) in links {
-        tree.nodes.insert(path.to_owned(), Node::of(Kind::Symlink(target.to_owned()), 0o777, ORIGIN));
+        tree.nodes.insert(path.to_owned(), Node::of(Kind::Symlink(target.to_owned()), 0o777, &origin));
     }
     tree
 }

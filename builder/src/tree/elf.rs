@@ -5,7 +5,8 @@
 //! library that the loader would not find is an error here. What is opened at run time (dlopen) is not seen: the profile
 //! names it.
 
-use super::take::{self, Shelf, TakeError, lexical, merged, package_of};
+use super::origin::{self, Source};
+use super::take::{self, Shelf, TakeError, lexical, merged};
 use super::{Content, Kind, Package, Tree};
 use object::LittleEndian;
 use object::elf::{self, FileHeader64};
@@ -196,7 +197,10 @@ fn bring(
     }
     let name = soname.rsplit('/').next().unwrap_or(soname);
     // What an overlay brings may need anything; its provider decides.
-    let package = package_of(origin).unwrap_or_default().to_owned();
+    let package = match origin::source(origin) {
+        Source::Package(name) => name.to_owned(),
+        _ => String::new(),
+    };
     let found = libraries.provider(&package, name).map_err(|source| ElfError::Search {
         path: path.to_owned(),
         soname: soname.to_owned(),
@@ -222,7 +226,7 @@ fn bring(
             looked: directories.iter().map(|folder| format!("/{folder}")).collect::<Vec<_>>().join(", ").into(),
         });
     };
-    let origin = take::origin(&provider, &format!("needed by /{path} as {soname}"));
+    let origin = origin::of_package(&provider, &format!("needed by /{path} as {soname}"));
     Ok(take::take_paths(tree, &shelf, BTreeSet::from([place.clone()]), &origin)?)
 }
 

@@ -1,11 +1,12 @@
 //! The root file system in memory: what stands at each path, with content by reference.
 //!
 //! - [`base`] the skeleton · [`take`] files out of packages · [`elf`] the libraries they need · [`users`] accounts
-//! - [`overlay`] the operator's own files
+//! - [`origin`] why something is there · [`overlay`] the operator's own files
 
 pub mod base;
 pub mod elf;
 mod node;
+pub mod origin;
 pub mod overlay;
 mod package;
 pub mod take;

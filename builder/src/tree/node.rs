@@ -209,7 +209,7 @@ impl Node {
 }
 
 /// Why a directory is here that nobody named.
-const PARENT: &str = "parent";
+const PARENT: &str = "microdc, a folder above others";
 
 impl Tree {
     /// Puts something at a path. A directory may be there already, and then stays as it is, unless it was only made

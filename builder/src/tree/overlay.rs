@@ -25,7 +25,7 @@ pub enum OverlayError {
 /// # Errors
 /// When something in it cannot be read or laid.
 pub fn lay(tree: &mut Tree, folder: &Path, name: &str) -> Result<(), OverlayError> {
-    let origin = format!("overlay {name}");
+    let origin = super::origin::of_overlay(name);
     let mut waiting = vec![(folder.to_owned(), String::new())];
     while let Some((folder, prefix)) = waiting.pop() {
         for path in entries(&folder)? {

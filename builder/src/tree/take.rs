@@ -5,7 +5,7 @@
 //! `usr`.
 
 use super::node::resolve;
-use super::{Entry, Kind, Node, Package, Tree, TreeError};
+use super::{Entry, Kind, Node, Package, Tree, TreeError, origin};
 use globset::{GlobBuilder, GlobMatcher};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -109,20 +109,8 @@ fn matcher(plain: &str, pattern: &str) -> Result<GlobMatcher, TakeError> {
     Ok(glob.map_err(wrong)?.compile_matcher())
 }
 
-/// The form of [`Node::origin`] for what comes from a package.
-#[must_use]
-pub fn origin(package: &Package, why: &str) -> String {
-    format!("package {} {}, {why}", package.name, package.version)
-}
-
-/// The name of the package in an origin, if it names one.
-#[must_use]
-pub fn package_of(origin: &str) -> Option<&str> {
-    origin.strip_prefix("package ")?.split(' ').next()
-}
-
 /// Takes what `patterns` mean into the tree, with directories above it and the targets of symbolic links. `why` says
-/// who asked, such as `profile router`. Returns the paths taken, in order.
+/// who asked, such as `router.toml takes "usr/bin/wg"`. Returns the paths taken, in order.
 ///
 /// # Errors
 /// When a pattern means nothing, or something else is in the way.
@@ -132,7 +120,7 @@ pub fn take(tree: &mut Tree, package: &Package, patterns: &[String], why: &str) 
     for pattern in patterns {
         paths.extend(shelf.find(pattern)?);
     }
-    take_paths(tree, &shelf, paths, &origin(package, why))
+    take_paths(tree, &shelf, paths, &origin::of_package(package, why))
 }
 
 /// Takes these paths of a package, and what its symbolic links among them lead to. The bytes of every file are checked:
@@ -220,7 +208,7 @@ fn join(path: &str, target: &str) -> String {
 }
 
 /// A path from the root without `.`, `..` and empty parts.
-pub(super) fn lexical(path: &str) -> String {
+pub(crate) fn lexical(path: &str) -> String {
     let mut parts = Vec::new();
     for part in path.split('/') {
         match part {

@@ -26,6 +26,11 @@ pub const FIRSTBOOT: &str = "/usr/lib/microdc/firstboot";
 /// In the root file system: the folder of templates, named by their `from`.
 pub const TEMPLATES: &str = "/usr/lib/microdc/templates";
 
+/// In the root file system: what the image is made of and why each file is in it, packed JSON.
+pub const INVENTORY: &str = "/usr/lib/microdc/inventory.json.zst";
+/// In the root file system: the copyright files of all packages, a packed tar.
+pub const LICENCES: &str = "/usr/lib/microdc/licences.tar.zst";
+
 /// Mount points in the root file system.
 pub const STATE_MOUNT: &str = "/state";
 pub const DATA_MOUNT: &str = "/data";

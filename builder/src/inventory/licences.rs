@@ -1,0 +1,144 @@
+//! The packages' copyright files, in one packed tar: whoever is given an image is given the licences of what is in it.
+//!
+//! A package's file is `usr/share/doc/PACKAGE/copyright` (Debian policy 12.5); `usr/share/doc/PACKAGE` may instead be a
+//! symbolic link to the folder of another package, which then has it.
+
+use super::{LEVEL, unpack};
+use crate::tree::{Kind, Package, take::merged};
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::sync::Arc;
+
+/// The archive has at most so many bytes when unpacked, ...
+const LARGEST: u64 = 64 << 20;
+/// ... and one file of it so many.
+const LARGEST_FILE: u64 = 8 << 20;
+
+/// Where the copyright file of each package stands: its path, by the package's name. Packages of which nobody has it are
+/// left out.
+#[must_use]
+pub fn places(packages: &BTreeMap<String, Arc<Package>>) -> BTreeMap<String, String> {
+    let place = |name: &str| {
+        let package = packages.get(name)?;
+        let folder = format!("usr/share/doc/{name}");
+        let holder = match &package.entries.get(&folder)?.kind {
+            Kind::Symlink(target) => target.trim_end_matches('/').rsplit('/').next()?,
+            _ => name,
+        };
+        let path = format!("usr/share/doc/{holder}/copyright");
+        file(packages, &path).map(|_| path)
+    };
+    packages.keys().filter_map(|name| Some((name.clone(), place(name)?))).collect()
+}
+
+/// The content at a path of the form above, in the package that its folder names.
+fn file<'p>(packages: &'p BTreeMap<String, Arc<Package>>, path: &str) -> Option<&'p crate::tree::Content> {
+    let holder = path.strip_prefix("usr/share/doc/")?.strip_suffix("/copyright")?;
+    match &packages.get(holder)?.entries.get(path)?.kind {
+        Kind::File(content) => Some(content),
+        // Two packages of one source often share the file of the first.
+        Kind::Symlink(target) if !target.is_empty() => {
+            let folder = format!("usr/share/doc/{holder}");
+            let path = if target.starts_with('/') { target.clone() } else { format!("{folder}/{target}") };
+            let path = merged(&crate::tree::take::lexical(&path)).into_owned();
+            let other = path.strip_prefix("usr/share/doc/")?.split('/').next()?;
+            match &packages.get(other)?.entries.get(&path)?.kind {
+                Kind::File(content) => Some(content),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The packed archive of the files at these places.
+///
+/// # Errors
+/// When a file cannot be read from the cache, or is damaged there.
+pub fn pack(packages: &BTreeMap<String, Arc<Package>>, places: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
+    let paths: std::collections::BTreeSet<&String> = places.values().collect();
+    let mut archive = tar::Builder::new(Vec::new());
+    for path in paths {
+        let Some(content) = file(packages, path) else { continue };
+        let bytes = content.to_bytes()?;
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        archive.append_data(&mut header, path, &*bytes)?;
+    }
+    zstd::bulk::compress(&archive.into_inner()?, LEVEL)
+}
+
+/// The files of an archive, by path. Its bytes are foreign, and what they unpack to is bounded.
+///
+/// # Errors
+/// When it is no such archive, or too large for one.
+pub fn read(bytes: &[u8]) -> io::Result<BTreeMap<String, Vec<u8>>> {
+    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let plain = unpack(bytes, LARGEST)?.ok_or_else(|| bad("the archive of licences is too large to be one"))?;
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(&plain[..]).entries()? {
+        let entry = entry?;
+        if entry.size() > LARGEST_FILE {
+            return Err(bad("a file in the archive of licences is too large to be one"));
+        }
+        let path = String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| bad("a name is not UTF-8"))?;
+        let mut bytes = Vec::new();
+        entry.take(LARGEST_FILE).read_to_end(&mut bytes)?;
+        files.insert(path, bytes);
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Entry;
+    use proptest::prelude::*;
+
+    fn package(name: &str, entries: &[(&str, Kind)]) -> (String, Arc<Package>) {
+        let entry = |kind: &Kind| Entry {
+            kind: kind.clone(),
+            owner: Default::default(),
+            uname: String::new(),
+            gname: String::new(),
+            mode: 0o644,
+            xattrs: BTreeMap::new(),
+        };
+        let entries = entries.iter().map(|(path, kind)| (format!("usr/share/doc/{path}"), entry(kind))).collect();
+        (name.into(), Arc::new(Package { name: name.into(), version: "1".into(), entries }))
+    }
+
+    fn text(text: &str) -> Kind {
+        Kind::File(text.as_bytes().to_vec().into())
+    }
+
+    #[test]
+    fn a_package_has_its_own_copyright_or_that_of_the_folder_it_links_to() {
+        let packages = BTreeMap::from([
+            package("a", &[("a", Kind::Directory), ("a/copyright", text("A's"))]),
+            package("b", &[("b", Kind::Symlink("a".into()))]),
+            package("c", &[("c", Kind::Symlink("gone".into()))]),
+            package("d", &[("d", Kind::Directory), ("d/copyright", Kind::Symlink("../a/copyright".into()))]),
+            package("e", &[]),
+        ]);
+        let places = places(&packages);
+        let place = |name: &str| {
+            (name.to_owned(), format!("usr/share/doc/{}/copyright", if name == "d" { "d" } else { "a" }))
+        };
+        assert_eq!(places, BTreeMap::from(["a", "b", "d"].map(place)));
+        let files = read(&pack(&packages, &places).unwrap()).unwrap();
+        let paths: Vec<&str> = files.keys().map(String::as_str).collect();
+        assert_eq!(paths, ["usr/share/doc/a/copyright", "usr/share/doc/d/copyright"]);
+        assert!(files.values().all(|bytes| bytes == b"A's"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..1500)) {
+            let _ = read(&bytes);
+            let _ = read(&zstd::bulk::compress(&bytes, 1).unwrap());
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The inventory of a build. The archive of licences depends on the packages alone, and is kept in the cache.
+
+use crate::cache::Cache;
+use crate::inventory::{self, Artifact, Built, licences};
+use crate::lock::Lock;
+use crate::tree::{Package, Tree};
+use anyhow::{Context as _, Result};
+use contract::hash::Digest;
+use contract::names::FIRSTBOOT;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the inventory is made of, besides the tree.
+pub(super) struct Inputs<'a> {
+    pub cache: &'a Cache,
+    pub profile: &'a str,
+    pub lock: &'a Lock,
+    /// Every package of the lock, by name.
+    pub packages: &'a BTreeMap<String, Arc<Package>>,
+    /// Why each file of the boot partition is there, by name.
+    pub boot: &'a BTreeMap<String, String>,
+    pub artifacts: Vec<Artifact>,
+}
+
+pub(super) fn insert(tree: &mut Tree, inputs: Inputs<'_>) -> Result<()> {
+    let Inputs { cache, profile, lock, packages, boot, artifacts } = inputs;
+    let mut key = super::stage_key("licences");
+    for package in lock.packages.values() {
+        key.add("package", package.sha256.0);
+    }
+    let key = key.finish();
+    inventory::insert(tree, Built { profile, lock, packages, artifacts, boot }, |places| {
+        if let Some(bytes) = cache.get_bytes("licences", key) {
+            return Ok(bytes);
+        }
+        let bytes = licences::pack(packages, places).context("packing the licences")?;
+        cache.put_bytes("licences", key, &bytes)?;
+        Ok(bytes)
+    })
+}
+
+/// The project's own program, as an artifact.
+pub(super) fn firstboot(bytes: &[u8], supplied: bool) -> Artifact {
+    Artifact {
+        name: "firstboot".to_owned(),
+        kind: "microdc".to_owned(),
+        from: None,
+        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        path: FIRSTBOOT.to_owned(),
+        size: bytes.len() as u64,
+        sha256: Digest::of(bytes),
+        supplied,
+    }
+}
