@@ -41,6 +41,13 @@ fn the_reference_names_every_key() {
         "[router.firewall]\nzz = 1",
         "[ssh]\nzz = 1",
         "[metrics]\nzz = 1",
+        "[minio]\nzz = 1",
+        "[bgp]\nzz = 1",
+        "[[bgp.neighbor]]\nzz = 1",
+        "[haproxy]\nzz = 1",
+        "[nas]\nzz = 1",
+        "[node_exporter]\nzz = 1",
+        "[tailscale]\nzz = 1",
         "[time]\nzz = 1",
     ];
     for table in tables {

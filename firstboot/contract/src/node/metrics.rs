@@ -1,7 +1,8 @@
 //! `[metrics]`: where Prometheus may read the node's metrics. Without it nothing listens.
 
+use super::listen;
 use super::network::Network;
-use super::problem::{Problem, problem};
+use super::problem::Problem;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -18,22 +19,7 @@ pub struct Metrics {
 
 impl Metrics {
     pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
-        let here = |message: String| Err(problem(["metrics", "listen"], message));
-        let address = self.listen.ip();
-        if self.listen.port() == 0 {
-            return here("port 0 is no port".to_owned());
-        }
-        if address.is_unspecified() || address.is_loopback() {
-            return Ok(());
-        }
-        // An address that comes by DHCP or router advertisement is not known beforehand.
-        let dynamic = network.interfaces().is_empty() || network.interfaces().values().any(|port| port.dhcp);
-        let own = network.interfaces().values().any(|port| port.addresses.iter().any(|net| net.addr() == address));
-        if own || dynamic {
-            Ok(())
-        } else {
-            here(format!("{address} is none of this node's addresses; network.* has them"))
-        }
+        listen::check(&["metrics", "listen"], self.listen, network)
     }
 }
 

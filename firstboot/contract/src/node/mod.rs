@@ -1,28 +1,44 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
 //!
-//! - [`NodeConfig`] the whole · [`network`] interfaces · [`router`] the router role · [`secrets`] what is moved off bootsel
+//! - [`NodeConfig`] the whole · [`network`] interfaces · [`disks`] · [`ssh`] · [`metrics`]
+//! - roles and parts, each by its table: [`router`] · [`minio`] · [`bgp`] · [`haproxy`] · [`nas`] · [`node_exporter`] ·
+//!   [`tailscale`]; [`listen`] where a service may listen
+//! - [`secrets`] what is moved off bootsel
 //! - [`problem`] what is wrong, and where
 //!
 //! The doc comments of the fields are what editors and `microdc schema node` show: each type derives `JsonSchema` under
 //! the feature `schema`, and what is written as plain text says how it looks with `schemars(with = ...)`.
 
+mod bgp;
 mod disks;
+mod haproxy;
+mod listen;
 mod metrics;
+mod minio;
+mod nas;
 mod network;
+mod node_exporter;
 mod problem;
 mod router;
 pub mod secrets;
 mod ssh;
+mod tailscale;
 mod values;
 
+pub use bgp::{Bgp, Neighbor};
 pub use disks::{DataKind, Disks, Serial};
+pub use haproxy::{Haproxy, Server};
 pub use metrics::Metrics;
+pub use minio::Minio;
+pub use nas::{Initiator, Nas};
 pub use network::{
     Bridge, Interface, InterfaceName, Network, Peer, StaticRoute, Vlan, WireGuard, WireGuardKey, is_domain,
 };
+pub use node_exporter::NodeExporter;
 pub use problem::NodeConfigError;
-pub use router::{Dhcp, Firewall, Neighbor, Router};
+pub use router::{Dhcp, Firewall, Router};
 pub use ssh::{PublicKey, Ssh};
+pub use tailscale::Tailscale;
 
 use ipnet::IpNet;
 use problem::{Problem, problem};
@@ -57,6 +73,18 @@ pub struct NodeConfig {
     pub hosts: Hosts,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Router>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minio: Option<Minio>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bgp: Option<Bgp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub haproxy: Option<Haproxy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nas: Option<Nas>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_exporter: Option<NodeExporter>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tailscale: Option<Tailscale>,
     #[serde(default)]
     pub ssh: Ssh,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,6 +234,12 @@ impl NodeConfig {
             network: Network::default(),
             hosts: Hosts::default(),
             router: None,
+            minio: None,
+            bgp: None,
+            haproxy: None,
+            nas: None,
+            node_exporter: None,
+            tailscale: None,
             ssh: Ssh::default(),
             metrics: None,
             time: Time::default(),
@@ -257,6 +291,24 @@ impl NodeConfig {
         }
         if let Some(metrics) = &self.metrics {
             metrics.check(&self.network)?;
+        }
+        if let Some(minio) = &self.minio {
+            minio.check(&self.name, &self.disks, &self.network, &self.hosts)?;
+        }
+        if let Some(bgp) = &self.bgp {
+            if self.router.is_some() {
+                return Err(problem(["bgp"], "a router says under [router] what it announces and to whom"));
+            }
+            bgp.check(&self.network)?;
+        }
+        if let Some(haproxy) = &self.haproxy {
+            haproxy.check(&self.network)?;
+        }
+        if let Some(exporter) = &self.node_exporter {
+            exporter.check(&self.network)?;
+        }
+        if let Some(tailscale) = &self.tailscale {
+            tailscale.check()?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `[router]`: what a router announces, to whom, and what it does for its own networks.
 
+use super::bgp::{Neighbor, Speaker};
 use super::network::{InterfaceName, Network};
 use super::problem::{Problem, problem};
 use ipnet::IpNet;
@@ -28,18 +29,6 @@ pub struct Router {
     pub dhcp: BTreeMap<InterfaceName, Dhcp>,
     #[serde(default)]
     pub firewall: Firewall,
-}
-
-/// A BGP neighbour.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Neighbor {
-    pub address: IpAddr,
-    pub asn: u32,
-    /// Detect a dead neighbour by BFD (RFC 5880) as well.
-    #[serde(default)]
-    pub bfd: bool,
 }
 
 /// Addresses for others, from dnsmasq.
@@ -78,26 +67,8 @@ pub struct Firewall {
 
 impl Router {
     pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
-        if self.asn == 0 {
-            return Err(problem(["router", "asn"], "0 is no autonomous system (RFC 7607)"));
-        }
-        for (at, net) in self.announce.iter().enumerate() {
-            if net.addr() != net.network() {
-                let at = at.to_string();
-                let message = format!("{net} has host bits set; the net is {}", net.trunc());
-                return Err(problem(["router", "announce", at.as_str()], message));
-            }
-        }
-        for (at, neighbor) in self.neighbors.iter().enumerate() {
-            let number = at.to_string();
-            let here = |key, message: &str| Err(problem(["router", "neighbor", number.as_str(), key], message));
-            if neighbor.asn == 0 {
-                return here("asn", "0 is no autonomous system (RFC 7607)");
-            }
-            if self.neighbors.iter().take(at).any(|other| other.address == neighbor.address) {
-                return here("address", "this neighbour stands there twice");
-            }
-        }
+        let Router { asn, router_id, announce, neighbors, .. } = self;
+        Speaker { table: "router", asn: *asn, router_id: *router_id, announce, neighbors }.check(network)?;
         for (name, dhcp) in &self.dhcp {
             let named = name.as_str();
             let nets = network.interfaces().get(name).map(|interface| interface.addresses.as_slice());
@@ -110,11 +81,6 @@ impl Router {
                     format!("{} to {} is no range inside the addresses of network.{named}", dhcp.first, dhcp.last);
                 return Err(problem(["router", "dhcp", named, "first"], message));
             }
-        }
-        let has_id = self.router_id.is_some()
-            || network.interfaces().values().any(|i| i.addresses.iter().any(|net| net.addr().is_ipv4()));
-        if !has_id {
-            return Err(problem(["router", "router_id"], "needed where no interface has a static IPv4 address"));
         }
         Ok(())
     }
