@@ -86,7 +86,7 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
     let project = &scene.project;
     let good = std::fs::read_to_string(project.folder.join(PROFILE)).unwrap();
     let line_of = |text: &str| good.lines().position(|line| line.contains(text)).unwrap() + 1;
-    let cases: [(&str, &str, &[&str]); 4] = [
+    let cases: [(&str, &str, &[&str]); 6] = [
         // A typo in a key.
         (
             "capabilities = [\"NET_ADMIN\"]",
@@ -102,12 +102,23 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
             &["/usr/sbin/nftt is not in the image", "`/usr/sbin/nft`"],
         ),
         ("\"time\"", "\"tiem\"", &["tiem", "`time`"]),
+        // What the kernel was not built with; Debian's real config has VETH as a module.
+        (
+            "[kernel]",
+            "[kernel]\nconfig = [\"CONFIG_NAMESPACES\", \"CONFIG_VETH=y\", \"CONFIG_NOT_THERE\"]",
+            &[
+                "was built otherwise",
+                "CONFIG_VETH=y is wanted, and it is \"m\"",
+                "CONFIG_NOT_THERE=y|m is wanted, and it is not set",
+            ],
+        ),
+        ("[kernel]", "[kernel]\nconfig = [\"VETH\"]", &["\"VETH\" is no option of a kernel's config"]),
     ];
     for (from, to, parts) in cases {
         project.edit(PROFILE, from, to);
         let text = scene.refused(&[], parts);
         let place = format!("router.toml:{}:", line_of(from));
-        if parts[0].contains("nftt") {
+        if parts[0].contains("nftt") || from == "[kernel]" {
             assert!(text.contains("router.toml:"), "{text}");
         } else {
             assert!(text.contains(&place), "no {place:?} in:\n{text}");

@@ -198,10 +198,20 @@ fn a_service_says_in_what_surroundings_it_runs() {
         json["mounts"].as_array().unwrap().iter().map(|m| m.as_object().unwrap().keys().next().unwrap()).collect();
     assert_eq!(kinds, ["hidden", "temporary", "temporary", "temporary", "bind", "read-only"]);
     let kept = &spec.directories[0];
+    assert!(!kept.data && !web.needs_data);
     assert_eq!(
         (kept.path.as_str(), kept.owner.uid, kept.mode, kept.persistent),
         ("/var/lib/web", 65534, 0o750, true)
     );
+}
+
+#[test]
+fn a_service_that_keeps_a_folder_on_data_needs_it() {
+    let spec = spec("user = \"nobody\"\ndata = [\"/var/lib/web\"]\npersistent = [\"/etc/web\"]");
+    assert!(spec.services["web"].needs_data);
+    let kept: Vec<_> =
+        spec.directories.iter().map(|d| (d.path.as_str(), d.owner.uid, d.persistent, d.data)).collect();
+    assert_eq!(kept, [("/etc/web", 65534, true, false), ("/var/lib/web", 65534, true, true)]);
 }
 
 #[test]
@@ -251,6 +261,8 @@ fn mistakes_in_health_checks_and_services_are_shown_in_their_place() {
         ("temporry = [\"/tmp\"]", "did you mean `temporary`?"),
         ("limits = { cpu_weight = 0 }", "from 1 to 10000"),
         ("ready = { tcp = \"80\" }", "no address with a port"),
+        ("data = [\"/var/lib/web\"]\npersistent = [\"/var/lib/web\"]", "kept by two entries"),
+        ("data = [\"var/lib/web\"]", "must be an absolute path"),
         ("persistent = [\"/var/lib/web\"]\n[directory.\"/var/lib/web\"]\npersistent = true", "kept by two entries"),
     ] {
         let shown = with(text).mistake();

@@ -89,6 +89,15 @@ impl<'p> Kernel<'p> {
         DEVICE_TREES.into_iter().map(file).collect()
     }
 
+    /// The config that it was built with.
+    ///
+    /// # Errors
+    /// When the package does not have it.
+    pub fn config(&self) -> Result<Arc<[u8]>, KernelError> {
+        let path = format!("boot/config-{}", self.release);
+        read(self.content(&path)?, &path)
+    }
+
     fn content(&self, path: &str) -> Result<&'p Content, KernelError> {
         match self.package.entries.get(path).map(|entry| &entry.kind) {
             Some(Kind::File(content)) => Ok(content),

@@ -7,5 +7,6 @@ pub mod eeprom;
 pub mod files;
 pub mod firmware;
 pub mod initramfs;
+pub mod kconfig;
 pub mod kernel;
 pub mod modules;

@@ -1,5 +1,6 @@
 //! The files of the boot partition. What takes long, packing kernel and initramfs, is kept in the cache.
 
+use crate::boot::kconfig::{KernelConfig, WantedOption};
 use crate::boot::kernel::Kernel;
 use crate::boot::modules::{self, Module};
 use crate::boot::{firmware, initramfs};
@@ -31,6 +32,29 @@ impl Modules {
         let mut system = all.in_order(&system)?;
         system.retain(|module| initramfs.iter().all(|other| other.name != module.name));
         Ok(Modules { initramfs, system })
+    }
+}
+
+/// Compares what the profile asks of the kernel with the config that it was built with.
+pub(super) fn kernel_config(profile: &Profile, kernel: &Package) -> Result<()> {
+    let Some(first) = profile.kernel_config.first() else { return Ok(()) };
+    let kernel = Kernel::find(kernel)?;
+    let at = |place, message: String| super::assemble::mistake(profile, place, &message);
+    let config = KernelConfig::of(&kernel).map_err(|error| at(&first.place, error.to_string()))?;
+    let mut lacks = Vec::new();
+    for wanted in &profile.kernel_config {
+        let option: WantedOption = wanted.value.parse().map_err(|message| at(&wanted.place, message))?;
+        if let Some(found) = config.lacks(&option) {
+            lacks.push((&wanted.place, format!("{option} is wanted, and it is {found}")));
+        }
+    }
+    match lacks.as_slice() {
+        [] => Ok(()),
+        [(place, only)] => Err(at(place, format!("the kernel {} was built otherwise: {only}", kernel.release))),
+        [(place, _), ..] => {
+            let lines: String = lacks.iter().map(|(_, line)| format!("\n  {line}")).collect();
+            Err(at(place, format!("the kernel {} was built otherwise:{lines}", kernel.release)))
+        }
     }
 }
 

@@ -179,6 +179,7 @@ impl Build<'_> {
         let mut shelves = Shelves::new(&resolver);
         let named = shelves.named(profile)?;
         let kernel = shelves.kernel(profile)?;
+        boot::kernel_config(profile, &kernel)?;
         let firmware = shelves.package(&profile.firmware_package.value)?;
         stage.result(format!("{} named by the profile", named.len()));
         stage.end();

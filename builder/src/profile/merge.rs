@@ -50,6 +50,8 @@ pub struct Profile {
     pub initramfs_modules: Vec<Located<String>>,
     pub modules: Vec<Located<String>>,
     pub kernel_options: Vec<Located<String>>,
+    /// What the kernel must have been built with.
+    pub kernel_config: Vec<Located<String>>,
     pub firmware_package: Located<String>,
     pub firmware_suite: Option<String>,
     pub firmware_component: Option<String>,
@@ -101,6 +103,7 @@ struct Layer {
     initramfs_modules: Vec<Located<String>>,
     modules: Vec<Located<String>>,
     kernel_options: Vec<Located<String>>,
+    kernel_config: Vec<Located<String>>,
     firmware_package: Option<Located<String>>,
     firmware_suite: Option<String>,
     firmware_component: Option<String>,
@@ -173,6 +176,7 @@ impl Merger<'_> {
         into.initramfs_modules.extend(from.initramfs_modules);
         into.modules.extend(from.modules);
         into.kernel_options.extend(from.kernel_options);
+        into.kernel_config.extend(from.kernel_config);
         into.templates.extend(from.templates);
         into.health.extend(from.health);
         self.entries("user", &mut into.users, from.users, &own.user);
@@ -286,6 +290,7 @@ impl Merger<'_> {
             layer.initramfs_modules.extend(list(&kernel.initramfs));
             layer.modules.extend(list(&kernel.modules));
             layer.kernel_options.extend(list(&kernel.options));
+            layer.kernel_config.extend(list(&kernel.config));
         }
         if let Some(firmware) = &content.firmware {
             over(file, &mut layer.firmware_package, &firmware.package);
@@ -356,6 +361,7 @@ impl Merger<'_> {
             initramfs_modules: layer.initramfs_modules,
             modules: layer.modules,
             kernel_options: layer.kernel_options,
+            kernel_config: layer.kernel_config,
             firmware_package: layer.firmware_package?,
             firmware_suite: layer.firmware_suite,
             firmware_component: layer.firmware_component,

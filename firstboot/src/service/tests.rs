@@ -34,6 +34,7 @@ fn shell(script: &str) -> Service {
         working_folder: None,
         new_privileges: false,
         mounts: Vec::new(),
+        needs_data: false,
         when: None,
     }
 }

@@ -1,28 +1,52 @@
-//! Stage: the directories that services find: in `/run` and other memory, or kept on `state`.
+//! Stage: the directories that services find: in `/run` and other memory, or kept on `state` or `data`.
 
 use super::events::Warnings;
 use contract::names::STATE_MOUNT;
 use contract::role::Directory;
+use contract::storage::Data;
 use std::ffi::CString;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-/// Folder on `state` below which persistent directories lie, by their path.
+/// Folder on `state` and `data` below which persistent directories lie, by their path.
 const KEPT: &str = "directories";
 
-pub fn run(directories: &[Directory], warnings: &mut Warnings) {
+pub fn run(directories: &[Directory], data: &Data, warnings: &mut Warnings) {
     for directory in directories {
-        let made = if directory.persistent { keep(directory) } else { make(directory) };
+        let made = match (directory.persistent, directory.data) {
+            (false, _) => make(directory),
+            (true, false) => keep(Path::new(STATE_MOUNT), directory),
+            (true, true) => match data_folder(data) {
+                Ok(folder) => keep(folder, directory),
+                // The services that need it say so.
+                Err(_) => continue,
+            },
+        };
         if let Err(error) = made {
             warnings.add(format_args!("cannot make the directory {}: {error}", directory.path));
         }
     }
 }
 
-/// A directory on `state`, bound to its place.
-fn keep(directory: &Directory) -> io::Result<()> {
-    let kept = kept_path(Path::new(STATE_MOUNT), &directory.path);
+/// Where the file system of `data` is.
+///
+/// # Errors
+/// Why there is none, and what to do about it, for the operator.
+pub fn data_folder(data: &Data) -> Result<&Path, String> {
+    match data {
+        Data::Ready { mount: Some(folder), .. } => Ok(Path::new(folder)),
+        Data::Ready { kind, .. } => {
+            Err(format!("what it keeps needs a file system on data, and disks.data in node.toml says \"{kind}\""))
+        }
+        Data::NotWanted => Err("what it keeps needs data: say [disks] data = \"ext4\" in node.toml".to_owned()),
+        Data::Refused { reason } => Err(format!("what it keeps needs data, and there is none: {reason}")),
+    }
+}
+
+/// A directory on `state` or `data`, bound to its place.
+fn keep(disk: &Path, directory: &Directory) -> io::Result<()> {
+    let kept = kept_path(disk, &directory.path);
     owned(&kept, directory)?;
     let target = Path::new(&directory.path);
     if !target.is_dir() {
@@ -31,8 +55,8 @@ fn keep(directory: &Directory) -> io::Result<()> {
     Ok(rustix::mount::mount_bind(&kept, target)?)
 }
 
-fn kept_path(state: &Path, path: &str) -> PathBuf {
-    state.join(KEPT).join(path.trim_start_matches('/'))
+fn kept_path(disk: &Path, path: &str) -> PathBuf {
+    disk.join(KEPT).join(path.trim_start_matches('/'))
 }
 
 /// A directory in memory: where the root is read-only, one of its own.
@@ -72,12 +96,33 @@ mod tests {
             owner: Identity { uid: 65_534, gid: 65_533, groups: Vec::new() },
             mode: 0o2750,
             persistent: false,
+            data: false,
         };
         for _ in 0..2 {
             make(&directory).unwrap();
             let metadata = std::fs::metadata(&path).unwrap();
             assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (65_534, 65_533, 0o2750));
         }
+    }
+
+    #[test]
+    fn without_a_file_system_on_data_its_reason_says_what_to_write() {
+        assert!(data_folder(&Data::NotWanted).unwrap_err().contains("[disks] data = \"ext4\""));
+        let refused = Data::Refused { reason: "a LUKS volume".to_owned() };
+        assert!(data_folder(&refused).unwrap_err().ends_with("there is none: a LUKS volume"));
+        let ready = |kind, mount: Option<&str>| Data::Ready {
+            disk: "nvme0n1".to_owned(),
+            serial: "S1".to_owned().try_into().unwrap(),
+            device: "/dev/nvme0n1p7".to_owned(),
+            kind,
+            size: 1,
+            mount: mount.map(str::to_owned),
+            created: false,
+            notes: Vec::new(),
+        };
+        use contract::node::DataKind;
+        assert!(data_folder(&ready(DataKind::Lvm, None)).unwrap_err().contains("says \"lvm\""));
+        assert_eq!(data_folder(&ready(DataKind::Xfs, Some("/data"))).unwrap(), Path::new("/data"));
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub fn run() {
     feed();
     identity::run(&intake.config, &mut warnings);
     sysctls::run(&role.sysctls, &mut warnings);
-    directories::run(&role.directories, &mut warnings);
+    directories::run(&role.directories, &data, &mut warnings);
     let missing = templates::render_all(&role.templates, Path::new(names::TEMPLATES), Path::new("/"), &intake.config);
     feed();
     let node = Node { report, role, intake, storage: Storage { disks, state, data }, warnings };

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 
 /// Kind, mount point, options.
-const MOUNTS: [(&str, &str, Flags, &CStr); 6] = [
+const MOUNTS: [(&str, &str, Flags, &CStr); 7] = [
     ("devpts", "/dev/pts", Flags::NOSUID.union(Flags::NOEXEC), c"gid=5,mode=620,ptmxmode=666"),
     ("tmpfs", "/dev/shm", Flags::NOSUID.union(Flags::NODEV), c"mode=1777,size=25%"),
     ("tmpfs", "/tmp", Flags::NOSUID.union(Flags::NODEV), c"mode=1777,size=25%"),
@@ -20,6 +20,8 @@ const MOUNTS: [(&str, &str, Flags, &CStr); 6] = [
         Flags::NOSUID.union(Flags::NODEV).union(Flags::NOEXEC),
         c"nsdelegate,memory_recursiveprot",
     ),
+    // Programs and maps of the kernel's virtual machine that outlive who loaded them: Cilium keeps its own here.
+    ("bpf", "/sys/fs/bpf", Flags::NOSUID.union(Flags::NODEV).union(Flags::NOEXEC), c"mode=700"),
 ];
 
 /// Mounts, and moves PID 1 into its own cgroup `init`. Returns the folder of the services' cgroups, if there is one.

@@ -52,6 +52,11 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
             supervisor.give_up(name, &format!("no {to}: {reason}"), now);
         }
     }
+    if let Err(reason) = super::directories::data_folder(&node.storage.data) {
+        for (name, _) in node.role.services.iter().filter(|(_, service)| service.needs_data) {
+            supervisor.give_up(name, &reason, now);
+        }
+    }
     (supervisor, health)
 }
 
@@ -82,6 +87,7 @@ fn network_service(services: &BTreeMap<String, Service>) -> Service {
         working_folder: None,
         new_privileges: false,
         mounts: Vec::new(),
+        needs_data: false,
         when: None,
     }
 }

@@ -125,7 +125,7 @@ impl Checker<'_> {
             self.absolute(path, &entry.place);
             let written = &entry.value;
             let owner = self.owner(&written.owner, &entry.place);
-            Directory { path: path.clone(), owner, mode: written.mode.0, persistent: written.persistent }
+            Directory { path: path.clone(), owner, mode: written.mode.0, persistent: written.persistent, data: false }
         };
         profile.directories.iter().map(one).collect()
     }

@@ -83,6 +83,7 @@ impl Checker<'_> {
             working_folder: written.working_folder.clone(),
             new_privileges: written.new_privileges,
             mounts,
+            needs_data: !written.data.is_empty(),
             when: written.when.clone(),
         }
     }
@@ -132,20 +133,21 @@ impl Checker<'_> {
         mounts
     }
 
-    /// Folders on `state` that services ask for themselves.
+    /// Folders on `state` and `data` that services ask for themselves.
     pub(super) fn kept_folders(&mut self) -> Vec<Directory> {
         let profile = self.profile;
         let mut kept: Vec<Directory> = Vec::new();
         for entry in profile.services.values() {
             let owner = self.accounts.users.get(&entry.value.user).cloned().unwrap_or_default();
-            for path in &entry.value.persistent {
+            let on_state = entry.value.persistent.iter().map(|path| (path, false));
+            for (path, data) in on_state.chain(entry.value.data.iter().map(|path| (path, true))) {
                 self.absolute(path, &entry.place);
                 if profile.directories.contains_key(path) || kept.iter().any(|other| other.path == *path) {
                     let message = format!("{path} is kept by two entries of this profile");
                     self.wrong(&entry.place, message, Some("leave it to one of them".to_owned()));
                 }
                 let owner = contract::role::Identity { groups: Vec::new(), ..owner.clone() };
-                kept.push(Directory { path: path.clone(), owner, mode: KEPT_MODE, persistent: true });
+                kept.push(Directory { path: path.clone(), owner, mode: KEPT_MODE, persistent: true, data });
             }
         }
         kept

@@ -101,6 +101,10 @@ pub struct Kernel {
     /// Options added to the kernel's command line.
     #[serde(default)]
     pub options: Vec<Spanned<String>>,
+    /// Options that the kernel must have been built with: `"CONFIG_VETH"` for built in or as a module, `"CONFIG_BPF=y"`
+    /// for this value and no other.
+    #[serde(default)]
+    pub config: Vec<Spanned<String>>,
 }
 
 /// The boot firmware.

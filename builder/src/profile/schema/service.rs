@@ -41,6 +41,9 @@ pub struct Service {
     /// Folders of its user (0750), kept on `state` across reboots and updates.
     #[serde(default)]
     pub persistent: Vec<String>,
+    /// As `persistent`, on `data`: without a file system there the service is not started.
+    #[serde(default)]
+    pub data: Vec<String>,
     /// Folders of its own in memory, gone with its last process.
     #[serde(default)]
     pub temporary: Vec<String>,

@@ -115,6 +115,9 @@ pub struct Directory {
     pub mode: u32,
     #[serde(default)]
     pub persistent: bool,
+    /// With `persistent`: kept on `data` in place of `state`.
+    #[serde(default)]
+    pub data: bool,
 }
 
 /// A file rendered from the node config at boot.

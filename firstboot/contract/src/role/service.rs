@@ -43,6 +43,9 @@ pub struct Service {
     /// What it sees otherwise than the rest of the node. With any of these it has a mount namespace of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Whether it keeps something on `data`: without a file system there it is not started.
+    #[serde(default)]
+    pub needs_data: bool,
     /// Dotted path in the node config, such as `router.dhcp`: without that key, or with an empty list or table there,
     /// the service is not started and counts as not wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
