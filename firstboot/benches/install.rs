@@ -9,6 +9,9 @@
 //! hashes of the same blocks by the same code on one thread. Figures are printed and never judged here.
 
 #[cfg(not(target_env = "musl"))]
+#[path = "../tests/node/pack.rs"]
+mod pack;
+#[cfg(not(target_env = "musl"))]
 #[path = "../tests/node/server.rs"]
 #[allow(dead_code)]
 mod server;
@@ -24,6 +27,7 @@ fn main() {}
 #[cfg(not(target_env = "musl"))]
 mod bench {
     use super::server::Server;
+    use crate::pack::lzma2;
     use contract::layout::{BLOCK, MIB, TRAILER_SIZE};
     use contract::tree;
     use contract::update::UpdateEvent;
@@ -35,7 +39,7 @@ mod bench {
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
-    /// Half of each block is without order, so that zstd has something to do; other blocks for each seed.
+    /// Half of each block is without order, so that there is something to unpack; other blocks for each seed.
     fn content(mebibytes: u64, seed: u64) -> Vec<u8> {
         let mut state = seed | 1;
         let mut bytes = vec![0; (mebibytes * MIB) as usize];
@@ -56,7 +60,7 @@ mod bench {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let mut new = Recipe::new(content(32, 11), content(size, 22));
-        new.pack = |blocks| zstd::bulk::compress(blocks, 3).unwrap();
+        new.pack = lzma2;
         let bundle = new.bundle();
         std::fs::write(at("bundle"), &bundle).unwrap();
         let root = new.root_with_tree().len() as u64 + TRAILER_SIZE;

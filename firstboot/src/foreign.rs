@@ -12,7 +12,7 @@ use crate::operator::command;
 use crate::service::environment;
 use crate::system::update::installing;
 use crate::system::update::memory::Memory;
-use crate::update::install::frame::Unpacker;
+use crate::update::install::frame::unpack;
 use crate::update::install::http as web;
 use crate::update::install::specimen::{self, Recipe};
 use crate::update::install::{Order, Source, install};
@@ -90,7 +90,7 @@ fn autoboot(bytes: &[u8]) {
 }
 
 fn bundle_frame(bytes: &[u8]) {
-    if let Ok(data) = Unpacker::new().unpack(bytes, 16_384) {
+    if let Ok(data) = unpack(bytes, 16_384) {
         assert_eq!(data.len(), 16_384);
     }
 }

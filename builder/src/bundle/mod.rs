@@ -1,6 +1,7 @@
 //! Bundles on the builder's side: made from an image ([`write`]), read and checked to the last bit ([`Reader`]). The format
 //! is [`contract::bundle`]'s.
 
+mod frame;
 mod pack;
 mod read;
 

@@ -1,5 +1,6 @@
 //! Packs a slot: blocks are hashed and compressed in order, and the sections before them follow.
 
+use super::frame::pack as pack_frame;
 use super::{Progress, Report, Summary, WriteError};
 use crate::image::file_digest;
 use crate::unfinished::Unfinished;
@@ -15,10 +16,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use zstd::bulk::Compressor;
 
-/// zstd's highest level: a bundle is made once and fetched many times.
-const LEVEL: i32 = 22;
 /// Frames that are compressed at a time, on every core.
 const BATCH: u64 = 256;
 
@@ -162,14 +160,12 @@ impl Frames<'_> {
             let read = source.file.read_exact_at(&mut bytes, offset);
             read.map_err(|source| WriteError::Read { image, source })?;
 
-            let compress = || -> io::Result<Vec<Vec<u8>>> {
-                bytes.par_chunks(frame_length).map_init(|| Compressor::new(LEVEL), frame).collect()
-            };
+            let compress = || bytes.par_chunks(frame_length).map(pack_frame).collect::<io::Result<Vec<_>>>();
             let (stored, hashes) = rayon::join(compress, || hash_blocks(&bytes));
             leaves.extend(hashes);
             let stored = stored.map_err(WriteError::Compress)?;
             for frame in &stored {
-                // A frame has 1 to 65,536 bytes, see [`frame`] and [`MAX_FRAME_BLOCKS`].
+                // A frame has 1 to 65,536 bytes, see [`pack_frame`] and [`MAX_FRAME_BLOCKS`].
                 index.extend(((frame.len() - 1) as u16).to_le_bytes());
             }
             let stored = stored.concat();
@@ -187,16 +183,4 @@ impl Frames<'_> {
         }
         Ok(Packed { leaves, tree, index })
     }
-}
-
-/// What is stored for some blocks: a zstd frame, or the blocks as they are when that is not longer.
-///
-/// zstd's output differs between no worker and some, but not here: below 512 KiB it uses none in either case.
-fn frame(compressor: &mut io::Result<Compressor<'_>>, blocks: &[u8]) -> io::Result<Vec<u8>> {
-    let compressor = match compressor {
-        Ok(compressor) => compressor,
-        Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
-    };
-    let compressed = compressor.compress(blocks)?;
-    Ok(if compressed.len() < blocks.len() { compressed } else { blocks.to_vec() })
 }

@@ -1,5 +1,6 @@
 //! Reads a bundle and believes nothing in it: signature, both trees, every short, every frame, and the checksum.
 
+use super::frame::unpack;
 use super::{Progress, Report};
 use contract::bundle::{BundleError, FIRST_READ, Frames, HEAD, Head, ImageSections, Sections, short};
 use contract::hash::Digest;
@@ -14,8 +15,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use zstd::bulk::Decompressor;
-use zstd::zstd_safe;
 
 /// Bytes read at a time where the order does not matter.
 const CHUNK: u64 = 1024 * 1024;
@@ -265,16 +264,12 @@ impl Reader {
         let (Some((_, first)), Some((_, last))) = (extents.first(), extents.last()) else { return Ok(0) };
         let from = first.offset;
         let bytes = read(&self.file, from, last.end() - from)?;
-        let held = extents.into_par_iter().map_init(Decompressor::new, |decompressor, (frame, extent)| {
+        let held = extents.into_par_iter().map(|(frame, extent)| {
             let wrong = |what: String| ReadError::Frame { image, frame, extent, what };
             let stored = &bytes[(extent.offset - from) as usize..(extent.end() - from) as usize];
             let blocks = frames.sections().blocks_of(image, frame);
             let length = ((blocks.end - blocks.start) * BLOCK) as usize;
-            let plain = match decompressor {
-                _ if stored.len() == length => stored.to_vec(),
-                Ok(decompressor) => decompress(decompressor, stored, length).map_err(wrong)?,
-                Err(error) => return Err(wrong(error.to_string())),
-            };
+            let plain = unpack(stored, length).map_err(wrong)?;
             for (block, found) in blocks.zip(hash_blocks(&plain)) {
                 if leaves.get(block as usize) != Some(&found) {
                     return Err(wrong(format!("block {block} does not match its hash")));
@@ -297,20 +292,6 @@ impl Reader {
         let (said, found) = (self.head.checksum, crc.sum());
         if said == found { Ok(()) } else { Err(ReadError::Checksum { said, found }) }
     }
-}
-
-/// What one zstd frame holds, which must be `length` bytes.
-fn decompress(decompressor: &mut Decompressor<'_>, stored: &[u8], length: usize) -> Result<Vec<u8>, String> {
-    let frame = zstd_safe::find_frame_compressed_size(stored)
-        .map_err(|code| format!("it is no zstd frame: {}", zstd_safe::get_error_name(code)))?;
-    if frame != stored.len() {
-        return Err(format!("its zstd frame ends after {frame} of {} bytes", stored.len()));
-    }
-    let plain = decompressor.decompress(stored, length).map_err(|error| format!("zstd says: {error}"))?;
-    if plain.len() != length {
-        return Err(format!("it holds {} bytes, and should hold {length}", plain.len()));
-    }
-    Ok(plain)
 }
 
 fn read(file: &File, offset: u64, length: u64) -> Result<Vec<u8>, ReadError> {

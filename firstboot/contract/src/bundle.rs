@@ -11,7 +11,7 @@
 //! | leaves, boot then root | the lowest level: a hash for each block, [`HASHES_PER_BLOCK`] in each 4 KiB |
 //! | shorts, boot then root | the first [`SHORT`] bytes of each block's hash |
 //! | index, boot then root | for each frame its stored length less one (2 bytes) |
-//! | frames, boot then root | a frame holds so many blocks, the last one of an image what is left: a zstd frame (RFC 8878), or the blocks as they are when that is not longer |
+//! | frames, boot then root | a frame holds so many blocks, the last one of an image what is left: packed, or the blocks as they are when that is not longer |
 //!
 //! | offset | length | field of the head |
 //! |---|---|---|
@@ -24,6 +24,9 @@
 //! | 32 | 8 | id of the key that signed |
 //! | 40 | 64 | ed25519 signature |
 //! | 104 | | the manifest |
+//!
+//! Packed blocks went through xz's ARM64 filter, from position 0, and are one LZMA2 stream up to its end marker, with a
+//! dictionary of at most [`DICTIONARY`] bytes: what `xz --format=raw --arm64 --lzma2=dict=64KiB` reads.
 //!
 //! A node needs the head and the upper levels, which the signed root hashes prove. For each 128 blocks (one block of the
 //! leaves) the shorts say which blocks it may have already; the others it fetches. The hashes of what it then holds must
@@ -55,9 +58,11 @@ pub const SHORT: usize = 4;
 /// Most blocks in a frame, so that a stored length fits into two bytes.
 pub const MAX_FRAME_BLOCKS: u32 = 16;
 /// Blocks in a frame of the bundles that microdc makes. Of 1, 2, 4, 8 and 16 this one came out least or next to it when
-/// a node fetched a changed package and a new kernel (`cargo bench -p microdc --bench update`): with less zstd finds
+/// a node fetched a changed package and a new kernel (`cargo bench -p microdc --bench update`): with less LZMA2 finds
 /// less, and the index is longer; with more a node fetches more blocks that it has.
-pub const FRAME_BLOCKS: u32 = 4;
+pub const FRAME_BLOCKS: u32 = 8;
+/// Dictionary of a packed frame, in bytes: all of the longest one.
+pub const DICTIONARY: u32 = MAX_FRAME_BLOCKS * BLOCK as u32;
 /// Extension of a bundle's file name.
 pub const EXTENSION: &str = "bundle";
 

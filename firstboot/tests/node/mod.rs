@@ -3,7 +3,10 @@
 // Each test program uses its own share of this.
 #![allow(dead_code)]
 
+mod pack;
 pub mod server;
+
+pub use pack::lzma2;
 
 use contract::hash::Digest;
 use contract::layout::TRAILER_SIZE;
@@ -44,10 +47,6 @@ pub fn noise(blocks: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-pub fn zstd(blocks: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(blocks, 1).unwrap()
-}
-
 /// What is installed: zeros in it, blocks that can be packed, and blocks that cannot; three levels' worth of root.
 pub fn new_release() -> Recipe {
     static NEW: LazyLock<Recipe> = LazyLock::new(make_new);
@@ -58,7 +57,9 @@ fn make_new() -> Recipe {
     let boot = [noise(20, 1), vec![0; 10 * BLOCK], vec![7; 5 * BLOCK], noise(3, 2)].concat();
     let root = [noise(140, 3), vec![0; 40 * BLOCK], vec![9; 20 * BLOCK], noise(101, 4)].concat();
     let mut recipe = Recipe::new(boot, root);
-    recipe.pack = zstd;
+    recipe.pack = lzma2;
+    // Not the usual length.
+    recipe.frame_blocks = 4;
     recipe
 }
 

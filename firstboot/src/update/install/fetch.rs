@@ -2,7 +2,7 @@
 
 use super::disk::BLOCK_LEN;
 use super::error::InstallError;
-use super::frame::Unpacker;
+use super::frame::unpack;
 use super::tally::Tally;
 use super::web::Web;
 use contract::bundle::{BundleError, Frames, Sections};
@@ -23,7 +23,6 @@ pub(super) struct Fetcher {
     /// Where the bytes that were fetched last lie in the file.
     offset: u64,
     bytes: Vec<u8>,
-    unpacker: Unpacker,
     /// The frame that was unpacked last.
     last: Option<(Which, u64)>,
     data: Vec<u8>,
@@ -38,7 +37,6 @@ impl Fetcher {
             wanted: Vec::new(),
             offset: 0,
             bytes: Vec::new(),
-            unpacker: Unpacker::new(),
             last: None,
             data: Vec::new(),
         }
@@ -89,11 +87,8 @@ impl Fetcher {
                 self.bytes.get(from..).and_then(|rest| rest.get(..extent.length as usize)).unwrap_or_default();
             let holds = (blocks.end - blocks.start) as usize * BLOCK_LEN;
             self.last = None;
-            self.data = self.unpacker.unpack(stored, holds).map_err(|reason| InstallError::Unpack {
-                image: which,
-                frame,
-                reason,
-            })?;
+            self.data =
+                unpack(stored, holds).map_err(|reason| InstallError::Unpack { image: which, frame, reason })?;
             self.last = Some((which, frame));
         }
         let at = (block - blocks.start) as usize * BLOCK_LEN;

@@ -4,7 +4,7 @@
 use super::blueprint::{Blueprint, Unit, pick, pick_mut};
 use super::disk::{BLOCK_LEN, Pair, hash_block};
 use super::error::InstallError;
-use super::frame::Unpacker;
+use super::frame::unpack;
 use super::order::Order;
 use super::own::Own;
 use super::tally::Tally;
@@ -76,7 +76,6 @@ pub(super) fn install(
     }
     let whole = fetched == 0 && Target::is_whole(standby, &blueprint)?;
     let mut target = if whole { None } else { Some(Target::begin(standby, &blueprint)?) };
-    let mut unpacker = Unpacker::new();
     for which in Which::BOTH {
         for frame in 0..sections.image(which).frames {
             let Some(Extent { length, .. }) = frames.extent(which, frame) else { continue };
@@ -86,9 +85,11 @@ pub(super) fn install(
             if let Some(target) = target.as_mut()
                 && blocks.clone().any(|block| missing(which, block))
             {
-                let data = unpacker
-                    .unpack(&stored, count as usize * BLOCK_LEN)
-                    .map_err(|reason| InstallError::Unpack { image: which, frame, reason })?;
+                let data = unpack(&stored, count as usize * BLOCK_LEN).map_err(|reason| InstallError::Unpack {
+                    image: which,
+                    frame,
+                    reason,
+                })?;
                 for (block, bytes) in blocks.clone().zip(data.as_chunks::<BLOCK_LEN>().0) {
                     if Some(hash_block(bytes)) != leaf(which, block) {
                         return Err(InstallError::Frame { image: which, frame, block });
