@@ -177,6 +177,36 @@ impl Cache {
         Ok((digest, path))
     }
 
+    /// Puts all that a reader gives into the cache as a blob; returns its digest, its length and where it lies.
+    ///
+    /// # Errors
+    /// When reading fails, or the file cannot be written.
+    pub fn add_stream(&self, reader: &mut impl io::Read) -> Result<(Digest, u64, PathBuf), CacheError> {
+        let temp = self.root.join("temp");
+        let mut file = tempfile::NamedTempFile::new_in(&temp).map_err(CacheError::io("make a file in", &temp))?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 256 * 1024];
+        let mut length = 0;
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    hash.update(&buffer[..count]);
+                    file.write_all(&buffer[..count]).map_err(CacheError::io("write", file.path()))?;
+                    length += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(CacheError::io("read what goes into", &temp)(error)),
+            }
+        }
+        let digest = Digest(hash.finalize().into());
+        let path = self.blob_path(digest);
+        if self.blob(digest, length).is_none() {
+            self.name_whole(file, &path)?;
+        }
+        Ok((digest, length, path))
+    }
+
     /// What stage `stage` made from the inputs of `key`.
     #[must_use]
     pub fn get(&self, stage: &str, key: Key) -> Option<PathBuf> {
@@ -246,11 +276,16 @@ impl Cache {
 
     /// Writes a file under another name, flushes it to disk and renames it to `path`.
     fn write_whole(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), CacheError> {
-        let folder = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
         let temp = self.root.join("temp");
         let mut file = tempfile::NamedTempFile::new_in(&temp).map_err(CacheError::io("make a file in", &temp))?;
         write(file.as_file_mut()).map_err(CacheError::io("write", path))?;
+        self.name_whole(file, path)
+    }
+
+    /// Flushes a file of `temp/` to disk and gives it its name.
+    fn name_whole(&self, file: tempfile::NamedTempFile, path: &Path) -> Result<(), CacheError> {
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
         file.as_file().sync_all().map_err(CacheError::io("write", path))?;
         file.persist(path).map_err(|error| CacheError::io("rename to", path)(error.error))?;
         Ok(())

@@ -1,4 +1,4 @@
-//! The lock: the exact version and SHA-256 of every package of a profile.
+//! The lock: the exact version and SHA-256 of every package and artifact of a profile.
 //!
 //! It names no host: a package is its path in the archive, its size and its digest, so any mirror serves it and no
 //! index is needed to fetch it.
@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use contract::hash::Digest;
 use serde::{Deserialize, Serialize};
+
+use crate::profile::artifact::GoProgram;
+
+mod artifact;
 
 /// Version of the lock's own format.
 pub const FORMAT: u32 = 1;
@@ -44,6 +48,37 @@ pub struct LockedPackage {
     pub sha256: Digest,
 }
 
+/// One artifact, exactly: a file that comes from no package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "artifact::Written", into = "artifact::Written")]
+pub struct LockedArtifact {
+    /// As the profile calls it.
+    pub name: String,
+    pub from: LockedFrom,
+    /// Of the bytes placed into the root.
+    pub size: u64,
+    /// Of the bytes placed into the root.
+    pub sha256: Digest,
+}
+
+/// Where a locked artifact comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockedFrom {
+    Url {
+        url: String,
+    },
+    Go {
+        /// Import path of the main package, and the version of its module.
+        program: GoProgram,
+        /// The module, and Go's own hash of its source (`h1:…`).
+        module: String,
+        sum: String,
+        /// The Go that made these bytes: `go1.26.8`.
+        go: String,
+    },
+    File,
+}
+
 /// All that a profile takes from outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lock {
@@ -51,6 +86,8 @@ pub struct Lock {
     pub index: BTreeMap<String, u64>,
     /// By name.
     pub packages: BTreeMap<String, LockedPackage>,
+    /// By name. Those handed over by hand are not in it.
+    pub artifacts: BTreeMap<String, LockedArtifact>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +103,8 @@ struct File {
     index: BTreeMap<String, u64>,
     #[serde(default, rename = "package")]
     packages: Vec<LockedPackage>,
+    #[serde(default, rename = "artifact")]
+    artifacts: Vec<LockedArtifact>,
 }
 
 impl Lock {
@@ -110,7 +149,14 @@ impl Lock {
                 return Err(content(format!("{name} stands in it twice")));
             }
         }
-        Ok(Lock { index: file.index, packages })
+        let mut artifacts = BTreeMap::new();
+        for artifact in file.artifacts {
+            let name = artifact.name.clone();
+            if artifacts.insert(name.clone(), artifact).is_some() {
+                return Err(content(format!("the artifact {name} stands in it twice")));
+            }
+        }
+        Ok(Lock { index: file.index, packages, artifacts })
     }
 
     /// The text of the lock file: packages by name, fields in fixed order.
@@ -125,6 +171,10 @@ impl Lock {
             text.push_str("\n[[package]]\n");
             // A struct of strings and a number always has a TOML form.
             text.push_str(&toml::to_string(package).unwrap_or_default());
+        }
+        for artifact in self.artifacts.values() {
+            text.push_str("\n[[artifact]]\n");
+            text.push_str(&toml::to_string(artifact).unwrap_or_default());
         }
         text
     }
@@ -168,6 +218,20 @@ impl Lock {
                 _ => {}
             }
         }
+        let names: std::collections::BTreeSet<_> = self.artifacts.keys().chain(newer.artifacts.keys()).collect();
+        for name in names {
+            match (self.artifacts.get(name), newer.artifacts.get(name)) {
+                (None, Some(new)) => lines.push(format!("{name} ({}) is new", new.from)),
+                (Some(old), None) => lines.push(format!("{name} ({}) is gone", old.from)),
+                (Some(old), Some(new)) if old.from != new.from => {
+                    lines.push(format!("{name} {} → {}", old.from, new.from));
+                }
+                (Some(old), Some(new)) if old.sha256 != new.sha256 => {
+                    lines.push(format!("{name} ({}) has other bytes than before", new.from));
+                }
+                _ => {}
+            }
+        }
         lines
     }
 }
@@ -205,6 +269,7 @@ mod tests {
         Lock {
             index: BTreeMap::from([("trixie".into(), 1_789_200_000), ("trixie-security".into(), 1_795_000_000)]),
             packages: packages.iter().map(|(name, version)| ((*name).into(), package(name, version))).collect(),
+            artifacts: BTreeMap::new(),
         }
     }
 

@@ -290,7 +290,7 @@ impl<'a> Resolver<'a> {
         Ok(ranked.into_iter().map(|(_, _, name)| name).collect())
     }
 
-    /// The lock of this run: everything required, and the dates of the indices that it was chosen from.
+    /// The packages of this run's lock: everything required, and the dates of the indices that it was chosen from.
     #[must_use]
     pub fn lock(&self) -> Lock {
         let packages = self.state().required.clone();
@@ -298,7 +298,29 @@ impl<'a> Resolver<'a> {
         index.extend(self.indices.dates());
         let used: BTreeSet<&str> = packages.values().map(|package| package.suite.as_str()).collect();
         index.retain(|suite, _| used.contains(suite.as_str()) || self.request.suites.contains(suite));
-        Lock { index, packages }
+        Lock { index, packages, artifacts: BTreeMap::new() }
+    }
+
+    /// The packages required so far, by name.
+    fn taken(&self) -> Vec<Arc<Unpacked>> {
+        let state = self.state();
+        state.required.keys().filter_map(|name| state.open.get(name).cloned()).collect()
+    }
+
+    /// Packages whose names fit a library: those of the lock, else those of the indices.
+    fn named_after(&self, soname: &str) -> Result<Vec<String>, ResolveError> {
+        let fits = |name: &&str| soname::fits(name, soname);
+        let locked = self.locked.into_iter().flat_map(|lock| lock.packages.keys().map(String::as_str));
+        let locked: Vec<String> = locked.filter(fits).map(str::to_owned).collect();
+        if !locked.is_empty() || self.options.mode == LockMode::Locked || self.options.offline {
+            return Ok(locked);
+        }
+        let mut names = BTreeSet::new();
+        for suite in &self.request.suites {
+            let list = self.indices.list(suite, "main")?;
+            names.extend(list.names().filter(fits).map(str::to_owned));
+        }
+        Ok(names.into_iter().collect())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -37,6 +37,8 @@ pub struct SlotSpec<'a> {
     pub boot: &'a [FatFile],
     /// Kernel options before the one that names the root; usually [`crate::boot::files::KERNEL_OPTIONS`].
     pub kernel_options: Vec<String>,
+    /// Names of what was handed over by hand.
+    pub supplied: Vec<String>,
     pub key: &'a PrivateKey,
 }
 
@@ -116,6 +118,7 @@ pub fn write(
         kernel: spec.kernel.clone(),
         boot: BlockImage { length: image.len() as u64, root_hash: tree.root_hash },
         root: root_image,
+        supplied: spec.supplied.clone(),
     };
     let bytes = manifest.to_bytes()?;
     let manifest_digest = Digest::of(&bytes);

@@ -67,6 +67,7 @@ static BUNDLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         kernel: "6.12".to_owned(),
         boot: image(&boot),
         root: image(&root),
+        supplied: Vec::new(),
     };
     let manifest = manifest.to_bytes().unwrap();
     let trailer = Trailer { signature: key().sign(&manifest), manifest };

@@ -282,3 +282,38 @@ fn a_profile_says_what_a_trial_must_show_and_by_when() {
     let text = with("[update]\nsettled = \"10m\"\n").mistake();
     assert!(text.contains("did you mean `settle`?"), "{text}");
 }
+
+#[test]
+fn mistakes_in_an_artifact_are_shown_in_their_line() {
+    for (body, reason, proposal) in [
+        ("to = \"/usr/bin/p\"\nurll = \"https://h.example/p\"\n", "unknown field `urll`", "did you mean `url`?"),
+        ("to = \"/usr/bin/p\"\n", "needs exactly one source", "by `url`"),
+        ("to = \"usr/bin/p\"\nfile = \"p\"\n", "no absolute path", "/usr/bin/program"),
+        ("to = \"/usr/bin/p\"\ngo = \"example.org/p@latest\"\n", "exact version", "@v1.2.3"),
+    ] {
+        let text = format!("{WHOLE}\n[artifact.p]\n{body}");
+        let shown = Folder::new(&[("t.toml", &text)]).mistake();
+        assert!(shown.contains(reason) && shown.contains(proposal) && shown.contains("t.toml:"), "{shown}");
+    }
+}
+
+#[test]
+fn an_artifact_of_a_part_is_overridden_as_a_whole_and_two_parts_contradict_each_other() {
+    let part = |file: &str| format!("[artifact.p]\nto = \"/etc/p\"\nfile = \"{file}\"\n");
+    let head = format!("include = [\"a\", \"b\"]\n{WHOLE}");
+    let parts = [("parts/a.toml", part("a")), ("parts/b.toml", part("b"))];
+    let files = |own: &str| {
+        let text = format!("{head}\n{own}");
+        let parts = parts.iter().map(|(name, text)| (*name, text.as_str()));
+        Folder::new(&std::iter::once(("t.toml", text.as_str())).chain(parts).collect::<Vec<_>>())
+    };
+    assert!(files("").mistake().contains("contradict each other about artifact.p"));
+    let profile = files("[artifact.p]\nto = \"/etc/q\"\ngo = \"example.org/p@v1.0.0\"\n").load().unwrap();
+    assert_eq!(profile.artifacts["p"].value.to, "etc/q");
+    // A file is meant from the folder of the file that says it.
+    let own = files("[artifact.p]\nto = \"/etc/p\"\nfile = \"x\"\n");
+    let microdc::profile::artifact::From::File(path) = own.load().unwrap().artifacts["p"].value.from.clone() else {
+        panic!("no file")
+    };
+    assert_eq!(path, own.path("x"));
+}

@@ -53,7 +53,8 @@ pub(super) struct Build {
     /// exists]
     #[arg(long, value_name = "FILE")]
     trust: Vec<PathBuf>,
-    /// Use FILE for a named artifact instead of making it; known: firstboot
+    /// Use FILE for an artifact of the profile, or for firstboot, instead of
+    /// fetching or making it; the image and its manifest say so
     #[arg(long, value_name = "NAME=FILE")]
     supply: Vec<String>,
     /// Print one JSON object instead of text

@@ -1,6 +1,7 @@
 //! The root file system of a profile: skeleton, accounts, what is taken from packages, overlays, links, firstboot, the
 //! role spec; then the libraries that all of it needs, and the checks that need the whole tree.
 
+use super::artifacts::Placed;
 use crate::profile::{Diagnostic, Place, Profile, check};
 use crate::tree::{Accounts, Package, User};
 use crate::tree::{Content, Kind, Libraries, Node, Tree, elf, origin, overlay, skeleton, take};
@@ -17,6 +18,7 @@ pub(super) struct Inputs<'a> {
     pub profile: &'a Profile,
     /// The packages that the profile names.
     pub packages: &'a BTreeMap<String, Arc<Package>>,
+    pub artifacts: &'a [Placed<'a>],
     pub firstboot: &'a [u8],
     /// Modules of the system half, with their paths in the root, in load order.
     pub modules: &'a [crate::boot::modules::Module],
@@ -36,6 +38,11 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
             take::take(&mut tree, package, std::slice::from_ref(&pattern.value), &why)
                 .map_err(|error| mistake(profile, &pattern.place, &error.to_string()))?;
         }
+    }
+    for Placed { name, artifact, content, origin, place, .. } in inputs.artifacts {
+        tree.insert_parents(&artifact.to);
+        tree.insert(&artifact.to, Node::of(Kind::File(content.clone()), artifact.mode, origin))
+            .map_err(|error| mistake(profile, place, &format!("the artifact {name}: {error}")))?;
     }
     for module in inputs.modules {
         let path = module.path.trim_start_matches('/');

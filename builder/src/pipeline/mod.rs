@@ -1,5 +1,6 @@
 //! Runs the stages of a build, one after the other: profile → keys → firstboot → packages → root → boot → image.
 
+mod artifacts;
 mod assemble;
 mod boot;
 mod inventory;
@@ -20,15 +21,20 @@ use crate::report::{Reporter, Summary, human_bytes};
 use crate::resolve::{self, LockMode, Request, Resolver, Wanted};
 use crate::slot::SlotSpec;
 use crate::source::keyring::Keyring;
+use crate::source::local::Snapshot;
 use crate::source::mirror::{Mirror, Told};
 use crate::source::release::show_time;
 use anyhow::{Context as _, Result, bail};
+use artifacts::Locals;
 use contract::hash::Digest;
 use shelves::Shelves;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// The artifact that every image has: PID 1. `--supply firstboot=FILE` replaces it.
+pub const FIRSTBOOT: &str = "firstboot";
 
 /// What to build, and how.
 #[derive(Clone, Debug)]
@@ -85,10 +91,13 @@ impl Build<'_> {
         let output = self.output(&profile)?;
         let lock_path = path.with_extension("lock");
         let lock = Lock::load(&lock_path)?;
-        let program = Program::find(options)?;
+        supply::check(&options.supplies, std::iter::once(&profile))?;
+        let locals = Locals::find(&options.supplies, &profile, &cache)?;
+        let program = Program::find(options, &locals)?;
 
         let builder = record::builder()?;
-        let key = |lock: Option<&Lock>| record::key(&builder, &profile, lock, &keys, program.digest(), &output);
+        let key =
+            |lock: Option<&Lock>| record::key(&builder, &profile, &locals, lock, &keys, program.digest(), &output);
         if let Some(lock) = &lock
             && let Some(summary) = record::unchanged(&cache, key(Some(lock))?, &output)
         {
@@ -101,7 +110,7 @@ impl Build<'_> {
         }
 
         let firstboot = self.firstboot(&cache, &program)?;
-        let (summary, lock) = self.image(&profile, &cache, &keys, &firstboot, lock, &lock_path, &output)?;
+        let (summary, lock) = self.image(&profile, &cache, &locals, &keys, &firstboot, lock, &lock_path, &output)?;
         record::put(&cache, key(Some(&lock))?, &summary, &output)?;
         Ok(summary)
     }
@@ -132,7 +141,7 @@ impl Build<'_> {
     /// The bytes of firstboot: supplied, from the cache, or compiled.
     fn firstboot(&self, cache: &Cache, program: &Program) -> Result<Arc<[u8]>> {
         let (workspace, digest) = match program {
-            Program::Supplied { bytes, .. } => return Ok(bytes.clone()),
+            Program::Supplied(snapshot) => return artifacts::static_program(snapshot),
             Program::Sources { workspace, digest } => (workspace, *digest),
         };
         let key = stage_key("firstboot").with("sources", digest.0).finish();
@@ -151,6 +160,7 @@ impl Build<'_> {
         &self,
         profile: &Profile,
         cache: &Cache,
+        locals: &Locals,
         keys: &ReleaseKeys,
         firstboot: &Arc<[u8]>,
         lock: Option<Lock>,
@@ -170,6 +180,7 @@ impl Build<'_> {
         if options.locked && lock.is_none() {
             bail!("there is no lock {}, and --locked makes none: build once without it", lock_path.display());
         }
+        let gathered = artifacts::gather(profile, locals, lock.as_ref(), options.locked)?;
         let mirror = self.mirror()?;
         let keyring = Keyring::debian()?;
         let places = resolve::Places { cache, mirror: &mirror, keyring: &keyring, progress: &stage };
@@ -192,13 +203,14 @@ impl Build<'_> {
         let inputs = assemble::Inputs {
             profile,
             packages: &named,
+            artifacts: &gathered.placed,
             firstboot,
             modules: &modules.system,
             kernel: &kernel,
             version: &version,
         };
         let mut tree = assemble::assemble(&inputs, &mut &resolver)?;
-        let new_lock = resolver.lock();
+        let new_lock = Lock { artifacts: gathered.locked.clone(), ..resolver.lock() };
         let count = new_lock.packages.len() as u64;
         stage.result(format!("{} entries from {count} packages", tree.nodes.len()));
         drop(stage);
@@ -215,14 +227,15 @@ impl Build<'_> {
             trusted: &keys.trusted,
             disk_timeout_s: DISK_TIMEOUT_S,
         })?;
-        let supplied = options.supplies.iter().any(|supply| supply.name == "firstboot");
+        let mut artifacts = gathered.inventory();
+        artifacts.push(inventory::firstboot(firstboot, locals.firstboot().is_some()));
         let inventory = inventory::Inputs {
             cache,
             profile: &profile.name,
             lock: &new_lock,
             packages: &shelves.all(&new_lock)?,
             boot: &built_boot.reasons,
-            artifacts: vec![inventory::firstboot(firstboot, supplied)],
+            artifacts,
         };
         inventory::insert(&mut tree, inventory)?;
         drop(stage);
@@ -241,6 +254,7 @@ impl Build<'_> {
                 root: &tree,
                 boot: &built_boot.files,
                 kernel_options: KERNEL_OPTIONS.iter().map(|&option| option.to_owned()).chain(own).collect(),
+                supplied: locals.supplied(),
                 key: &keys.private,
             },
             layout: profile.layout,
@@ -287,7 +301,7 @@ impl Build<'_> {
                 false => keys.private.public().id().to_string(),
             },
             rollback_index: manifest.rollback_index,
-            supplied: options.supplies.iter().map(|supply| supply.name.clone()).collect(),
+            supplied: locals.supplied(),
             unchanged: false,
             seconds: self.start.elapsed().as_secs_f64(),
             stages: self.reporter.times(),
@@ -312,16 +326,14 @@ impl Build<'_> {
 
 /// Where firstboot comes from.
 enum Program {
-    Supplied { bytes: Arc<[u8]>, digest: Digest },
+    Supplied(Snapshot),
     Sources { workspace: PathBuf, digest: Digest },
 }
 
 impl Program {
-    fn find(options: &Options) -> Result<Program> {
-        if let Some(supply) = options.supplies.iter().find(|supply| supply.name == "firstboot") {
-            let bytes = std::fs::read(&supply.file)
-                .with_context(|| format!("reading the supplied firstboot {}", supply.file.display()))?;
-            return Ok(Program::Supplied { digest: Digest::of(&bytes), bytes: bytes.into() });
+    fn find(options: &Options, locals: &Locals) -> Result<Program> {
+        if let Some(snapshot) = locals.firstboot() {
+            return Ok(Program::Supplied(snapshot.clone()));
         }
         let workspace = node_program::sources(&options.base)?;
         let digest = node_program::fingerprint(&workspace)?;
@@ -330,7 +342,8 @@ impl Program {
 
     fn digest(&self) -> Digest {
         match self {
-            Program::Supplied { digest, .. } | Program::Sources { digest, .. } => *digest,
+            Program::Supplied(snapshot) => snapshot.sha256,
+            Program::Sources { digest, .. } => *digest,
         }
     }
 }

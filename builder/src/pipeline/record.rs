@@ -1,5 +1,6 @@
 //! Remembers finished builds, so that a build whose inputs are the same has nothing to do.
 
+use super::artifacts::Locals;
 use crate::cache::{Cache, Key};
 use crate::lock::Lock;
 use crate::profile::Profile;
@@ -46,6 +47,7 @@ pub(super) fn builder() -> Result<Stamp> {
 pub(super) fn key(
     builder: &Stamp,
     profile: &Profile,
+    locals: &Locals,
     lock: Option<&Lock>,
     keys: &ReleaseKeys,
     firstboot: Digest,
@@ -63,6 +65,7 @@ pub(super) fn key(
         key.add("overlay", "");
         folder(&mut |label, value| key.add(label, value), &overlay.value)?;
     }
+    locals.add_to(&mut key);
     key.add("lock", lock.map(Lock::to_text).unwrap_or_default());
     key.add("signer", keys.private.public().to_text());
     for trusted in &keys.trusted {

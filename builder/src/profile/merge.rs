@@ -5,6 +5,7 @@
 //! includes of one file that say different things about the same name contradict each other, which is an error unless
 //! the file that includes them decides. A part that is included twice counts once.
 
+use super::artifact::Artifact;
 use super::diagnostic::{Diagnostic, Place, Sources};
 use super::load::{Loaded, ProfileError, place};
 use super::quantity::{Bytes, Milliseconds};
@@ -56,6 +57,7 @@ pub struct Profile {
     pub firmware_suite: Option<String>,
     pub firmware_component: Option<String>,
     pub packages: BTreeMap<String, (Place, Take)>,
+    pub artifacts: Entries<Artifact>,
     pub users: Entries<User>,
     pub groups: Entries<Group>,
     pub links: Entries<String>,
@@ -108,6 +110,7 @@ struct Layer {
     firmware_suite: Option<String>,
     firmware_component: Option<String>,
     packages: BTreeMap<String, (Place, Take)>,
+    artifacts: Entries<Artifact>,
     users: Entries<User>,
     groups: Entries<Group>,
     links: Entries<String>,
@@ -179,6 +182,7 @@ impl Merger<'_> {
         into.kernel_config.extend(from.kernel_config);
         into.templates.extend(from.templates);
         into.health.extend(from.health);
+        self.entries("artifact", &mut into.artifacts, from.artifacts, &own.artifact);
         self.entries("user", &mut into.users, from.users, &own.user);
         self.entries("group", &mut into.groups, from.groups, &own.group);
         self.entries("link", &mut into.links, from.links, &own.link);
@@ -219,7 +223,7 @@ impl Merger<'_> {
         }
     }
 
-    fn entries<T: PartialEq>(&mut self, kind: &str, into: &mut Entries<T>, from: Entries<T>, own: &Named<T>) {
+    fn entries<T: PartialEq, W>(&mut self, kind: &str, into: &mut Entries<T>, from: Entries<T>, own: &Named<W>) {
         for (name, second) in from {
             match into.get(&name) {
                 None => {
@@ -305,6 +309,15 @@ impl Merger<'_> {
             entry.1.suite = own(&package.suite).or(entry.1.suite.take());
             entry.1.component = own(&package.component).or(entry.1.component.take());
         }
+        for (name, written) in &content.artifact {
+            let at = place(file, name);
+            match Artifact::parse(name.get_ref(), written, folder) {
+                Ok(value) => drop(layer.artifacts.insert(name.get_ref().clone(), Located { value, place: at })),
+                Err((message, help)) => {
+                    self.mistakes.push(Diagnostic::new(self.sources, message, &at, "here", None, help));
+                }
+            }
+        }
         fn named<T: Clone>(file: super::diagnostic::FileId, into: &mut Entries<T>, own: &Named<T>) {
             for (name, value) in own {
                 into.insert(name.get_ref().clone(), Located { value: value.clone(), place: place(file, name) });
@@ -366,6 +379,7 @@ impl Merger<'_> {
             firmware_suite: layer.firmware_suite,
             firmware_component: layer.firmware_component,
             packages: layer.packages,
+            artifacts: layer.artifacts,
             users: layer.users,
             groups: layer.groups,
             links: layer.links,

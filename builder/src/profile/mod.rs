@@ -1,8 +1,9 @@
 //! A profile: the TOML file that describes a role, composed of parts.
 //!
-//! [`schema`] is what may be written, [`load`] reads a file and what it includes, [`merge`] composes them, [`check`]
+//! [`schema`] is what may be written, [`artifact`] what comes from no package, [`load`] reads a file and what it includes, [`merge`] composes them, [`check`]
 //! turns the result into the role spec that the node reads, [`diagnostic`] shows mistakes in their line.
 
+pub mod artifact;
 pub mod check;
 pub mod diagnostic;
 pub mod load;
@@ -11,6 +12,7 @@ pub mod quantity;
 pub mod schema;
 pub mod spanned;
 
+pub use artifact::Artifact;
 pub use diagnostic::{Diagnostic, Place, Sources};
 pub use load::load;
 pub use merge::{Located, Profile};

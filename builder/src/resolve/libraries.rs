@@ -8,9 +8,31 @@ use crate::tree::{Kind, Package};
 
 impl Libraries for &Resolver<'_> {
     fn provider(&mut self, needed_by_package: &str, soname: &str) -> anyhow::Result<Option<(Arc<Package>, String)>> {
+        if needed_by_package.is_empty() {
+            return self.provider_anywhere(soname);
+        }
         // A package may bring its own libraries, outside the folders that the loader knows by itself.
         let own = needed_by_package.to_owned();
         for name in std::iter::once(own).chain(self.candidates(needed_by_package, soname)?) {
+            let unpacked = self.require(&name)?;
+            if let Some(path) = path_of(&unpacked.package, soname) {
+                return Ok(Some((unpacked.package.clone(), path)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Resolver<'_> {
+    /// The library for a program that no package brought: from the packages of this build, else from the package that
+    /// Debian's rules for names make the home of this library.
+    fn provider_anywhere(&self, soname: &str) -> anyhow::Result<Option<(Arc<Package>, String)>> {
+        for unpacked in self.taken() {
+            if let Some(path) = path_of(&unpacked.package, soname) {
+                return Ok(Some((unpacked.package.clone(), path)));
+            }
+        }
+        for name in self.named_after(soname)? {
             let unpacked = self.require(&name)?;
             if let Some(path) = path_of(&unpacked.package, soname) {
                 return Ok(Some((unpacked.package.clone(), path)));

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use contract::hash::Digest;
 use ureq::http::StatusCode;
-use ureq::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use ureq::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 
 use super::partial::Partial;
 use super::progress::Progress;
@@ -43,13 +43,15 @@ pub enum FetchError {
         "{url}: its SHA-256 is {found}, {expected} was expected; nothing of it is kept; the mirror or something on the way altered it: try again, or name another with --mirror"
     )]
     Digest { url: String, expected: Digest, found: Digest },
+    #[error("{url}: the server does not say how long it is, so that half of it would not be noticed")]
+    NoLength { url: String },
     #[error("stopped; what was fetched is kept")]
     Cancelled,
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
 
-fn of(size: Option<u64>) -> String {
+pub(super) fn of(size: Option<u64>) -> String {
     size.map_or_else(String::new, |size| format!(" of {size}"))
 }
 
@@ -85,6 +87,40 @@ pub struct Wanted {
     /// In bytes.
     pub size: u64,
     pub sha256: Digest,
+}
+
+/// A file to fetch of which less is known beforehand than of a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loose {
+    pub url: String,
+    /// The most that is taken for it, in bytes.
+    pub limit: u64,
+    /// Without it, what comes is believed, when it comes in one piece.
+    pub sha256: Option<Digest>,
+}
+
+/// A file that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// In the cache.
+    pub path: PathBuf,
+    /// In bytes.
+    pub size: u64,
+    pub sha256: Digest,
+}
+
+/// What a download aims at.
+struct Goal<'w> {
+    url: &'w str,
+    /// Of the whole file: known beforehand, or learned from the first answer.
+    size: Option<u64>,
+    /// Whether another size than the one known beforehand is refused.
+    fixed: bool,
+    limit: u64,
+    sha256: Option<Digest>,
+    /// What the first answer says of the version of the file (RFC 9110, section 8.8): only more of the same version is
+    /// taken when nothing but this tells one version from another.
+    validator: Option<String>,
 }
 
 /// Downloads into a cache.
@@ -131,7 +167,7 @@ impl Client {
         let mut bytes = Vec::new();
         self.attempts(url, None, progress, || {
             bytes.clear();
-            let answer = match self.ask(url, 0)? {
+            let answer = match self.ask(url, 0, None)? {
                 Ok(answer) => answer,
                 Err(what) => return Ok((Attempt::Broken(what), 0)),
             };
@@ -169,18 +205,79 @@ impl Client {
             progress.advance(wanted.size);
             return Ok(path);
         }
-        let target = cache.blob_path(wanted.sha256);
-        let Some(mut part) = Partial::open(cache, wanted, || self.check_cancelled())? else {
-            progress.advance(wanted.size);
-            return Ok(target);
+        let goal = Goal {
+            url: &wanted.url,
+            size: Some(wanted.size),
+            fixed: true,
+            limit: wanted.size,
+            sha256: Some(wanted.sha256),
+            validator: None,
         };
-        part.take_up(wanted, progress)?;
+        let there = || cache.blob(wanted.sha256, wanted.size).is_some();
+        match self.fetch(cache, goal, wanted.sha256, there, progress)? {
+            Some(fetched) => Ok(fetched.path),
+            None => {
+                progress.advance(wanted.size);
+                Ok(cache.blob_path(wanted.sha256))
+            }
+        }
+    }
+
+    /// Fetches a file whose size is not known into the cache, under the SHA-256 that it has. `progress` learns its size
+    /// on the way.
+    ///
+    /// # Errors
+    /// When it cannot be had, is larger than the limit, or is not what was expected.
+    pub fn file(&self, cache: &Cache, wanted: &Loose, progress: &dyn Progress) -> Result<Fetched, FetchError> {
+        self.check_cancelled()?;
+        let goal = Goal {
+            url: &wanted.url,
+            size: None,
+            fixed: false,
+            limit: wanted.limit,
+            sha256: wanted.sha256,
+            validator: None,
+        };
+        let name = wanted.sha256.unwrap_or_else(|| Digest::of(format!("url {}", wanted.url).as_bytes()));
+        let there = || wanted.sha256.is_some_and(|sha256| cache.blob_path(sha256).is_file());
+        match self.fetch(cache, goal, name, there, progress)? {
+            Some(fetched) => Ok(fetched),
+            // Another build brought it.
+            None => {
+                let path = cache.blob_path(name);
+                let size = std::fs::metadata(&path).map_err(CacheError::io("read", &path))?.len();
+                Ok(Fetched { path, size, sha256: name })
+            }
+        }
+    }
+
+    /// Fetches a file under the partial name `name`. `None`: somebody else brought it meanwhile.
+    fn fetch(
+        &self,
+        cache: &Cache,
+        mut goal: Goal<'_>,
+        name: Digest,
+        there: impl Fn() -> bool,
+        progress: &dyn Progress,
+    ) -> Result<Option<Fetched>, FetchError> {
+        let Some(mut part) = Partial::open(cache, name, there, || self.check_cancelled())? else {
+            return Ok(None);
+        };
+        // Without a SHA-256 nothing says that what lies here is of the version that comes now.
+        match goal.sha256 {
+            Some(_) => part.take_up(goal.url, goal.size, goal.limit, progress)?,
+            None => part.restart()?,
+        }
         let mut fresh = part.have == 0;
         loop {
-            if part.have < wanted.size {
-                self.attempts(&wanted.url, Some(wanted.size), progress, || {
+            if goal.size != Some(part.have) {
+                let (url, size) = (goal.url, goal.size);
+                self.attempts(url, size, progress, || {
+                    if goal.sha256.is_none() && goal.validator.is_none() {
+                        part.restart()?;
+                    }
                     let before = part.have;
-                    let attempt = self.attempt(wanted, &mut part, progress)?;
+                    let attempt = self.attempt(&mut goal, &mut part, progress)?;
                     if matches!(attempt, Attempt::Restart(_)) {
                         fresh = true;
                     }
@@ -189,19 +286,19 @@ impl Client {
                 .map_err(|error| part.explain(error))?;
             }
             let found = part.digest();
-            if found == wanted.sha256 {
-                break;
-            }
+            let Some(expected) = goal.sha256.filter(|expected| *expected != found) else {
+                let target = cache.blob_path(found);
+                part.finish(&target)?;
+                return Ok(Some(Fetched { path: target, size: part.have, sha256: found }));
+            };
             part.restart()?;
             if fresh {
                 part.remove();
-                return Err(FetchError::Digest { url: wanted.url.clone(), expected: wanted.sha256, found });
+                return Err(FetchError::Digest { url: goal.url.to_owned(), expected, found });
             }
-            progress.note(&format!("{}: what an earlier build left of it was damaged; fetched again", wanted.url));
+            progress.note(&format!("{}: what an earlier build left of it was damaged; fetched again", goal.url));
             fresh = true;
         }
-        part.finish(&target)?;
-        Ok(target)
     }
 
     /// Fetches blobs with `jobs` connections. Stops at the first that fails.
@@ -286,8 +383,13 @@ impl Client {
     }
 
     /// One request, for what is still missing.
-    fn attempt(&self, wanted: &Wanted, part: &mut Partial, progress: &dyn Progress) -> Result<Attempt, FetchError> {
-        let answer = match self.ask(&wanted.url, part.have)? {
+    fn attempt(
+        &self,
+        goal: &mut Goal<'_>,
+        part: &mut Partial,
+        progress: &dyn Progress,
+    ) -> Result<Attempt, FetchError> {
+        let answer = match self.ask(goal.url, part.have, goal.validator.as_deref())? {
             Ok(answer) => answer,
             Err(what) => return Ok(Attempt::Broken(what)),
         };
@@ -297,38 +399,51 @@ impl Client {
                     part.restart()?;
                     return Ok(Attempt::Restart("the mirror answered with another range than asked".to_owned()));
                 }
+                self.learn(goal, answer.total, progress)?;
             }
             StatusCode::OK => {
                 if part.have > 0 {
-                    progress.note(&format!("{}: the mirror cannot resume; starting over", wanted.url));
+                    progress.note(&format!("{}: the mirror cannot resume; starting over", goal.url));
                     part.restart()?;
                 }
-                if let Some(found) = answer.length.filter(|length| *length != wanted.size) {
-                    return Err(FetchError::Size { url: wanted.url.clone(), expected: wanted.size, found });
+                if !goal.fixed {
+                    goal.size = None;
+                    goal.validator = answer.validator;
+                    if goal.sha256.is_none() && answer.length.is_none() {
+                        return Err(FetchError::NoLength { url: goal.url.to_owned() });
+                    }
                 }
+                self.learn(goal, answer.length, progress)?;
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 part.restart()?;
                 return Ok(Attempt::Restart("the mirror refused to resume (HTTP 416)".to_owned()));
             }
             status => {
-                if let Some(attempt) = refusal(&wanted.url, status)? {
+                if let Some(attempt) = refusal(goal.url, status)? {
                     return Ok(attempt);
                 }
-                return Err(FetchError::Status { url: wanted.url.clone(), status: status.as_u16() });
+                return Err(FetchError::Status { url: goal.url.to_owned(), status: status.as_u16() });
             }
         }
         loop {
             match self.next(&answer.body)? {
-                Ok(chunk) if chunk.is_empty() && part.have == wanted.size => return Ok(Attempt::Whole),
+                Ok(chunk) if chunk.is_empty() && goal.size.is_none_or(|size| part.have == size) => {
+                    return Ok(Attempt::Whole);
+                }
                 Ok(chunk) if chunk.is_empty() => {
-                    let what = format!("the answer ended after {} of {} bytes", part.have, wanted.size);
+                    let size = goal.size.unwrap_or_default();
+                    let what = format!("the answer ended after {} of {size} bytes", part.have);
                     return Ok(Attempt::Broken(what));
                 }
-                Ok(chunk) if part.have + chunk.len() as u64 > wanted.size => {
+                Ok(chunk) if part.have + chunk.len() as u64 > goal.size.unwrap_or(goal.limit) => {
                     let found = part.have + chunk.len() as u64;
                     part.restart()?;
-                    return Err(FetchError::Size { url: wanted.url.clone(), expected: wanted.size, found });
+                    let url = goal.url.to_owned();
+                    return Err(match goal.size {
+                        Some(expected) => FetchError::Size { url, expected, found },
+                        None => FetchError::TooLarge { url, limit: goal.limit },
+                    });
                 }
                 Ok(chunk) => part.append(&chunk, progress)?,
                 Err(what) => return Ok(Attempt::Broken(what)),
@@ -336,23 +451,50 @@ impl Client {
         }
     }
 
+    /// Compares the size that an answer tells with the one known, or takes it.
+    fn learn(&self, goal: &mut Goal<'_>, found: Option<u64>, progress: &dyn Progress) -> Result<(), FetchError> {
+        let Some(found) = found else { return Ok(()) };
+        let url = || goal.url.to_owned();
+        match goal.size {
+            Some(expected) if expected != found => Err(FetchError::Size { url: url(), expected, found }),
+            Some(_) => Ok(()),
+            None if found > goal.limit => Err(FetchError::TooLarge { url: url(), limit: goal.limit }),
+            None => {
+                progress.add_total(found);
+                goal.size = Some(found);
+                Ok(())
+            }
+        }
+    }
+
     /// Asks for a file, from byte `from` on. A thread of its own waits for the mirror, so that a cancel need not; it ends
     /// with the connection, or when nobody takes what it brings. What broke is told in words.
-    fn ask(&self, url: &str, from: u64) -> Result<Result<Answer, String>, FetchError> {
+    fn ask(&self, url: &str, from: u64, validator: Option<&str>) -> Result<Result<Answer, String>, FetchError> {
         let (sender, receiver) = mpsc::sync_channel(1);
         let (chunks, body) = mpsc::sync_channel(4);
         let mut request = self.agent.get(url).header(ACCEPT_ENCODING, "identity");
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
+            if let Some(validator) = validator {
+                request = request.header(IF_RANGE, validator);
+            }
         }
         thread::spawn(move || {
             let mut response = match request.call() {
                 Ok(response) => response,
                 Err(error) => return drop(sender.send(Err(error.to_string()))),
             };
-            let from = header_text(&response, CONTENT_RANGE.as_str()).and_then(range_start);
-            let length = header_number(&response, CONTENT_LENGTH.as_str());
-            if sender.send(Ok((response.status(), length, from))).is_err() {
+            let range = header_text(&response, CONTENT_RANGE.as_str());
+            // A weak tag says nothing about single bytes.
+            let tag = header_text(&response, ETAG.as_str()).filter(|tag| tag.starts_with('"'));
+            let head = Head {
+                status: response.status(),
+                length: header_number(&response, CONTENT_LENGTH.as_str()),
+                from: range.and_then(range_start),
+                total: range.and_then(range_total),
+                validator: tag.or(header_text(&response, LAST_MODIFIED.as_str())).map(str::to_owned),
+            };
+            if sender.send(Ok(head)).is_err() {
                 return;
             }
             let mut reader = response.body_mut().as_reader();
@@ -370,7 +512,14 @@ impl Client {
             }
         });
         let head = self.next(&receiver)?;
-        Ok(head.map(|(status, length, from)| Answer { status, length, from, body }))
+        Ok(head.map(|Head { status, length, from, total, validator }| Answer {
+            status,
+            length,
+            from,
+            total,
+            validator,
+            body,
+        }))
     }
 
     /// Waits for what the other thread has next, or for a cancel.
@@ -386,6 +535,15 @@ impl Client {
     }
 }
 
+/// What the header of an answer says.
+struct Head {
+    status: StatusCode,
+    length: Option<u64>,
+    from: Option<u64>,
+    total: Option<u64>,
+    validator: Option<String>,
+}
+
 /// The beginning of an answer.
 struct Answer {
     status: StatusCode,
@@ -393,6 +551,10 @@ struct Answer {
     length: Option<u64>,
     /// First byte of the file that the body brings, when it is a range.
     from: Option<u64>,
+    /// Length of the whole file, where a range says it.
+    total: Option<u64>,
+    /// Its tag or date.
+    validator: Option<String>,
     /// The body in pieces; an empty one is the end.
     body: mpsc::Receiver<Result<Vec<u8>, String>>,
 }
@@ -413,6 +575,11 @@ fn header_text<'a>(response: &'a ureq::http::Response<ureq::Body>, name: &str) -
 
 fn header_number(response: &ureq::http::Response<ureq::Body>, name: &str) -> Option<u64> {
     header_text(response, name)?.trim().parse().ok()
+}
+
+/// Length of the whole in `Content-Range: bytes 100-199/200`.
+fn range_total(value: &str) -> Option<u64> {
+    value.rsplit_once('/')?.1.trim().parse().ok()
 }
 
 /// First byte of `Content-Range: bytes 100-199/200`.

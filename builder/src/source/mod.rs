@@ -4,11 +4,14 @@
 //! index, [`packages`] reads its list of packages; [`deb`] unpacks one into an [`unpacked`] package.
 
 pub mod ar;
+pub mod checksums;
 pub mod deb;
 pub mod depends;
+pub mod go;
 pub mod http;
 pub mod index;
 pub mod keyring;
+pub mod local;
 pub mod mirror;
 pub mod packages;
 mod partial;
@@ -16,5 +19,6 @@ pub mod progress;
 pub mod release;
 pub mod tarball;
 pub mod unpacked;
+pub mod url;
 
 pub use progress::{Progress, Quiet};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use contract::hash::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::http::{CHUNK, FetchError, Wanted};
+use super::http::{CHUNK, FetchError, of};
 use super::progress::Progress;
 use crate::cache::{Cache, CacheError};
 
@@ -25,14 +25,15 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Opens and locks the partial file, waiting for who holds it. `None`: another build has meanwhile brought the
-    /// blob.
+    /// Opens and locks the partial file of this name, waiting for who holds it. `None`: another build has meanwhile
+    /// brought the blob, says `there`.
     pub(super) fn open(
         cache: &Cache,
-        wanted: &Wanted,
+        name: Digest,
+        there: impl Fn() -> bool,
         check_cancelled: impl Fn() -> Result<(), FetchError>,
     ) -> Result<Option<Partial>, FetchError> {
-        let path = cache.partial_path(wanted.sha256);
+        let path = cache.partial_path(name);
         let folder = path.parent().unwrap_or(cache.root());
         fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
         loop {
@@ -53,7 +54,7 @@ impl Partial {
                     Err(fs::TryLockError::Error(error)) => return Err(CacheError::io("lock", &path)(error).into()),
                 }
             }
-            if cache.blob(wanted.sha256, wanted.size).is_some() {
+            if there() {
                 let _ = fs::remove_file(&path);
                 return Ok(None);
             }
@@ -64,10 +65,16 @@ impl Partial {
         }
     }
 
-    /// Hashes what an earlier build left.
-    pub(super) fn take_up(&mut self, wanted: &Wanted, progress: &dyn Progress) -> Result<(), CacheError> {
+    /// Hashes what an earlier build left of a file of this size, or of at most `limit` bytes.
+    pub(super) fn take_up(
+        &mut self,
+        url: &str,
+        size: Option<u64>,
+        limit: u64,
+        progress: &dyn Progress,
+    ) -> Result<(), CacheError> {
         let length = self.file.metadata().map_err(CacheError::io("read", &self.path))?.len();
-        if length > wanted.size {
+        if length > size.unwrap_or(limit) {
             return self.restart();
         }
         let mut buffer = vec![0; CHUNK];
@@ -81,7 +88,7 @@ impl Partial {
             }
         }
         if self.have > 0 {
-            progress.note(&format!("{}: going on after {} of {} bytes", wanted.url, self.have, wanted.size));
+            progress.note(&format!("{url}: going on after {}{} bytes", self.have, of(size)));
             self.report(progress);
         }
         Ok(())
@@ -135,6 +142,9 @@ impl Partial {
     /// Flushes it to disk and gives it its name.
     pub(super) fn finish(&self, target: &Path) -> Result<(), CacheError> {
         self.file.sync_all().map_err(CacheError::io("write", &self.path))?;
+        // The partial file may lie elsewhere, when the digest was not known beforehand.
+        let folder = target.parent().unwrap_or(target);
+        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
         fs::rename(&self.path, target).map_err(CacheError::io("rename to", target))
     }
 }

@@ -136,6 +136,10 @@ impl Project {
         std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
     }
 
+    pub fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.folder.join(path)).unwrap()
+    }
+
     pub fn write(&self, path: &str, text: &str) {
         std::fs::write(self.folder.join(path), text).unwrap();
     }

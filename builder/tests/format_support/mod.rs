@@ -150,6 +150,7 @@ pub fn slot_spec<'a>(tree: &'a Tree, boot: &'a [FatFile], key: &'a PrivateKey) -
         root: tree,
         boot,
         kernel_options: KERNEL_OPTIONS.map(str::to_owned).to_vec(),
+        supplied: Vec::new(),
         key,
     }
 }

@@ -73,6 +73,9 @@ pub struct Manifest {
     pub boot: BlockImage,
     /// The ext4 file system of the root partition; its tree follows at once.
     pub root: BlockImage,
+    /// Names of the artifacts that were handed to the build by hand, in place of what the lock pins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supplied: Vec<String>,
 }
 
 /// A manifest that cannot be used.
@@ -141,6 +144,7 @@ pub(crate) fn example() -> Manifest {
         kernel: "6.12.1-arm64".to_owned(),
         boot: BlockImage { length: 8 * BLOCK, root_hash: Digest::of(b"boot") },
         root: BlockImage { length: 16 * BLOCK, root_hash: Digest::of(b"root") },
+        supplied: Vec::new(),
     }
 }
 

@@ -31,6 +31,7 @@ fn root(disk: &str, slot: Slot, holds: Holds) -> RootPartition {
             kernel: "6".to_owned(),
             boot: image.clone(),
             root: image,
+            supplied: Vec::new(),
         };
         Signed { manifest, digest: root_hash }
     };

@@ -94,6 +94,7 @@ mod tests {
             kernel: "6".to_owned(),
             boot: image(1),
             root: image(root_blocks),
+            supplied: Vec::new(),
         }
     }
 

@@ -46,6 +46,8 @@ pub struct ProfileFile {
     #[serde(default)]
     pub packages: Named<Package>,
     #[serde(default)]
+    pub artifact: Named<Artifact>,
+    #[serde(default)]
     pub user: Named<User>,
     #[serde(default)]
     pub group: Named<Group>,
@@ -127,6 +129,27 @@ pub struct Package {
     pub suite: Option<String>,
     /// Component other than `main`.
     pub component: Option<String>,
+}
+
+/// A file of the root that comes from no package: exactly one of `url`, `go` and `file` says where it comes from. The
+/// table's name is what `--supply` replaces.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// Absolute path in the root.
+    pub to: String,
+    /// 0755 for `url` and `go`, 0644 for `file`, when nothing is said.
+    pub mode: Option<Mode>,
+    /// A release file of its upstream.
+    pub url: Option<String>,
+    /// With `url`: a list of SHA-256 sums, as sha256sum(1) writes them, that names the file of the URL.
+    pub checksums: Option<String>,
+    /// A Go module with its exact version: `example.org/program@v1.2.3`.
+    pub go: Option<String>,
+    /// With `go`: the main package, where it is not the module's root: `./cmd/program`.
+    pub package: Option<String>,
+    /// A file, from the folder of the file that says this.
+    pub file: Option<String>,
 }
 
 /// An account.

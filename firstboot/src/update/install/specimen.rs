@@ -55,6 +55,7 @@ impl Recipe {
             kernel: "6.12.1-arm64".to_owned(),
             boot: image(&boot),
             root: image(&root),
+            supplied: Vec::new(),
         };
         Recipe { boot, root, manifest, key: 1, frame_blocks: FRAME_BLOCKS, pack: <[u8]>::to_vec }
     }
