@@ -4,22 +4,25 @@
 //! [`format`] and [`boot`] → [`slot`] → [`image`] → [`bundle`]. [`pipeline`] runs the stages of a build, [`report`] shows
 //! them, `cli` is the command line. No stage starts a program but [`node_program`], which compiles firstboot.
 //!
-//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`verify`] checks images, [`serve`] gives bundles and images to nodes.
+//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`look`] opens images to be looked into, [`diff`] compares them, [`sbom`] lists what is in them, [`verify`] checks images, [`serve`] gives bundles and images to nodes.
 
 pub mod boot;
 pub mod bundle;
 pub mod cache;
 pub mod cli;
+pub mod diff;
 pub mod format;
 pub mod image;
 pub mod inventory;
 pub mod lock;
+pub mod look;
 pub mod node_program;
 pub mod pipeline;
 pub mod profile;
 pub mod release_key;
 pub mod report;
 pub mod resolve;
+pub mod sbom;
 pub mod serve;
 pub mod slot;
 pub mod source;

@@ -4,9 +4,11 @@
 mod frame;
 mod pack;
 mod read;
+mod slot_image;
 
 pub use pack::{Source, pack};
 pub use read::{Checked, Contents, FramesOf, ReadError, Reader, Section, is_bundle};
+pub use slot_image::SlotImage;
 
 use crate::unfinished::UnfinishedError;
 use crate::verify::{self, Bootsel, Expect, VerifyError};

@@ -130,6 +130,27 @@ impl Reader {
         &self.head
     }
 
+    /// Length of the file in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Where the frames lie, whoever signed the bundle.
+    ///
+    /// # Errors
+    /// When that makes no sense.
+    pub(super) fn index(&self) -> Result<Frames, ReadError> {
+        let manifest = Manifest::parse(&self.head.trailer.manifest)?;
+        let head = (HEAD + self.head.trailer.manifest.len()) as u64;
+        self.frames(Sections::of(head, self.head.frame_blocks, &manifest)?)
+    }
+
+    /// Some bytes of the file.
+    pub(super) fn bytes(&self, extent: Extent) -> Result<Vec<u8>, ReadError> {
+        self.section(extent)
+    }
+
     /// What it says that it holds, whoever signed it.
     ///
     /// # Errors

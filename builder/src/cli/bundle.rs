@@ -39,7 +39,8 @@ pub(super) struct Bundle {
     json: bool,
 }
 
-fn slot(text: &str) -> Result<Slot, String> {
+/// A slot by its letter.
+pub(super) fn slot(text: &str) -> Result<Slot, String> {
     Slot::BOTH.into_iter().find(|slot| slot.to_string() == text).ok_or_else(|| "slots are A and B".to_owned())
 }
 

@@ -3,9 +3,11 @@
 mod boot;
 mod build;
 mod bundle;
+mod diff;
 mod inspect;
 mod keys;
 mod node;
+mod sbom;
 mod serve;
 mod verify;
 
@@ -34,6 +36,8 @@ enum Verb {
     Verify(verify::Verify),
     Bundle(bundle::Bundle),
     Inspect(inspect::Inspect),
+    Diff(diff::Diff),
+    Sbom(sbom::Sbom),
     Serve(serve::Serve),
     #[command(subcommand)]
     Node(node::Node),
@@ -68,13 +72,28 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Ends the program without a word when what reads its output has gone (`| head`). Only for verbs that write to nothing
+/// else than standard output.
+fn end_with_the_reader() {
+    // SAFETY: the default action of a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
     match cli.verb {
         Verb::Build(build) => build.run(interrupted),
         Verb::Boot(boot) => boot.run(),
         Verb::Verify(verify) => verify.run(),
         Verb::Bundle(bundle) => bundle.run(interrupted),
-        Verb::Inspect(inspect) => inspect.run(),
+        Verb::Inspect(inspect) => {
+            end_with_the_reader();
+            inspect.run()
+        }
+        Verb::Diff(diff) => {
+            end_with_the_reader();
+            diff.run()
+        }
+        Verb::Sbom(sbom) => sbom.run(),
         Verb::Serve(serve) => serve.run(interrupted),
         Verb::Node(node) => node.run(),
         Verb::Keys(keys) => keys.run(),

@@ -1,0 +1,82 @@
+//! `microdc inspect`: what an image, a disk or a bundle holds, and why; what a profile comes to.
+
+mod files;
+mod show;
+mod why;
+
+use super::keys;
+use crate::look::{Look, Medium};
+use anyhow::{Context as _, Result};
+use clap::Args;
+use contract::layout::Slot;
+use std::path::PathBuf;
+
+/// Show what an image, a disk or a bundle holds, and why
+///
+/// Partitions, manifest, signer, what it is made of. Nothing but the signature
+/// is checked: that is for `microdc verify`. Nothing is written; a disk may be
+/// a node's, named by its device.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  microdc inspect out/router.img\n  microdc inspect out/router.img --packages\n  microdc \
+                  inspect out/router.img --files 'usr/lib/frr/*'\n  microdc inspect out/router.img --why \
+                  /usr/sbin/nft\n  microdc inspect out/router.img --licence frr\n  microdc inspect \
+                  out/router-1.2.3.bundle --files 'boot:*'\n\nIn patterns `*` stops at a slash and `**` does not; a \
+                  folder means all below it.\n`boot:NAME` is a file of the boot partition."
+)]
+pub(super) struct Inspect {
+    /// The image, disk, root partition or bundle
+    file: PathBuf,
+    /// List the files, or those that a pattern means
+    #[arg(long, value_name = "PATTERN", num_args = 0..=1, default_missing_value = "**")]
+    files: Option<String>,
+    /// Say why a file is there
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["files", "packages"])]
+    why: Option<String>,
+    /// List the packages and artifacts that it is made of
+    #[arg(long, conflicts_with = "files")]
+    packages: bool,
+    /// Print the copyright file of a package
+    #[arg(long, value_name = "PACKAGE", conflicts_with_all = ["files", "packages", "why"])]
+    licence: Option<String>,
+    /// The slot [default: the one that boots]
+    #[arg(long, value_name = "A|B", value_parser = super::bundle::slot)]
+    slot: Option<Slot>,
+    /// Public key to trust; may be given twice [default: keys/*.pub]
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    pub(super) fn run(self) -> Result<()> {
+        let path = || self.file.display().to_string();
+        let medium = Medium::open(&self.file).with_context(path)?;
+        let pick = || -> Result<&Look> { medium.pick(self.slot).with_context(path) };
+        if let Some(pattern) = &self.files {
+            return files::list(pick()?, pattern, self.json).with_context(path);
+        }
+        if let Some(wanted) = &self.why {
+            return why::explain(pick()?, wanted, self.json).with_context(path);
+        }
+        if let Some(package) = &self.licence {
+            return show::licence(pick()?, package).with_context(path);
+        }
+        if self.packages {
+            return show::packages(pick()?, self.json).with_context(path);
+        }
+        let signed = |look: &Look| match keys::trusted(&self.key) {
+            Ok(trusted) => look.signed(&trusted),
+            Err(error) => Err(error.to_string()),
+        };
+        show::all(&self.file, &medium, self.slot, &signed, self.json).with_context(path)
+    }
+}
+
+/// Prints a value as JSON.
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}

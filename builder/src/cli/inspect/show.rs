@@ -1,0 +1,207 @@
+//! What is said of a whole image, disk or bundle.
+
+use super::print_json;
+use crate::bundle::{Contents, FramesOf, Reader};
+use crate::inventory::{Inventory, licences};
+use crate::look::{Kind, Look, LookError, Medium};
+use crate::report::human_bytes;
+use crate::source::release::show_time;
+use anyhow::{Context as _, Result};
+use contract::layout::Slot;
+use contract::manifest::Manifest;
+use contract::names::LICENCES;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Whether a slot's signature is to be believed; otherwise why not.
+pub(super) type Signed<'s> = &'s dyn Fn(&Look) -> Result<(), String>;
+
+pub(super) fn all(path: &Path, medium: &Medium, slot: Option<Slot>, signed: Signed<'_>, as_json: bool) -> Result<()> {
+    let contents = match medium.kind {
+        Kind::Bundle => Some(Reader::open(path)?.contents()?),
+        _ => None,
+    };
+    if let Some(slot) = slot {
+        medium.pick(Some(slot))?;
+    }
+    let chosen = |look: &&Look| slot.is_none_or(|slot| look.slot == Some(slot));
+    let looks: Vec<&Look> = medium.slots.iter().filter(chosen).collect();
+    if as_json {
+        return print_json(&report(path, medium, &looks, contents.as_ref(), signed)?);
+    }
+    println!("{}", path.display());
+    head(medium);
+    for look in looks {
+        println!();
+        manifest(look, signed(look));
+        made_of(look)?;
+    }
+    for (slot, why) in &medium.unreadable {
+        println!("\n  slot {slot}    cannot be read: {why}");
+    }
+    if let Some(contents) = &contents {
+        println!();
+        sections(contents);
+    }
+    Ok(())
+}
+
+fn report(
+    path: &Path,
+    medium: &Medium,
+    looks: &[&Look],
+    contents: Option<&Contents>,
+    signed: Signed<'_>,
+) -> Result<Value> {
+    let slot = |look: &&Look| {
+        let inventory = look.inventory();
+        let mut slot = json!({
+            "slot": look.slot,
+            "manifest": look.manifest,
+            "manifest_digest": look.manifest_digest(),
+            "key": look.trailer.signature.key.to_string(),
+            "signature": signed(look).err().unwrap_or_else(|| "good".to_owned()),
+        });
+        match inventory {
+            Ok(Inventory { microdc, profile, packages, artifacts, .. }) => {
+                slot["inventory"] =
+                    json!({ "microdc": microdc, "profile": profile, "packages": packages, "artifacts": artifacts });
+            }
+            Err(error) => slot["inventory_missing"] = error.to_string().into(),
+        }
+        slot
+    };
+    let mut slots: Vec<Value> = looks.iter().map(slot).collect();
+    if let Some(contents) = contents {
+        // A bundle is one slot: what is said of it stands on top.
+        let mut report = serde_json::to_value(contents)?;
+        report["bundle"] = serde_json::to_value(path)?;
+        for (name, value) in slots.pop().and_then(|slot| slot.as_object().cloned()).unwrap_or_default() {
+            report[name] = value;
+        }
+        report["kind"] = serde_json::to_value(medium.kind)?;
+        return Ok(report);
+    }
+    let unreadable: BTreeMap<String, &String> =
+        medium.unreadable.iter().map(|(slot, why)| (slot.to_string(), why)).collect();
+    Ok(json!({
+        "file": path,
+        "kind": medium.kind,
+        "length": medium.length,
+        "default": medium.default,
+        "partitions": medium.table.as_ref().map(|table| &table.partitions),
+        "slots": slots,
+        "unreadable": unreadable,
+    }))
+}
+
+fn head(medium: &Medium) {
+    let boots = match (medium.default, &medium.table) {
+        (Some(slot), _) => format!(", boots from slot {slot}"),
+        (None, Some(_)) => ", does not say which slot boots".to_owned(),
+        (None, None) => String::new(),
+    };
+    println!("  {:<9} {}{boots}", medium.kind.to_string(), human_bytes(medium.length));
+    let Some(table) = &medium.table else { return };
+    println!("\n  {:<18} {:>14} {:>14}", "partition", "from byte", "bytes");
+    for listed in &table.partitions {
+        let name = format!("{} {}", listed.number, listed.name);
+        println!("  {name:<18} {:>14} {:>14}", listed.offset, listed.length);
+    }
+}
+
+fn manifest(look: &Look, signed: Result<(), String>) {
+    let Manifest { role, version, board, kernel, rollback_index, built, boot, root, .. } = &look.manifest;
+    let slot = look.slot.map_or("slot".to_owned(), |slot| format!("slot {slot}"));
+    println!("  {slot:<9} {role} {version} for {board}, kernel {kernel}");
+    println!("  built     {}, rollback index {rollback_index}", show_time(*built));
+    match signed {
+        Ok(()) => println!("  signed by {}", look.trailer.signature.key),
+        Err(why) => println!("  signed by nobody that is trusted here: {why}"),
+    }
+    println!("  manifest  {}", look.manifest_digest());
+    println!("  boot      {}, root hash {}", human_bytes(boot.length), boot.root_hash);
+    println!("  root      {}, root hash {}", human_bytes(root.length), root.root_hash);
+}
+
+fn made_of(look: &Look) -> Result<()> {
+    let inventory = match look.inventory() {
+        Err(error @ (LookError::NoInventory | LookError::Root(_) | LookError::Inventory(_))) => {
+            println!("  made of   not known: {error}");
+            return Ok(());
+        }
+        inventory => inventory?,
+    };
+    let files: usize = inventory.root.iter().map(|reason| reason.paths.len()).sum();
+    let (packages, artifacts) = (inventory.packages.len(), inventory.artifacts.len());
+    println!("  made of   profile {} by microdc {}", inventory.profile, inventory.microdc);
+    println!("            {packages} packages, {artifacts} artifacts, {files} files and folders");
+    let mut suites: BTreeMap<&str, usize> = BTreeMap::new();
+    inventory.packages.iter().for_each(|package| *suites.entry(&package.suite).or_default() += 1);
+    let suites: Vec<String> = suites.iter().map(|(suite, count)| format!("{suite} {count}")).collect();
+    println!("  suites    {}", suites.join(", "));
+    for artifact in &inventory.artifacts {
+        let version = artifact.version.as_deref().unwrap_or("without version");
+        let by_hand = if artifact.supplied { ", supplied by hand" } else { "" };
+        println!("  artifact  {} {version}, {}{by_hand}", artifact.name, human_bytes(artifact.size));
+    }
+    println!("  licences  in {LICENCES}");
+    Ok(())
+}
+
+fn sections(contents: &Contents) {
+    println!("  checksum  {}", contents.checksum);
+    println!("\n  {:<18} {:>12} {:>12}", "section", "from byte", "bytes");
+    for section in &contents.sections {
+        let image = section.image.map(|image| format!(", {image}")).unwrap_or_default();
+        println!("  {:<18} {:>12} {:>12}", format!("{}{image}", section.name), section.offset, section.length);
+    }
+    println!();
+    for FramesOf { image, blocks, frames, uncompressed, content, stored } in &contents.frames {
+        let (each, share) = (contents.frame_blocks, *stored as f64 * 100.0 / *content as f64);
+        println!("  {image}      {blocks} blocks in {frames} frames of {each}: {share:.1} % of their size,");
+        println!("            {uncompressed} of them not compressed");
+    }
+}
+
+pub(super) fn packages(look: &Look, as_json: bool) -> Result<()> {
+    let Inventory { packages, artifacts, .. } = look.inventory()?;
+    if as_json {
+        return print_json(&json!({ "packages": packages, "artifacts": artifacts }));
+    }
+    for package in &packages {
+        let place = format!("{}/{}", package.suite, package.component);
+        println!("{} {} ({place}, {})", package.name, package.version, human_bytes(package.size));
+        println!("  SHA-256 {}", package.sha256);
+        println!("  licence {}", package.copyright.as_deref().unwrap_or("not in the image"));
+    }
+    for artifact in &artifacts {
+        let version = artifact.version.as_deref().unwrap_or("without version");
+        let by_hand = if artifact.supplied { ", supplied by hand" } else { "" };
+        let (name, kind) = (&artifact.name, &artifact.kind);
+        println!("{name} {version} (artifact, {kind}, {}{by_hand})", human_bytes(artifact.size));
+        println!("  SHA-256 {}", artifact.sha256);
+        if let Some(from) = &artifact.from {
+            println!("  from    {from}");
+        }
+        println!("  at      {}", artifact.path);
+    }
+    Ok(())
+}
+
+pub(super) fn licence(look: &Look, name: &str) -> Result<()> {
+    let inventory = look.inventory()?;
+    let package = inventory.package(name).with_context(|| {
+        let names = inventory.packages.iter().map(|package| package.name.as_str());
+        let near = crate::profile::diagnostic::did_you_mean(name, names);
+        format!("no package {name} in it{}", near.map(|near| format!("; {near}")).unwrap_or_default())
+    })?;
+    let path = package.copyright.as_ref().with_context(|| {
+        format!("no package of the image has the copyright file of {name}: look into the package itself")
+    })?;
+    let archive = licences::read(&look.root()?.read(LICENCES.trim_start_matches('/'))?).context(LICENCES)?;
+    let text = archive.get(path).with_context(|| format!("{path} is not in {LICENCES}"))?;
+    std::io::Write::write_all(&mut std::io::stdout(), text)?;
+    Ok(())
+}
