@@ -132,7 +132,7 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
     scene.refused(&[], &["contradict each other about sysctl.net.core.somaxconn", "one.toml", "two.toml"]);
     project.write(PROFILE, &good);
 
-    let template = "overlays/router/usr/lib/microdc/templates/bgpd.conf.j2";
+    let template = "overlays/bgp/usr/lib/microdc/templates/bgpd.conf.j2";
     let whole = std::fs::read_to_string(project.folder.join(template)).unwrap();
     project.write(template, &format!("{whole}{{{{ router.no_such_value }}}}\n"));
     let line = format!("{}", whole.lines().count() + 1);
