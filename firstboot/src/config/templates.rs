@@ -52,10 +52,11 @@ fn render_one(template: &Template, source: &Path, root: &Path, config: &NodeConf
         .map_err(|error| format!("cannot write {}: {error}", to.display()))
 }
 
-/// Whether a service names the file in its command line or environment.
+/// Whether a service names the file in its command line or environment, or takes variables from it.
 #[must_use]
 pub fn needs(service: &Service, file: &str) -> bool {
-    service.run.iter().chain(service.environment.values()).any(|text| text.contains(file))
+    let variables = service.environment_files.iter().any(|variables| variables.path == file && !variables.optional);
+    variables || service.run.iter().chain(service.environment.values()).any(|text| text.contains(file))
 }
 
 #[cfg(test)]
