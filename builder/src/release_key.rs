@@ -4,7 +4,8 @@
 //! `release.key`; where there is none, with `development.key`, which the first build makes. `next.pub` is trusted
 //! beside the signing key, so that a key can be rotated.
 
-use contract::keys::{KeyError, MAX_TRUSTED, PrivateKey, PublicKey};
+use crate::slot::Sign;
+use contract::keys::{KeyError, MAX_TRUSTED, ManifestSignature, PrivateKey, PublicKey};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -23,14 +24,52 @@ pub enum ReleaseKeyError {
     TooOpen { path: PathBuf, mode: u32 },
     #[error("cannot get random numbers from the operating system: {0}")]
     Random(String),
+    #[error(
+        "there is no {0}: the image must hold the public key of who will sign it; fetch it from the machine that has \
+         the private one, or name it with --public"
+    )]
+    NoPublic(PathBuf),
     #[error("{0} public keys to trust; an image trusts one or two")]
     TooMany(usize),
 }
 
-/// The private key that signs, and the public ones that the image trusts: the signer's own first.
+/// Who signs an image.
+#[derive(Debug)]
+pub enum Signer {
+    /// The build.
+    Here(PrivateKey),
+    /// Whoever has the private half, afterwards, on another machine.
+    Elsewhere(PublicKey),
+}
+
+impl Signer {
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        match self {
+            Signer::Here(key) => key.public(),
+            Signer::Elsewhere(key) => key.clone(),
+        }
+    }
+
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Signer::Elsewhere(_))
+    }
+}
+
+impl Sign for Signer {
+    fn signature(&self, manifest: &[u8]) -> ManifestSignature {
+        match self {
+            Signer::Here(key) => key.sign(manifest),
+            Signer::Elsewhere(key) => ManifestSignature::awaited(key.id()),
+        }
+    }
+}
+
+/// The key that signs, and the public ones that the image trusts: the signer's own first.
 #[derive(Debug)]
 pub struct ReleaseKeys {
-    pub private: PrivateKey,
+    pub signer: Signer,
     pub trusted: Vec<PublicKey>,
     pub path: PathBuf,
     /// Whether it is the development key, and whether it was made just now.
@@ -85,8 +124,32 @@ pub fn find(folder: &Path, explicit: Option<&Path>, trust: &[PathBuf]) -> Result
     if made {
         make(folder, "development")?;
     }
-    let private = read_private(&path)?;
-    let mut trusted = vec![private.public()];
+    let signer = Signer::Here(read_private(&path)?);
+    let trusted = trusted(folder, &signer, trust)?;
+    Ok(ReleaseKeys { signer, trusted, path, development: is_development, made })
+}
+
+/// The keys for a build that somebody signs later, with the private half of `explicit`, else of `release.pub`.
+///
+/// # Errors
+/// When there is none, one cannot be read, or there are more than two to trust.
+pub fn find_public(
+    folder: &Path,
+    explicit: Option<&Path>,
+    trust: &[PathBuf],
+) -> Result<ReleaseKeys, ReleaseKeyError> {
+    let path = explicit.map_or_else(|| folder.join("release.pub"), Path::to_owned);
+    if !path.exists() {
+        return Err(ReleaseKeyError::NoPublic(path));
+    }
+    let signer = Signer::Elsewhere(read_public(&path)?);
+    let trusted = trusted(folder, &signer, trust)?;
+    Ok(ReleaseKeys { signer, trusted, path, development: false, made: false })
+}
+
+/// The signer's own key, and those beside it.
+fn trusted(folder: &Path, signer: &Signer, trust: &[PathBuf]) -> Result<Vec<PublicKey>, ReleaseKeyError> {
+    let mut trusted = vec![signer.public()];
     let next = folder.join("next.pub");
     let listed = if trust.is_empty() && next.exists() { std::slice::from_ref(&next) } else { trust };
     for path in listed {
@@ -98,7 +161,7 @@ pub fn find(folder: &Path, explicit: Option<&Path>, trust: &[PathBuf]) -> Result
     if trusted.len() > MAX_TRUSTED {
         return Err(ReleaseKeyError::TooMany(trusted.len()));
     }
-    Ok(ReleaseKeys { private, trusted, path, development: is_development, made })
+    Ok(trusted)
 }
 
 /// Reads a private key that nobody else may read.
@@ -150,6 +213,17 @@ mod tests {
         let found = find(folder.path(), None, &[]).unwrap();
         assert!(!found.development);
         assert_eq!(found.trusted, [release, next]);
+    }
+
+    #[test]
+    fn who_signs_elsewhere_is_known_by_the_public_key_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(find_public(folder.path(), None, &[]), Err(ReleaseKeyError::NoPublic(_))));
+        let (private, public) = make(folder.path(), "release").unwrap();
+        std::fs::remove_file(private).unwrap();
+        let found = find_public(folder.path(), None, &[]).unwrap();
+        assert!(found.signer.is_elsewhere() && found.signer.signature(b"manifest").is_awaited());
+        assert_eq!((found.signer.public(), found.trusted), (public.clone(), vec![public]));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::format::fat::{self, FatError, FatFile};
 use crate::format::verity::{self, VerityError};
 use crate::tree::Tree;
 use contract::hash::Digest;
-use contract::keys::PrivateKey;
+use contract::keys::{ManifestSignature, PrivateKey};
 use contract::layout::{Extent, trailer_offset};
 use contract::manifest::{self, BlockImage, Manifest, ManifestError};
 use contract::names::{BOARD, CMDLINE_TXT, CONFIG_TXT};
@@ -39,7 +39,19 @@ pub struct SlotSpec<'a> {
     pub kernel_options: Vec<String>,
     /// Names of what was handed over by hand.
     pub supplied: Vec<String>,
-    pub key: &'a PrivateKey,
+    pub key: &'a dyn Sign,
+}
+
+/// Who signs the manifest.
+pub trait Sign: Sync {
+    /// The signature of a manifest's bytes, or the place for one that is made elsewhere.
+    fn signature(&self, manifest: &[u8]) -> ManifestSignature;
+}
+
+impl Sign for PrivateKey {
+    fn signature(&self, manifest: &[u8]) -> ManifestSignature {
+        self.sign(manifest)
+    }
 }
 
 /// What came of it.
@@ -122,7 +134,7 @@ pub fn write(
     };
     let bytes = manifest.to_bytes()?;
     let manifest_digest = Digest::of(&bytes);
-    let trailer = Trailer { signature: spec.key.sign(&bytes), manifest: bytes };
+    let trailer = Trailer { signature: spec.key.signature(&bytes), manifest: bytes };
     file.write_all_at(&trailer.to_bytes()?, root.offset + trailer_at)?;
     Ok(SlotSummary {
         manifest,

@@ -4,6 +4,9 @@
 //! build and is compared with what the build would write; everything else must be zero.
 
 mod read;
+mod unsigned;
+
+pub use unsigned::{Unsigned, unsigned};
 
 use crate::boot::eeprom::{self, EepromError};
 use crate::boot::files::root_hash;
@@ -11,7 +14,7 @@ use crate::format::fat_read::{FatReadError, InFile, Reader};
 use crate::format::gpt::{self, Ends, GptError, HEAD, TAIL};
 use crate::image;
 use contract::hash::Digest;
-use contract::keys::{KeyId, PublicKey};
+use contract::keys::{KeyId, ManifestSignature, PublicKey};
 use contract::layout::{ALIGN, BLOCK, Extent, ImageLayout, Partition, SECTOR, Slot, TRAILER_SIZE, trailer_offset};
 use contract::manifest::Manifest;
 use contract::names::{AUTOBOOT, CMDLINE_TXT, NODE_CONFIG};
@@ -96,6 +99,27 @@ pub enum VerifyError {
 /// # Errors
 /// The first thing that is wrong, by partition, block and offset.
 pub fn verify(path: &Path, expect: &Expect<'_>) -> Result<Verified, VerifyError> {
+    with_signature(path, expect, None)
+}
+
+/// [`verify`] of an image as it would be with this signature in that slot's trailer.
+///
+/// # Errors
+/// As [`verify`].
+pub fn as_if_signed(
+    path: &Path,
+    expect: &Expect<'_>,
+    slot: Slot,
+    signature: ManifestSignature,
+) -> Result<Verified, VerifyError> {
+    with_signature(path, expect, Some((slot, signature)))
+}
+
+fn with_signature(
+    path: &Path,
+    expect: &Expect<'_>,
+    signature: Option<(Slot, ManifestSignature)>,
+) -> Result<Verified, VerifyError> {
     let file = File::open(path).map_err(VerifyError::Open)?;
     let length = file.metadata().map_err(VerifyError::Open)?.len();
     if length < 2 * ALIGN || !length.is_multiple_of(SECTOR) {
@@ -106,7 +130,8 @@ pub fn verify(path: &Path, expect: &Expect<'_>) -> Result<Verified, VerifyError>
     let (default, node_config) = bootsel(blocks, layout, expect.bootsel)?;
     let mut slots = BTreeMap::new();
     for slot in Slot::BOTH {
-        if let Some(found) = verify_slot(blocks, layout, slot, expect, Beyond::Zeros)? {
+        let of_slot = signature.filter(|(signed, _)| *signed == slot).map(|(_, signature)| signature);
+        if let Some(found) = verify_slot(blocks, layout, slot, expect, Beyond::Zeros, of_slot)? {
             slots.insert(slot, found);
         }
     }
@@ -129,7 +154,7 @@ pub fn slot(
 ) -> Result<Option<VerifiedSlot>, VerifyError> {
     let length = disk.metadata().map_err(VerifyError::Open)?.len();
     let expect = Expect { trusted, role: None, bootsel: Bootsel::Bootable };
-    verify_slot(Blocks { file: disk, length }, layout, slot, &expect, Beyond::Anything)
+    verify_slot(Blocks { file: disk, length }, layout, slot, &expect, Beyond::Anything, None)
 }
 
 /// What may stand behind a slot's images, and in an empty slot.
@@ -187,6 +212,7 @@ fn verify_slot(
     slot: Slot,
     expect: &Expect<'_>,
     beyond: Beyond,
+    signature: Option<ManifestSignature>,
 ) -> Result<Option<VerifiedSlot>, VerifyError> {
     let [boot, root] = [slot.boot(), slot.root()];
     let (boot_place, root_place) = (boot.name(), root.name());
@@ -194,7 +220,7 @@ fn verify_slot(
     let trailer_at = root.offset + trailer_offset(root.length).unwrap_or(0);
     let bad_trailer = |source| VerifyError::Trailer { place: root_place, offset: trailer_at, source };
 
-    let trailer = match Trailer::parse(&blocks.read(trailer_at, TRAILER_SIZE)?) {
+    let mut trailer = match Trailer::parse(&blocks.read(trailer_at, TRAILER_SIZE)?) {
         Err(TrailerError::Empty) if beyond == Beyond::Anything => return Ok(None),
         Err(TrailerError::Empty) => {
             blocks.zero(boot_place, boot.offset, boot.offset..boot.end())?;
@@ -203,6 +229,7 @@ fn verify_slot(
         }
         trailer => trailer.map_err(bad_trailer)?,
     };
+    trailer.signature = signature.unwrap_or(trailer.signature);
     let manifest = trailer.verify(expect.trusted).map_err(bad_trailer)?;
     if let Some(wanted) = expect.role.filter(|wanted| *wanted != manifest.role) {
         return Err(VerifyError::Role { slot, wanted, found: manifest.role });

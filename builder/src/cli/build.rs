@@ -53,6 +53,13 @@ pub(super) struct Build {
     /// exists]
     #[arg(long, value_name = "FILE")]
     trust: Vec<PathBuf>,
+    /// Sign nothing: write the manifest beside the image, for `microdc sign`
+    /// on the machine that has the private key
+    #[arg(long, conflicts_with = "key")]
+    unsigned: bool,
+    /// Public key of who will sign [default: keys/release.pub]
+    #[arg(long, value_name = "FILE", requires = "unsigned")]
+    public: Option<PathBuf>,
     /// Use FILE for an artifact of the profile, or for firstboot, instead of
     /// fetching or making it; the image and its manifest say so
     #[arg(long, value_name = "NAME=FILE")]
@@ -77,6 +84,8 @@ impl Build {
             jobs: self.jobs.map(usize::from),
             key: self.key,
             trust: self.trust,
+            unsigned: self.unsigned,
+            public: self.public,
             supplies,
             base,
             interrupted: interrupted.clone(),

@@ -2,12 +2,14 @@
 
 use super::keys;
 use crate::bundle::{Reader, is_bundle};
-use crate::verify::{self, Bootsel, Expect};
+use crate::signing;
+use crate::verify::{self, Bootsel, Expect, VerifyError};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use contract::keys::PublicKey;
 use contract::manifest::Manifest;
 use contract::role::Role;
+use contract::trailer::TrailerError;
 use std::path::PathBuf;
 
 /// Check an image or a bundle to the last bit
@@ -53,6 +55,15 @@ impl Verify {
     fn image(&self, trusted: &[PublicKey], role: Option<Role>) -> Result<()> {
         let expect = Expect { trusted, role, bootsel: Bootsel::AsBuilt };
         let verified = verify::verify(&self.file, &expect);
+        if let Err(VerifyError::Trailer { source: TrailerError::Unsigned(key), .. }) = &verified {
+            let (image, manifest) = (self.file.display(), signing::request_of(&self.file));
+            bail!(
+                "{image} is not signed yet, and no node takes it\n  where the key {key} is: microdc sign {}\n  and back \
+                 here: microdc sign --attach {} {image}",
+                manifest.display(),
+                signing::signature_of(&manifest).display()
+            );
+        }
         let verified = verified.with_context(|| format!("{} is not whole", self.file.display()))?;
         if self.json {
             let slots = verified.slots.iter().map(|(slot, found)| {

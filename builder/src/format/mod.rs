@@ -6,6 +6,7 @@
 
 pub mod blocks;
 pub mod cpio;
+pub mod cpio_read;
 pub mod derive;
 pub mod ext4;
 pub mod fat;

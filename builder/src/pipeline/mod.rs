@@ -19,6 +19,7 @@ use crate::profile::{self, Profile, load};
 use crate::release_key::{self, ReleaseKeys};
 use crate::report::{Reporter, Summary, human_bytes};
 use crate::resolve::{self, LockMode, Request, Resolver, Wanted};
+use crate::signing;
 use crate::slot::SlotSpec;
 use crate::source::keyring::Keyring;
 use crate::source::local::Snapshot;
@@ -51,6 +52,10 @@ pub struct Options {
     pub jobs: Option<usize>,
     pub key: Option<PathBuf>,
     pub trust: Vec<PathBuf>,
+    /// Nobody signs here: the manifest is written out for a machine that has the private key.
+    pub unsigned: bool,
+    /// The public key of who will sign an unsigned image; `keys/release.pub` when none is named.
+    pub public: Option<PathBuf>,
     pub supplies: Vec<Supply>,
     /// The folder that holds `profiles/`, `keys/` and `out/`.
     pub base: PathBuf,
@@ -84,6 +89,9 @@ impl Build<'_> {
         let options = self.options;
         let path = load::find(&options.profile, &options.base)?;
         let profile = profile::load(&path)?;
+        for warning in &profile.warnings {
+            self.reporter.say(&warning.to_string());
+        }
         // The profile alone can be wrong in many ways: say so before anything is fetched.
         profile::check::role_spec(&profile, "", Vec::new()).map_err(profile::load::ProfileError::Mistakes)?;
         let cache = Cache::open(Cache::default_root()?)?;
@@ -117,7 +125,11 @@ impl Build<'_> {
 
     fn keys(&self) -> Result<ReleaseKeys> {
         let folder = self.options.base.join("keys");
-        let keys = release_key::find(&folder, self.options.key.as_deref(), &self.options.trust)?;
+        let options = self.options;
+        if options.unsigned {
+            return Ok(release_key::find_public(&folder, options.public.as_deref(), &options.trust)?);
+        }
+        let keys = release_key::find(&folder, options.key.as_deref(), &options.trust)?;
         if keys.made {
             self.reporter.say(&format!(
                 "{:>10} made a development key, {}: fine for trying out; make a release key with `microdc keys new`",
@@ -255,7 +267,7 @@ impl Build<'_> {
                 boot: &built_boot.files,
                 kernel_options: KERNEL_OPTIONS.iter().map(|&option| option.to_owned()).chain(own).collect(),
                 supplied: locals.supplied(),
-                key: &keys.private,
+                key: &keys.signer,
             },
             layout: profile.layout,
             node_config: None,
@@ -282,6 +294,10 @@ impl Build<'_> {
         }
         new_lock.save(lock_path)?;
         let manifest = &image.slot.manifest;
+        let to_sign = match keys.signer.is_elsewhere() {
+            true => Some(signing::write_request(output, manifest)?),
+            false => None,
+        };
         let summary = Summary {
             image: output.to_owned(),
             profile: profile.name.clone(),
@@ -297,9 +313,10 @@ impl Build<'_> {
             packages: count,
             kernel: manifest.kernel.clone(),
             signed_by: match keys.development {
-                true => format!("{} (development key)", keys.private.public().id()),
-                false => keys.private.public().id().to_string(),
+                true => format!("{} (development key)", keys.signer.public().id()),
+                false => keys.signer.public().id().to_string(),
             },
+            to_sign,
             rollback_index: manifest.rollback_index,
             supplied: locals.supplied(),
             unchanged: false,
@@ -373,7 +390,7 @@ fn request(profile: &Profile) -> Request {
 }
 
 /// `[debian] mirror` and `security` of `microdc.toml`, where there is one.
-fn configured_mirror(base: &Path) -> Result<Told> {
+pub(crate) fn configured_mirror(base: &Path) -> Result<Told> {
     #[derive(Default, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Settings {

@@ -67,7 +67,8 @@ pub(super) fn key(
     }
     locals.add_to(&mut key);
     key.add("lock", lock.map(Lock::to_text).unwrap_or_default());
-    key.add("signer", keys.private.public().to_text());
+    key.add("signer", keys.signer.public().to_text());
+    key.add("signed", [u8::from(!keys.signer.is_elsewhere())]);
     for trusted in &keys.trusted {
         key.add("trusted", trusted.to_text());
     }
@@ -101,7 +102,9 @@ fn folder(add: &mut dyn FnMut(&str, &[u8]), path: &Path) -> Result<()> {
 pub(super) fn unchanged(cache: &Cache, key: Key, output: &Path) -> Option<Summary> {
     let bytes = std::fs::read(cache.get(STAGE, key)?).ok()?;
     let record: Record = serde_json::from_slice(&bytes).ok()?;
-    (record.file == Stamp::of(output).ok()?).then_some(record.summary)
+    // What is to be signed is a result of the build as well.
+    let whole = record.summary.to_sign.as_ref().is_none_or(|path| path.is_file());
+    (whole && record.file == Stamp::of(output).ok()?).then_some(record.summary)
 }
 
 pub(super) fn put(cache: &Cache, key: Key, summary: &Summary, output: &Path) -> Result<()> {

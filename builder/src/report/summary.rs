@@ -1,5 +1,6 @@
 //! The closing summary of a build, for people and as JSON.
 
+use crate::signing::signature_of;
 use contract::hash::Digest;
 use contract::role::Role;
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,11 @@ pub struct Summary {
     pub root_files: u64,
     pub packages: u64,
     pub kernel: String,
+    /// The id of the key; of an image that is not signed yet, the one that is to sign.
     pub signed_by: String,
+    /// The manifest that is to be signed, when that is done elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_sign: Option<PathBuf>,
     pub rollback_index: u64,
     /// Artifacts handed over by hand with `--supply`.
     pub supplied: Vec<String>,
@@ -67,7 +72,16 @@ impl std::fmt::Display for Summary {
         writeln!(f, "  root hash {}", self.root_hash)?;
         let (data, size) = (human_bytes(self.image_data), human_bytes(self.image_size));
         writeln!(f, "  image     {data} of data in {size}, SHA-256 {}", self.image_digest)?;
-        writeln!(f, "  signed by {}, rollback index {}", self.signed_by, self.rollback_index)?;
+        match &self.to_sign {
+            None => writeln!(f, "  signed by {}, rollback index {}", self.signed_by, self.rollback_index)?,
+            Some(manifest) => {
+                writeln!(f, "  signed by nobody yet, rollback index {}", self.rollback_index)?;
+                writeln!(f, "  to sign   {}, where the key {} is:", manifest.display(), self.signed_by)?;
+                writeln!(f, "              microdc sign {}", manifest.display())?;
+                let (signature, image) = (signature_of(manifest), self.image.display());
+                writeln!(f, "            and back here: microdc sign --attach {} {image}", signature.display())?;
+            }
+        }
         if !self.supplied.is_empty() {
             writeln!(f, "  supplied  {} (by hand, not from the lock)", self.supplied.join(", "))?;
         }

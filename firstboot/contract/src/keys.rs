@@ -115,7 +115,7 @@ impl PrivateKey {
     /// Signs the bytes of a manifest.
     #[must_use]
     pub fn sign(&self, manifest: &[u8]) -> ManifestSignature {
-        let signature = self.0.sign(&[CONTEXT, manifest].concat());
+        let signature = self.0.sign(&signed_bytes(manifest));
         ManifestSignature { key: self.public().id(), bytes: signature.to_bytes() }
     }
 }
@@ -126,6 +126,18 @@ impl std::fmt::Debug for PrivateKey {
     }
 }
 
+/// The exact bytes that are signed: what any tool for ed25519 (RFC 8032) signs and verifies in our place.
+#[must_use]
+pub fn signed_bytes(manifest: &[u8]) -> Vec<u8> {
+    [CONTEXT, manifest].concat()
+}
+
+/// The manifest in the bytes that are signed. Nothing when they are meant for something else.
+#[must_use]
+pub fn manifest_in(signed: &[u8]) -> Option<&[u8]> {
+    signed.strip_prefix(CONTEXT)
+}
+
 /// A signature as stored: who, and the 64 bytes of RFC 8032.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ManifestSignature {
@@ -134,6 +146,19 @@ pub struct ManifestSignature {
 }
 
 impl ManifestSignature {
+    /// What stands in place of a signature while it is being made elsewhere: zeros, which no key has ever signed
+    /// with. `key` is the one that is to sign.
+    #[must_use]
+    pub fn awaited(key: KeyId) -> ManifestSignature {
+        ManifestSignature { key, bytes: [0; 64] }
+    }
+
+    /// Whether it is still to be made.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.bytes == [0; 64]
+    }
+
     /// Checks the signature of a manifest's bytes against the trusted keys.
     ///
     /// # Errors
@@ -144,7 +169,7 @@ impl ManifestSignature {
             return Err(SignatureError::UnknownKey { found: self.key, trusted: trusted.join(", ") });
         };
         key.0
-            .verify_strict(&[CONTEXT, manifest].concat(), &Signature::from_bytes(&self.bytes))
+            .verify_strict(&signed_bytes(manifest), &Signature::from_bytes(&self.bytes))
             .map_err(|_| SignatureError::Mismatch(self.key))?;
         Ok(key)
     }
@@ -192,6 +217,20 @@ mod tests {
         assert!(matches!(signature.verify(b"manifesT", &trusted), Err(SignatureError::Mismatch(_))));
         signature.bytes[63] ^= 1;
         assert!(matches!(signature.verify(b"manifest", &trusted), Err(SignatureError::Mismatch(_))));
+    }
+
+    #[test]
+    fn what_is_signed_says_what_it_is_for() {
+        let signed = signed_bytes(b"manifest");
+        assert_eq!(manifest_in(&signed), Some(&b"manifest"[..]));
+        assert_eq!(manifest_in(b"manifest"), None);
+    }
+
+    #[test]
+    fn a_signature_that_is_still_to_be_made_is_none() {
+        let awaited = ManifestSignature::awaited(key(1).public().id());
+        assert!(awaited.is_awaited() && !key(1).sign(b"manifest").is_awaited());
+        assert!(awaited.verify(b"manifest", &[key(1).public()]).is_err());
     }
 
     #[test]

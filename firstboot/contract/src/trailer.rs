@@ -9,6 +9,8 @@
 //! | 24 | 64 | ed25519 signature |
 //! | 88 | | the manifest, then zeros to the end |
 //!
+//! A signature of zeros is one that is still to be made, on another machine, by the key of that id.
+//!
 //! Every bit counts: what is neither signed nor looked up must be zero.
 
 use crate::keys::{KeyId, ManifestSignature, PublicKey, SignatureError};
@@ -31,6 +33,8 @@ pub enum TrailerError {
     Format(u32),
     #[error("a manifest of {0} bytes does not fit into a trailer")]
     TooLong(usize),
+    #[error("it is not signed yet: the key {0} is to sign it")]
+    Unsigned(KeyId),
     #[error(transparent)]
     Signature(#[from] SignatureError),
     #[error(transparent)]
@@ -111,6 +115,9 @@ impl Trailer {
     /// # Errors
     /// When no trusted key signed it, or it is not a manifest for this program.
     pub fn verify(&self, trusted: &[PublicKey]) -> Result<Manifest, TrailerError> {
+        if self.signature.is_awaited() {
+            return Err(TrailerError::Unsigned(self.signature.key));
+        }
         self.signature.verify(&self.manifest, trusted)?;
         Ok(Manifest::parse(&self.manifest)?)
     }
@@ -145,6 +152,15 @@ mod tests {
     #[test]
     fn an_erased_trailer_is_no_trailer() {
         assert!(matches!(Trailer::parse(&[0; LENGTH]), Err(TrailerError::Empty)));
+    }
+
+    #[test]
+    fn a_trailer_that_waits_for_its_signature_is_believed_by_nobody() {
+        let (bytes, trusted) = signed();
+        let mut trailer = Trailer::parse(&bytes).unwrap();
+        trailer.signature = ManifestSignature::awaited(trailer.signature.key);
+        let found = Trailer::parse(&trailer.to_bytes().unwrap()).unwrap().verify(&trusted);
+        assert!(matches!(found, Err(TrailerError::Unsigned(key)) if key == trusted[0].id()));
     }
 
     #[test]

@@ -1,0 +1,97 @@
+//! `microdc sign`: a manifest, where the private key is; and its signature, back into the image.
+
+use crate::release_key;
+use crate::signing::{self, Attached};
+use anyhow::{Result, bail};
+use clap::Args;
+use contract::manifest::Manifest;
+use std::path::{Path, PathBuf};
+
+/// Sign an image that was built without the private key
+///
+/// `microdc build --unsigned` makes an image and, beside it, its manifest. Take
+/// the manifest to the machine that has the key, sign it there, and bring the
+/// signature back. With --attach it goes into the image, after both were
+/// checked against each other and against the keys that the image trusts. The
+/// result is the same, bit for bit, as of a build with the key.
+///
+/// The signature is the 64 bytes of ed25519 over the bytes of the manifest
+/// file, so any other signer of ed25519 will do as well.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  microdc build router --unsigned\n  microdc sign out/router.manifest\n  microdc \
+                        sign out/router.manifest --key /media/stick/release.key\n  microdc sign --attach \
+                        out/router.manifest.sig out/router.img\n\nExit status: 0 signed; 1 they do not fit, or \
+                        cannot be read or written;\n2 called wrongly."
+)]
+pub(super) struct Sign {
+    /// The manifest; with --attach, the image
+    file: PathBuf,
+    /// Private key that signs [default: keys/release.key]
+    #[arg(long, value_name = "FILE", conflicts_with = "attach")]
+    key: Option<PathBuf>,
+    /// The signature [default: the manifest's name and .sig]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "attach")]
+    output: Option<PathBuf>,
+    /// Put this signature into the image
+    #[arg(long, value_name = "SIGNATURE")]
+    attach: Option<PathBuf>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Sign {
+    pub(super) fn run(self) -> Result<()> {
+        match &self.attach {
+            None => self.sign(),
+            Some(signature) => self.attach(signature),
+        }
+    }
+
+    fn sign(&self) -> Result<()> {
+        let (manifest, bytes) = signing::read_request(&self.file)?;
+        let path = self.key.clone().unwrap_or_else(|| PathBuf::from("keys/release.key"));
+        if !path.exists() {
+            bail!(
+                "there is no private key {}: name it with --key, or make one with `microdc keys new`",
+                path.display()
+            );
+        }
+        let key = release_key::read_private(&path)?;
+        let output = self.output.clone().unwrap_or_else(|| signing::signature_of(&self.file));
+        signing::sign(&bytes, &key, &output)?;
+        let id = key.public().id().to_string();
+        if self.json {
+            let report = serde_json::json!({ "signature": output, "key": id, "manifest": manifest });
+            println!("{}", serde_json::to_string_pretty(&report)?);
+            return Ok(());
+        }
+        println!("{}", output.display());
+        show(&manifest, &id);
+        Ok(())
+    }
+
+    fn attach(&self, signature: &Path) -> Result<()> {
+        let Attached { manifest, key, digest } = signing::attach(signature, &self.file)?;
+        let id = key.id().to_string();
+        if self.json {
+            let report = serde_json::json!({
+                "image": self.file, "image_digest": digest, "key": id, "manifest": manifest,
+            });
+            println!("{}", serde_json::to_string_pretty(&report)?);
+            return Ok(());
+        }
+        println!("{}", self.file.display());
+        show(&manifest, &id);
+        println!("  image     SHA-256 {digest}");
+        Ok(())
+    }
+}
+
+fn show(manifest: &Manifest, key: &str) {
+    let Manifest { role, version, kernel, rollback_index, root, .. } = manifest;
+    println!("  slot      {role} {version}, kernel {kernel}");
+    println!("  root hash {}", root.root_hash);
+    println!("  signed by {key}, rollback index {rollback_index}");
+}
