@@ -4,13 +4,17 @@
 //! [`format`] and [`boot`] → [`slot`] → [`image`] → [`bundle`]. [`pipeline`] runs the stages of a build, [`report`] shows
 //! them, `cli` is the command line. No stage starts a program but [`node_program`], which compiles firstboot.
 //!
-//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`look`] opens images to be looked into, [`diff`] compares them, [`sbom`] lists what is in them, [`verify`] checks images, [`serve`] gives bundles and images to nodes.
+//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`look`] opens images to be looked into,
+//! [`diff`] compares them, [`sbom`] lists what is in them, [`verify`] checks images, [`signing`] signs them where the
+//! private key is, [`serve`] gives bundles and images to nodes. For people: [`scaffold`] begins profiles, [`schema`]
+//! describes files, [`doctor`] looks at the machine.
 
 pub mod boot;
 pub mod bundle;
 pub mod cache;
 pub mod cli;
 pub mod diff;
+pub mod doctor;
 pub mod format;
 pub mod image;
 pub mod inventory;
@@ -23,7 +27,10 @@ pub mod release_key;
 pub mod report;
 pub mod resolve;
 pub mod sbom;
+pub mod scaffold;
+pub mod schema;
 pub mod serve;
+pub mod signing;
 pub mod slot;
 pub mod source;
 pub mod tree;

@@ -32,7 +32,7 @@ pub enum LockError {
 }
 
 /// One package, exactly.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LockedPackage {
     pub name: String,
@@ -49,7 +49,7 @@ pub struct LockedPackage {
 }
 
 /// One artifact, exactly: a file that comes from no package.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "artifact::Written", into = "artifact::Written")]
 pub struct LockedArtifact {
     /// As the profile calls it.
@@ -95,9 +95,11 @@ struct FormatOnly {
     format: u32,
 }
 
-#[derive(Serialize, Deserialize)]
+/// The lock as it stands in the file.
+#[derive(Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct File {
+    /// Format of this file: 1.
     format: u32,
     #[serde(default)]
     index: BTreeMap<String, u64>,
@@ -105,6 +107,12 @@ struct File {
     packages: Vec<LockedPackage>,
     #[serde(default, rename = "artifact")]
     artifacts: Vec<LockedArtifact>,
+}
+
+/// The JSON Schema of a lock file.
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(File)
 }
 
 impl Lock {

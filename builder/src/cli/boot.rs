@@ -1,9 +1,10 @@
 //! `microdc boot`: an image in the emulated CM4, with its console in this terminal.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use emulator::Machine;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Boot an image in the emulated CM4
 ///
@@ -13,7 +14,8 @@ use std::path::PathBuf;
 /// the end. Leave with Ctrl-A X. On the console `?` shows what keys there are.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  microdc boot out/router.img\n  microdc boot out/router.img --node \
-                        profiles/router.node.toml\n  microdc boot out/router.img --raspi4b")]
+                        profiles/router.node.toml\n  microdc boot out/router.img --raspi4b\n  microdc boot out/router.img --node \
+                        profiles/router.node.toml --until-healthy")]
 pub(super) struct Boot {
     /// The image
     image: PathBuf,
@@ -24,6 +26,13 @@ pub(super) struct Boot {
     /// slower, and without network
     #[arg(long)]
     raspi4b: bool,
+    /// Show the console until the role's health gate has passed, then switch
+    /// the node off: for scripts. Fails when it does not pass
+    #[arg(long)]
+    until_healthy: bool,
+    /// With --until-healthy: seconds that it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "until_healthy")]
+    within: u64,
     /// Memory of the node in MiB
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     memory: u32,
@@ -34,18 +43,42 @@ pub(super) struct Boot {
 
 impl Boot {
     pub(super) fn run(self) -> Result<()> {
-        let mut machine = Machine::new(&self.image)
-            .memory(self.memory)
-            .disk_size(self.disk << 30)
-            .deadline(std::time::Duration::MAX);
+        let mut machine =
+            Machine::new(&self.image).memory(self.memory).disk_size(self.disk << 30).deadline(Duration::MAX);
         if let Some(path) = &self.node {
             let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
             contract::node::NodeConfig::parse(&text).with_context(|| path.display().to_string())?;
             machine = machine.node_config(text);
         }
         machine = if self.raspi4b { machine.raspi4b() } else { machine.user_network() };
+        if self.until_healthy {
+            return until_healthy(machine, Duration::from_secs(self.within));
+        }
         let end = machine.prepare()?.interactive()?;
         eprintln!("\nthe node is off: {end}");
         Ok(())
     }
+}
+
+/// How long a node may take to switch itself off, before its power is cut.
+const OFF: Duration = Duration::from_secs(60);
+
+/// Boots without a terminal. The line of a verdict is what PID 1 says on its console: `[...] health passed`.
+fn until_healthy(machine: Machine, within: Duration) -> Result<()> {
+    // Longer than all waits below: only a node that nothing ends runs into it.
+    let node = machine.deadline(within + 2 * OFF).start()?;
+    let start = std::time::Instant::now();
+    let verdict = node.expect_any(&["] health passed", "] health failed"], within);
+    print!("{}", node.console());
+    let seconds = start.elapsed().as_secs_f64();
+    let (found, line) = verdict.context("the health gate gave no verdict")?;
+    if found == 1 {
+        bail!("the health gate did not pass: {line}");
+    }
+    eprintln!("\nhealthy {seconds:.1} s after power-on");
+    // A clean end is part of what is tried out.
+    node.power_off().context("switching the node off")?;
+    let end = node.wait_off(OFF).context("it was healthy, and did not switch itself off")?;
+    eprintln!("the node is off: {end}");
+    Ok(())
 }

@@ -3,16 +3,23 @@
 mod boot;
 mod build;
 mod bundle;
+mod completions;
 mod diff;
+mod doctor;
 mod inspect;
 mod keys;
+mod man;
+mod new;
 mod node;
 mod sbom;
+mod schema;
 mod serve;
+mod sign;
 mod verify;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use contract::role::Role;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,20 +42,54 @@ enum Verb {
     Boot(boot::Boot),
     Verify(verify::Verify),
     Bundle(bundle::Bundle),
+    New(new::New),
+    Doctor(doctor::Doctor),
     Inspect(inspect::Inspect),
     Diff(diff::Diff),
     Sbom(sbom::Sbom),
     Serve(serve::Serve),
+    Sign(sign::Sign),
     #[command(subcommand)]
     Node(node::Node),
     #[command(subcommand)]
     Keys(keys::Keys),
+    Schema(schema::Schema),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// A role by its name.
+fn role(text: &str) -> Result<Role, String> {
+    Role::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| {
+        let names = Role::ALL.map(Role::name).join(", ");
+        format!("there is no role {text:?}; roles: {names}")
+    })
+}
+
+/// What every verb ends with.
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 called wrongly, 130 interrupted.";
+
+/// The whole command line, every verb with what its exit status says.
+#[must_use]
+pub fn command() -> Command {
+    with_exit_status(Cli::command())
+}
+
+fn with_exit_status(command: Command) -> Command {
+    let command = command.mut_subcommands(with_exit_status);
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    if help.contains("Exit status: ") {
+        return command;
+    }
+    let separator = if help.is_empty() { "" } else { "\n\n" };
+    command.after_help(format!("{help}{separator}{EXIT_STATUS}"))
 }
 
 /// Runs the program: reads the arguments, does the work, prints what failed.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
     // The first Ctrl-C stops at the next clean place, the second at once.
@@ -95,8 +136,20 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
         }
         Verb::Sbom(sbom) => sbom.run(),
         Verb::Serve(serve) => serve.run(interrupted),
+        Verb::Sign(sign) => sign.run(),
         Verb::Node(node) => node.run(),
         Verb::Keys(keys) => keys.run(),
+        Verb::New(new) => new.run(),
+        Verb::Doctor(doctor) => doctor.run(),
+        Verb::Schema(schema) => {
+            end_with_the_reader();
+            schema.run()
+        }
+        Verb::Completions(completions) => {
+            end_with_the_reader();
+            completions.run()
+        }
+        Verb::Man(man) => man.run(),
     }
 }
 
@@ -126,11 +179,10 @@ fn chain(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_help_of_every_verb_fits_80_columns() {
-        let mut command = Cli::command();
+        let mut command = command();
         command.build();
         let mut queue = vec![command];
         while let Some(mut command) = queue.pop() {
@@ -144,6 +196,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -146,6 +146,7 @@ fn try_templates(profile: &str, config: &NodeConfig) -> Result<Option<String>> {
 const COMMON: &str = include_str!("node_common.toml");
 /// What a router's has besides.
 const ROUTER: &str = include_str!("node_router.toml");
+const MINIO: &str = include_str!("node_minio.toml");
 
 impl New {
     fn run(self) -> Result<()> {
@@ -159,8 +160,12 @@ impl New {
     }
 }
 
-fn example(role: Role, name: &HostName) -> String {
-    let own = if role == Role::Router { ROUTER } else { "" };
+pub(super) fn example(role: Role, name: &HostName) -> String {
+    let own = match role {
+        Role::Router => ROUTER,
+        Role::Minio => MINIO,
+        Role::K3sServer | Role::K3sAgent | Role::Tinkerbell => "",
+    };
     format!("# {role} {0}. What begins with # is an option.\nname = \"{0}\"\n\n{COMMON}{own}", name.as_str())
 }
 

@@ -5,7 +5,7 @@ use crate::profile::artifact::GoProgram;
 use contract::hash::Digest;
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Kind {
     Url,
@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// As it stands in the file.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
     name: String,

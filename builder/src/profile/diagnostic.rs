@@ -69,7 +69,18 @@ impl Diagnostic {
         other: Option<(&Place, &str)>,
         help: Option<String>,
     ) -> Diagnostic {
-        let message = message.into();
+        Diagnostic::of_level(&Level::ERROR, sources, message.into(), place, label, other, help)
+    }
+
+    fn of_level(
+        level: &Level<'static>,
+        sources: &Sources,
+        message: String,
+        place: &Place,
+        label: &str,
+        other: Option<(&Place, &str)>,
+        help: Option<String>,
+    ) -> Diagnostic {
         let path = sources.path(place.file).to_owned();
         let text = sources.text(place.file);
         let before = text.get(..place.span.start).unwrap_or(text);
@@ -83,7 +94,7 @@ impl Diagnostic {
                 .path(sources.path(place.file).display().to_string())
                 .annotation(kind.span(start..end).label(label.to_owned()))
         };
-        let title = Level::ERROR.primary_title(message.clone());
+        let title = level.clone().primary_title(message.clone());
         let mut group = title.element(snippet(place, AnnotationKind::Primary, label));
         if let Some((other, label)) = other {
             group = group.element(snippet(other, AnnotationKind::Context, label));
@@ -101,6 +112,18 @@ impl Diagnostic {
             help,
             rendered,
         }
+    }
+
+    /// Something at one place that works, and should be otherwise.
+    #[must_use]
+    pub fn warning(
+        sources: &Sources,
+        message: impl Into<String>,
+        place: &Place,
+        label: &str,
+        help: Option<String>,
+    ) -> Diagnostic {
+        Diagnostic::of_level(&Level::WARNING, sources, message.into(), place, label, None, help)
     }
 
     /// What `toml` found wrong, with a proposal where a key is misspelt.

@@ -2,9 +2,12 @@
 
 use super::diagnostic::{Diagnostic, FileId, Place, Sources};
 use super::merge::{self, Profile};
+use super::renamed::{self, RENAMED};
 use super::schema::ProfileFile;
 use super::spanned::Spanned;
+use serde::Deserialize as _;
 use std::path::{Path, PathBuf};
+use toml::de::DeTable;
 
 /// A profile that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,8 @@ pub(super) struct Loaded {
     pub path: PathBuf,
     pub content: ProfileFile,
     pub includes: Vec<Loaded>,
+    /// What works in this file, and should be written otherwise.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// Finds the file of a profile: `router` is `profiles/router.toml` below `base`; anything with a slash or ending in
@@ -74,7 +79,11 @@ fn load_file(path: &Path, sources: &mut Sources, above: &mut Vec<PathBuf>) -> Re
     let read = |source| ProfileError::Read { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(read)?;
     let file = sources.add(path, &text);
-    let content: ProfileFile = toml::from_str(&text).map_err(|error| Diagnostic::from_toml(sources, file, &error))?;
+    let malformed = |error| Diagnostic::from_toml(sources, file, &error);
+    let mut table = DeTable::parse(&text).map_err(malformed)?;
+    renamed::check_format(table.get_ref(), sources, file).map_err(|mistake| *mistake)?;
+    let warnings = renamed::apply(table.get_mut(), RENAMED, sources, file).map_err(|mistake| *mistake)?;
+    let content = ProfileFile::deserialize(toml::Deserializer::from(table)).map_err(malformed)?;
     above.push(path.canonicalize().map_err(read)?);
     let mut includes = Vec::new();
     for include in &content.include {
@@ -95,7 +104,7 @@ fn load_file(path: &Path, sources: &mut Sources, above: &mut Vec<PathBuf>) -> Re
         includes.push(load_file(&part, sources, above)?);
     }
     above.pop();
-    Ok(Loaded { file, path: path.to_owned(), content, includes })
+    Ok(Loaded { file, path: path.to_owned(), content, includes, warnings })
 }
 
 fn part_path(from: &Path, include: &str) -> PathBuf {

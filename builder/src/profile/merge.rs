@@ -69,6 +69,8 @@ pub struct Profile {
     /// What a trial must show, and by when; what is not said here is the default.
     pub update: Update,
     pub sources: Sources,
+    /// What works, and should be written otherwise.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Profile {
@@ -390,8 +392,18 @@ impl Merger<'_> {
             health: layer.health,
             update: layer.update,
             sources: Sources::default(),
+            warnings: warnings(loaded),
         })
     }
+}
+
+/// The warnings of a file and of all that it includes, each once.
+fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
+    let mut all: Vec<Diagnostic> = loaded.includes.iter().flat_map(warnings).collect();
+    all.extend(loaded.warnings.iter().cloned());
+    let mut seen = BTreeSet::new();
+    all.retain(|warning| seen.insert((warning.path.clone(), warning.line, warning.column)));
+    all
 }
 
 /// The folder of an overlay: a path beginning with `.` or `/`, or a name in the nearest `overlays/` above the file.

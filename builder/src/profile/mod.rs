@@ -1,7 +1,8 @@
 //! A profile: the TOML file that describes a role, composed of parts.
 //!
-//! [`schema`] is what may be written, [`artifact`] what comes from no package, [`load`] reads a file and what it includes, [`merge`] composes them, [`check`]
-//! turns the result into the role spec that the node reads, [`diagnostic`] shows mistakes in their line.
+//! [`schema`] is what may be written, [`artifact`] what comes from no package, [`load`] reads a file and what it includes,
+//! [`merge`] composes them, [`check`] turns the result into the role spec that the node reads, [`diagnostic`] shows mistakes
+//! in their line, [`renamed`] knows former names of keys.
 
 pub mod artifact;
 pub mod check;
@@ -9,6 +10,7 @@ pub mod diagnostic;
 pub mod load;
 pub mod merge;
 pub mod quantity;
+pub mod renamed;
 pub mod schema;
 pub mod spanned;
 

@@ -92,6 +92,12 @@ impl Qemu {
         Ok(Qemu { program })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     pub(crate) fn command(&self) -> Command {
         Command::new(&self.program)
     }

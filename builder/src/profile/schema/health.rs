@@ -11,11 +11,13 @@ use serde::Deserialize;
 pub struct Health {
     /// For people; without it, made from what is looked at.
     pub name: Option<String>,
+    /// A service that must be ready.
     pub service: Option<String>,
     /// With `service`: for how long it must be ready without a break.
     pub stable: Option<Milliseconds>,
     /// `address:port`
     pub tcp: Option<Target>,
+    /// A request and its good answer.
     pub http: Option<Http>,
     /// A program that ends with status 0.
     pub run: Option<Vec<String>>,
@@ -25,14 +27,17 @@ pub struct Health {
     pub route: Option<Target>,
     /// An address that answers on a directly connected link.
     pub neighbour: Option<Target>,
+    /// What must be free on a file system.
     pub disk: Option<Disk>,
     /// What must be available.
     pub memory: Option<Bytes>,
     /// Time since power-on by which it must have passed.
     #[serde(default = "two_minutes")]
     pub deadline: Milliseconds,
+    /// Time between two looks.
     #[serde(default = "ten_seconds")]
     pub every: Milliseconds,
+    /// Time that one look may take.
     #[serde(default = "five_seconds")]
     pub timeout: Milliseconds,
     /// Dotted path in the node config: the check counts only where something stands there.
@@ -41,20 +46,28 @@ pub struct Health {
 
 /// A text, or the place in the node config where it stands.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a text, or { config = \"a.path.in.node.toml\" }")]
+#[serde(untagged, deny_unknown_fields, expecting = "expected a text, or { config = \"a.path.in.node.toml\" }")]
 pub enum Target {
     Is(String),
-    Config { config: String },
+    Config {
+        /// Dotted path in the node config; one check for each value that stands there.
+        config: String,
+    },
 }
 
 /// A request and its good answer.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
+    /// `http://` or `https://`, an address, a port and a path.
     pub url: String,
+    /// Status that it must have; without it, 200 to 299.
     pub status: Option<u16>,
+    /// A text that the answer must contain.
     pub body: Option<String>,
+    /// Certificate that is trusted, by its absolute path.
     pub ca: Option<String>,
+    /// Trust any certificate: right for a node's own service on its loopback.
     #[serde(default)]
     pub insecure: bool,
 }
@@ -63,8 +76,11 @@ pub struct Http {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
+    /// A path on the file system.
     pub path: String,
+    /// Bytes that must be free.
     pub free: Option<Bytes>,
+    /// Share that must be free.
     pub free_percent: Option<Percent>,
 }
 

@@ -24,6 +24,8 @@ pub type Named<T> = BTreeMap<Spanned<String>, T>;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileFile {
+    /// Format of this file: 1. May be left out.
+    pub format: Option<u32>,
     /// The role that the image is for.
     pub role: Option<Spanned<Role>>,
     /// One line for people.
@@ -40,29 +42,42 @@ pub struct ProfileFile {
     pub overlays: Vec<Spanned<String>>,
     /// A node.toml with which the templates are rendered at build time; beside the profile.
     pub example: Option<Spanned<String>>,
+    /// Sizes on the disk.
     pub disk: Option<Disk>,
+    /// The kernel, its modules and its options.
     pub kernel: Option<Kernel>,
+    /// The boot firmware.
     pub firmware: Option<Firmware>,
+    /// What is taken from packages, by their names.
     #[serde(default)]
     pub packages: Named<Package>,
+    /// Accounts, by their names.
     #[serde(default)]
     pub artifact: Named<Artifact>,
     #[serde(default)]
     pub user: Named<User>,
+    /// Groups that are no account's own, by their names.
     #[serde(default)]
     pub group: Named<Group>,
+    /// Symbolic links: absolute path = what it points to.
     #[serde(default)]
     pub link: Named<String>,
+    /// Directories made at boot, by their absolute paths.
     #[serde(default)]
     pub directory: Named<Directory>,
+    /// Files rendered from the node config at boot.
     #[serde(default, rename = "template")]
     pub templates: Vec<Spanned<Template>>,
+    /// Settings of the kernel by their names in sysctl's way; `*` in place of an interface stands for `all` and `default`.
     #[serde(default)]
     pub sysctl: Named<String>,
+    /// Programs that firstboot runs, by names of your choice.
     #[serde(default)]
     pub service: Named<Service>,
+    /// What must hold before a new image is kept, and is watched from then on.
     #[serde(default)]
     pub health: Vec<Spanned<Health>>,
+    /// What a trial of a new image must show, and by when.
     pub update: Option<Update>,
 }
 
@@ -78,13 +93,13 @@ pub struct Disk {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Update {
-    /// For so long the health gate must have passed without a break before the image is kept.
+    /// For so long the health gate must have passed without a break before the image is kept. Not said: 30 s.
     pub settle: Option<Spanned<Milliseconds>>,
-    /// By then the network has an address,
+    /// By then the network must have an address. Not said: 120 s.
     pub network: Option<Spanned<Milliseconds>>,
-    /// every wanted service is ready,
+    /// By then every wanted service must be ready. Not said: 180 s.
     pub services: Option<Spanned<Milliseconds>>,
-    /// and the image is kept.
+    /// By then the image must have been kept. Not said: 600 s.
     pub commit: Option<Spanned<Milliseconds>>,
 }
 
@@ -113,8 +128,11 @@ pub struct Kernel {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Firmware {
+    /// The package with the boot firmware.
     pub package: Option<Spanned<String>>,
+    /// Suite other than the default ones.
     pub suite: Option<String>,
+    /// Component other than `main`.
     pub component: Option<String>,
 }
 
@@ -156,15 +174,18 @@ pub struct Artifact {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
+    /// Number of the account.
     pub id: u32,
     /// Primary group; without it, one of the same name and number.
     pub group: Option<String>,
     /// Supplementary groups.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// Home directory; without it, `/nonexistent`.
     pub home: Option<String>,
     /// The program that a login gets; without it, nobody logs in.
     pub shell: Option<String>,
+    /// A name for people.
     pub comment: Option<String>,
 }
 
@@ -172,6 +193,7 @@ pub struct User {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
+    /// Number of the group.
     pub id: u32,
 }
 
@@ -182,6 +204,7 @@ pub struct Directory {
     /// `user` or `user:group`.
     #[serde(default = "root")]
     pub owner: String,
+    /// Permission bits in octal.
     #[serde(default = "mode_0755")]
     pub mode: Mode,
     /// Kept on `state` across reboots and updates.
@@ -197,8 +220,10 @@ pub struct Template {
     pub from: String,
     /// Absolute path under `/run`.
     pub to: String,
+    /// `user` or `user:group`.
     #[serde(default = "root")]
     pub owner: String,
+    /// Permission bits in octal.
     #[serde(default = "mode_0644")]
     pub mode: Mode,
 }

@@ -11,29 +11,41 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
+    /// The program by its absolute path, and its arguments.
     pub run: Vec<String>,
+    /// Whether it stays (`daemon`), ends (`oneshot`), or ends before the network comes up (`before-network`).
     #[serde(default = "daemon")]
     pub kind: ServiceKind,
+    /// Whose rights it has; its supplementary groups come along.
     #[serde(default = "root")]
     pub user: String,
+    /// Rights of root that it keeps, by their names without `CAP_`; it has no others.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
+    /// What must be ready first: names of services, `network`, `time`.
     #[serde(default)]
     pub after: Vec<String>,
+    /// When a daemon counts as ready; without it, once it runs.
     pub ready: Option<Ready>,
+    /// How soon it is started again.
     #[serde(default)]
     pub restart: Restart,
+    /// Time between SIGTERM and the killing of its whole cgroup.
     #[serde(default = "ten_seconds")]
     pub stop_timeout: Milliseconds,
+    /// Time in which it must become ready.
     #[serde(default = "thirty_seconds")]
     pub start_timeout: Milliseconds,
+    /// Limits of the service and all its children.
     #[serde(default)]
     pub limits: Limits,
+    /// Variables of its environment.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Files of `KEY=value` lines; one that may be missing is written with `-` before its path.
     #[serde(default)]
     pub environment_files: Vec<String>,
+    /// Where it starts; without it, `/`.
     pub working_folder: Option<String>,
     /// Its programs may gain rights by setuid bits and file capabilities.
     #[serde(default)]
@@ -50,6 +62,7 @@ pub struct Service {
     /// `/tmp` and `/var/tmp` of its own.
     #[serde(default)]
     pub private_tmp: bool,
+    /// What it sees at another place than where it lies.
     #[serde(default)]
     pub mounts: Vec<Mount>,
     /// Folders and files that it cannot change, whatever its rights.
@@ -66,11 +79,17 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ready {
+    /// A port answers: `address:port`.
     Tcp(String),
+    /// A Unix socket answers, by its path.
     Unix(String),
+    /// A file is there.
     Path(String),
+    /// It says so itself: sd_notify's `READY=1`.
     Notify(bool),
+    /// It has run for so long.
     Alive(Milliseconds),
+    /// A request gets its good answer.
     Http(Http),
     /// A program that ends with status 0.
     Run(Vec<String>),
@@ -80,8 +99,11 @@ pub enum Ready {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
+    /// Absolute path of what is shown.
     pub from: String,
+    /// Absolute path where it is seen.
     pub to: String,
+    /// It cannot be changed there.
     #[serde(default)]
     pub read_only: bool,
 }
@@ -90,8 +112,11 @@ pub struct Mount {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Restart {
+    /// Before the first restart; it doubles from then on. Not said: 0.2 s.
     pub first_delay: Option<Milliseconds>,
+    /// No delay is longer. Not said: 30 s.
     pub longest_delay: Option<Milliseconds>,
+    /// After so long without an end, delays begin anew.
     pub quiet: Option<Milliseconds>,
 }
 
@@ -99,9 +124,13 @@ pub struct Restart {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
+    /// Memory of all its processes.
     pub memory: Option<Bytes>,
+    /// Processes and threads.
     pub pids: Option<u64>,
+    /// Share of the processor, 1 to 10000, where 100 is everybody's.
     pub cpu_weight: Option<u32>,
+    /// Open files of each process.
     pub open_files: Option<u64>,
 }
 
