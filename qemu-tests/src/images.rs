@@ -12,6 +12,11 @@ pub const SERVICES_IMAGE: &str = "MICRODC_TEST_SERVICES_IMAGE";
 /// Variable of the environment that names another image of a node that only claims its disks.
 pub const DISKS_IMAGE: &str = "MICRODC_TEST_DISKS_IMAGE";
 
+/// Variable of the environment that names another MinIO image.
+pub const MINIO_IMAGE: &str = "MICRODC_TEST_MINIO_IMAGE";
+/// Variable of the environment that names another image with all parts.
+pub const PARTS_IMAGE: &str = "MICRODC_TEST_PARTS_IMAGE";
+
 /// Top of the repository.
 #[must_use]
 pub fn root() -> PathBuf {
@@ -62,6 +67,24 @@ pub fn services() -> PathBuf {
 #[must_use]
 pub fn disks() -> PathBuf {
     image(DISKS_IMAGE, "disks.img")
+}
+
+/// The MinIO image, as it gets flashed.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn minio() -> PathBuf {
+    image(MINIO_IMAGE, "minio.img")
+}
+
+/// The image with every part that no other has, with the probe.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn parts() -> PathBuf {
+    image(PARTS_IMAGE, "parts.img")
 }
 
 /// The private key that signed the images under test: `keys/release.key`, else the development key.

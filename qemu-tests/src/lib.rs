@@ -6,7 +6,7 @@
 //! - [`router`] node configs of routers, and what a router is expected to say
 //! - [`agent`] asks the probe in a node
 //! - [`site`] a node and an operator who comes by ssh · [`updates`] nodes that take updates
-//! - [`server`] servers that a test plays itself
+//! - [`server`] servers that a test plays itself · [`s3`] a client of S3
 //! - [`probe`] the wire format of the test image's agent, and its client
 //!
 //! The tests are in `tests/`, one file for each thing that is claimed.
@@ -26,6 +26,8 @@ pub mod images;
 pub mod probe;
 #[cfg(not(target_env = "musl"))]
 pub mod router;
+#[cfg(not(target_env = "musl"))]
+pub mod s3;
 #[cfg(not(target_env = "musl"))]
 pub mod server;
 #[cfg(not(target_env = "musl"))]
