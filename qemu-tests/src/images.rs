@@ -16,6 +16,8 @@ pub const DISKS_IMAGE: &str = "MICRODC_TEST_DISKS_IMAGE";
 pub const MINIO_IMAGE: &str = "MICRODC_TEST_MINIO_IMAGE";
 /// Variable of the environment that names another image with all parts.
 pub const PARTS_IMAGE: &str = "MICRODC_TEST_PARTS_IMAGE";
+/// Variable of the environment that names another image of a container host.
+pub const CONTAINERD_IMAGE: &str = "MICRODC_TEST_CONTAINERD_IMAGE";
 
 /// Top of the repository.
 #[must_use]
@@ -70,6 +72,7 @@ pub fn disks() -> PathBuf {
 }
 
 /// The MinIO image, as it gets flashed.
+/// The image of a container host with Debian's containerd and runc, and the probe.
 ///
 /// # Panics
 /// When it is not there.
@@ -85,6 +88,8 @@ pub fn minio() -> PathBuf {
 #[must_use]
 pub fn parts() -> PathBuf {
     image(PARTS_IMAGE, "parts.img")
+pub fn containerd() -> PathBuf {
+    image(CONTAINERD_IMAGE, "containerd.img")
 }
 
 /// The private key that signed the images under test: `keys/release.key`, else the development key.

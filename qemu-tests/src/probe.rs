@@ -13,6 +13,8 @@
 //! | `call JSON` | what PID 1 answers to this line on its control socket, to the end |
 //! | `stop PID` | empty; the process stands still from then on, as if it hung |
 //! | `break PID` | empty; the process goes on at address 0 |
+//! | `run WORD ...` | what the program writes; an error, with its end, when it does not end well |
+//! | `begin NAME WORD ...` | empty; the program runs on, writes to `/run/NAME.log` and its end to `/run/NAME.end` |
 //!
 //! An answer is `ok LENGTH` or `error LENGTH`, a line end, and that many bytes.
 
@@ -41,6 +43,12 @@ pub enum Request {
     Call(String),
     Stop(i32),
     Break(i32),
+    /// Words without spaces.
+    Run(Vec<String>),
+    Begin {
+        name: String,
+        run: Vec<String>,
+    },
 }
 
 impl Request {
@@ -63,6 +71,11 @@ impl Request {
             "stop" => rest.parse().map(Request::Stop).map_err(|_| format!("{rest:?} is no process")),
             "break" => rest.parse().map(Request::Break).map_err(|_| format!("{rest:?} is no process")),
             "call" if rest.starts_with('{') => Ok(Request::Call(rest.to_owned())),
+            "run" if rest.starts_with('/') => Ok(Request::Run(words(rest))),
+            "begin" => {
+                let (name, run) = pair()?;
+                Ok(Request::Begin { name: name.to_owned(), run: words(run) })
+            }
             "write" => {
                 let (path, text) = pair()?;
                 Ok(Request::Write { path: path.to_owned(), text: text.to_owned() })
@@ -83,8 +96,14 @@ impl std::fmt::Display for Request {
             Request::Sha256(path) => write!(f, "sha256 {path}"),
             Request::Write { path, text } => write!(f, "write {path} {text}"),
             Request::Call(call) => write!(f, "call {call}"),
+            Request::Run(run) => write!(f, "run {}", run.join(" ")),
+            Request::Begin { name, run } => write!(f, "begin {name} {}", run.join(" ")),
         }
     }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
 }
 
 /// Writes an answer.
@@ -145,6 +164,9 @@ mod tests {
             "reboot",
             "call status",
             "write /x",
+            "run",
+            "run ctr",
+            "begin ctr",
         ] {
             assert!(Request::parse(line).is_err(), "{line:?}");
         }
@@ -163,13 +185,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn requests_are_read_back(name in "[a-z]{1,15}", signal in 1i32..65, path in "/[ -~]{0,40}", which in 0..6) {
+        fn requests_are_read_back(name in "[a-z]{1,15}", signal in 1i32..65, path in "/[ -~]{0,40}", which in 0..8) {
             let request = match which {
                 0 => Request::Kill { name, signal },
                 1 => Request::Cat(path),
                 2 => Request::Stop(signal),
                 3 => Request::Break(signal),
                 4 => Request::Call(format!("{{{path}")),
+                5 => Request::Run(words(&path)),
+                6 => Request::Begin { name, run: words(&path) },
                 _ => Request::Write { path: format!("/{name}"), text: path },
             };
             prop_assert_eq!(Request::parse(&request.to_string()), Ok(request));

@@ -3,6 +3,7 @@
 
 mod boot;
 mod claim;
+mod containers;
 mod damage;
 mod dependencies;
 mod fleet;

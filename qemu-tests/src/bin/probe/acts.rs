@@ -16,8 +16,13 @@
 //! | `notify [SOCKET]` | says `READY=1` and a status, by a child; to another service's socket when named |
 //! | `tcp ADDRESS`, `unix PATH`, `touch PATH` | listens, or makes a file, after a second |
 //! | `http ADDRESS` | answers 503 for a second, then what /run/http says (`STATUS BODY`), else 200 |
+//! | `listen ADDRESS` | answers each caller with the address that it sees |
+//! | `fetch ADDRESS` | writes what it is answered there, and ends |
+//! | `network-namespaces` | writes each that has a process, and ends |
+//! | `oci-image NAME FILE` | makes a container image with nothing but this program in it, and ends |
+//! | `list FOLDER` | writes the names in it, and ends |
 //! | `exists FILE` | ends well when it does |
-//! | `talk TEXT` | writes it |
+//! | `talk TEXT`, `talk-and-end TEXT` | writes it |
 //! | `well` | ends well, but for the fault `red` |
 
 use std::fs;
@@ -112,10 +117,45 @@ pub fn run(act: &str, rest: &[&str]) {
             println!("{:?}", fs::write(path, "here\n"));
         }
         ("http", [address]) => http(address),
+        ("listen", [address]) => listen(address),
+        ("fetch", [address]) => fetch(address),
+        ("network-namespaces", []) => {
+            let mut found: Vec<_> = fs::read_dir("/proc")
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter_map(|entry| fs::read_link(entry.path().join("ns/net")).ok())
+                .collect();
+            found.sort();
+            found.dedup();
+            found.iter().for_each(|name| println!("{}", name.display()));
+            exit(0);
+        }
+        ("oci-image", [name, file]) => {
+            let made = super::oci::image(name, file);
+            println!("{file}: {made:?}");
+            exit(i32::from(made.is_err()));
+        }
         ("exists", [file]) => {
             let there = fs::exists(file).unwrap_or(false);
             println!("{file} is {}", if there { "there" } else { "missing" });
             exit(i32::from(!there));
+        }
+        ("list", [folder]) => {
+            let listed = fs::read_dir(folder).map(|entries| {
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+            });
+            let mut names = listed.unwrap_or_else(|error| {
+                println!("{folder}: {error}");
+                exit(1)
+            });
+            names.sort();
+            println!("{}", names.join("\n"));
+            exit(0);
+        }
+        ("talk-and-end", [text]) => {
+            println!("{text}");
+            exit(0);
         }
         ("talk", [text]) => println!("{text}"),
         ("well", []) => exit(i32::from(super::fault::wanted().as_deref() == Some("red"))),
@@ -178,6 +218,25 @@ fn hold_memory(mib: usize) {
         std::thread::sleep(SECOND);
         std::hint::black_box(&mut held);
     }
+}
+
+fn listen(address: &str) {
+    let listener = std::net::TcpListener::bind(address).unwrap_or_else(|error| {
+        println!("{address}: {error}");
+        exit(97)
+    });
+    for mut caller in listener.incoming().flatten() {
+        let seen = caller.peer_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
+        let _ = caller.write_all(format!("you are {seen}\n").as_bytes());
+    }
+}
+
+fn fetch(address: &str) {
+    let mut text = String::new();
+    let fetched =
+        std::net::TcpStream::connect(address).and_then(|mut stream| stream.read_to_string(&mut text)).map(drop);
+    println!("fetched {text:?} from {address}: {fetched:?}");
+    exit(i32::from(fetched.is_err()));
 }
 
 fn http(address: &str) {

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Serves the port for ever.
@@ -68,8 +69,37 @@ fn carry_out(request: Request) -> Result<Vec<u8>, String> {
         Request::Cat(path) => fs::read(&path).map_err(failed(&path)),
         Request::Sha256(path) => Ok(Digest::of(&fs::read(&path).map_err(failed(&path))?).to_string().into_bytes()),
         Request::Write { path, text } => write(Path::new(&path), &text).map(|()| Vec::new()).map_err(failed(&path)),
+        Request::Run(words) => run(&words),
+        Request::Begin { name, run } => begin(&name, &run).map(|()| Vec::new()).map_err(failed(&name)),
         Request::Call(call) => ask_pid1(&call).map_err(failed("asking PID 1")),
     }
+}
+
+/// Runs a program to its end.
+fn run(words: &[String]) -> Result<Vec<u8>, String> {
+    let (program, arguments) = words.split_first().ok_or("no program")?;
+    let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    let all = [output.stdout, output.stderr].concat();
+    if output.status.success() {
+        Ok(all)
+    } else {
+        Err(format!("{program} ended with {}: {}", output.status, String::from_utf8_lossy(&all)))
+    }
+}
+
+/// Lets a program run on; who asked reads the files that it leaves.
+fn begin(name: &str, words: &[String]) -> std::io::Result<()> {
+    let (program, arguments) = words.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let log = File::create(format!("/run/{name}.log"))?;
+    let _ = fs::remove_file(format!("/run/{name}.end"));
+    let mut child =
+        Command::new(program).args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+    let end = format!("/run/{name}.end");
+    std::thread::spawn(move || {
+        let text = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        let _ = fs::write(end, text);
+    });
+    Ok(())
 }
 
 /// Writes a file, and waits until it and its name are on the disk.

@@ -4,6 +4,7 @@
 mod acts;
 mod agent;
 mod fault;
+mod oci;
 mod ptrace;
 
 fn main() {

@@ -1,0 +1,210 @@
+//! What k3s needs from a node, shown with Debian's containerd and runc: containers run under firstboot on an image with the
+//! part `containerd-host`.
+
+use emulator::{Machine, Network, Node};
+use qemu_tests::agent::Agent;
+use qemu_tests::figures::figure;
+use qemu_tests::images;
+use qemu_tests::probe::{PORT, Request};
+use qemu_tests::router::{STEP, service, wait_up};
+use std::time::{Duration, Instant};
+
+/// The image in containerd, made on the node from the probe's own program.
+const IMAGE: &str = "test.local/probe:1";
+/// 48 MiB.
+const LIMIT: &str = "50331648";
+
+fn start(number: u8, lan: &Network) -> Node {
+    let name = format!("n{number}");
+    let config = format!(
+        "name = \"{name}\"\n[cluster]\nname = \"rack1\"\n[network.eth0]\naddresses = [\"10.0.0.{number}/24\"]\n\
+         [disks]\ndata = \"ext4\"\n"
+    );
+    let machine = Machine::new(images::containerd()).name(&name).serial(&format!("MICRODC{number}")).network(lan);
+    machine.port(PORT).disk_size(4 << 30).deadline(Duration::from_secs(900)).node_config(config).start().unwrap()
+}
+
+fn run(agent: Agent<'_>, words: &[&str]) -> Result<String, String> {
+    agent.ask(&Request::Run(words.iter().map(|&word| word.to_owned()).collect()))
+}
+
+fn fine(agent: Agent<'_>, words: &[&str]) -> String {
+    run(agent, words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+fn begin(agent: Agent<'_>, name: &str, words: &[&str]) {
+    let run = words.iter().map(|&word| word.to_owned()).collect();
+    agent.ask(&Request::Begin { name: name.to_owned(), run }).unwrap();
+}
+
+/// `ctr run` of the image with a network and a limit of memory.
+fn container<'w>(name: &'w str, act: &[&'w str]) -> Vec<&'w str> {
+    let head = ["/usr/bin/ctr", "run", "--rm", "--cni", "--memory-limit", LIMIT, IMAGE, name, "/probe"];
+    [head.as_slice(), act].concat()
+}
+
+/// What containers leave behind when they are not cleaned up.
+#[derive(Debug, PartialEq, Eq)]
+struct Traces {
+    cgroups: String,
+    mounts: Vec<String>,
+    links: Vec<String>,
+    namespaces: usize,
+    rules: Vec<String>,
+    addresses: String,
+}
+
+fn traces(agent: Agent<'_>) -> Traces {
+    let probe = "/usr/lib/microdc/probe";
+    let lines =
+        |text: String, word: &str| text.lines().filter(|line| line.contains(word)).map(str::to_owned).collect();
+    Traces {
+        cgroups: run(agent, &[probe, "list", "/sys/fs/cgroup/default"]).unwrap_or_default(),
+        mounts: lines(agent.cat("/proc/self/mounts"), "/run/containerd/io.containerd.runtime"),
+        links: lines(agent.cat("/proc/net/dev"), "veth"),
+        namespaces: fine(agent, &[probe, "network-namespaces"]).lines().count(),
+        rules: lines(fine(agent, &["/usr/sbin/iptables-save", "-t", "nat"]), "10.42.0."),
+        addresses: run(agent, &[probe, "list", "/run/cni/pods"]).unwrap_or_default(),
+    }
+}
+
+#[test]
+fn containers_start_are_limited_reach_other_nodes_and_leave_nothing() {
+    let lan = Network::new();
+    let (one, other) = (start(1, &lan), start(2, &lan));
+    wait_up(&other, "n2").unwrap();
+    begin(Agent(&other), "listen", &["/usr/lib/microdc/probe", "listen", "0.0.0.0:7000"]);
+    wait_up(&one, "n1").unwrap();
+    let agent = Agent(&one);
+    the_system_is_as_container_engines_want_it(agent);
+    let begun = Instant::now();
+    fine(agent, &["/usr/lib/microdc/probe", "oci-image", IMAGE, "/tmp/image.tar"]);
+    fine(agent, &["/usr/bin/ctr", "images", "import", "--platform", "linux/arm64", "/tmp/image.tar"]);
+    figure("an image imported into containerd", format_args!("{:.1} s", begun.elapsed().as_secs_f64()));
+
+    let begun = Instant::now();
+    let said = fine(agent, &container("first", &["talk-and-end", "hello"]));
+    assert_eq!(said.trim(), "hello");
+    figure("a container from ctr run to its removal", format_args!("{:.1} s", begun.elapsed().as_secs_f64()));
+    // The bridge stays; with it as it is after a first container, nothing else is left by those that follow.
+    let before = traces(agent);
+    assert_eq!(
+        (before.links.len(), before.namespaces, before.mounts.len(), before.rules.len()),
+        (0, 1, 0, 0),
+        "{before:?}"
+    );
+
+    it_reaches_another_node(agent);
+    its_limit_of_memory_is_enforced(agent);
+    the_one_that_runs_is_seen_and_cleaned_up(agent, &before);
+    assert_eq!(traces(agent), before);
+    what_is_kept_lies_on_data(agent);
+    one.power_off().unwrap();
+    one.wait_off(STEP).unwrap();
+    assert!(!one.console().contains("could not be unmounted"), "{}", one.console());
+}
+
+fn the_system_is_as_container_engines_want_it(agent: Agent<'_>) {
+    let mounts = agent.cat("/proc/self/mountinfo");
+    let mount = |point: &str| {
+        let found = mounts.lines().find(|line| line.split(' ').nth(4) == Some(point));
+        found.unwrap_or_else(|| panic!("nothing on {point}:\n{mounts}"))
+    };
+    for shared in ["/", "/data", "/var/lib/containerd", "/run", "/sys/fs/cgroup"] {
+        assert!(mount(shared).contains(" shared:"), "{}", mount(shared));
+    }
+    for (point, kind) in
+        [("/sys/fs/bpf", "bpf"), ("/dev/shm", "tmpfs"), ("/dev/pts", "devpts"), ("/sys/fs/cgroup", "cgroup2")]
+    {
+        assert!(mount(point).contains(&format!(" - {kind} ")), "{}", mount(point));
+    }
+    // Programs may run from there.
+    assert!(!mount("/var/lib/containerd").contains("noexec"), "{}", mount("/var/lib/containerd"));
+    assert_eq!(agent.cat("/proc/1/cgroup").trim(), "0::/init");
+    let controllers = agent.cat("/sys/fs/cgroup/cgroup.subtree_control");
+    for controller in ["cpu", "cpuset", "io", "memory", "pids"] {
+        assert!(controllers.split_whitespace().any(|found| found == controller), "no {controller} in {controllers}");
+    }
+    let modules = agent.cat("/proc/modules");
+    for module in [
+        "overlay",
+        "br_netfilter",
+        "nf_conntrack",
+        "vxlan",
+        "veth",
+        "bridge",
+        "nft_compat",
+        "xt_comment",
+        "xt_MASQUERADE",
+        "xt_conntrack",
+        "xt_nat",
+        "xt_mark",
+        "xt_statistic",
+        "xt_addrtype",
+        "xt_multiport",
+        "ip_set",
+        "xt_set",
+    ] {
+        assert!(modules.lines().any(|line| line.split(' ').next() == Some(module)), "no {module}:\n{modules}");
+    }
+    for (setting, value) in [
+        ("net/ipv4/ip_forward", "1"),
+        ("net/ipv6/conf/all/forwarding", "1"),
+        ("net/bridge/bridge-nf-call-iptables", "1"),
+        ("net/bridge/bridge-nf-call-ip6tables", "1"),
+        ("vm/overcommit_memory", "1"),
+        ("kernel/panic", "10"),
+        ("kernel/keys/root_maxkeys", "1000000"),
+    ] {
+        assert_eq!(agent.cat(&format!("/proc/sys/{setting}")).trim(), value, "{setting}");
+    }
+    assert_eq!(agent.cat("/etc/machine-id").trim().len(), 32);
+    for name in ["iptables", "ip6tables"].map(|name| format!("/usr/sbin/{name}")) {
+        let version = fine(agent, &[&name, "--version"]);
+        assert!(version.contains("nf_tables"), "{version}");
+        for half in ["-save", "-restore"] {
+            fine(agent, &[&format!("{name}{half}"), "--version"]);
+        }
+    }
+    let page = agent.0.page("s", STEP).unwrap();
+    assert!(service(&page, "containerd").contains(": ready"), "{page}");
+}
+
+/// Over the bridge, and behind the node's address: the masquerading is iptables' own, through nft_compat.
+fn it_reaches_another_node(agent: Agent<'_>) {
+    let said = fine(agent, &container("caller", &["fetch", "10.0.0.2:7000"]));
+    assert!(said.contains("fetched \"you are 10.0.0.1:"), "{said}");
+}
+
+fn its_limit_of_memory_is_enforced(agent: Agent<'_>) {
+    let error = run(agent, &container("greedy", &["hold-memory", "200"])).unwrap_err();
+    // 128 and SIGKILL: as ctr hands it on.
+    assert!(error.contains("exit status: 137") && !error.contains("holding"), "{error}");
+    agent.until("what was greedy is gone", |agent| {
+        (!agent.cat("/proc/self/mounts").contains("/greedy/")).then_some(())
+    });
+}
+
+fn the_one_that_runs_is_seen_and_cleaned_up(agent: Agent<'_>, before: &Traces) {
+    begin(agent, "staying", &container("staying", &["hold-memory", "20"]));
+    agent
+        .until("it holds its memory", |agent| agent.cat("/run/staying.log").contains("holding 20 MiB").then_some(()));
+    let group = "/sys/fs/cgroup/default/staying";
+    assert_eq!(agent.cat(&format!("{group}/memory.max")).trim(), LIMIT);
+    let held: u64 = agent.cat(&format!("{group}/memory.current")).trim().parse().unwrap();
+    assert!((20 << 20..48 << 20).contains(&held), "{held}");
+    assert!(agent.cat(&format!("{group}/memory.events")).contains("oom_kill 0"));
+    let now = traces(agent);
+    assert_eq!((now.links.len(), now.namespaces, now.rules.is_empty()), (1, 2, false), "{now:?}");
+    assert!(!now.mounts.is_empty() && now != *before, "{now:?}");
+    fine(agent, &["/usr/bin/ctr", "tasks", "kill", "--signal", "SIGKILL", "staying"]);
+    let end = agent.until("ctr has ended", |agent| Some(agent.cat("/run/staying.end")).filter(|end| !end.is_empty()));
+    assert_eq!(end, "exit status: 137");
+    assert_eq!(agent.cat(&format!("{group}/memory.max")), "");
+}
+
+fn what_is_kept_lies_on_data(agent: Agent<'_>) {
+    let listed = run(agent, &["/usr/lib/microdc/probe", "list", "/data/directories/var/lib/containerd"]).unwrap();
+    assert!(listed.contains("io.containerd.snapshotter.v1.overlayfs"), "{listed}");
+    assert!(fine(agent, &["/usr/bin/ctr", "images", "ls", "-q"]).contains(IMAGE));
+}
