@@ -19,6 +19,10 @@ pub const PARTS_IMAGE: &str = "MICRODC_TEST_PARTS_IMAGE";
 /// Variable of the environment that names another image of a container host.
 pub const CONTAINERD_IMAGE: &str = "MICRODC_TEST_CONTAINERD_IMAGE";
 
+/// Variables of the environment that name other images with a stand-in for k3s.
+pub const K3S_SERVER_IMAGE: &str = "MICRODC_TEST_K3S_SERVER_IMAGE";
+pub const K3S_AGENT_IMAGE: &str = "MICRODC_TEST_K3S_AGENT_IMAGE";
+
 /// Top of the repository.
 #[must_use]
 pub fn root() -> PathBuf {
@@ -90,6 +94,24 @@ pub fn parts() -> PathBuf {
     image(PARTS_IMAGE, "parts.img")
 pub fn containerd() -> PathBuf {
     image(CONTAINERD_IMAGE, "containerd.img")
+}
+
+/// The k3s-server image with a stand-in for k3s, and the probe.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn k3s_server() -> PathBuf {
+    image(K3S_SERVER_IMAGE, "k3s-server-stand-in.img")
+}
+
+/// The k3s-agent image with a stand-in for k3s, and the probe.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn k3s_agent() -> PathBuf {
+    image(K3S_AGENT_IMAGE, "k3s-agent-stand-in.img")
 }
 
 /// The private key that signed the images under test: `keys/release.key`, else the development key.

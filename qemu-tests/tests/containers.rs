@@ -64,7 +64,7 @@ fn traces(agent: Agent<'_>) -> Traces {
         links: lines(agent.cat("/proc/net/dev"), "veth"),
         namespaces: fine(agent, &[probe, "network-namespaces"]).lines().count(),
         rules: lines(fine(agent, &["/usr/sbin/iptables-save", "-t", "nat"]), "10.42.0."),
-        addresses: run(agent, &[probe, "list", "/run/cni/pods"]).unwrap_or_default(),
+        addresses: run(agent, &[probe, "list", "/run/cni/networks/pods"]).unwrap_or_default(),
     }
 }
 

@@ -8,6 +8,7 @@ mod damage;
 mod dependencies;
 mod fleet;
 mod hang;
+mod k3s;
 mod latency;
 mod metrics;
 mod minio;

@@ -41,6 +41,7 @@ fn the_reference_names_every_key() {
         "[router.firewall]\nzz = 1",
         "[ssh]\nzz = 1",
         "[metrics]\nzz = 1",
+        "[k3s]\nzz = 1",
         "[minio]\nzz = 1",
         "[bgp]\nzz = 1",
         "[[bgp.neighbor]]\nzz = 1",

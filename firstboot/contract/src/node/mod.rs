@@ -1,7 +1,7 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
 //!
 //! - [`NodeConfig`] the whole · [`network`] interfaces · [`disks`] · [`ssh`] · [`metrics`]
-//! - roles and parts, each by its table: [`router`] · [`minio`] · [`bgp`] · [`haproxy`] · [`nas`] · [`node_exporter`] ·
+//! - roles and parts, each by its table: [`router`] · [`k3s`] · [`minio`] · [`bgp`] · [`haproxy`] · [`nas`] · [`node_exporter`] ·
 //!   [`tailscale`]; [`listen`] where a service may listen
 //! - [`secrets`] what is moved off bootsel
 //! - [`problem`] what is wrong, and where
@@ -12,6 +12,7 @@
 mod bgp;
 mod disks;
 mod haproxy;
+mod k3s;
 mod listen;
 mod metrics;
 mod minio;
@@ -28,6 +29,7 @@ mod values;
 pub use bgp::{Bgp, Neighbor};
 pub use disks::{DataKind, Disks, Serial};
 pub use haproxy::{Haproxy, Server};
+pub use k3s::{Component, K3s, LabelKey, LabelValue, ServerUrl, Taint};
 pub use metrics::Metrics;
 pub use minio::Minio;
 pub use nas::{Initiator, Nas};
@@ -73,6 +75,8 @@ pub struct NodeConfig {
     pub hosts: Hosts,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Router>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k3s: Option<K3s>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minio: Option<Minio>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -234,6 +238,7 @@ impl NodeConfig {
             network: Network::default(),
             hosts: Hosts::default(),
             router: None,
+            k3s: None,
             minio: None,
             bgp: None,
             haproxy: None,
@@ -288,6 +293,9 @@ impl NodeConfig {
         self.time.check()?;
         if let Some(router) = &self.router {
             router.check(&self.network)?;
+        }
+        if let Some(k3s) = &self.k3s {
+            k3s.check(&self.disks, &self.network)?;
         }
         if let Some(metrics) = &self.metrics {
             metrics.check(&self.network)?;

@@ -69,14 +69,14 @@ fn carry_out(request: Request) -> Result<Vec<u8>, String> {
         Request::Cat(path) => fs::read(&path).map_err(failed(&path)),
         Request::Sha256(path) => Ok(Digest::of(&fs::read(&path).map_err(failed(&path))?).to_string().into_bytes()),
         Request::Write { path, text } => write(Path::new(&path), &text).map(|()| Vec::new()).map_err(failed(&path)),
-        Request::Run(words) => run(&words),
+        Request::Run(words) => to_its_end(&words),
         Request::Begin { name, run } => begin(&name, &run).map(|()| Vec::new()).map_err(failed(&name)),
         Request::Call(call) => ask_pid1(&call).map_err(failed("asking PID 1")),
     }
 }
 
 /// Runs a program to its end.
-fn run(words: &[String]) -> Result<Vec<u8>, String> {
+fn to_its_end(words: &[String]) -> Result<Vec<u8>, String> {
     let (program, arguments) = words.split_first().ok_or("no program")?;
     let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
     let all = [output.stdout, output.stderr].concat();

@@ -1,0 +1,339 @@
+//! `[k3s]`: a node's place in a Kubernetes cluster. Servers and agents have the same table; what a server needs besides
+//! may be left out, and agents are not asked for it.
+
+use super::disks::{DataKind, Disks};
+use super::haproxy::Server;
+use super::listen::may_be_own;
+use super::network::{Network, is_domain};
+use super::problem::{Problem, problem};
+use super::secrets::is_kept;
+use super::values;
+use crate::secret::Secret;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Longest token that is taken, in bytes; k3s makes ones of 106.
+const LONGEST_TOKEN: usize = 512;
+/// Longest name in a label, and longest prefix before it, in bytes (Kubernetes, "Labels and Selectors").
+const LONGEST_NAME: usize = 63;
+const LONGEST_PREFIX: usize = 253;
+
+/// Settings of k3s. Images, containers and the cluster's database lie on the node's `data`, which must be a file system.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct K3s {
+    /// The cluster's shared secret. Without one a first server makes its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// What agents join with, where servers have another secret than they.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_token: Option<Secret>,
+    /// A server of the cluster to join, such as `https://10.0.0.1:6443`. Agents and all servers but the first have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerUrl>,
+    /// Whether this server begins a new cluster with embedded etcd, for other servers to join.
+    #[serde(default)]
+    pub cluster_init: bool,
+    /// Addresses of this node in the cluster, one of each family; without it, k3s takes that of the default route.
+    #[serde(default, deserialize_with = "values::one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::OneOrMany<IpAddr>"))]
+    pub node_ip: Vec<IpAddr>,
+    /// Set when the node joins, and not changed afterwards.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// As `key=value:NoSchedule`. Set when the node joins, and not changed afterwards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<Taint>,
+    /// Names and addresses besides the servers' own under which the API is reached; they stand in its certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tls_san: Vec<String>,
+    /// Nets of pods, one of each family; the same on every server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
+    pub cluster_cidr: Vec<IpNet>,
+    /// Nets of services, one of each family; the same on every server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
+    pub service_cidr: Vec<IpNet>,
+    /// Components of k3s that are left out: `traefik`, `servicelb` ...
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disable: Vec<Component>,
+}
+
+/// A component that k3s brings along and can leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Component {
+    Coredns,
+    Servicelb,
+    Traefik,
+    LocalStorage,
+    MetricsServer,
+    Runtimes,
+}
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $check:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<$name, String> {
+                $check(&text)?;
+                Ok($name(text))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.0
+            }
+        }
+    };
+}
+
+text!(
+    /// `https://`, a name or an address, and a port.
+    ServerUrl,
+    server_url
+);
+text!(
+    /// A name of up to 63 letters, digits, `-`, `_` and `.`, perhaps behind a domain and a slash.
+    LabelKey,
+    label_key
+);
+text!(
+    /// Nothing, or up to 63 letters, digits, `-`, `_` and `.`, with a letter or a digit at both ends.
+    LabelValue,
+    label_value
+);
+text!(
+    /// `key=value:Effect` or `key:Effect`; the effect is `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    Taint,
+    taint
+);
+
+fn server_url(text: &str) -> Result<(), String> {
+    let server = text.strip_prefix("https://").and_then(|rest| Server::try_from(rest.to_owned()).ok());
+    server.map(drop).ok_or_else(|| format!("{text:?} is no server; write it like \"https://10.0.0.1:6443\""))
+}
+
+fn is_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    text.len() <= LONGEST_NAME
+        && text.bytes().all(inner)
+        && ends.iter().all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+}
+
+fn label_key(text: &str) -> Result<(), String> {
+    let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+    let lower = |prefix: &str| !prefix.bytes().any(|byte| byte.is_ascii_uppercase());
+    if is_name(name)
+        && prefix.is_none_or(|prefix| prefix.len() <= LONGEST_PREFIX && lower(prefix) && is_domain(prefix))
+    {
+        return Ok(());
+    }
+    Err(format!("{text:?} is no key of a label; they look like \"disk\" or \"example.org/disk\""))
+}
+
+fn label_value(text: &str) -> Result<(), String> {
+    if text.is_empty() || is_name(text) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is no value of a label: up to {LONGEST_NAME} letters, digits, `-`, `_` and `.`"))
+}
+
+fn taint(text: &str) -> Result<(), String> {
+    let wrong =
+        || format!("{text:?} is no taint; write it like \"key=value:NoSchedule\" (or PreferNoSchedule, NoExecute)");
+    let (what, effect) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let (key, value) = what.split_once('=').unwrap_or((what, ""));
+    let known = ["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect);
+    if known && label_key(key).is_ok() && label_value(value).is_ok() { Ok(()) } else { Err(wrong()) }
+}
+
+impl K3s {
+    pub(super) fn check(&self, disks: &Disks, network: &Network) -> Result<(), Problem> {
+        let here = |key: &str, message: &str| Err(problem(["k3s", key], message));
+        for (key, secret) in [("token", &self.token), ("agent_token", &self.agent_token)] {
+            if let Some(message) = secret.as_ref().and_then(|secret| wrong_token(secret.expose())) {
+                return here(key, message);
+            }
+        }
+        if self.cluster_init && self.server.is_some() {
+            return here("cluster_init", "a node either begins a cluster or joins the one of k3s.server");
+        }
+        if self.server.is_some() && self.token.is_none() {
+            return here("server", "to join it, k3s.token is needed: the first server has it");
+        }
+        for (at, address) in self.node_ip.iter().enumerate() {
+            let number = at.to_string();
+            let path = ["k3s", "node_ip", number.as_str()];
+            if address.is_unspecified() || address.is_loopback() || !may_be_own(*address, network) {
+                return Err(problem(path, format!("{address} is none of this node's addresses; network.* has them")));
+            }
+        }
+        one_of_each("node_ip", self.node_ip.iter().map(IpAddr::is_ipv4))?;
+        for (key, nets) in [("cluster_cidr", &self.cluster_cidr), ("service_cidr", &self.service_cidr)] {
+            for (at, net) in nets.iter().enumerate() {
+                if net.addr() != net.network() {
+                    let number = at.to_string();
+                    let message = format!("{net} has host bits set; the net is {}", net.trunc());
+                    return Err(problem(["k3s", key, number.as_str()], message));
+                }
+            }
+            one_of_each(key, nets.iter().map(|net| net.addr().is_ipv4()))?;
+        }
+        for (at, name) in self.tls_san.iter().enumerate() {
+            // It becomes a word of a configuration file.
+            if name.parse::<IpAddr>().is_err() && !is_domain(name) {
+                let number = at.to_string();
+                let message = format!("{name:?} is neither a name nor an address");
+                return Err(problem(["k3s", "tls_san", number.as_str()], message));
+            }
+        }
+        if !matches!(disks.data, DataKind::Xfs | DataKind::Ext4) {
+            let message = "k3s keeps images and containers on `data`: set data = \"ext4\" (or \"xfs\") under [disks]";
+            return Err(problem(["k3s"], message));
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a token. It stands between double quotes in k3s's configuration (YAML).
+fn wrong_token(token: &str) -> Option<&'static str> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if is_kept(token) {
+        // A star stands for what the node has.
+        None
+    } else if token.is_empty() || token.len() > LONGEST_TOKEN {
+        Some("a token has 1 to 512 bytes")
+    } else if !token.bytes().all(plain) {
+        Some("a token of printable ASCII characters, without spaces, `\"` and `\\`")
+    } else {
+        None
+    }
+}
+
+/// At most one of IPv4 and one of IPv6.
+fn one_of_each(key: &str, mut is_ipv4: impl Iterator<Item = bool>) -> Result<(), Problem> {
+    let mut seen = [false; 2];
+    let twice = is_ipv4.any(|four| {
+        let family = if four { &mut seen[0] } else { &mut seen[1] };
+        std::mem::replace(family, true)
+    });
+    if twice { Err(problem(["k3s", key], "one of each family is possible")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::NodeConfig;
+    use proptest::prelude::*;
+
+    const HEAD: &str = "name = \"s1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\", \"fd00::1/64\"]\n";
+    const DISKS: &str = "[disks]\ndata = \"ext4\"\n";
+
+    fn parse(k3s: &str) -> Result<K3s, String> {
+        let config = NodeConfig::parse(format!("{HEAD}{DISKS}[k3s]\n{k3s}\n").as_bytes());
+        config.map(|config| config.k3s.unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_server_an_agent_and_a_node_that_says_nothing_are_fine() {
+        assert_eq!(parse("").unwrap(), K3s::default());
+        let server = parse(
+            "cluster_init = true\ntoken = \"K10abc::server:s3cret\"\nnode_ip = \"10.0.0.1\"\n\
+             tls_san = [\"api.rack1.lan\", \"10.0.0.9\"]\ndisable = [\"traefik\", \"local-storage\"]\n\
+             cluster_cidr = [\"10.42.0.0/16\", \"fd42::/56\"]",
+        );
+        assert_eq!(server.unwrap().node_ip, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        let agent = parse(
+            "server = \"https://[fd00::9]:6443\"\ntoken = \"x\"\nnode_ip = [\"10.0.0.1\", \"fd00::1\"]\n\
+             labels = { \"example.org/disk\" = \"nvme\", empty = \"\" }\ntaints = [\"a=b:NoExecute\", \"c:NoSchedule\"]",
+        );
+        assert_eq!(agent.unwrap().server.unwrap().as_str(), "https://[fd00::9]:6443");
+    }
+
+    #[test]
+    fn what_no_cluster_can_use_is_refused_with_its_reason() {
+        for (k3s, reason) in [
+            ("server = \"10.0.0.1\"", "https://10.0.0.1:6443"),
+            ("server = \"http://10.0.0.1:6443\"", "no server"),
+            ("server = \"https://10.0.0.1:0\"", "no server"),
+            ("server = \"https://10.0.0.1:6443/x\"", "no server"),
+            ("server = \"https://10.0.0.1:+6443\"", "no server"),
+            ("server = \"https://a b\"", "no server"),
+            ("server = \"https://[10.0.0.1]:6443\"", "no server"),
+            ("server = \"https://s1:6443\"", "k3s.token is needed"),
+            ("server = \"https://s1:6443\"\ntoken = \"x\"\ncluster_init = true", "either begins a cluster or joins"),
+            ("token = \"\"", "1 to 512 bytes"),
+            ("token = \"a\\\"b\"", "printable ASCII"),
+            ("token = \"a\\nb\"", "printable ASCII"),
+            ("agent_token = \"a b\"", "printable ASCII"),
+            ("node_ip = \"10.0.0.2\"", "none of this node's addresses"),
+            ("node_ip = \"127.0.0.1\"", "none of this node's addresses"),
+            ("node_ip = [\"10.0.0.1\", \"10.0.0.1\"]", "one of each family"),
+            ("cluster_cidr = [\"10.42.0.1/16\"]", "the net is 10.42.0.0/16"),
+            ("service_cidr = [\"10.43.0.0/16\", \"10.44.0.0/16\"]", "one of each family"),
+            ("labels = { \"-a\" = \"b\" }", "no key of a label"),
+            ("labels = { \"A.org/a\" = \"b\" }", "no key of a label"),
+            ("labels = { a = \"b\\n\" }", "no value of a label"),
+            ("taints = [\"a=b\"]", "no taint"),
+            ("taints = [\"a=b:Never\"]", "no taint"),
+            ("tls_san = [\"a, b\"]", "neither a name nor an address"),
+            ("disable = [\"etcd\"]", "unknown variant"),
+            ("token = 3", "a secret is a string"),
+        ] {
+            let found = parse(k3s).unwrap_err();
+            assert!(found.contains(reason), "{k3s}: {found}");
+        }
+        let without = NodeConfig::parse(format!("{HEAD}[k3s]\n").as_bytes()).unwrap_err().to_string();
+        assert!(without.contains("under [disks]"), "{without}");
+    }
+
+    #[test]
+    fn its_tokens_are_secrets() {
+        let text = format!("{HEAD}{DISKS}[k3s]\ntoken = \"hunter2hunter2\"\nagent_token = \"hunter3hunter3\"\n");
+        let config = NodeConfig::parse(text.as_bytes()).unwrap();
+        assert_eq!(super::super::secrets::places(&text, &config).len(), 2);
+        let hidden = super::super::secrets::hide(&text, &config);
+        assert!(!hidden.contains("hunter"), "{hidden}");
+        assert_eq!(super::super::secrets::restore(&hidden, Some(&text)).unwrap(), text);
+    }
+
+    proptest! {
+        /// Nothing that is taken can leave its place in a configuration file.
+        #[test]
+        fn what_is_taken_has_no_quotes_spaces_or_line_ends(text in "[ -~\\n\\t]{0,40}") {
+            let fine = |text: &str| !text.contains(['"', '\\', '\'', ' ', '\n', '\t', '#', '{', '}']);
+            let all = [
+                server_url(&text).is_ok(),
+                label_key(&text).is_ok(),
+                label_value(&text).is_ok(),
+                taint(&text).is_ok(),
+            ];
+            prop_assert!(all.iter().all(|taken| !taken || fine(&text)), "{:?}", text);
+            if wrong_token(&text).is_none() && !is_kept(&text) {
+                prop_assert!(!text.contains(['"', '\\', ' ', '\n', '\t']));
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What k3s shows of itself: `/ping` of its API at port 6443 (503 until it is ready) and kubelet's health at 10248.
+
+use super::{Facts, answer};
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Folders that k3s, kubelet and network plugins write to.
+const FOLDERS: [&str; 8] = [
+    "/etc/rancher",
+    "/var/lib/rancher",
+    "/var/lib/kubelet",
+    "/var/log/pods",
+    "/var/log/containers",
+    "/var/lib/cni",
+    "/opt/cni/bin",
+    "/etc/cni/net.d",
+];
+/// Where its own key and answers are.
+const TLS: &str = "/run/stand-in-tls";
+
+pub fn run(arguments: &[String], facts: &mut Facts) {
+    for folder in FOLDERS {
+        facts.keeps(folder);
+    }
+    let config = arguments.iter().skip_while(|word| *word != "--config").nth(1).cloned().unwrap_or_default();
+    facts.file(&config);
+    // k3s reads these after it, by name.
+    let folder = format!("{config}.d");
+    let mut more: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    more.sort();
+    for path in more {
+        facts.file(&path.to_string_lossy());
+    }
+    let images: Vec<String> = fs::read_dir("/var/lib/rancher/k3s/agent/images")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| {
+            let path = entry.path();
+            format!("{} {}", path.display(), fs::read_to_string(&path).unwrap_or_else(|error| error.to_string()))
+        })
+        .collect();
+    facts.line("images", images.join(" ").trim());
+    program_runs_from_data(facts);
+    if arguments.get(1).is_some_and(|verb| verb == "server") {
+        api();
+    }
+    answer("127.0.0.1:10248", "ok");
+}
+
+/// k3s unpacks its programs there and runs them.
+fn program_runs_from_data(facts: &mut Facts) {
+    let program = "/var/lib/rancher/k3s-program";
+    let ended = fs::copy("/usr/sbin/xtables-nft-multi", program)
+        .and_then(|_| Command::new(program).args(["iptables", "--version"]).output());
+    let said =
+        ended.map_or_else(|error| error.to_string(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
+    facts.line("ran from data:", said.trim());
+}
+
+/// By OpenSSL's own server, with a certificate that nobody knows: `ping` holds the whole answer.
+fn api() {
+    let prepare = || -> std::io::Result<()> {
+        fs::create_dir_all(TLS)?;
+        std::env::set_current_dir(TLS)?;
+        fs::write("cnf", "[req]\ndistinguished_name = name\n[name]\n")?;
+        fs::write("ping", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 8\r\n\r\nstarting")?;
+        let made = Command::new("/usr/bin/openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650"])
+            .args(["-config", "cnf", "-subj", "/CN=stand-in", "-keyout", "key", "-out", "cert"])
+            .stdin(Stdio::null())
+            .status()?;
+        println!("stand-in for k3s: a key was made: {made}");
+        Command::new("/usr/bin/openssl")
+            .args(["s_server", "-quiet", "-HTTP", "-accept", "6443", "-key", "key", "-cert", "cert"])
+            .stdin(Stdio::null())
+            .spawn()?;
+        Ok(())
+    };
+    println!("stand-in for k3s: the API: {:?}", prepare());
+    std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_secs(5));
+        let _ = fs::write("ping.new", "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\npong");
+        let _ = fs::rename("ping.new", "ping");
+    });
+}

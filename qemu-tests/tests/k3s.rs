@@ -1,0 +1,243 @@
+//! What k3s finds on a node, against what its documentation asks for. A stand-in runs in its place
+//! (qemu-tests/src/bin/stand-in) and says what it found; the images are those of the profiles in everything else.
+
+use contract::layout::Partition;
+use contract::names::NODE_CONFIG;
+use emulator::{Machine, Network, Node};
+use qemu_tests::agent::Agent;
+use qemu_tests::images;
+use qemu_tests::probe::PORT;
+use qemu_tests::router::{STEP, service, wait_up};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const TOKEN: &str = "K10a1b2c3::server:hunter2hunter2";
+const NETWORK: &str =
+    "[network.eth0]\naddresses = [\"10.0.0.11/24\"]\ngateway = \"10.0.0.254\"\n[disks]\ndata = \"ext4\"\n";
+
+fn start(image: PathBuf, name: &str, k3s: &str) -> Node {
+    let config = format!("name = \"{name}\"\n{NETWORK}[k3s]\n{k3s}\n");
+    let machine = Machine::new(image).name(name).network(&Network::new()).port(PORT).disk_size(6 << 30);
+    let node = machine.deadline(Duration::from_secs(900)).node_config(config).start().unwrap();
+    wait_up(&node, name).unwrap();
+    node
+}
+
+/// What the stand-in found: its facts, and files by their paths.
+struct Found(String);
+
+impl Found {
+    fn on(agent: Agent<'_>) -> Found {
+        Found(agent.until("the stand-in runs", |agent| {
+            Some(agent.cat("/run/stand-in/k3s")).filter(|text| text.contains("== /proc/self/mountinfo"))
+        }))
+    }
+
+    fn has(&self, fact: &str) {
+        assert!(self.0.lines().any(|line| line == fact), "no {fact:?} in:\n{}", self.0);
+    }
+
+    fn all(&self, what: &str) -> Vec<&str> {
+        let facts = self.0.split("\n== ").next().unwrap_or_default();
+        facts.lines().filter_map(|line| line.strip_prefix(what)?.strip_prefix(' ')).collect()
+    }
+
+    fn file(&self, path: &str) -> &str {
+        let at = format!("== {path}\n");
+        let rest = self.0.split_once(&at).unwrap_or_else(|| panic!("no file {path} in:\n{}", self.0)).1;
+        rest.split("\n== ").next().unwrap_or_default()
+    }
+}
+
+/// Settings of a YAML file without its comments.
+fn settings(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.trim_start().starts_with('#') && !line.is_empty()).collect()
+}
+
+/// What holds for servers and agents.
+fn its_surroundings_are_what_k3s_asks_for(found: &Found, agent: Agent<'_>, run: u32) {
+    for fact in ["Uid 0 0 0 0", "NoNewPrivs 0", "files 1048576", "cgroup 0::/services/k3s", "mounts those of PID 1"] {
+        found.has(fact);
+    }
+    let mask = found.all("CapEff")[0];
+    let lacks = !u64::from_str_radix(mask, 16).unwrap() & ((1 << 41) - 1);
+    // SYS_RAWIO, MAC_OVERRIDE, MAC_ADMIN, AUDIT_READ: what reaches into the machine itself.
+    assert_eq!(lacks, 1 << 17 | 1 << 32 | 1 << 33 | 1 << 37, "{mask}");
+    assert_eq!(found.all("CapBnd"), [mask]);
+    assert_eq!(found.all("env"), ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    for folder in [
+        "/etc/rancher",
+        "/var/lib/rancher",
+        "/var/lib/kubelet",
+        "/var/log/pods",
+        "/var/log/containers",
+        "/opt/cni/bin",
+        "/etc/cni/net.d",
+    ] {
+        found.has(&format!("keeps {folder} run {run}"));
+    }
+    // Addresses of pods do not outlast them.
+    found.has("keeps /var/lib/cni run 1");
+    assert!(found.all("ran from data:")[0].starts_with("iptables v"), "{:?}", found.all("ran from data:"));
+    let mounts = found.file("/proc/self/mountinfo");
+    let mount = |point: &str| {
+        let line = mounts.lines().find(|line| line.split(' ').nth(4) == Some(point));
+        line.unwrap_or_else(|| panic!("nothing on {point}:\n{mounts}"))
+    };
+    for point in ["/", "/var/lib/kubelet", "/var/lib/rancher", "/run", "/sys/fs/bpf", "/sys/fs/cgroup"] {
+        assert!(mount(point).contains(" shared:"), "{}", mount(point));
+    }
+    for (point, place) in [
+        ("/var/lib/rancher", "/directories/var/lib/rancher"),
+        ("/var/lib/kubelet", "/directories/var/lib/kubelet"),
+        ("/etc/rancher", "/directories/etc/rancher"),
+    ] {
+        assert_eq!(mount(point).split(' ').nth(3), Some(place));
+    }
+    let device = |point: &str| mount(point).split(' ').nth(2).unwrap();
+    assert_eq!(device("/var/lib/rancher"), device("/data"));
+    assert_eq!(device("/etc/rancher"), device("/state"));
+    assert!(mount("/sys/fs/bpf").contains(" - bpf "));
+    assert_eq!(agent.cat("/proc/1/cgroup").trim(), "0::/init");
+    // What kubelet compares with --protect-kernel-defaults (its pkg/kubelet/cm, setupKernelTunables).
+    for (setting, value) in [
+        ("vm/overcommit_memory", "1"),
+        ("vm/panic_on_oom", "0"),
+        ("kernel/panic", "10"),
+        ("kernel/panic_on_oops", "1"),
+        ("kernel/keys/root_maxkeys", "1000000"),
+        ("kernel/keys/root_maxbytes", "25000000"),
+        ("net/ipv4/ip_forward", "1"),
+    ] {
+        assert_eq!(agent.cat(&format!("/proc/sys/{setting}")).trim(), value, "{setting}");
+    }
+}
+
+fn modules_are_loaded(agent: Agent<'_>, wanted: &[&str]) {
+    let modules = agent.cat("/proc/modules");
+    for module in wanted {
+        assert!(modules.lines().any(|line| line.split(' ').next() == Some(module)), "no {module}:\n{modules}");
+    }
+}
+
+/// Those that k3s's check-config, its kube-proxy, network policies and flannel need.
+const MODULES: [&str; 22] = [
+    "overlay",
+    "br_netfilter",
+    "nf_conntrack",
+    "nf_nat",
+    "vxlan",
+    "veth",
+    "bridge",
+    "nft_compat",
+    "xt_comment",
+    "xt_MASQUERADE",
+    "xt_conntrack",
+    "xt_nat",
+    "xt_mark",
+    "xt_statistic",
+    "xt_addrtype",
+    "xt_multiport",
+    "xt_set",
+    "xt_NFLOG",
+    "xt_physdev",
+    "ip_set",
+    "ip_set_hash_ip",
+    "ip_set_hash_net",
+];
+
+#[test]
+fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
+    let k3s = format!(
+        "cluster_init = true\ntoken = \"{TOKEN}\"\nnode_ip = \"10.0.0.11\"\ntls_san = [\"api.rack1.lan\", \"10.0.0.9\"]\n\
+         disable = [\"servicelb\", \"traefik\"]\nlabels = {{ \"example.org/disk\" = \"nvme\", board = \"cm4\" }}\n\
+         taints = [\"example.org/slow=true:NoSchedule\"]\ncluster_cidr = [\"10.50.0.0/16\"]"
+    );
+    let mut node = start(images::k3s_server(), "s1", &k3s);
+    let found = Found::on(Agent(&node));
+    assert_eq!(found.all("run"), ["/usr/bin/k3s server --config /run/rancher/k3s/config.yaml"]);
+    let wanted = [
+        "node-name: \"s1\"",
+        "cluster-init: true",
+        "token: \"K10a1b2c3::server:hunter2hunter2\"",
+        "node-ip: \"10.0.0.11\"",
+        "tls-san:",
+        "  - \"api.rack1.lan\"",
+        "  - \"10.0.0.9\"",
+        "cluster-cidr: \"10.50.0.0/16\"",
+        "disable:",
+        "  - \"servicelb\"",
+        "  - \"traefik\"",
+        "node-label:",
+        "  - \"board=cm4\"",
+        "  - \"example.org/disk=nvme\"",
+        "node-taint:",
+        "  - \"example.org/slow=true:NoSchedule\"",
+        "kubelet-arg:",
+        "  - \"volume-plugin-dir=/var/lib/kubelet/volumeplugins\"",
+    ];
+    assert_eq!(settings(found.file("/run/rancher/k3s/config.yaml")), wanted);
+    assert_eq!(
+        settings(found.file("/run/rancher/k3s/config.yaml.d/cilium.yaml")),
+        ["flannel-backend: \"none\"", "disable-network-policy: true", "disable-kube-proxy: true"]
+    );
+    // Images for nodes without registries, where k3s looks for them.
+    let images = found.all("images").concat();
+    let place = "/var/lib/rancher/k3s/agent/images/k3s-airgap-images-arm64.tar.zst ";
+    assert!(images.strip_prefix(place).is_some_and(|content| content.starts_with("stand-in")), "{images}");
+    its_surroundings_are_what_k3s_asks_for(&found, Agent(&node), 1);
+    modules_are_loaded(Agent(&node), &MODULES);
+    modules_are_loaded(
+        Agent(&node),
+        &["cls_bpf", "sch_ingress", "sch_fq", "geneve", "algif_hash", "xt_TPROXY", "xt_socket"],
+    );
+    the_token_is_nowhere_to_be_seen(&node);
+    node.expect("health passed", STEP * 2).unwrap();
+    let page = node.page("s", STEP).unwrap();
+    assert!(service(&page, "k3s").contains(": ready"), "{page}");
+
+    // What is kept is there after a power cut, and what is not is gone.
+    node.kill();
+    node.power_on().unwrap();
+    wait_up(&node, "s1").unwrap();
+    let found = Found::on(Agent(&node));
+    assert_eq!(settings(found.file("/run/rancher/k3s/config.yaml")), wanted);
+    its_surroundings_are_what_k3s_asks_for(&found, Agent(&node), 2);
+}
+
+fn the_token_is_nowhere_to_be_seen(node: &Node) {
+    assert!(!node.console().contains("hunter2"));
+    let left = node.disk().read_file(Partition::Bootsel, NODE_CONFIG).unwrap().unwrap();
+    let left = String::from_utf8_lossy(&left);
+    assert!(left.contains("token = \"****") && !left.contains("hunter2"), "{left}");
+}
+
+#[test]
+fn an_agent_joins_with_what_k3s_documents_and_is_healthy() {
+    let k3s = format!(
+        "server = \"https://10.0.0.1:6443\"\ntoken = \"{TOKEN}\"\nnode_ip = \"10.0.0.11\"\n\
+         labels = {{ \"example.org/disk\" = \"nvme\" }}\ntaints = [\"example.org/slow=true:PreferNoSchedule\"]"
+    );
+    let node = start(images::k3s_agent(), "a1", &k3s);
+    let found = Found::on(Agent(&node));
+    assert_eq!(found.all("run"), ["/usr/bin/k3s agent --config /run/rancher/k3s/config.yaml"]);
+    assert_eq!(
+        settings(found.file("/run/rancher/k3s/config.yaml")),
+        [
+            "node-name: \"a1\"",
+            "server: \"https://10.0.0.1:6443\"",
+            "token: \"K10a1b2c3::server:hunter2hunter2\"",
+            "node-ip: \"10.0.0.11\"",
+            "node-label:",
+            "  - \"example.org/disk=nvme\"",
+            "node-taint:",
+            "  - \"example.org/slow=true:PreferNoSchedule\"",
+            "kubelet-arg:",
+            "  - \"volume-plugin-dir=/var/lib/kubelet/volumeplugins\"",
+        ]
+    );
+    its_surroundings_are_what_k3s_asks_for(&found, Agent(&node), 1);
+    modules_are_loaded(Agent(&node), &MODULES);
+    node.expect("health passed", STEP * 2).unwrap();
+    assert!(!node.console().contains("hunter2"));
+}
