@@ -166,6 +166,40 @@ fn the_router_profile_is_sound() {
     assert_eq!(spec.sysctls["net/ipv4/ip_forward"], "1");
 }
 
+#[test]
+fn the_profiles_of_a_cluster_are_sound() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let spec = |name: &str| {
+        let profile = load(&root.join(format!("profiles/{name}.toml"))).unwrap();
+        (profile.role, check::role_spec(&profile, "1", Vec::new()).unwrap_or_else(|mistakes| panic!("{mistakes:?}")))
+    };
+    let (server, agent) = (spec("k3s-server"), spec("k3s-agent"));
+    assert_eq!((server.0, agent.0, spec("tinkerbell").0), (Role::K3sServer, Role::K3sAgent, Role::Tinkerbell));
+    let services = [&server.1.services["k3s"], &agent.1.services["k3s"]];
+    for (service, verb) in services.into_iter().zip(["server", "agent"]) {
+        assert_eq!(service.run, ["/usr/bin/k3s", verb, "--config", "/run/rancher/k3s/config.yaml"]);
+        assert_eq!(service.capabilities, contract::role::Capability::ALL);
+        // A mount namespace of its own would cut what it mounts off from the host.
+        assert!(service.needs_data && service.new_privileges && service.mounts.is_empty());
+    }
+}
+
+#[test]
+fn an_agent_without_a_server_or_a_token_is_refused_by_its_template() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let template = root.join("overlays/k3s-agent/usr/lib/microdc/templates/k3s-agent.yaml.j2");
+    let template = std::fs::read_to_string(template).unwrap();
+    let render = |k3s: &str| {
+        let text = format!("name = \"a1\"\n[disks]\ndata = \"ext4\"\n{k3s}");
+        let config = contract::node::NodeConfig::parse(text.as_bytes()).unwrap();
+        contract::template::render("k3s-agent.yaml.j2", &template, &config).map_err(|error| error.to_string())
+    };
+    assert!(render("").unwrap_err().contains("`k3s` is undefined"));
+    assert!(render("[k3s]\ntoken = \"x\"").unwrap_err().contains("`k3s.server` is undefined"));
+    let fine = render("[k3s]\nserver = \"https://s1:6443\"\ntoken = \"x\"").unwrap();
+    assert!(fine.contains("server: \"https://s1:6443\"\ntoken: \"x\"\n"), "{fine}");
+}
+
 /// The smallest profile with a service, and these lines more.
 fn with(text: &str) -> Folder {
     let whole = WHOLE.replace("{ root = { id = 0 } }", "{ root = { id = 0 }, nobody = { id = 65534 } }");

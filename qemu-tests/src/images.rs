@@ -19,9 +19,10 @@ pub const PARTS_IMAGE: &str = "MICRODC_TEST_PARTS_IMAGE";
 /// Variable of the environment that names another image of a container host.
 pub const CONTAINERD_IMAGE: &str = "MICRODC_TEST_CONTAINERD_IMAGE";
 
-/// Variables of the environment that name other images with a stand-in for k3s.
+/// Variables of the environment that name other images with a stand-in for k3s or Tinkerbell.
 pub const K3S_SERVER_IMAGE: &str = "MICRODC_TEST_K3S_SERVER_IMAGE";
 pub const K3S_AGENT_IMAGE: &str = "MICRODC_TEST_K3S_AGENT_IMAGE";
+pub const TINKERBELL_IMAGE: &str = "MICRODC_TEST_TINKERBELL_IMAGE";
 
 /// Top of the repository.
 #[must_use]
@@ -112,6 +113,15 @@ pub fn k3s_server() -> PathBuf {
 #[must_use]
 pub fn k3s_agent() -> PathBuf {
     image(K3S_AGENT_IMAGE, "k3s-agent-stand-in.img")
+}
+
+/// The tinkerbell image with a stand-in for Tinkerbell, and the probe.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn tinkerbell() -> PathBuf {
+    image(TINKERBELL_IMAGE, "tinkerbell-stand-in.img")
 }
 
 /// The private key that signed the images under test: `keys/release.key`, else the development key.

@@ -4,7 +4,7 @@
 //! - [`disks`] nodes that claim disks · [`foreign`] disks that they must leave alone
 //! - [`images`] where the images under test are · [`forge`] faulty releases made from them
 //! - [`router`] node configs of routers, and what a router is expected to say
-//! - [`agent`] asks the probe in a node
+//! - [`agent`] asks the probe in a node · [`found`] what a stand-in found there
 //! - [`site`] a node and an operator who comes by ssh · [`updates`] nodes that take updates
 //! - [`server`] servers that a test plays itself · [`s3`] a client of S3
 //! - [`probe`] the wire format of the test image's agent, and its client
@@ -21,6 +21,8 @@ pub mod figures;
 pub mod foreign;
 #[cfg(not(target_env = "musl"))]
 pub mod forge;
+#[cfg(not(target_env = "musl"))]
+pub mod found;
 #[cfg(not(target_env = "musl"))]
 pub mod images;
 pub mod probe;

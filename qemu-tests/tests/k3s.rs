@@ -5,6 +5,7 @@ use contract::layout::Partition;
 use contract::names::NODE_CONFIG;
 use emulator::{Machine, Network, Node};
 use qemu_tests::agent::Agent;
+use qemu_tests::found::Found;
 use qemu_tests::images;
 use qemu_tests::probe::PORT;
 use qemu_tests::router::{STEP, service, wait_up};
@@ -21,32 +22,6 @@ fn start(image: PathBuf, name: &str, k3s: &str) -> Node {
     let node = machine.deadline(Duration::from_secs(900)).node_config(config).start().unwrap();
     wait_up(&node, name).unwrap();
     node
-}
-
-/// What the stand-in found: its facts, and files by their paths.
-struct Found(String);
-
-impl Found {
-    fn on(agent: Agent<'_>) -> Found {
-        Found(agent.until("the stand-in runs", |agent| {
-            Some(agent.cat("/run/stand-in/k3s")).filter(|text| text.contains("== /proc/self/mountinfo"))
-        }))
-    }
-
-    fn has(&self, fact: &str) {
-        assert!(self.0.lines().any(|line| line == fact), "no {fact:?} in:\n{}", self.0);
-    }
-
-    fn all(&self, what: &str) -> Vec<&str> {
-        let facts = self.0.split("\n== ").next().unwrap_or_default();
-        facts.lines().filter_map(|line| line.strip_prefix(what)?.strip_prefix(' ')).collect()
-    }
-
-    fn file(&self, path: &str) -> &str {
-        let at = format!("== {path}\n");
-        let rest = self.0.split_once(&at).unwrap_or_else(|| panic!("no file {path} in:\n{}", self.0)).1;
-        rest.split("\n== ").next().unwrap_or_default()
-    }
 }
 
 /// Settings of a YAML file without its comments.
@@ -79,11 +54,7 @@ fn its_surroundings_are_what_k3s_asks_for(found: &Found, agent: Agent<'_>, run: 
     // Addresses of pods do not outlast them.
     found.has("keeps /var/lib/cni run 1");
     assert!(found.all("ran from data:")[0].starts_with("iptables v"), "{:?}", found.all("ran from data:"));
-    let mounts = found.file("/proc/self/mountinfo");
-    let mount = |point: &str| {
-        let line = mounts.lines().find(|line| line.split(' ').nth(4) == Some(point));
-        line.unwrap_or_else(|| panic!("nothing on {point}:\n{mounts}"))
-    };
+    let mount = |point: &str| found.mount(point);
     for point in ["/", "/var/lib/kubelet", "/var/lib/rancher", "/run", "/sys/fs/bpf", "/sys/fs/cgroup"] {
         assert!(mount(point).contains(" shared:"), "{}", mount(point));
     }
@@ -154,7 +125,7 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
          taints = [\"example.org/slow=true:NoSchedule\"]\ncluster_cidr = [\"10.50.0.0/16\"]"
     );
     let mut node = start(images::k3s_server(), "s1", &k3s);
-    let found = Found::on(Agent(&node));
+    let found = Found::by(Agent(&node), "k3s");
     assert_eq!(found.all("run"), ["/usr/bin/k3s server --config /run/rancher/k3s/config.yaml"]);
     let wanted = [
         "node-name: \"s1\"",
@@ -200,7 +171,7 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     node.kill();
     node.power_on().unwrap();
     wait_up(&node, "s1").unwrap();
-    let found = Found::on(Agent(&node));
+    let found = Found::by(Agent(&node), "k3s");
     assert_eq!(settings(found.file("/run/rancher/k3s/config.yaml")), wanted);
     its_surroundings_are_what_k3s_asks_for(&found, Agent(&node), 2);
 }
@@ -219,7 +190,7 @@ fn an_agent_joins_with_what_k3s_documents_and_is_healthy() {
          labels = {{ \"example.org/disk\" = \"nvme\" }}\ntaints = [\"example.org/slow=true:PreferNoSchedule\"]"
     );
     let node = start(images::k3s_agent(), "a1", &k3s);
-    let found = Found::on(Agent(&node));
+    let found = Found::by(Agent(&node), "k3s");
     assert_eq!(found.all("run"), ["/usr/bin/k3s agent --config /run/rancher/k3s/config.yaml"]);
     assert_eq!(
         settings(found.file("/run/rancher/k3s/config.yaml")),

@@ -24,6 +24,7 @@ mod services;
 mod ssh;
 mod state;
 mod time;
+mod tinkerbell;
 mod trial;
 mod trial_choice;
 mod update;

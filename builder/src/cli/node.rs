@@ -147,6 +147,9 @@ const COMMON: &str = include_str!("node_common.toml");
 /// What a router's has besides.
 const ROUTER: &str = include_str!("node_router.toml");
 const MINIO: &str = include_str!("node_minio.toml");
+const K3S_SERVER: &str = include_str!("node_k3s_server.toml");
+const K3S_AGENT: &str = include_str!("node_k3s_agent.toml");
+const TINKERBELL: &str = include_str!("node_tinkerbell.toml");
 
 impl New {
     fn run(self) -> Result<()> {
@@ -163,8 +166,10 @@ impl New {
 pub(super) fn example(role: Role, name: &HostName) -> String {
     let own = match role {
         Role::Router => ROUTER,
+        Role::K3sServer => K3S_SERVER,
+        Role::K3sAgent => K3S_AGENT,
+        Role::Tinkerbell => TINKERBELL,
         Role::Minio => MINIO,
-        Role::K3sServer | Role::K3sAgent | Role::Tinkerbell => "",
     };
     format!("# {role} {0}. What begins with # is an option.\nname = \"{0}\"\n\n{COMMON}{own}", name.as_str())
 }
@@ -183,6 +188,8 @@ mod tests {
             let text = example(role, &name());
             let config = NodeConfig::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error} in\n{text}"));
             assert_eq!((config.name.as_str(), config.router.is_some()), ("r7", role == Role::Router));
+            assert_eq!(config.k3s.is_some(), matches!(role, Role::K3sServer | Role::K3sAgent));
+            assert_eq!(config.tinkerbell.is_some(), role == Role::Tinkerbell);
             // An option is a comment without a space behind its #.
             let option = |line: &str| line.starts_with('#') && !line.starts_with("# ");
             let all: String = text

@@ -1,7 +1,7 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
 //!
 //! - [`NodeConfig`] the whole · [`network`] interfaces · [`disks`] · [`ssh`] · [`metrics`]
-//! - roles and parts, each by its table: [`router`] · [`k3s`] · [`minio`] · [`bgp`] · [`haproxy`] · [`nas`] · [`node_exporter`] ·
+//! - roles and parts, each by its table: [`router`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`bgp`] · [`haproxy`] · [`nas`] · [`node_exporter`] ·
 //!   [`tailscale`]; [`listen`] where a service may listen
 //! - [`secrets`] what is moved off bootsel
 //! - [`problem`] what is wrong, and where
@@ -24,6 +24,7 @@ mod router;
 pub mod secrets;
 mod ssh;
 mod tailscale;
+mod tinkerbell;
 mod values;
 
 pub use bgp::{Bgp, Neighbor};
@@ -41,6 +42,7 @@ pub use problem::NodeConfigError;
 pub use router::{Dhcp, Firewall, Router};
 pub use ssh::{PublicKey, Ssh};
 pub use tailscale::Tailscale;
+pub use tinkerbell::{Api, DhcpMode, Netboot, Tinkerbell, Url};
 
 use ipnet::IpNet;
 use problem::{Problem, problem};
@@ -77,6 +79,8 @@ pub struct NodeConfig {
     pub router: Option<Router>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k3s: Option<K3s>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tinkerbell: Option<Tinkerbell>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minio: Option<Minio>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -239,6 +243,7 @@ impl NodeConfig {
             hosts: Hosts::default(),
             router: None,
             k3s: None,
+            tinkerbell: None,
             minio: None,
             bgp: None,
             haproxy: None,
@@ -296,6 +301,9 @@ impl NodeConfig {
         }
         if let Some(k3s) = &self.k3s {
             k3s.check(&self.disks, &self.network)?;
+        }
+        if let Some(tinkerbell) = &self.tinkerbell {
+            tinkerbell.check(&self.disks, &self.network)?;
         }
         if let Some(metrics) = &self.metrics {
             metrics.check(&self.network)?;
