@@ -34,11 +34,15 @@ fn main() {
 }
 
 /// What it has found so far.
-struct Facts(String);
+#[derive(Default)]
+struct Facts {
+    lines: String,
+    files: String,
+}
 
 impl Facts {
     fn about(arguments: &[String]) -> Facts {
-        let mut facts = Facts(String::new());
+        let mut facts = Facts::default();
         facts.line("run", &arguments.join(" "));
         let mut variables: Vec<_> = std::env::vars().collect();
         variables.sort();
@@ -63,12 +67,12 @@ impl Facts {
     }
 
     fn line(&mut self, what: &str, value: &str) {
-        self.0 += &format!("{what} {value}\n");
+        self.lines += &format!("{what} {value}\n");
     }
 
     fn file(&mut self, path: &str) {
         let text = fs::read_to_string(path).unwrap_or_else(|error| format!("{error}\n"));
-        self.0 += &format!("== {path}\n{text}");
+        self.files += &format!("== {path}\n{text}");
     }
 
     /// Whether a folder can be written to, and what a run before this one has left there.
@@ -82,7 +86,7 @@ impl Facts {
 
     fn leave(&self, name: &str) {
         let path = Path::new(FOLDER).join(name);
-        let written = fs::create_dir_all(FOLDER).and_then(|()| fs::write(path, &self.0));
+        let written = fs::create_dir_all(FOLDER).and_then(|()| fs::write(path, self.lines.clone() + &self.files));
         println!("stand-in for {name}: what it found: {written:?}");
     }
 }
