@@ -16,6 +16,7 @@ pub const DISKS_IMAGE: &str = "MICRODC_TEST_DISKS_IMAGE";
 pub const MINIO_IMAGE: &str = "MICRODC_TEST_MINIO_IMAGE";
 /// Variable of the environment that names another image with all parts.
 pub const PARTS_IMAGE: &str = "MICRODC_TEST_PARTS_IMAGE";
+
 /// Variable of the environment that names another image of a container host.
 pub const CONTAINERD_IMAGE: &str = "MICRODC_TEST_CONTAINERD_IMAGE";
 
@@ -77,7 +78,6 @@ pub fn disks() -> PathBuf {
 }
 
 /// The MinIO image, as it gets flashed.
-/// The image of a container host with Debian's containerd and runc, and the probe.
 ///
 /// # Panics
 /// When it is not there.
@@ -93,6 +93,13 @@ pub fn minio() -> PathBuf {
 #[must_use]
 pub fn parts() -> PathBuf {
     image(PARTS_IMAGE, "parts.img")
+}
+
+/// The image of a container host with Debian's containerd and runc, and the probe.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
 pub fn containerd() -> PathBuf {
     image(CONTAINERD_IMAGE, "containerd.img")
 }
