@@ -106,6 +106,37 @@ pub fn compile(workspace: &Path, note: &dyn Fn(&str)) -> Result<Vec<u8>, NodePro
     std::fs::read(&path).map_err(|source| NodeProgramError::Read { path, source })
 }
 
+/// The crates of others that are linked into firstboot, as `NAME VERSION`, in order.
+///
+/// # Errors
+/// When the toolchain is missing, or does not know.
+pub fn crates(workspace: &Path) -> Result<Vec<String>, NodeProgramError> {
+    let mut command = clean("cargo", workspace);
+    command.args(["tree", "--locked", "--package", "firstboot", "--target", TARGET]);
+    // What only runs while it is compiled is not in it.
+    command.args(["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]);
+    let shown = format!("{command:?}").replace('"', "");
+    let output =
+        command.output().map_err(|source| NodeProgramError::Start { program: "cargo".to_owned(), source })?;
+    if !output.status.success() {
+        let output = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(NodeProgramError::Failed { command: shown, output });
+    }
+    Ok(listed(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The crates in `cargo tree`'s lines: `NAME vVERSION`, and perhaps a remark behind it. The workspace's own have their folder
+/// there.
+fn listed(tree: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
+        (!line.contains(" (/")).then(|| format!("{name} {version}"))
+    };
+    let crates: std::collections::BTreeSet<String> = tree.lines().filter_map(name).collect();
+    crates.into_iter().collect()
+}
+
 /// Maps the paths of this machine to fixed names.
 fn flags(workspace: &Path) -> Vec<String> {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
@@ -171,4 +202,23 @@ fn run(mut command: Command, note: &dyn Fn(&str)) -> Result<(), NodeProgramError
     }
     let status = child.wait().map_err(|source| NodeProgramError::Start { program, source })?;
     if status.success() { Ok(()) } else { Err(NodeProgramError::Failed { command: shown, output }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crates_of_a_tree_are_listed_once_and_without_remarks() {
+        let tree = "firstboot v0.1.0 (/x/firstboot)\ncontract v0.1.0 (/x/firstboot/contract)\nserde v1.0.2\nanyhow v1.0.1\nserde v1.0.2 (*)\n\nno crate\n";
+        assert_eq!(listed(tree), ["anyhow 1.0.1", "serde 1.0.2"]);
+    }
+
+    #[test]
+    fn what_is_linked_is_known_and_what_only_compiles_or_tests_it_is_not() {
+        let crates = crates(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap();
+        let has = |name: &str| crates.iter().any(|one| one.split(' ').next() == Some(name));
+        assert!(!has("contract") && has("rustix") && has("serde"), "{crates:?}");
+        assert!(!has("serde_derive") && !has("syn") && !has("proptest") && !has("clap"), "{crates:?}");
+    }
 }

@@ -10,9 +10,10 @@ pub use unsigned::{Unsigned, unsigned};
 
 use crate::boot::eeprom::{self, EepromError};
 use crate::boot::files::root_hash;
-use crate::format::fat_read::{FatReadError, InFile, Reader};
+use crate::format::fat_read::{FatReadError, InFile, Reader, Source};
 use crate::format::gpt::{self, Ends, GptError, HEAD, TAIL};
 use crate::image;
+use crate::look;
 use contract::hash::Digest;
 use contract::keys::{KeyId, ManifestSignature, PublicKey};
 use contract::layout::{ALIGN, BLOCK, Extent, ImageLayout, Partition, SECTOR, Slot, TRAILER_SIZE, trailer_offset};
@@ -76,6 +77,8 @@ pub enum VerifyError {
     Read { offset: u64, source: io::Error },
     #[error("the image has {0} bytes, which is no length of an image: it is cut off, or no image")]
     Length(u64),
+    #[error("the disk's partition table: {0}")]
+    Disk(look::table::TableError),
     #[error("the partition table at byte 0 and its copy at byte {backup}: {source}")]
     Table { backup: u64, source: GptError },
     #[error("{place}, block {block} (byte {offset} of the image): {what}")]
@@ -132,6 +135,29 @@ fn with_signature(
     for slot in Slot::BOTH {
         let of_slot = signature.filter(|(signed, _)| *signed == slot).map(|(_, signature)| signature);
         if let Some(found) = verify_slot(blocks, layout, slot, expect, Beyond::Zeros, of_slot)? {
+            slots.insert(slot, found);
+        }
+    }
+    if !slots.contains_key(&default) {
+        return Err(VerifyError::EmptyDefault(default));
+    }
+    Ok(Verified { layout, default, slots, node_config })
+}
+
+/// Verifies what is ours on a node's disk, or on a copy of one: the slots and what it boots from. What a node, or another
+/// program, made of the rest is its own affair.
+///
+/// # Errors
+/// The first thing that is wrong, by partition, block and offset.
+pub fn disk(path: &Path, expect: &Expect<'_>) -> Result<Verified, VerifyError> {
+    let file = File::open(path).map_err(VerifyError::Open)?;
+    let length = look::length(&file).map_err(VerifyError::Open)?;
+    let layout = look::table::read(&file, length).map_err(VerifyError::Disk)?.layout;
+    let blocks = Blocks { file: &file, length };
+    let (default, node_config) = bootsel(blocks, layout, Bootsel::Bootable)?;
+    let mut slots = BTreeMap::new();
+    for slot in Slot::BOTH {
+        if let Some(found) = verify_slot(blocks, layout, slot, expect, Beyond::Anything, None)? {
             slots.insert(slot, found);
         }
     }
@@ -244,8 +270,24 @@ fn verify_slot(
     }
     let fat = |source| VerifyError::Fat { place: boot_place, source };
     let reader = Reader::open(InFile { file: blocks.file, offset: boot.offset }).map_err(fat)?;
-    let boot_files = reader.list().map_err(fat)?;
-    let bad_boot = |source| VerifyError::Boot { place: boot_place, source };
+    let boot_files = boot_content(&reader, boot_place, &manifest)?;
+    let manifest_digest = Digest::of(&trailer.manifest);
+    Ok(Some(VerifiedSlot { manifest, manifest_digest, key: trailer.signature.key, boot_files }))
+}
+
+/// The files of a boot partition: the firmware would start them, and they start the root that the manifest names. Gives
+/// their lengths in bytes.
+///
+/// # Errors
+/// What the firmware would stumble over.
+pub fn boot_content<S: Source>(
+    reader: &Reader<S>,
+    place: &'static str,
+    manifest: &Manifest,
+) -> Result<BTreeMap<String, u64>, VerifyError> {
+    let fat = |source| VerifyError::Fat { place, source };
+    let files = reader.list().map_err(fat)?;
+    let bad_boot = |source| VerifyError::Boot { place, source };
     eeprom::check_boot(&|name| reader.read(name).ok().flatten()).map_err(bad_boot)?;
     let cmdline = reader.read(CMDLINE_TXT).map_err(fat)?.unwrap_or_default();
     let named = root_hash(&String::from_utf8_lossy(&cmdline));
@@ -253,8 +295,7 @@ fn verify_slot(
         let why = format!("it names another root than the manifest, whose root hash is {}", manifest.root.root_hash);
         return Err(bad_boot(EepromError::Cmdline(why)));
     }
-    let manifest_digest = Digest::of(&trailer.manifest);
-    Ok(Some(VerifiedSlot { manifest, manifest_digest, key: trailer.signature.key, boot_files }))
+    Ok(files)
 }
 
 /// Root data and tree against the root hash; gives where they end. `room` ends where the trailer begins.

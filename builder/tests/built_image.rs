@@ -1,6 +1,7 @@
 //! The built router image, seen by others: the tools of its file systems, the packages that it came from, and a bit
 //! that flips.
 
+mod bills;
 mod end_to_end;
 
 use contract::hash::Digest;
@@ -420,4 +421,61 @@ fn a_byte_that_changed_in_the_cache_never_gets_into_an_image() {
     }
     std::fs::remove_file(project.image()).unwrap();
     assert_eq!(project.built(&[]), good);
+}
+
+fn microdc(arguments: &[&str]) -> String {
+    let output = Command::new(MICRODC).args(arguments).current_dir(end_to_end::workspace()).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(arguments: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&microdc(&[arguments, &["--json"]].concat())).unwrap()
+}
+
+#[test]
+fn the_image_knows_why_each_of_its_files_is_there_and_who_asked_for_it() {
+    let image = router().image.to_str().unwrap();
+    let files = json(&["inspect", image, "--files"]);
+    let files = files.as_array().unwrap();
+    let unknown: Vec<&serde_json::Value> = files.iter().filter(|file| file["why"].is_null()).collect();
+    assert!(unknown.is_empty() && files.len() > 300, "{unknown:?} of {}", files.len());
+    let because = json(&["inspect", image, "--why", "/usr/lib/aarch64-linux-gnu/libyang.so.3"]);
+    let because = because["because"].as_array().unwrap();
+    let (first, last) = (&because[0]["origin"], &because[because.len() - 1]["origin"]);
+    assert!(because.len() >= 3 && first.as_str().unwrap().contains("needed by /usr/lib/"), "{because:?}");
+    assert!(last.as_str().unwrap().contains(".toml takes \"usr/lib/frr/"), "{because:?}");
+    // What it says of packages is what the lock says, and each has its licence in the image.
+    let packages = json(&["inspect", image, "--packages"])["packages"].clone();
+    let packages = packages.as_array().unwrap();
+    let names: Vec<&str> = packages.iter().map(|package| package["name"].as_str().unwrap()).collect();
+    assert_eq!(names, router().lock.packages.keys().map(String::as_str).collect::<Vec<_>>());
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let locked = router().package(name);
+        assert_eq!(package["sha256"], locked.sha256.to_string(), "{name}");
+        assert_eq!(package["version"], locked.version, "{name}");
+        assert!(package["copyright"].is_string(), "{name} has no copyright file");
+    }
+    assert!(microdc(&["inspect", image, "--licence", "frr"]).contains("GPL-2"));
+}
+
+#[test]
+fn the_bills_of_materials_of_the_image_are_accepted_by_their_validators() {
+    let folder = tempfile::tempdir().unwrap();
+    let [cyclonedx, spdx] = ["cyclonedx", "spdx"].map(|format| {
+        let path = folder.path().join(format!("{format}.spdx.json"));
+        microdc(&["sbom", router().image.to_str().unwrap(), "--format", format, "-o", path.to_str().unwrap()]);
+        path
+    });
+    bills::assert_accepted(&cyclonedx, &spdx);
+    let bill: serde_json::Value = serde_json::from_slice(&std::fs::read(&cyclonedx).unwrap()).unwrap();
+    let components = bill["components"].as_array().unwrap();
+    for package in router().lock.packages.values() {
+        let of = components.iter().find(|component| component["name"] == package.name).unwrap();
+        assert_eq!(of["hashes"][0]["content"], package.sha256.to_string());
+    }
+    let licensed = components.iter().filter(|component| component["licenses"].is_array()).count();
+    println!("{} components, {licensed} with licences", components.len());
+    assert!(licensed * 10 > components.len() * 8);
 }

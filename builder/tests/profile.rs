@@ -351,3 +351,118 @@ fn an_artifact_of_a_part_is_overridden_as_a_whole_and_two_parts_contradict_each_
     };
     assert_eq!(path, own.path("x"));
 }
+
+/// Everything that a profile comes to, without places and the parts' texts.
+fn content(profile: &microdc::profile::Profile) -> String {
+    let list = |list: &[microdc::profile::Located<String>]| {
+        list.iter().map(|located| located.value.clone()).collect::<Vec<_>>()
+    };
+    macro_rules! named {
+        ($($field:ident)*) => { [$(format!("{} {:?}", stringify!($field), {
+            profile.$field.iter().map(|(name, located)| (name, &located.value)).collect::<Vec<_>>()
+        })),*].join("\n") };
+    }
+    macro_rules! listed {
+        ($($field:ident)*) => { [$(format!("{} {:?}", stringify!($field), {
+            profile.$field.iter().map(|located| &located.value).collect::<Vec<_>>()
+        })),*].join("\n") };
+    }
+    let packages: Vec<_> = profile
+        .packages
+        .iter()
+        .map(|(name, (_, take))| {
+            let one = |one: &Option<microdc::profile::Located<String>>| one.as_ref().map(|one| one.value.clone());
+            (name, list(&take.patterns), one(&take.suite), one(&take.component))
+        })
+        .collect();
+    let update = &profile.update;
+    let times = [&update.settle, &update.network, &update.services, &update.commit]
+        .map(|time| time.as_ref().map(|time| time.value));
+    let one = (&profile.role, &profile.summary, &profile.version, profile.rollback_index, profile.layout);
+    let kernel = (&profile.kernel_package.value, &profile.firmware_package.value);
+    let firmware = (&profile.firmware_suite, &profile.firmware_component);
+    format!(
+        "{one:?}\n{kernel:?} {firmware:?} {times:?}\n{packages:?}\n{}\n{}",
+        named!(artifacts users groups links directories sysctls services),
+        listed!(overlays initramfs_modules modules kernel_options kernel_config templates health),
+    )
+}
+
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_symlink() {
+            // Links of an overlay lead somewhere on the node.
+            std::os::unix::fs::symlink(std::fs::read_link(&path).unwrap(), to).unwrap();
+        } else if path.is_dir() {
+            copied(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_inspect_shows_of_a_profile_is_the_same_profile_without_includes() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["profiles", "overlays"] {
+        copied(&workspace.join(name), &copy.path().join(name));
+    }
+    let folder = copy.path().join("profiles");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(workspace.join("profiles")).unwrap() {
+        let path = folder.join(entry.unwrap().file_name());
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !name.ends_with(".toml") || name.ends_with(".node.toml") {
+            continue;
+        }
+        let explained = microdc::profile::explain::explain(&path).unwrap();
+        let text = explained.to_toml();
+        assert!(!text.contains("include ="), "{name}: {text}");
+        // Paths in it are relative to the profile's folder.
+        let flat = folder.join("flat.toml");
+        std::fs::write(&flat, &text).unwrap();
+        let flat = microdc::profile::load(&flat).unwrap_or_else(|error| panic!("{name}: {error}\n{text}"));
+        assert_eq!(content(&flat), content(&microdc::profile::load(&path).unwrap()), "{name}");
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn what_overrides_what_is_shown_with_both_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "parts/a.toml",
+        "summary = \"a\"\n[sysctl]\n\"net.x\" = \"1\"\n[kernel]\npackage = \"k\"\nmodules = [\"m1\"]\n",
+    );
+    write(
+        "parts/b.toml",
+        "include = [\"a\"]\n[service.s]\nrun = [\"/a\"]\n[firmware]\npackage = \"f\"\n[kernel]\nmodules = [\"m2\"]\n",
+    );
+    write(
+        "p.toml",
+        "include = [\"a\", \"b\"]\nrole = \"router\"\nsummary = \"p\"\nexample = \"n.toml\"\n[sysctl]\n\"net.x\" = \"2\"\n[service.s]\nrun = [\"/b\"]\nuser = \"root\"\n",
+    );
+    let explained = microdc::profile::explain::explain(&folder.path().join("p.toml")).unwrap();
+    assert_eq!(explained.files, ["p.toml", "parts/a.toml", "parts/b.toml"]);
+    let text = explained.to_toml();
+    for wanted in [
+        "# instead of \"a\"  (parts/a.toml:1)\nsummary = \"p\"",
+        "# instead of \"1\"  (parts/a.toml:3)\n\"net.x\" = \"2\"",
+        "# instead of { run = [\"/a\"] }  (parts/b.toml:2)\nrun = [\"/b\"]",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+    let places = ["# p.toml:3", "# p.toml:6", "# p.toml:8", "# p.toml:9", "# parts/a.toml:6", "# parts/b.toml:7"];
+    assert!(places.iter().all(|place| text.contains(place)), "{text}");
+    assert_eq!(text.matches("\"m1\"").count(), 1, "a part that is included twice counts once: {text}");
+}

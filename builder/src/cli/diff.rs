@@ -18,9 +18,12 @@ use std::path::{Path, PathBuf};
 /// where the cache has both versions. Signatures are not checked: that is for
 /// `microdc verify`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  microdc diff old.img out/router.img\n  microdc diff router-1.2.2.bundle \
-                  out/router.img --json\n  git show HEAD~1:profiles/router.lock >old.lock\n  microdc diff old.lock \
-                  profiles/router.lock\n\nIn lists, + came, - went, ~ is another.")]
+#[command(
+    after_help = "Examples:\n  microdc diff out/old.img out/router.img\n  microdc diff out/router-1.2.3.bundle \
+                  out/router.img --json\n\nTwo locks, the older one from git:\n  git show HEAD:profiles/router.lock \
+                  >old.lock\n  and then: microdc diff old.lock profiles/router.lock\n\nIn lists, + came, - went, ~ is \
+                  another."
+)]
 pub(super) struct Diff {
     /// The older image, disk, root partition, bundle or lock
     old: PathBuf,

@@ -124,7 +124,10 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
     match cli.verb {
         Verb::Build(build) => build.run(interrupted),
         Verb::Boot(boot) => boot.run(),
-        Verb::Verify(verify) => verify.run(),
+        Verb::Verify(verify) => {
+            end_with_the_reader();
+            verify.run()
+        }
         Verb::Bundle(bundle) => bundle.run(interrupted),
         Verb::Inspect(inspect) => {
             end_with_the_reader();

@@ -1,29 +1,35 @@
-//! `microdc verify`: whether an image or a bundle is what its signature says, to the last bit.
+//! `microdc verify`: whether an image, a disk or a bundle is what its signature says, to the last bit.
 
 use super::keys;
 use crate::bundle::{Reader, is_bundle};
+use crate::look::{self, Medium};
 use crate::signing;
 use crate::verify::{self, Bootsel, Expect, VerifyError};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use contract::keys::PublicKey;
+use contract::layout::Partition;
 use contract::manifest::Manifest;
 use contract::role::Role;
 use contract::trailer::TrailerError;
+use std::fs::File;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
-/// Check an image or a bundle to the last bit
+/// Check an image, a disk or a bundle to the last bit
 ///
 /// Partition tables, bootsel, and for each filled slot: trailer, signature,
 /// boot image, root and its hash tree; everything else must be zero. Of a
-/// bundle: signature, hash trees, shorts, index, every frame, checksum.
+/// bundle: signature, hash trees, shorts, index, every frame, checksum, and
+/// what the firmware would boot. Of a disk that a node has used, the slots and
+/// what it boots from: the rest is the node's.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc verify out/router.img\n  microdc verify out/router.img --key keys/release.pub\n  \
-                  microdc verify out/router-1.2.3.bundle"
+                  microdc verify out/router-1.2.3.bundle\n  microdc verify /dev/nvme0n1"
 )]
 pub(super) struct Verify {
-    /// The image or bundle
+    /// The image, disk or bundle
     file: PathBuf,
     /// Public key to trust; may be given twice [default: keys/*.pub]
     #[arg(long, value_name = "FILE")]
@@ -54,7 +60,8 @@ impl Verify {
 
     fn image(&self, trusted: &[PublicKey], role: Option<Role>) -> Result<()> {
         let expect = Expect { trusted, role, bootsel: Bootsel::AsBuilt };
-        let verified = verify::verify(&self.file, &expect);
+        let is_disk = self.is_disk().with_context(|| format!("reading {}", self.file.display()))?;
+        let verified = if is_disk { verify::disk(&self.file, &expect) } else { verify::verify(&self.file, &expect) };
         if let Err(VerifyError::Trailer { source: TrailerError::Unsigned(key), .. }) = &verified {
             let (image, manifest) = (self.file.display(), signing::request_of(&self.file));
             bail!(
@@ -70,11 +77,13 @@ impl Verify {
                 serde_json::json!({ "slot": slot, "key": found.key.to_string(), "manifest": found.manifest })
             });
             let slots: Vec<_> = slots.collect();
-            let report = serde_json::json!({ "image": self.file, "default": verified.default, "slots": slots });
+            let kind = if is_disk { "disk" } else { "image" };
+            let report = serde_json::json!({ kind: self.file, "default": verified.default, "slots": slots });
             println!("{}", serde_json::to_string_pretty(&report)?);
             return Ok(());
         }
-        println!("{}: every bit is as it was signed", self.file.display());
+        let what = if is_disk { "every bit of its slots" } else { "every bit" };
+        println!("{}: {what} is as it was signed", self.file.display());
         for (slot, found) in &verified.slots {
             let Manifest { role, version, kernel, root, .. } = &found.manifest;
             println!("  slot {slot}    {role} {version}, kernel {kernel}, signed by {}", found.key);
@@ -84,10 +93,24 @@ impl Verify {
         Ok(())
     }
 
+    /// Whether it is a disk that a node has used: a device, or a table with more partitions than an image has.
+    fn is_disk(&self) -> std::io::Result<bool> {
+        let file = File::open(&self.file)?;
+        if file.metadata()?.file_type().is_block_device() {
+            return Ok(true);
+        }
+        let table = look::table::read(&file, look::length(&file)?);
+        Ok(table.is_ok_and(|table| table.partitions.len() > Partition::IN_IMAGE.len()))
+    }
+
     fn bundle(&self, trusted: &[PublicKey], role: Option<Role>) -> Result<()> {
         let path = self.file.display();
         let checked = Reader::open(&self.file).and_then(|reader| reader.check(trusted, &|_| Ok(())));
         let checked = checked.with_context(|| format!("{path} is not whole"))?;
+        let medium = Medium::open(&self.file).with_context(|| path.to_string())?;
+        let boot = medium.pick(None).and_then(|look| look.boot()).with_context(|| path.to_string())?;
+        verify::boot_content(&boot, "boot image", &checked.manifest)
+            .with_context(|| format!("{path} is whole, and would not boot"))?;
         let Manifest { role: found, version, kernel, root, .. } = &checked.manifest;
         if let Some(wanted) = role.filter(|wanted| wanted != found) {
             bail!("{path} is for the role {found}, not for {wanted}");

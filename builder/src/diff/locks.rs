@@ -3,7 +3,7 @@
 
 use super::{Difference, FileChange, Item, ItemChange, Total, files, items};
 use crate::cache::Cache;
-use crate::lock::{Lock, LockedPackage};
+use crate::lock::{Lock, LockedFrom, LockedPackage};
 use crate::look::files::{Entry, EntryKind};
 use crate::source::deb;
 use crate::source::release::show_time;
@@ -16,9 +16,14 @@ use std::collections::BTreeMap;
 pub fn compare(old: &Lock, new: &Lock, cache: Option<&Cache>) -> Difference {
     let packages = items(&packages(old), &packages(new));
     let sum = |lock: &Lock| lock.packages.values().map(|package| package.size).sum();
+    let placed = |lock: &Lock| lock.artifacts.values().map(|artifact| artifact.size).sum();
     let mut difference = Difference {
         manifest: times(old, new),
-        totals: vec![Total { name: "packages", old: sum(old), new: sum(new) }],
+        artifacts: items(&artifacts(old), &artifacts(new)),
+        totals: vec![
+            Total { name: "packages", old: sum(old), new: sum(new) },
+            Total { name: "artifacts", old: placed(old), new: placed(new) },
+        ],
         ..Difference::default()
     };
     for ItemChange { name, .. } in &packages {
@@ -44,6 +49,19 @@ fn packages(lock: &Lock) -> BTreeMap<String, Item> {
         sha256: package.sha256,
     };
     lock.packages.values().map(|package| (package.name.clone(), item(package))).collect()
+}
+
+fn artifacts(lock: &Lock) -> BTreeMap<String, Item> {
+    let item = |artifact: &crate::lock::LockedArtifact| Item {
+        version: match &artifact.from {
+            LockedFrom::Url { url } => url.clone(),
+            LockedFrom::Go { program, .. } => program.version.clone(),
+            LockedFrom::File => "the operator's own".to_owned(),
+        },
+        size: artifact.size,
+        sha256: artifact.sha256,
+    };
+    lock.artifacts.values().map(|artifact| (artifact.name.clone(), item(artifact))).collect()
 }
 
 /// The newest input, which becomes the image's time.

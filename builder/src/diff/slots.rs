@@ -68,6 +68,7 @@ fn manifest(old: &Manifest, new: &Manifest) -> Vec<Field> {
             ("rollback index", manifest.rollback_index.to_string()),
             ("kernel", manifest.kernel.clone()),
             ("board", manifest.board.clone()),
+            ("supplied", manifest.supplied.join(", ")),
         ]
     };
     let pairs = fields(old).into_iter().zip(fields(new));

@@ -15,6 +15,8 @@ pub struct Built<'a> {
     /// Every package of the lock, by name.
     pub packages: &'a BTreeMap<String, Arc<tree::Package>>,
     pub artifacts: Vec<Artifact>,
+    /// Crates that are linked into firstboot, as `NAME VERSION`, where that is known.
+    pub crates: Vec<String>,
     /// Why each file of the boot partition is there, by name.
     pub boot: &'a BTreeMap<String, String>,
 }
@@ -44,6 +46,7 @@ pub fn insert(
         profile: built.profile.to_owned(),
         packages,
         artifacts,
+        crates: built.crates,
         root: reasons(tree.nodes.iter().map(|(path, node)| (path.as_str(), &*node.origin))),
         boot: reasons(built.boot.iter().map(|(path, origin)| (path.as_str(), origin.as_str()))),
     };

@@ -37,6 +37,9 @@ pub struct Inventory {
     /// What comes from elsewhere than packages, by name; firstboot is one of them.
     #[serde(default)]
     pub artifacts: Vec<Artifact>,
+    /// Crates that are linked into firstboot, as `NAME VERSION`; none where it was supplied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crates: Vec<String>,
     /// Why each path of the root is there. Paths have no leading slash; the root itself is the empty path.
     pub root: Vec<Reason>,
     /// Why each file of the boot partition is there.
@@ -195,6 +198,7 @@ mod tests {
             profile: "router".into(),
             packages: vec![package],
             artifacts: Vec::new(),
+            crates: vec!["serde 1.0.2".into()],
             root: vec![reason("overlay router", &["etc/frr/zebra.conf"]), reason("microdc, x", &["", "usr"])],
             boot: vec![reason("microdc, y", &["config.txt"])],
         }

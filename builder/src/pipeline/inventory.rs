@@ -3,11 +3,13 @@
 use crate::cache::Cache;
 use crate::inventory::{self, Artifact, Built, licences};
 use crate::lock::Lock;
+use crate::node_program;
 use crate::tree::{Package, Tree};
 use anyhow::{Context as _, Result};
 use contract::hash::Digest;
 use contract::names::FIRSTBOOT;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What the inventory is made of, besides the tree.
@@ -20,16 +22,18 @@ pub(super) struct Inputs<'a> {
     /// Why each file of the boot partition is there, by name.
     pub boot: &'a BTreeMap<String, String>,
     pub artifacts: Vec<Artifact>,
+    /// Crates that are linked into firstboot; none where it was supplied.
+    pub crates: Vec<String>,
 }
 
 pub(super) fn insert(tree: &mut Tree, inputs: Inputs<'_>) -> Result<()> {
-    let Inputs { cache, profile, lock, packages, boot, artifacts } = inputs;
+    let Inputs { cache, profile, lock, packages, boot, artifacts, crates } = inputs;
     let mut key = super::stage_key("licences");
     for package in lock.packages.values() {
         key.add("package", package.sha256.0);
     }
     let key = key.finish();
-    inventory::insert(tree, Built { profile, lock, packages, artifacts, boot }, |places| {
+    inventory::insert(tree, Built { profile, lock, packages, artifacts, crates, boot }, |places| {
         if let Some(bytes) = cache.get_bytes("licences", key) {
             return Ok(bytes);
         }
@@ -37,6 +41,19 @@ pub(super) fn insert(tree: &mut Tree, inputs: Inputs<'_>) -> Result<()> {
         cache.put_bytes("licences", key, &bytes)?;
         Ok(bytes)
     })
+}
+
+/// The crates of the project's own program, which follow from its sources.
+pub(super) fn crates(cache: &Cache, base: &Path) -> Result<Vec<String>> {
+    let workspace = node_program::sources(base)?;
+    let key = super::stage_key("crates").with("sources", node_program::fingerprint(&workspace)?.0).finish();
+    let kept = cache.get_bytes("crates", key).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if let Some(crates) = kept {
+        return Ok(crates);
+    }
+    let crates = node_program::crates(&workspace)?;
+    cache.put_bytes("crates", key, &serde_json::to_vec(&crates)?)?;
+    Ok(crates)
 }
 
 /// The project's own program, as an artifact.

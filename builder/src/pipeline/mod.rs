@@ -248,6 +248,10 @@ impl Build<'_> {
             packages: &shelves.all(&new_lock)?,
             boot: &built_boot.reasons,
             artifacts,
+            crates: match locals.firstboot() {
+                Some(_) => Vec::new(),
+                None => inventory::crates(cache, &options.base)?,
+            },
         };
         inventory::insert(&mut tree, inventory)?;
         drop(stage);

@@ -75,7 +75,11 @@ pub fn load(path: &Path) -> Result<Profile, ProfileError> {
     merge::merge(&loaded, sources)
 }
 
-fn load_file(path: &Path, sources: &mut Sources, above: &mut Vec<PathBuf>) -> Result<Loaded, ProfileError> {
+pub(super) fn load_file(
+    path: &Path,
+    sources: &mut Sources,
+    above: &mut Vec<PathBuf>,
+) -> Result<Loaded, ProfileError> {
     let read = |source| ProfileError::Read { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(read)?;
     let file = sources.add(path, &text);

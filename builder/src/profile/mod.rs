@@ -7,6 +7,7 @@
 pub mod artifact;
 pub mod check;
 pub mod diagnostic;
+pub mod explain;
 pub mod load;
 pub mod merge;
 pub mod quantity;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// What a copyright file says of licences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copyright {
-    /// Each expression that stands in a `License` field, in order, once.
+    /// Each expression that is the licence of some files, in order, once.
     pub expressions: Vec<String>,
     /// Texts of licences, by their short names.
     pub texts: BTreeMap<String, String>,
@@ -21,10 +21,22 @@ pub fn parse(text: &str) -> Option<Copyright> {
         return None;
     }
     let mut copyright = Copyright::default();
+    // Of files, or of the whole work in the first paragraph; elsewhere a licence only stands with its text.
+    let mut applies = true;
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
+        if line.trim().is_empty() {
+            applies = false;
+            continue;
+        }
         let Some((field, value)) = line.split_once(':') else { continue };
-        if line.starts_with([' ', '\t', '#']) || !field.trim().eq_ignore_ascii_case("license") {
+        if line.starts_with([' ', '\t', '#']) {
+            continue;
+        }
+        if field.trim().eq_ignore_ascii_case("files") {
+            applies = true;
+        }
+        if !field.trim().eq_ignore_ascii_case("license") {
             continue;
         }
         let expression = value.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -39,7 +51,7 @@ pub fn parse(text: &str) -> Option<Copyright> {
         if !body.is_empty() {
             copyright.texts.entry(expression.clone()).or_insert_with(|| body.join("\n"));
         }
-        if !copyright.expressions.contains(&expression) {
+        if applies && !copyright.expressions.contains(&expression) {
             copyright.expressions.push(expression);
         }
     }
@@ -52,13 +64,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn every_licence_field_is_read_once_with_its_text() {
+    fn the_licences_of_files_are_read_once_with_their_texts() {
         let text = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nCopyright: x\n\
                     License: GPL-2+\n\nFiles: a\nLicense:  Expat  or BSD-3-clause\n\nFiles: b\nLicense: GPL-2+\n\n\
-                    License: GPL-2+\n First line.\n .\n  Second: line\n";
+                    License: GPL-2+\n First line.\n .\n  Second: line\n\nLicense: unused\n Not of any file.\n";
         let found = parse(text).unwrap();
         assert_eq!(found.expressions, ["GPL-2+", "Expat or BSD-3-clause"]);
         assert_eq!(found.texts["GPL-2+"], "First line.\n\n Second: line");
+        assert!(found.texts.contains_key("unused"));
     }
 
     #[test]

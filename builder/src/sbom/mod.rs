@@ -173,6 +173,16 @@ fn of_artifact(artifact: &Artifact) -> Component {
 fn inside_of(inventory: &Inventory, programs: Vec<inside::Program>, components: &mut Vec<Component>) {
     let reasons = inventory.reasons();
     let mut inner: BTreeMap<String, Component> = BTreeMap::new();
+    // The node's own program does not list its crates itself.
+    let own =
+        components.iter_mut().find(|component| component.kind == Kind::Artifact && component.name == "firstboot");
+    if let Some(own) = own {
+        for (name, version) in inventory.crates.iter().filter_map(|one| one.split_once(' ')) {
+            let purl = purl::cargo(name, version);
+            own.contains.insert(purl.clone());
+            inner.insert(purl.clone(), component(Kind::Crate, name, version, purl));
+        }
+    }
     for inside::Program { path, go, crates } in programs {
         let owner = reasons.get(path.as_str()).map_or(Source::Microdc, |origin| origin::source(origin));
         let owner = components.iter_mut().find(|component| match owner {

@@ -1,6 +1,7 @@
 //! `microdc inspect`: what an image, a disk or a bundle holds, and why; what a profile comes to.
 
 mod files;
+mod profile;
 mod show;
 mod why;
 
@@ -9,7 +10,7 @@ use crate::look::{Look, Medium};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use contract::layout::Slot;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Show what an image, a disk or a bundle holds, and why
 ///
@@ -21,12 +22,17 @@ use std::path::PathBuf;
     after_help = "Examples:\n  microdc inspect out/router.img\n  microdc inspect out/router.img --packages\n  microdc \
                   inspect out/router.img --files 'usr/lib/frr/*'\n  microdc inspect out/router.img --why \
                   /usr/sbin/nft\n  microdc inspect out/router.img --licence frr\n  microdc inspect \
-                  out/router-1.2.3.bundle --files 'boot:*'\n\nIn patterns `*` stops at a slash and `**` does not; a \
-                  folder means all below it.\n`boot:NAME` is a file of the boot partition."
+                  out/router-1.2.3.bundle --files 'boot:*'\n  microdc inspect --profile router\n\nIn patterns `*` \
+                  stops at a slash and `**` does not; a folder means all below it.\n`boot:NAME` is a file of the boot \
+                  partition."
 )]
 pub(super) struct Inspect {
     /// The image, disk, root partition or bundle
-    file: PathBuf,
+    #[arg(required_unless_present = "profile")]
+    file: Option<PathBuf>,
+    /// Show instead what a profile comes to, and which file says each value
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "files", "why", "packages", "licence", "slot", "key"])]
+    profile: Option<String>,
     /// List the files, or those that a pattern means
     #[arg(long, value_name = "PATTERN", num_args = 0..=1, default_missing_value = "**")]
     files: Option<String>,
@@ -52,8 +58,12 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<()> {
-        let path = || self.file.display().to_string();
-        let medium = Medium::open(&self.file).with_context(path)?;
+        if let Some(name) = &self.profile {
+            return profile::show(name, self.json);
+        }
+        let file = self.file.as_deref().unwrap_or(Path::new(""));
+        let path = || file.display().to_string();
+        let medium = Medium::open(file).with_context(path)?;
         let pick = || -> Result<&Look> { medium.pick(self.slot).with_context(path) };
         if let Some(pattern) = &self.files {
             return files::list(pick()?, pattern, self.json).with_context(path);
@@ -71,7 +81,7 @@ impl Inspect {
             Ok(trusted) => look.signed(&trusted),
             Err(error) => Err(error.to_string()),
         };
-        show::all(&self.file, &medium, self.slot, &signed, self.json).with_context(path)
+        show::all(file, &medium, self.slot, &signed, self.json).with_context(path)
     }
 }
 

@@ -120,6 +120,9 @@ fn manifest(look: &Look, signed: Result<(), String>) {
         Ok(()) => println!("  signed by {}", look.trailer.signature.key),
         Err(why) => println!("  signed by nobody that is trusted here: {why}"),
     }
+    if !look.manifest.supplied.is_empty() {
+        println!("  supplied  {} (by hand, not from the lock)", look.manifest.supplied.join(", "));
+    }
     println!("  manifest  {}", look.manifest_digest());
     println!("  boot      {}, root hash {}", human_bytes(boot.length), boot.root_hash);
     println!("  root      {}, root hash {}", human_bytes(root.length), root.root_hash);

@@ -1,0 +1,16 @@
+//! `--profile`: what a profile comes to.
+
+use super::print_json;
+use crate::profile::explain::explain;
+use crate::profile::load;
+use anyhow::{Context as _, Result};
+
+pub(super) fn show(name: &str, as_json: bool) -> Result<()> {
+    let base = std::env::current_dir().context("the current folder is gone")?;
+    let explained = explain(&load::find(name, &base)?)?;
+    if as_json {
+        return print_json(&explained);
+    }
+    print!("{}", explained.to_toml());
+    Ok(())
+}
