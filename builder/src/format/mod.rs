@@ -1,10 +1,9 @@
 //! Writers of what stands on the disk: each format in its own file, each checked by an independent tool.
 //!
-//! - [`ext4`] the root file system · [`blocks`] the sink that hashes what it writes · [`verity`] its tree
+//! - [`ext4`] the root file system · [`verity`] its hash tree
 //! - [`fat`] writes FAT volumes, [`fat_read`] reads them · [`gpt`] the partition table
 //! - [`cpio`] the initramfs archive · [`gzip`] the kernel's wrapping · [`derive`] ids that follow from the inputs
 
-pub mod blocks;
 pub mod cpio;
 pub mod cpio_read;
 pub mod derive;
