@@ -19,7 +19,6 @@ pub(super) struct Inputs<'a> {
     /// The packages that the profile names.
     pub packages: &'a BTreeMap<String, Arc<Package>>,
     pub artifacts: &'a [Placed<'a>],
-    pub firstboot: &'a [u8],
     /// Modules of the system half, with their paths in the root, in load order.
     pub modules: &'a [crate::boot::modules::Module],
     /// The package that the modules come from.
@@ -30,7 +29,8 @@ pub(super) struct Inputs<'a> {
 pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Result<Tree> {
     let profile = inputs.profile;
     let mut tree = skeleton();
-    accounts(profile)?.insert(&mut tree, &origin::made("the users and groups of the profile"))?;
+    let accounts = accounts(profile)?;
+    accounts.insert(&mut tree, &origin::made("the users and groups of the profile"))?;
     for (name, (_, wanted)) in &profile.packages {
         let package = inputs.packages.get(name).with_context(|| format!("package {name} was not fetched"))?;
         for pattern in &wanted.patterns {
@@ -54,7 +54,7 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
     elf::close(&mut tree, libraries)?;
     for folder in &profile.overlays {
         let name = folder.value.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        overlay::lay(&mut tree, &folder.value, &name)?;
+        overlay::lay(&mut tree, &folder.value, &name, &accounts)?;
     }
     for (path, target) in &profile.links {
         let path = path.trim_start_matches('/');
@@ -63,7 +63,8 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
         tree.insert(path, Node::of(Kind::Symlink(target.value.clone()), 0o777, &origin))
             .map_err(|error| mistake(profile, &target.place, &error.to_string()))?;
     }
-    file(&mut tree, FIRSTBOOT, inputs.firstboot.to_vec(), 0o755, &origin::of_artifact("firstboot", "PID 1"))?;
+    // The program itself comes with the initramfs and is shown here.
+    file(&mut tree, FIRSTBOOT, Vec::new(), 0o755, &origin::of_artifact("firstboot", "PID 1"))?;
     let paths = inputs.modules.iter().map(|module| format!("/{}", module.path.trim_start_matches('/'))).collect();
     let spec =
         check::role_spec(profile, inputs.version, paths).map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;

@@ -216,7 +216,6 @@ impl Build<'_> {
             profile,
             packages: &named,
             artifacts: &gathered.placed,
-            firstboot,
             modules: &modules.system,
             kernel: &kernel,
             version: &version,

@@ -61,14 +61,23 @@ impl Release {
     /// When the signature, the suite or the time is not right, or it cannot be understood.
     pub fn believe(message: &[u8], keyring: &Keyring, expect: Expect<'_>) -> Result<Release, ReleaseError> {
         let (suite, url) = (expect.suite.to_owned(), expect.url.to_owned());
-        let malformed = |what: String| ReleaseError::Malformed { suite: suite.clone(), url: url.clone(), what };
-        let message = std::str::from_utf8(message).map_err(|error| malformed(error.to_string()))?;
-        let text = keyring.verify(message, expect.now).map_err(|source| ReleaseError::Signature {
+        let message = std::str::from_utf8(message).map_err(|error| ReleaseError::Malformed {
             suite: suite.clone(),
             url: url.clone(),
-            source,
+            what: error.to_string(),
         })?;
+        let text =
+            keyring.verify(message, expect.now).map_err(|source| ReleaseError::Signature { suite, url, source })?;
+        Release::understand(&text, expect)
+    }
 
+    /// Understands the text of an `InRelease` whose signature holds.
+    ///
+    /// # Errors
+    /// When the suite or the time is not right, or it cannot be understood.
+    pub(crate) fn understand(text: &str, expect: Expect<'_>) -> Result<Release, ReleaseError> {
+        let (suite, url) = (expect.suite.to_owned(), expect.url.to_owned());
+        let malformed = |what: String| ReleaseError::Malformed { suite: suite.clone(), url: url.clone(), what };
         let document: Deb822 = text.parse().map_err(|error: deb822_fast::Error| malformed(error.to_string()))?;
         let mut paragraphs = document.iter();
         let (Some(fields), None) = (paragraphs.next(), paragraphs.next()) else {

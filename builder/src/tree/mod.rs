@@ -1,7 +1,7 @@
 //! The root file system in memory: what stands at each path, with content by reference.
 //!
 //! - [`base`] the skeleton · [`take`] files out of packages · [`elf`] the libraries they need · [`users`] accounts
-//! - [`origin`] why something is there · [`overlay`] the operator's own files
+//! - [`origin`] why something is there · [`overlay`] the operator's own files, [`rules`] whom they belong to
 
 pub mod base;
 pub mod elf;
@@ -9,6 +9,7 @@ mod node;
 pub mod origin;
 pub mod overlay;
 mod package;
+pub mod rules;
 pub mod take;
 pub mod users;
 

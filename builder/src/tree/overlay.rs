@@ -1,9 +1,14 @@
 //! An overlay: a folder of files laid over the root. It wins over what packages bring.
 //!
 //! Git keeps one bit of a file's mode, and the builder's umask takes others away: a file is 0755 when its owner may run
-//! it, otherwise 0644; a folder is 0755; everything belongs to root.
+//! it, otherwise 0644; a folder is 0755; everything belongs to root. What should be otherwise stands in the overlay's
+//! `overlay.toml` ([`super::rules`]), which is not itself laid.
 
 use super::node::{Content, Kind, Node, Tree};
+use super::rules::{self, Rules};
+use crate::profile::Diagnostic;
+use crate::tree::Accounts;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -18,14 +23,18 @@ pub enum OverlayError {
     Name { path: PathBuf },
     #[error("{path} is a folder, but {origin} has something else there")]
     NotAFolder { path: PathBuf, origin: std::sync::Arc<str> },
+    #[error(transparent)]
+    Rules(#[from] Box<Diagnostic>),
 }
 
-/// Lays `folder` over the tree. `name` is for origins.
+/// Lays `folder` over the tree. `name` is for origins, `accounts` are those that files may belong to.
 ///
 /// # Errors
 /// When something in it cannot be read or laid.
-pub fn lay(tree: &mut Tree, folder: &Path, name: &str) -> Result<(), OverlayError> {
+pub fn lay(tree: &mut Tree, folder: &Path, name: &str, accounts: &Accounts) -> Result<(), OverlayError> {
     let origin = super::origin::of_overlay(name);
+    let rules = rules(folder, accounts)?;
+    let mut laid = BTreeSet::new();
     let mut waiting = vec![(folder.to_owned(), String::new())];
     while let Some((folder, prefix)) = waiting.pop() {
         for path in entries(&folder)? {
@@ -33,7 +42,11 @@ pub fn lay(tree: &mut Tree, folder: &Path, name: &str) -> Result<(), OverlayErro
                 return Err(OverlayError::Name { path });
             };
             let inside = if prefix.is_empty() { file_name.to_owned() } else { format!("{prefix}/{file_name}") };
+            if inside == rules::NAME {
+                continue;
+            }
             let inside = super::take::merged(&inside).into_owned();
+            laid.insert(inside.clone());
             let read = |source| OverlayError::Read { path: path.clone(), source };
             let metadata = std::fs::symlink_metadata(&path).map_err(read)?;
             let node = if metadata.is_dir() {
@@ -58,7 +71,19 @@ pub fn lay(tree: &mut Tree, folder: &Path, name: &str) -> Result<(), OverlayErro
             tree.nodes.insert(inside, node);
         }
     }
+    if let Some(rules) = rules {
+        rules.apply(tree, &laid).map_err(Box::new)?;
+    }
     Ok(())
+}
+
+fn rules(folder: &Path, accounts: &Accounts) -> Result<Option<Rules>, OverlayError> {
+    let path = folder.join(rules::NAME);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(Rules::parse(&path, &text, accounts).map_err(Box::new)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(OverlayError::Read { path, source }),
+    }
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, OverlayError> {
@@ -85,9 +110,12 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         }
         std::os::unix::fs::symlink("../run/x", folder.path().join("etc/link")).unwrap();
+        std::fs::write(folder.path().join("overlay.toml"), "[path.\"etc/a\"]\nowner = \"daemon\"\n").unwrap();
         let mut tree = Tree::default();
         tree.nodes.insert("etc/a/text".to_owned(), Node::of(Kind::Fifo, 0o600, "package x"));
-        lay(&mut tree, folder.path(), "t").unwrap();
+        lay(&mut tree, folder.path(), "t", &Accounts::default()).unwrap();
+        assert_eq!(tree.nodes["etc/a"].owner.uid, 1);
+        assert!(!tree.nodes.contains_key("overlay.toml"));
         assert_eq!(tree.nodes["etc/a/run"].mode, 0o755);
         assert_eq!(tree.nodes["etc/a/text"].mode, 0o644);
         assert!(matches!(&tree.nodes["etc/a/text"].kind, Kind::File(content) if content.len() == 10));
@@ -100,6 +128,7 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("etc/passwd/x")).unwrap();
         let mut tree = Tree::default();
         tree.nodes.insert("etc/passwd".to_owned(), Node::of(Kind::File(Content::from(vec![1])), 0o644, "base"));
-        assert!(matches!(lay(&mut tree, folder.path(), "t"), Err(OverlayError::NotAFolder { .. })));
+        let laid = lay(&mut tree, folder.path(), "t", &Accounts::default());
+        assert!(matches!(laid, Err(OverlayError::NotAFolder { .. })));
     }
 }

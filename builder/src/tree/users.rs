@@ -134,6 +134,14 @@ impl Accounts {
         self.groups.iter().find(|(name, _)| name == group).map(|(_, gid)| *gid)
     }
 
+    pub fn user_names(&self) -> impl Iterator<Item = &str> {
+        self.users.iter().map(|user| user.name.as_str())
+    }
+
+    pub fn group_names(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Puts the three files into the tree.
     ///
     /// # Errors
