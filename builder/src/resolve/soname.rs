@@ -18,6 +18,11 @@ const LIBC: [&str; 14] = [
     "libutil.so.1",
 ];
 
+/// Libraries whose package is called otherwise. Without them here every package of the same dependencies would be fetched
+/// to look for them.
+const OTHERWISE: [(&str, &str); 3] =
+    [("libcrypto.so.3", "libssl3t64"), ("libpam.so.0", "libpam0g"), ("libz.so.1", "zlib1g")];
+
 /// Whether a package's name is the one that Debian policy (8.1) gives to the library with this soname, with or
 /// without the mark of the change to 64-bit time: `libyang.so.3` → `libyang3`, `libssl.so.3` → `libssl3t64`,
 /// `libfoo-1.2.so.3` → `libfoo-1.2-3`, `libfoo-1.2.so` → `libfoo-1.2`.
@@ -25,6 +30,9 @@ const LIBC: [&str; 14] = [
 pub fn fits(package: &str, soname: &str) -> bool {
     if LIBC.contains(&soname) {
         return package == "libc6";
+    }
+    if let Some((_, own)) = OTHERWISE.iter().find(|(library, _)| *library == soname) {
+        return package == *own;
     }
     let Some((stem, version)) = soname.split_once(".so") else { return false };
     let plain = |text: &str| text.to_ascii_lowercase().replace('_', "-");
@@ -46,6 +54,9 @@ mod tests {
         for (package, soname) in [
             ("libyang3", "libyang.so.3"),
             ("libssl3t64", "libssl.so.3"),
+            ("libssl3t64", "libcrypto.so.3"),
+            ("zlib1g", "libz.so.1"),
+            ("libpam0g", "libpam.so.0"),
             ("libc6", "libc.so.6"),
             ("libc6", "libm.so.6"),
             ("libc6", "ld-linux-aarch64.so.1"),

@@ -61,3 +61,27 @@ impl Root {
         Root { fs, manifest, offset, length, tree }
     }
 }
+
+/// The node's program: `/init` of the initramfs of slot A, which mtools reads from the boot partition.
+pub fn firstboot(image: &Path) -> Vec<u8> {
+    let place = format!("{}@@{}", image.display(), partition(image, 2).0);
+    let output = Command::new("mtype").args(["-i", &place, "::initramfs.img"]).output();
+    let output = output.unwrap_or_else(|error| panic!("mtype cannot be started ({error}): install mtools"));
+    let archive = zstd::decode_all(&output.stdout[..]).unwrap();
+    // cpio(5), newc: a head of 110 letters, the name, the content, each padded to 4 bytes.
+    let mut at = 0;
+    loop {
+        let field = |number: usize| {
+            let from = at + 6 + 8 * number;
+            usize::from_str_radix(std::str::from_utf8(&archive[from..from + 8]).unwrap(), 16).unwrap()
+        };
+        let (length, name_length) = (field(6), field(11));
+        let name = &archive[at + 110..at + 110 + name_length - 1];
+        let content = (at + 110 + name_length).next_multiple_of(4);
+        assert_ne!(name, b"TRAILER!!!", "the initramfs has no /init");
+        if name == b"init" {
+            return archive[content..content + length].to_vec();
+        }
+        at = (content + length).next_multiple_of(4);
+    }
+}

@@ -42,7 +42,7 @@ pub fn router() -> &'static Router {
         build.args(["build", "router", "-o"]).arg(&image).current_dir(workspace());
         said(&build.output().unwrap(), 0);
         let firstboot = folder.join("firstboot");
-        let found = disk::Root::open(&image).fs.read(contract::names::FIRSTBOOT).unwrap();
+        let found = disk::firstboot(&image);
         if std::fs::read(&firstboot).ok().as_ref() != Some(&found) {
             std::fs::write(&firstboot, found).unwrap();
         }

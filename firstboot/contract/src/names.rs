@@ -21,7 +21,7 @@ pub const OPT_ROOT: &str = "microdc.root";
 pub const INITRAMFS_SPEC: &str = "/etc/microdc/initramfs.json";
 /// In the root file system: [`crate::role::RoleSpec`] as JSON.
 pub const ROLE_SPEC: &str = "/usr/lib/microdc/role.json";
-/// In the root file system: PID 1's own program, the same bytes as `/init` of the initramfs.
+/// In the root file system: an empty file, at which `/init` of the initramfs, PID 1's own program, is shown.
 pub const FIRSTBOOT: &str = "/usr/lib/microdc/firstboot";
 /// In the root file system: the folder of templates, named by their `from`.
 pub const TEMPLATES: &str = "/usr/lib/microdc/templates";

@@ -1,4 +1,7 @@
 //! Mounts the verified root and goes there: the initramfs is emptied, and PID 1 becomes the system half.
+//!
+//! This program stays: the root has an empty file in its place, at which the initramfs's own is shown. One copy of it is
+//! enough on the disk, in an update, and in memory, where PID 1 is used all the time anyway.
 
 use crate::sys::mount::{self, Flags};
 use anyhow::{Context as _, bail, ensure};
@@ -12,6 +15,8 @@ use std::path::Path;
 use std::process::Command;
 
 const NEW_ROOT: &str = "/newroot";
+/// This program in the initramfs.
+const INIT: &str = "/init";
 /// Mounts that move along.
 const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 /// File system types of an initramfs (linux/magic.h): nothing else is ever emptied.
@@ -31,7 +36,7 @@ pub fn mount(device: &Path) -> anyhow::Result<()> {
         ensure!(inside(folder).is_ok_and(|found| found.is_dir()), "the root has no folder {folder}");
     }
     let program = inside(FIRSTBOOT).with_context(|| format!("looking for {FIRSTBOOT} in the root"))?;
-    ensure!(program.is_file() && program.permissions().mode() & 0o111 != 0, "{FIRSTBOOT} is no program");
+    ensure!(program.is_file() && program.permissions().mode() & 0o111 != 0, "{FIRSTBOOT} is no place for a program");
     Ok(())
 }
 
@@ -59,13 +64,16 @@ pub fn switch(report: &BootReport) -> anyhow::Result<Infallible> {
         bail!("the initramfs is no memory file system (type {magic:#x}): it is not emptied");
     }
     let device = std::fs::symlink_metadata("/").context("looking at the initramfs")?.dev();
+    mount::show_read_only(Path::new(INIT), Path::new(&format!("{NEW_ROOT}{FIRSTBOOT}")))
+        .with_context(|| format!("showing {INIT} at {FIRSTBOOT}"))?;
     empty(Path::new("/"), device);
     mount::switch_root(Path::new(NEW_ROOT)).context("making it the root")?;
     let error = Command::new(FIRSTBOOT).arg("system").env_clear().env("PATH", "/usr/sbin:/usr/bin").exec();
     Err(error).with_context(|| format!("starting {FIRSTBOOT}"))
 }
 
-/// Frees the memory of the initramfs: removes everything on its own file system. What cannot be removed stays.
+/// Frees the memory of the initramfs: removes everything on its own file system but this program. What cannot be removed
+/// stays.
 fn empty(folder: &Path, device: u64) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -74,7 +82,7 @@ fn empty(folder: &Path, device: u64) {
                 empty(&path, device);
                 let _ = std::fs::remove_dir(&path);
             }
-            Ok(found) if found.dev() == device => {
+            Ok(found) if found.dev() == device && path != Path::new(INIT) => {
                 let _ = std::fs::remove_file(&path);
             }
             _ => (),

@@ -45,6 +45,16 @@ pub fn remount_read_only(target: &Path) -> io::Result<()> {
     Ok(rustix::mount::mount_remount(target, MountFlags::RDONLY, c"")?)
 }
 
+/// Shows a file at another place too, where a file must stand; nothing can be written to it there.
+///
+/// # Errors
+/// What the kernel says.
+pub fn show_read_only(file: &Path, at: &Path) -> io::Result<()> {
+    rustix::mount::mount_bind(file, at)?;
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
+    Ok(rustix::mount::mount_remount(at, flags, c"")?)
+}
+
 /// Moves a mount to another place.
 ///
 /// # Errors

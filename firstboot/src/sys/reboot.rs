@@ -14,7 +14,8 @@ pub enum Action {
 }
 
 /// Kernel file systems: nothing of theirs has to reach a disk.
-const NO_DISK: [&str; 8] = ["proc", "sysfs", "devtmpfs", "devpts", "cgroup2", "bpf", "securityfs", "tmpfs"];
+const NO_DISK: [&str; 10] =
+    ["rootfs", "ramfs", "proc", "sysfs", "devtmpfs", "devpts", "cgroup2", "bpf", "securityfs", "tmpfs"];
 
 /// Ends the run cleanly. To be called by PID 1 when every other process has ended. Does not return; when the kernel
 /// refuses, says so and waits for the hardware watchdog, which nobody feeds any more.
@@ -73,6 +74,7 @@ mod tests {
     #[test]
     fn disks_are_unmounted_in_reverse_and_the_root_is_not() {
         let mounts = "/dev/dm-0 / ext4 ro 0 0\nproc /proc proc rw 0 0\n/dev/nvme0n1p6 /state ext4 rw 0 0\n\
+                      none /usr/lib/microdc/firstboot rootfs ro 0 0\n\
                       /dev/nvme0n1p6 /var/lib/with\\040space ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\nshort\n";
         assert_eq!(to_unmount(mounts), [PathBuf::from("/var/lib/with space"), PathBuf::from("/state")]);
     }
