@@ -7,7 +7,7 @@
 //! Beside the pipeline: [`inventory`] says in each image what it is made of, [`look`] opens images to be looked into,
 //! [`diff`] compares them, [`sbom`] lists what is in them, [`verify`] checks images, [`signing`] signs them where the
 //! private key is, [`serve`] gives bundles and images to nodes. For people: [`scaffold`] begins profiles, [`schema`]
-//! describes files, [`doctor`] looks at the machine.
+//! describes files, [`doctor`] looks at the machine. [`foreign`] lists every parser of foreign bytes.
 
 pub mod boot;
 pub mod bundle;
@@ -15,6 +15,7 @@ pub mod cache;
 pub mod cli;
 pub mod diff;
 pub mod doctor;
+pub mod foreign;
 pub mod format;
 pub mod image;
 pub mod inventory;

@@ -194,12 +194,17 @@ impl<'a> Indices<'a> {
             .decoder()
             .map_err(|error| unpack(error.into()))?;
         let decoder = liblzma::read::XzDecoder::new_stream(BufReader::with_capacity(1 << 18, file), stream);
-        let text = BufReader::with_capacity(1 << 18, io::Read::take(decoder, LARGEST_LIST));
-        packages::reduce(text, self.architecture).map_err(|source| IndexError::Packages {
+        let mut text = BufReader::with_capacity(1 << 18, io::Read::take(decoder, LARGEST_LIST));
+        let reduced = packages::reduce(&mut text, self.architecture).map_err(|source| IndexError::Packages {
             suite: suite.to_owned(),
             component: component.to_owned(),
             source,
-        })
+        })?;
+        // What was cut off here would be a list with packages missing.
+        if text.get_ref().limit() == 0 {
+            return Err(unpack(io::Error::other(format!("it has {LARGEST_LIST} bytes or more"))));
+        }
+        Ok(reduced)
     }
 }
 
