@@ -292,7 +292,7 @@ fn a_full_disk_is_said_plainly() {
 #[test]
 fn a_root_that_does_not_fit_is_refused_with_both_figures() {
     let (mut tree, boot, key) = (tree(), boot_files(), key(1));
-    tree.insert("usr/share/too-large", file(noise(13 << 20, 1), 0o644, (0, 0))).unwrap();
+    tree.insert("usr/share/too-large", file(noise(24 << 20, 1), 0o644, (0, 0))).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let spec = ImageSpec { slot: slot_spec(&tree, &boot, &key), layout: layout(), node_config: None };
     let error = image::write(&spec, &folder.path().join("x.img"), &|_| Ok(())).unwrap_err();
