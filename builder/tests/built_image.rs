@@ -433,7 +433,7 @@ fn the_image_knows_why_each_of_its_files_is_there_and_who_asked_for_it() {
     let files = json(&["inspect", image, "--files"]);
     let files = files.as_array().unwrap();
     let unknown: Vec<&serde_json::Value> = files.iter().filter(|file| file["why"].is_null()).collect();
-    assert!(unknown.is_empty() && files.len() > 300, "{unknown:?} of {}", files.len());
+    assert!(unknown.is_empty() && files.len() > 250, "{unknown:?} of {}", files.len());
     let because = json(&["inspect", image, "--why", "/usr/lib/aarch64-linux-gnu/libyang.so.3"]);
     let because = because["because"].as_array().unwrap();
     let (first, last) = (&because[0]["origin"], &because[because.len() - 1]["origin"]);
