@@ -287,6 +287,23 @@ fn every_example_does_what_it_says() {
         ran += 1;
     }
     assert!(ran * 3 > lines.len() * 2, "only {ran} of {} examples are run", lines.len());
+    the_script_of_the_docs_publishes(&bench);
+}
+
+/// `builder/docs/ci.sh`, but for its boot: an example has shown that.
+fn the_script_of_the_docs_publishes(bench: &Bench) {
+    let folder = bench.prepared(usize::MAX, "microdc build");
+    let without_boot = folder.join("without-boot/microdc");
+    std::fs::create_dir(without_boot.parent().unwrap()).unwrap();
+    let wrapper = format!("#!/bin/sh\n[ \"$1\" = boot ] || exec {}/microdc \"$@\"\n", bench.bin.display());
+    std::fs::write(&without_boot, wrapper).unwrap();
+    std::fs::set_permissions(&without_boot, PermissionsExt::from_mode(0o755)).unwrap();
+    let script = workspace().join("builder/docs/ci.sh");
+    let said = bench.run(&folder, &format!("PATH=$PWD/without-boot:$PATH {} router www", script.display()));
+    assert!(said.contains("published: www/router-"), "{said}");
+    bench.run(&folder.join("www"), "sha256sum -c router.sha256 && test -f router-*.bundle && test -f router.img");
+    let names = std::fs::read_dir(folder.join("www")).unwrap().count();
+    assert_eq!(names, 3, "nothing else lies there");
 }
 
 #[test]
