@@ -4,8 +4,10 @@
 
 use crate::boot::{eeprom, firmware, modules};
 use crate::format::fat_read;
+use crate::inventory::{Inventory, licences};
 use crate::lock::Lock;
 use crate::profile::schema::ProfileFile;
+use crate::sbom::{crates, dep5, go, licence};
 use crate::source::keyring::Keyring;
 use crate::source::packages::{self, PackageList};
 use crate::source::release::{Expect, Release};
@@ -34,10 +36,15 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "ar", reads: "the outer archive of a package", run: outer_archive },
     Parser { name: "certificate", reads: "a certificate of a keyring", run: certificate },
     Parser { name: "command_line", reads: "cmdline.txt of a boot partition", run: command_line },
+    Parser { name: "copyright", reads: "the copyright file of a package", run: copyright_file },
+    Parser { name: "crates", reads: "what a Rust program says it is made of", run: crates_of_a_program },
     Parser { name: "elf", reads: "a program or library of a package", run: program },
     Parser { name: "fat", reads: "a FAT volume of an image", run: fat },
     Parser { name: "firmware", reads: "the firmware's own date", run: firmware_date },
+    Parser { name: "go_buildinfo", reads: "what a Go program says it is made of", run: go_program },
     Parser { name: "in_release", reads: "a suite's signed index", run: in_release },
+    Parser { name: "inventory", reads: "what an image says it is made of", run: inventory_of_an_image },
+    Parser { name: "licences", reads: "an image's archive of licences", run: licences_of_an_image },
     Parser { name: "lock", reads: "a lock", run: lock },
     Parser { name: "module", reads: "a kernel module", run: module },
     Parser { name: "overlay_toml", reads: "an overlay's owners and modes", run: overlay_toml },
@@ -61,6 +68,28 @@ const EXPECT: Expect<'_> = Expect { suite: "trixie", url: "http://a/b", now: 1_7
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn copyright_file(bytes: &[u8]) {
+    for expression in dep5::parse(&text(bytes)).unwrap_or_default().expressions {
+        assert!(!licence::expression(&expression).is_empty());
+    }
+}
+
+fn crates_of_a_program(bytes: &[u8]) {
+    let _ = crates::parse(bytes);
+}
+
+fn go_program(bytes: &[u8]) {
+    let _ = go::parse(bytes);
+}
+
+fn inventory_of_an_image(bytes: &[u8]) {
+    let _ = Inventory::parse(bytes);
+}
+
+fn licences_of_an_image(bytes: &[u8]) {
+    let _ = licences::read(bytes);
 }
 
 fn outer_archive(bytes: &[u8]) {
