@@ -6,13 +6,20 @@
 //! unpacked/<aa>/<hex>-v1/  a package's file tree, by the digest of the package and the format version
 //! stage/<name>/<key>       what a stage of the build made, by the digest of all its inputs
 //! temp/                    work in progress; never read by its final name
+//! lock                     held by builds together, by who takes things away alone ([`gc`])
 //! ```
 //! Nothing has its final name before it is whole, so several builds may share a cache and each may be killed at any
 //! moment. A stage must name every input in its [`Key`].
 
-use std::fs::{self, File};
+pub mod gc;
+mod key;
+
+pub use key::{Key, KeyBuilder};
+
+use std::fs::{self, File, FileTimes, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use contract::hash::Digest;
@@ -42,50 +49,12 @@ impl CacheError {
     }
 }
 
-/// The digest of labelled inputs: what an output of a stage depends on.
-///
-/// Each label and value goes in with its length, so no two lists of inputs give the same bytes to the hash.
-#[derive(Clone)]
-pub struct KeyBuilder(Sha256);
-
-/// The name of an output of a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(pub Digest);
-
-impl Key {
-    /// Starts a key. `stage` and `version` separate the stages, and the versions of one stage's code.
-    #[must_use]
-    pub fn of_stage(stage: &str, version: u32) -> KeyBuilder {
-        KeyBuilder(Sha256::new()).with("stage", stage).with("version", version.to_le_bytes())
-    }
-}
-
-impl KeyBuilder {
-    /// Adds one input.
-    #[must_use]
-    pub fn with(mut self, label: &str, value: impl AsRef<[u8]>) -> KeyBuilder {
-        self.add(label, value);
-        self
-    }
-
-    /// Adds one input, in place.
-    pub fn add(&mut self, label: &str, value: impl AsRef<[u8]>) {
-        for part in [label.as_bytes(), value.as_ref()] {
-            self.0.update((part.len() as u64).to_le_bytes());
-            self.0.update(part);
-        }
-    }
-
-    #[must_use]
-    pub fn finish(self) -> Key {
-        Key(Digest(self.0.finalize().into()))
-    }
-}
-
 /// The cache in one folder.
 #[derive(Clone, Debug)]
 pub struct Cache {
     root: PathBuf,
+    /// Held as long as anything may be asked of the cache.
+    _lock: Option<Arc<File>>,
 }
 
 /// Work in progress older than this is of a build that was killed.
@@ -110,11 +79,26 @@ impl Cache {
     /// When the folder cannot be made or written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Cache, CacheError> {
         let root = root.into();
-        let temp = root.join("temp");
-        fs::create_dir_all(&temp).map_err(CacheError::io("make the folder", &temp))?;
-        let cache = Cache { root };
+        let lock = lock_file(&root)?;
+        if let Some(lock) = &lock {
+            lock.lock_shared().map_err(CacheError::io("lock", &root))?;
+        }
+        let cache = Cache { root, _lock: lock.map(Arc::new) };
         cache.clear_stale();
         Ok(cache)
+    }
+
+    /// Opens the cache in `root` for taking things away: `None` while a build uses it.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written.
+    pub fn try_exclusive(root: &Path) -> Result<Option<Cache>, CacheError> {
+        let lock = lock_file(root)?;
+        match lock.as_ref().map(File::try_lock) {
+            Some(Err(TryLockError::WouldBlock)) => Ok(None),
+            Some(Err(TryLockError::Error(error))) => Err(CacheError::io("lock", root)(error)),
+            Some(Ok(())) | None => Ok(Some(Cache { root: root.to_owned(), _lock: lock.map(Arc::new) })),
+        }
     }
 
     #[must_use]
@@ -143,6 +127,7 @@ impl Cache {
         let path = self.blob_path(digest);
         let metadata = fs::metadata(&path).ok()?;
         if metadata.is_file() && metadata.len() == size {
+            touch(&path);
             return Some(path);
         }
         let _ = fs::remove_file(&path);
@@ -211,7 +196,11 @@ impl Cache {
     #[must_use]
     pub fn get(&self, stage: &str, key: Key) -> Option<PathBuf> {
         let path = self.stage_path(stage, key);
-        path.is_file().then_some(path)
+        let there = path.is_file();
+        if there {
+            touch(&path);
+        }
+        there.then_some(path)
     }
 
     /// Stores what `write` writes as the output of `stage` for `key`; it gets its name when it is whole and on disk.
@@ -240,6 +229,7 @@ impl Cache {
             return None;
         };
         bytes.truncate(end);
+        touch(&path);
         Some(bytes)
     }
 
@@ -303,6 +293,30 @@ impl Cache {
             }
         }
     }
+}
+
+/// What was asked for within this time is not noted again.
+pub const TOUCH: Duration = Duration::from_secs(3600);
+
+/// Notes that something is asked for: the time of its last change says when. Another user's file stays as it is.
+pub(crate) fn touch(path: &Path) {
+    let now = SystemTime::now();
+    let fresh = |metadata: fs::Metadata| {
+        let age = metadata.modified().ok().and_then(|time| now.duration_since(time).ok());
+        age.is_none_or(|age| age < TOUCH)
+    };
+    if !fs::metadata(path).is_ok_and(fresh) {
+        let _ = File::open(path).and_then(|file| file.set_times(FileTimes::new().set_modified(now)));
+    }
+}
+
+/// The file that is locked; none where it can neither be made nor read.
+fn lock_file(root: &Path) -> Result<Option<File>, CacheError> {
+    let temp = root.join("temp");
+    fs::create_dir_all(&temp).map_err(CacheError::io("make the folder", &temp))?;
+    let path = root.join("lock");
+    let made = File::options().read(true).append(true).create(true).open(&path);
+    Ok(made.or_else(|_| File::open(&path)).ok())
 }
 
 /// SHA-256 of all that a reader gives.

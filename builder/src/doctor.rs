@@ -142,9 +142,12 @@ fn toolchain(workspace: &Path) -> Option<String> {
 }
 
 fn mirror(base: &Path) -> Seen {
-    let mirror = pipeline::configured_mirror(base).map_err(|error| error.to_string()).and_then(|told| {
-        Mirror::find(&Told::default(), &told, Path::new("/etc/apt")).map_err(|error| error.to_string())
-    });
+    let mirror = pipeline::settings::Settings::load(base)
+        .map(|settings| settings.debian)
+        .map_err(|error| error.to_string())
+        .and_then(|told| {
+            Mirror::find(&Told::default(), &told, Path::new("/etc/apt")).map_err(|error| error.to_string())
+        });
     match mirror {
         Ok(mirror) => Seen::Good(mirror.archive),
         Err(error) => Seen::Lacks("none is known".to_owned(), error.replace('\n', "\n          ")),

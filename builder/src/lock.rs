@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::profile::artifact::GoProgram;
 
 mod artifact;
+mod diff;
+
+pub use diff::{Change, Entry};
 
 /// Version of the lock's own format.
 pub const FORMAT: u32 = 1;
@@ -207,41 +210,6 @@ impl Lock {
         file.persist(path).map_err(|error| io("write")(error.error))?;
         Ok(())
     }
-
-    /// What changes from this lock to `newer`, one line a package: `frr 10.3-3 → 10.3-4`.
-    #[must_use]
-    pub fn changes(&self, newer: &Lock) -> Vec<String> {
-        let names: std::collections::BTreeSet<_> = self.packages.keys().chain(newer.packages.keys()).collect();
-        let mut lines = Vec::new();
-        for name in names {
-            match (self.packages.get(name), newer.packages.get(name)) {
-                (None, Some(new)) => lines.push(format!("{name} {} is new", new.version)),
-                (Some(old), None) => lines.push(format!("{name} {} is gone", old.version)),
-                (Some(old), Some(new)) if old.version != new.version => {
-                    lines.push(format!("{name} {} → {}", old.version, new.version));
-                }
-                (Some(old), Some(new)) if old.sha256 != new.sha256 => {
-                    lines.push(format!("{name} {} has other bytes than before", new.version));
-                }
-                _ => {}
-            }
-        }
-        let names: std::collections::BTreeSet<_> = self.artifacts.keys().chain(newer.artifacts.keys()).collect();
-        for name in names {
-            match (self.artifacts.get(name), newer.artifacts.get(name)) {
-                (None, Some(new)) => lines.push(format!("{name} ({}) is new", new.from)),
-                (Some(old), None) => lines.push(format!("{name} ({}) is gone", old.from)),
-                (Some(old), Some(new)) if old.from != new.from => {
-                    lines.push(format!("{name} {} → {}", old.from, new.from));
-                }
-                (Some(old), Some(new)) if old.sha256 != new.sha256 => {
-                    lines.push(format!("{name} ({}) has other bytes than before", new.from));
-                }
-                _ => {}
-            }
-        }
-        lines
-    }
 }
 
 /// A path below the archive's base: relative, plain characters, nothing that climbs out of it or ends the URL's path.
@@ -305,23 +273,6 @@ mod tests {
                 Digest::of(b"frr10.3-3")
             )
         );
-    }
-
-    #[test]
-    fn changes_are_told_a_package_a_line() {
-        let old = lock(&[("frr", "10.3-3"), ("chrony", "4.6"), ("libc6", "2.41")]);
-        let mut new = lock(&[("frr", "10.3-4"), ("dnsmasq", "2.91"), ("libc6", "2.41")]);
-        new.packages.get_mut("libc6").unwrap().sha256 = Digest::of(b"other");
-        assert_eq!(
-            old.changes(&new),
-            [
-                "chrony 4.6 is gone",
-                "dnsmasq 2.91 is new",
-                "frr 10.3-3 → 10.3-4",
-                "libc6 2.41 has other bytes than before"
-            ]
-        );
-        assert!(old.changes(&old).is_empty());
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn a_file_of_ones_own_is_in_the_root_and_pinned_by_the_lock() {
     scene.file("profiles/files/banner", b"hello\n");
     scene.refused(&["--locked"], &["router.toml:", "the artifact banner", "not in the lock"]);
     let text = said(&project.build(&[]).output().unwrap(), 0);
-    assert!(text.contains("banner (a file) is new"), "{text}");
+    assert!(text.contains("+ banner a file, 6 B"), "{text}");
     let root = scene.root();
     assert_eq!(root.fs.read("/etc/banner").unwrap(), b"hello\n");
     assert_eq!(root.fs.metadata("/etc/banner").unwrap().mode() & 0o7777, 0o640);
@@ -76,7 +76,7 @@ fn a_file_of_ones_own_is_in_the_root_and_pinned_by_the_lock() {
     let text = said(&project.build(&["--locked"]).output().unwrap(), 1);
     assert!(text.contains("the file is not the one that is locked"), "{text}");
     let text = said(&project.build(&[]).output().unwrap(), 0);
-    assert!(text.contains("banner (a file) has other bytes than before"), "{text}");
+    assert!(text.contains("~ banner a file: other bytes, 6 B"), "{text}");
     assert_eq!(scene.root().fs.read("/etc/banner").unwrap(), b"other\n");
 }
 

@@ -18,6 +18,12 @@ fn error_of(archive: &Archive) -> ResolveError {
     archive.resolve(&["frr"], None, |resolver| resolver.require("frr").map(drop).unwrap_err())
 }
 
+/// What changes from one lock to another, without sizes.
+fn changes(old: &Lock, new: &Lock) -> Vec<String> {
+    let lines = old.differences(new).into_iter().map(|change| change.to_string());
+    lines.map(|line| line.split(',').next().unwrap_or_default().to_owned()).collect()
+}
+
 #[test]
 fn names_become_locked_fetched_and_unpacked_packages() {
     let archive = Archive::usual();
@@ -285,7 +291,7 @@ fn a_package_gone_from_the_mirror_is_resolved_anew_alone_and_the_change_is_told(
         resolver.require("libyang3").unwrap();
         resolver.lock()
     });
-    assert_eq!(lock.changes(&newer), ["frr 10.3-3 → 10.3-4"]);
+    assert_eq!(changes(&lock, &newer), ["~ frr 10.3-3 → 10.3-4"]);
     assert!(
         archive.told.text().contains("frr 10.3-3 → 10.3-4: the locked version has gone"),
         "{}",
@@ -325,7 +331,7 @@ fn a_lock_made_anew_takes_the_newest_and_drops_what_is_not_used() {
         resolver.require("frr").unwrap();
         resolver.lock()
     });
-    assert_eq!(lock.changes(&newer), ["frr 10.3-3 → 10.3-4", "mawk 1.3 is gone"]);
+    assert_eq!(changes(&lock, &newer), ["~ frr 10.3-3 → 10.3-4", "- mawk 1.3"]);
 }
 
 #[test]

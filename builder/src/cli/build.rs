@@ -1,8 +1,9 @@
 //! `microdc build`: a profile in, an image out.
 
-use crate::pipeline::{self, Options};
+use super::from::FromArguments;
+use crate::pipeline::{self, Options, Outcome, Supply};
 use crate::report::Reporter;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,36 +16,25 @@ use std::sync::atomic::AtomicBool;
 /// filled. The same inputs give the same bytes on every machine. Needs no root.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  microdc build router\n  microdc build router --locked -o /tmp/router.img\n  microdc \
+    after_help = "Examples:\n  microdc build router\n  microdc build --all --supply k3s=k3s-arm64\n  microdc build router --locked -o /tmp/router.img\n  microdc \
                         build profiles/edge.toml --offline\n\nA second build of the same inputs finds everything in the \
                         cache\n($MICRODC_CACHE, else ~/.cache/microdc)."
 )]
 pub(super) struct Build {
-    /// Name of a profile in profiles/, or path of a .toml file
-    profile: String,
-    /// The image [default: out/PROFILE.img]
-    #[arg(short, long, value_name = "FILE")]
+    /// Names of profiles in profiles/, or paths of .toml files
+    #[arg(required_unless_present = "all")]
+    profiles: Vec<String>,
+    /// Every profile in profiles/
+    #[arg(long, conflicts_with = "profiles")]
+    all: bool,
+    /// The image of a single profile [default: out/PROFILE.img]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "all")]
     output: Option<PathBuf>,
     /// Fail instead of changing the lock
     #[arg(long)]
     locked: bool,
-    /// Fetch nothing
-    #[arg(long)]
-    offline: bool,
-    /// Base URL of Debian's archive [default: microdc.toml, else the machine's
-    /// apt sources]
-    #[arg(long, value_name = "URL")]
-    mirror: Option<String>,
-    /// Base URL of Debian's security archive [default: beside the mirror]
-    #[arg(long, value_name = "URL")]
-    security_mirror: Option<String>,
-    /// Resolve from a suite whose index has expired (a stale mirror); may be
-    /// given several times
-    #[arg(long, value_name = "SUITE")]
-    accept_expired: Vec<String>,
-    /// Threads and parallel downloads [default: the number of cores]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: Option<u16>,
+    #[command(flatten)]
+    from: FromArguments,
     /// Private key that signs [default: keys/release.key, else a development
     /// key]
     #[arg(long, value_name = "FILE")]
@@ -64,7 +54,7 @@ pub(super) struct Build {
     /// fetching or making it; the image and its manifest say so
     #[arg(long, value_name = "NAME=FILE")]
     supply: Vec<String>,
-    /// Print one JSON object instead of text
+    /// Print one JSON object instead of text; an array for several images
     #[arg(long)]
     json: bool,
 }
@@ -72,30 +62,63 @@ pub(super) struct Build {
 impl Build {
     pub(super) fn run(self, interrupted: &Arc<AtomicBool>) -> Result<()> {
         let base = std::env::current_dir().context("the current folder is gone")?;
-        let supplies = self.supply.iter().map(|text| pipeline::Supply::parse(text)).collect::<Result<_, _>>()?;
-        let options = Options {
-            profile: self.profile,
-            output: self.output,
+        let supplies = self.supply.iter().map(|text| Supply::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let profiles = if self.all { pipeline::all_profiles(&base)? } else { self.profiles };
+        let several = self.all || profiles.len() > 1;
+        if several && self.output.is_some() {
+            bail!("-o names one image, and {} profiles are to be built", profiles.len());
+        }
+        let from = self.from.read(base, interrupted);
+        let options = |profile: String| Options {
+            profile,
+            output: self.output.clone(),
             locked: self.locked,
-            offline: self.offline,
-            mirror: self.mirror,
-            security_mirror: self.security_mirror,
-            accept_expired: self.accept_expired,
-            jobs: self.jobs.map(usize::from),
-            key: self.key,
-            trust: self.trust,
+            key: self.key.clone(),
+            trust: self.trust.clone(),
             unsigned: self.unsigned,
-            public: self.public,
-            supplies,
-            base,
-            interrupted: interrupted.clone(),
+            public: self.public.clone(),
+            supplies: supplies.clone(),
+            from: from.clone(),
         };
-        let summary = pipeline::build(&options, &Reporter::new(self.json))?;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&summary)?);
-        } else {
+        let builds: Vec<Options> = profiles.into_iter().map(options).collect();
+        let reporter = Reporter::new(self.json);
+        if !several {
+            let Some(options) = builds.first() else { bail!("no profile is named") };
+            let summary = pipeline::build(options, &reporter)?;
+            if self.json {
+                println!("{}", serde_json::to_string_pretty(&summary)?);
+            } else {
+                println!("{summary}");
+            }
+            return Ok(());
+        }
+        let outcomes = pipeline::build_several(&builds, &reporter)?;
+        report(&outcomes, self.json)
+    }
+}
+
+/// Shows what became of each profile; what failed is told last.
+fn report(outcomes: &[Outcome], json: bool) -> Result<()> {
+    if json {
+        let one = |outcome: &Outcome| match &outcome.result {
+            Ok(summary) => serde_json::to_value(summary),
+            Err(error) => Ok(serde_json::json!({ "profile": outcome.profile, "error": super::chain(error) })),
+        };
+        let all = outcomes.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    } else {
+        for summary in outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok()) {
             println!("{summary}");
         }
-        Ok(())
     }
+    let failed = outcomes.iter().filter_map(|outcome| Some((&outcome.profile, outcome.result.as_ref().err()?)));
+    let failed: Vec<(&String, &anyhow::Error)> = failed.collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    for (profile, error) in &failed {
+        eprintln!("{profile} failed: {}", super::chain(error));
+    }
+    let names: Vec<&str> = failed.iter().map(|(profile, _)| profile.as_str()).collect();
+    bail!("{} of {} images were not made: {}", failed.len(), outcomes.len(), names.join(", "))
 }

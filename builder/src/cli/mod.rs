@@ -3,11 +3,14 @@
 mod boot;
 mod build;
 mod bundle;
+mod cache;
 mod completions;
 mod diff;
 mod doctor;
+mod from;
 mod inspect;
 mod keys;
+mod lock;
 mod man;
 mod new;
 mod node;
@@ -39,6 +42,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Build(build::Build),
+    Lock(lock::Lock),
     Boot(boot::Boot),
     Verify(verify::Verify),
     Bundle(bundle::Bundle),
@@ -56,6 +60,8 @@ enum Verb {
     Schema(schema::Schema),
     Completions(completions::Completions),
     Man(man::Man),
+    #[command(subcommand)]
+    Cache(cache::CacheVerb),
 }
 
 /// A role by its name.
@@ -153,6 +159,8 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
             completions.run()
         }
         Verb::Man(man) => man.run(),
+        Verb::Lock(lock) => lock.run(interrupted),
+        Verb::Cache(cache) => cache.run(interrupted),
     }
 }
 

@@ -108,8 +108,8 @@ mod tests {
             artifact("k3s", LockedFrom::Url { url: "https://h.example/k3s".into() }),
             artifact("p", go),
         ];
-        let mut lock = Lock::default();
-        lock.artifacts = all.map(|artifact| (artifact.name.clone(), artifact)).into();
+        let artifacts = all.map(|artifact| (artifact.name.clone(), artifact)).into();
+        let lock = Lock { artifacts, ..Lock::default() };
         let text = lock.to_text();
         assert_eq!(Lock::parse(&text, Path::new("t.lock")).unwrap(), lock, "{text}");
         assert!(text.contains("name = \"p\"\nkind = \"go\"\npackage = "), "{text}");

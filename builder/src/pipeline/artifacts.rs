@@ -1,17 +1,26 @@
 //! The artifacts of a build: the files of the root that come from no package, with what the lock pins of them.
 
 use super::FIRSTBOOT;
+use super::settings::Settings;
 use super::supply::{self, Supply};
 use crate::cache::{Cache, KeyBuilder};
 use crate::inventory;
 use crate::lock::{Lock, LockedArtifact, LockedFrom};
 use crate::profile::artifact::From;
 use crate::profile::{Artifact, Located, Place, Profile};
+use crate::report::{Reporter, human_bytes};
+use crate::resolve::LockMode;
+use crate::source::Progress as _;
+use crate::source::go::{Compiled, GoSource, Pinned};
+use crate::source::http::Client;
 use crate::source::local::{self, Snapshot};
+use crate::source::url::{Known, UrlSource};
 use crate::tree::{Content, elf, origin};
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One artifact, ready to be put into the root.
 pub(super) struct Placed<'p> {
@@ -104,44 +113,127 @@ impl Placed<'_> {
     }
 }
 
+/// What artifacts are brought from and with.
+pub(super) struct Inputs<'p, 'a> {
+    pub profile: &'p Profile,
+    pub locals: &'a Locals,
+    pub lock: Option<&'a Lock>,
+    pub mode: LockMode,
+    pub cache: &'a Cache,
+    pub from: &'a super::From,
+    pub settings: &'a Settings,
+    pub client: &'a Client,
+    pub reporter: &'a Reporter,
+}
+
 /// Brings every artifact of the profile.
-pub(super) fn gather<'p>(
-    profile: &'p Profile,
-    locals: &Locals,
-    lock: Option<&Lock>,
-    must: bool,
-) -> Result<Gathered<'p>> {
+pub(super) fn gather<'p>(inputs: &Inputs<'p, '_>) -> Result<Gathered<'p>> {
+    let Inputs { profile, locals, lock, mode, .. } = *inputs;
     let mut gathered = Gathered { placed: Vec::new(), locked: BTreeMap::new() };
+    let lock = lock.filter(|_| mode != LockMode::Update);
     for (name, Located { value: artifact, place }) in &profile.artifacts {
         let at = |error: anyhow::Error| {
             super::assemble::mistake(profile, place, &format!("the artifact {name}: {error:#}"))
         };
         let pinned = lock.and_then(|lock| lock.artifacts.get(name)).filter(|locked| is_of(locked, &artifact.from));
-        let (content, why) = if let Some(supplied) = locals.supplied.get(name) {
+        let supplied = locals.supplied.get(name);
+        let (content, why) = if let Some(supplied) = supplied {
             // What the lock says of it stays, for the next build without it.
             gathered.locked.extend(pinned.map(|pinned| (name.clone(), pinned.clone())));
             (supplied.content(), "supplied by hand".to_owned())
-        } else if let Some(file) = locals.files.get(name) {
-            let locked =
-                LockedArtifact { name: name.clone(), from: LockedFrom::File, size: file.size, sha256: file.sha256 };
-            if must && pinned != Some(&locked) {
-                return Err(at(match pinned {
-                    Some(_) => anyhow::anyhow!("the file is not the one that is locked; build once without --locked"),
-                    None => anyhow::anyhow!("it is not in the lock; build once without --locked"),
-                }));
-            }
-            gathered.locked.insert(name.clone(), locked);
-            (file.content(), artifact.from.to_string())
         } else {
-            return Err(at(anyhow::anyhow!("hand it over with --supply {name}=FILE")));
+            if mode == LockMode::Locked && pinned.is_none() {
+                return Err(at(anyhow::anyhow!("it is not in the lock; build once without --locked")));
+            }
+            let file = bring(inputs, name, &artifact.from, pinned).map_err(at)?;
+            let content = local::content(&file.path, file.locked.size, file.locked.sha256);
+            gathered.locked.insert(name.clone(), file.locked);
+            (content, artifact.from.to_string())
         };
         let content = content.map_err(|error| at(error.into()))?;
         elf::needs(&content).map_err(|why| at(anyhow::anyhow!(why)))?;
-        let supplied = locals.supplied.contains_key(name);
         let origin = origin::of_artifact(name, &why);
-        gathered.placed.push(Placed { name, artifact, content, origin, supplied, place });
+        gathered.placed.push(Placed { name, artifact, content, origin, supplied: supplied.is_some(), place });
     }
     Ok(gathered)
+}
+
+/// An artifact in the cache, and what the lock says of it.
+struct Brought {
+    path: PathBuf,
+    locked: LockedArtifact,
+}
+
+/// Brings one artifact that was not handed over by hand.
+fn bring(inputs: &Inputs<'_, '_>, name: &str, from: &From, pinned: Option<&LockedArtifact>) -> Result<Brought> {
+    let locked = |from, size, sha256| LockedArtifact { name: name.to_owned(), from, size, sha256 };
+    match from {
+        From::File(_) => {
+            let file = inputs.locals.files.get(name).context("the file was not copied into the cache")?;
+            let locked = locked(LockedFrom::File, file.size, file.sha256);
+            if inputs.mode == LockMode::Locked && pinned != Some(&locked) {
+                bail!("the file is not the one that is locked; build once without --locked");
+            }
+            Ok(Brought { path: file.path.clone(), locked })
+        }
+        From::Url { url, checksums } => {
+            let stage = inputs.reporter.stage("artifact");
+            let source = UrlSource {
+                cache: inputs.cache,
+                client: inputs.client,
+                mirrors: &inputs.settings.mirrors,
+                offline: inputs.from.offline,
+                progress: &stage,
+            };
+            let known = match (pinned, checksums) {
+                (Some(pinned), _) => Known::Locked(pinned.size, pinned.sha256),
+                (None, Some(checksums)) => Known::Checksums(checksums),
+                (None, None) => Known::Nothing,
+            };
+            let there = pinned.is_some_and(|pinned| inputs.cache.blob(pinned.sha256, pinned.size).is_some());
+            let file = source.bring(url, known)?;
+            if matches!(known, Known::Nothing) {
+                stage.note(&format!(
+                    "{name}: no list of sums vouches for {url}; what came is locked: {}",
+                    file.sha256
+                ));
+            }
+            if !there {
+                stage.result(format!("{name}, {}", human_bytes(file.size)));
+            }
+            inputs.reporter.did(&format!("artifact {name}"), !there);
+            Ok(Brought {
+                path: file.path,
+                locked: locked(LockedFrom::Url { url: url.clone() }, file.size, file.sha256),
+            })
+        }
+        From::Go(program) => {
+            let stage = inputs.reporter.stage("artifact");
+            let made = AtomicBool::new(false);
+            let source = GoSource {
+                cache: inputs.cache,
+                offline: inputs.from.offline,
+                note: &|line| {
+                    made.store(true, Ordering::Relaxed);
+                    stage.doing(line);
+                },
+                cancelled: &|| inputs.from.interrupted.load(Ordering::Relaxed),
+            };
+            let pinned = pinned.and_then(|pinned| match &pinned.from {
+                LockedFrom::Go { sum, go, .. } => Some(Pinned { sum, go, size: pinned.size, sha256: pinned.sha256 }),
+                _ => None,
+            });
+            let compiled = source.bring(program, pinned.as_ref())?;
+            let made = made.into_inner();
+            if made {
+                stage.result(format!("{name} compiled by {}, {}", compiled.go, human_bytes(compiled.file.size)));
+            }
+            inputs.reporter.did(&format!("artifact {name}"), made);
+            let Compiled { file, module, sum, go } = compiled;
+            let from = LockedFrom::Go { program: program.clone(), module, sum, go };
+            Ok(Brought { path: file.path, locked: locked(from, file.size, file.sha256) })
+        }
+    }
 }
 
 /// Whether what is locked is what the profile asks for.

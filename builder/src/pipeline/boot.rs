@@ -7,6 +7,7 @@ use crate::boot::{firmware, initramfs};
 use crate::cache::{Cache, Key};
 use crate::format::fat::FatFile;
 use crate::profile::Profile;
+use crate::report::Reporter;
 use crate::tree::{Package, origin};
 use anyhow::Result;
 use contract::keys::PublicKey;
@@ -67,6 +68,7 @@ pub(super) struct Inputs<'a> {
     pub modules: &'a [Module],
     pub trusted: &'a [PublicKey],
     pub disk_timeout_s: u64,
+    pub reporter: &'a Reporter,
 }
 
 pub(super) struct Boot {
@@ -109,8 +111,8 @@ pub(super) fn files(inputs: &Inputs<'_>) -> Result<Boot> {
     }
     let initramfs_key = initramfs_key.finish();
     let (packed, archive) = rayon::join(
-        || kept(inputs.cache, "kernel", key, KERNEL, || Ok(kernel.packed()?)),
-        || kept(inputs.cache, "initramfs", initramfs_key, INITRAMFS, || Ok(initramfs::make(&initramfs)?)),
+        || kept(inputs, "kernel", key, KERNEL, || Ok(kernel.packed()?)),
+        || kept(inputs, "initramfs", initramfs_key, INITRAMFS, || Ok(initramfs::make(&initramfs)?)),
     );
     files.push(packed?);
     files.push(archive?);
@@ -131,11 +133,19 @@ fn reasons(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
     .into()
 }
 
-fn kept(cache: &Cache, stage: &str, key: Key, name: &str, make: impl FnOnce() -> Result<FatFile>) -> Result<FatFile> {
-    if let Some(bytes) = cache.get_bytes(stage, key) {
+fn kept(
+    inputs: &Inputs<'_>,
+    stage: &str,
+    key: Key,
+    name: &str,
+    make: impl FnOnce() -> Result<FatFile>,
+) -> Result<FatFile> {
+    if let Some(bytes) = inputs.cache.get_bytes(stage, key) {
+        inputs.reporter.did(stage, false);
         return Ok(FatFile { path: name.to_owned(), bytes: bytes.into() });
     }
     let file = make()?;
-    cache.put_bytes(stage, key, &file.bytes)?;
+    inputs.cache.put_bytes(stage, key, &file.bytes)?;
+    inputs.reporter.did(stage, true);
     Ok(file)
 }

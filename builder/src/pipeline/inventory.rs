@@ -4,6 +4,7 @@ use crate::cache::Cache;
 use crate::inventory::{self, Artifact, Built, licences};
 use crate::lock::Lock;
 use crate::node_program;
+use crate::report::Reporter;
 use crate::tree::{Package, Tree};
 use anyhow::{Context as _, Result};
 use contract::hash::Digest;
@@ -24,10 +25,11 @@ pub(super) struct Inputs<'a> {
     pub artifacts: Vec<Artifact>,
     /// Crates that are linked into firstboot; none where it was supplied.
     pub crates: Vec<String>,
+    pub reporter: &'a Reporter,
 }
 
 pub(super) fn insert(tree: &mut Tree, inputs: Inputs<'_>) -> Result<()> {
-    let Inputs { cache, profile, lock, packages, boot, artifacts, crates } = inputs;
+    let Inputs { cache, profile, lock, packages, boot, artifacts, crates, reporter } = inputs;
     let mut key = super::stage_key("licences");
     for package in lock.packages.values() {
         key.add("package", package.sha256.0);
@@ -35,10 +37,12 @@ pub(super) fn insert(tree: &mut Tree, inputs: Inputs<'_>) -> Result<()> {
     let key = key.finish();
     inventory::insert(tree, Built { profile, lock, packages, artifacts, crates, boot }, |places| {
         if let Some(bytes) = cache.get_bytes("licences", key) {
+            reporter.did("licences", false);
             return Ok(bytes);
         }
         let bytes = licences::pack(packages, places).context("packing the licences")?;
         cache.put_bytes("licences", key, &bytes)?;
+        reporter.did("licences", true);
         Ok(bytes)
     })
 }

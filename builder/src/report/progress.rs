@@ -3,6 +3,7 @@
 use super::summary::StageTime;
 use crate::source::progress::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,10 @@ pub struct Reporter {
     bars: MultiProgress,
     lines: bool,
     times: Arc<Mutex<Vec<StageTime>>>,
+    /// What stages were made, and which were there already.
+    work: Arc<Mutex<BTreeMap<String, bool>>>,
+    /// Which of several builds this is.
+    label: Arc<str>,
 }
 
 impl Reporter {
@@ -23,7 +28,34 @@ impl Reporter {
         let terminal = std::io::stderr().is_terminal();
         let target =
             if terminal && !silent { ProgressDrawTarget::stderr_with_hz(12) } else { ProgressDrawTarget::hidden() };
-        Reporter { bars: MultiProgress::with_draw_target(target), lines: !terminal && !silent, times: Arc::default() }
+        Reporter {
+            bars: MultiProgress::with_draw_target(target),
+            lines: !terminal && !silent,
+            times: Arc::default(),
+            work: Arc::default(),
+            label: "".into(),
+        }
+    }
+
+    /// A reporter for one of several builds, with times of its own.
+    #[must_use]
+    pub fn of(&self, label: &str) -> Reporter {
+        Reporter { times: Arc::default(), work: Arc::default(), label: format!("{label} ").into(), ..self.clone() }
+    }
+
+    /// Notes that the output of a stage was made, or was there already.
+    pub fn did(&self, stage: &str, made: bool) {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        *work.entry(stage.to_owned()).or_default() |= made;
+    }
+
+    /// Names of the stages whose output was there, and of those that were made.
+    #[must_use]
+    pub fn work(&self) -> (Vec<String>, Vec<String>) {
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let names =
+            |wanted: bool| work.iter().filter(move |(_, made)| **made == wanted).map(|(name, _)| name.clone());
+        (names(false).collect(), names(true).collect())
     }
 
     /// Begins a stage; it ends when the returned value is dropped.
@@ -31,7 +63,7 @@ impl Reporter {
     pub fn stage(&self, name: &'static str) -> Stage {
         let bar = self.bars.add(ProgressBar::new(0));
         bar.set_style(style("{prefix:>10} {spinner} {msg}"));
-        bar.set_prefix(name);
+        bar.set_prefix(format!("{}{name}", self.label));
         bar.enable_steady_tick(Duration::from_millis(120));
         Stage {
             name,
@@ -46,10 +78,10 @@ impl Reporter {
     /// A line that stays, above the bars.
     pub fn say(&self, line: &str) {
         if self.lines {
-            eprintln!("{line}");
+            eprintln!("{}{line}", self.label);
         } else {
             // A hidden bar has nowhere to print to; that is what `silent` means.
-            let _ = self.bars.println(line);
+            let _ = self.bars.println(format!("{}{line}", self.label));
         }
     }
 

@@ -46,6 +46,12 @@ pub struct Summary {
     pub unchanged: bool,
     pub seconds: f64,
     pub stages: Vec<StageTime>,
+    /// Stages whose output was there already.
+    #[serde(default)]
+    pub cached: Vec<String>,
+    /// Stages whose output was made by this build.
+    #[serde(default)]
+    pub made: Vec<String>,
 }
 
 /// A size as people read it: three digits and a binary unit.

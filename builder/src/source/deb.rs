@@ -65,8 +65,15 @@ const SMALL: u64 = 64 << 20;
 pub fn cached(cache: &Cache, locked: &LockedPackage) -> Option<Unpacked> {
     let folder = cache.unpacked_path(locked.sha256, FORMAT);
     let unpacked = unpacked::open(&folder, locked.sha256)?;
+    crate::cache::touch(&folder);
     let package = &unpacked.package;
     (package.name == locked.name && package.version == locked.version).then_some(unpacked)
+}
+
+/// Whether the package whose file has this SHA-256 lies unpacked in the cache.
+#[must_use]
+pub fn is_unpacked(cache: &Cache, sha256: contract::hash::Digest) -> bool {
+    cache.unpacked_path(sha256, FORMAT).join(INDEX).is_file()
 }
 
 /// The unpacked package: from the cache, else from its file, which must be in the cache.

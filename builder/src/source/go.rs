@@ -81,7 +81,7 @@ pub enum GoError {
         "{program}, compiled by {go}, has the SHA-256 {found}, and {expected} is locked, which {go} made too: its source or \
          the compiler is not the same; compile it anew with microdc lock --update when that is meant"
     )]
-    Differs { program: GoProgram, go: String, found: Digest, expected: Digest },
+    Differs { program: GoProgram, go: String, found: String, expected: String },
     #[error(
         "the source of {program} has the sum {found}, and {expected} is locked: somebody changed what was published"
     )]
@@ -161,7 +161,7 @@ impl GoSource<'_> {
                 return Err(GoError::Sum { program: program.clone(), found, expected });
             }
             if compiled.file.sha256 != pinned.sha256 {
-                let (found, expected) = (compiled.file.sha256, pinned.sha256);
+                let (found, expected) = (compiled.file.sha256.to_string(), pinned.sha256.to_string());
                 return Err(GoError::Differs { program: program.clone(), go: compiled.go, found, expected });
             }
         }

@@ -3,17 +3,16 @@
 //! A blob is fetched to `<name>.part` in the cache under a file lock, so two builds do not write the same one, and what
 //! a killed build left is taken up by the next. Only a file whose size and SHA-256 are those expected gets its name.
 
-use std::io::Read as _;
+mod exchange;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use contract::hash::Digest;
 use ureq::http::StatusCode;
-use ureq::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 
 use super::partial::Partial;
 use super::progress::Progress;
@@ -466,97 +465,6 @@ impl Client {
             }
         }
     }
-
-    /// Asks for a file, from byte `from` on. A thread of its own waits for the mirror, so that a cancel need not; it ends
-    /// with the connection, or when nobody takes what it brings. What broke is told in words.
-    fn ask(&self, url: &str, from: u64, validator: Option<&str>) -> Result<Result<Answer, String>, FetchError> {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let (chunks, body) = mpsc::sync_channel(4);
-        let mut request = self.agent.get(url).header(ACCEPT_ENCODING, "identity");
-        if from > 0 {
-            request = request.header(RANGE, format!("bytes={from}-"));
-            if let Some(validator) = validator {
-                request = request.header(IF_RANGE, validator);
-            }
-        }
-        thread::spawn(move || {
-            let mut response = match request.call() {
-                Ok(response) => response,
-                Err(error) => return drop(sender.send(Err(error.to_string()))),
-            };
-            let range = header_text(&response, CONTENT_RANGE.as_str());
-            // A weak tag says nothing about single bytes.
-            let tag = header_text(&response, ETAG.as_str()).filter(|tag| tag.starts_with('"'));
-            let head = Head {
-                status: response.status(),
-                length: header_number(&response, CONTENT_LENGTH.as_str()),
-                from: range.and_then(range_start),
-                total: range.and_then(range_total),
-                validator: tag.or(header_text(&response, LAST_MODIFIED.as_str())).map(str::to_owned),
-            };
-            if sender.send(Ok(head)).is_err() {
-                return;
-            }
-            let mut reader = response.body_mut().as_reader();
-            loop {
-                let mut chunk = vec![0; CHUNK];
-                let read = reader.read(&mut chunk).map_err(|error| error.to_string());
-                let last = !matches!(read, Ok(1..));
-                let chunk = read.map(|count| {
-                    chunk.truncate(count);
-                    chunk
-                });
-                if chunks.send(chunk).is_err() || last {
-                    return;
-                }
-            }
-        });
-        let head = self.next(&receiver)?;
-        Ok(head.map(|Head { status, length, from, total, validator }| Answer {
-            status,
-            length,
-            from,
-            total,
-            validator,
-            body,
-        }))
-    }
-
-    /// Waits for what the other thread has next, or for a cancel.
-    fn next<T>(&self, receiver: &mpsc::Receiver<Result<T, String>>) -> Result<Result<T, String>, FetchError> {
-        loop {
-            self.check_cancelled()?;
-            match receiver.recv_timeout(Duration::from_millis(50)) {
-                Ok(next) => return Ok(next),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Err("the connection was lost".to_owned())),
-            }
-        }
-    }
-}
-
-/// What the header of an answer says.
-struct Head {
-    status: StatusCode,
-    length: Option<u64>,
-    from: Option<u64>,
-    total: Option<u64>,
-    validator: Option<String>,
-}
-
-/// The beginning of an answer.
-struct Answer {
-    status: StatusCode,
-    /// Of the body, as the mirror says.
-    length: Option<u64>,
-    /// First byte of the file that the body brings, when it is a range.
-    from: Option<u64>,
-    /// Length of the whole file, where a range says it.
-    total: Option<u64>,
-    /// Its tag or date.
-    validator: Option<String>,
-    /// The body in pieces; an empty one is the end.
-    body: mpsc::Receiver<Result<Vec<u8>, String>>,
 }
 
 /// What a status other than success comes to: `None` for success.
@@ -567,22 +475,4 @@ fn refusal(url: &str, status: StatusCode) -> Result<Option<Attempt>, FetchError>
         status @ (408 | 425 | 429 | 500..=599) => Ok(Some(Attempt::Broken(format!("HTTP {status}")))),
         status => Err(FetchError::Status { url: url.to_owned(), status }),
     }
-}
-
-fn header_text<'a>(response: &'a ureq::http::Response<ureq::Body>, name: &str) -> Option<&'a str> {
-    response.headers().get(name)?.to_str().ok()
-}
-
-fn header_number(response: &ureq::http::Response<ureq::Body>, name: &str) -> Option<u64> {
-    header_text(response, name)?.trim().parse().ok()
-}
-
-/// Length of the whole in `Content-Range: bytes 100-199/200`.
-fn range_total(value: &str) -> Option<u64> {
-    value.rsplit_once('/')?.1.trim().parse().ok()
-}
-
-/// First byte of `Content-Range: bytes 100-199/200`.
-fn range_start(value: &str) -> Option<u64> {
-    value.trim().strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }

@@ -127,7 +127,7 @@ impl UrlSource<'_> {
         {
             return Ok(there);
         }
-        self.from_any(url, |place| match place {
+        self.ask_each(url, |place| match place {
             Place::File(path) => self.copy(path, size, sha256),
             Place::Url(url) => match (size, sha256) {
                 (Some(size), Some(sha256)) => {
@@ -146,7 +146,7 @@ impl UrlSource<'_> {
 
     /// The sum that a list has of the file of `url`.
     fn sum(&self, list: &str, url: &str) -> Result<Digest, UrlError> {
-        let bytes = self.from_any(list, |place| match place {
+        let bytes = self.ask_each(list, |place| match place {
             Place::File(path) => {
                 let file = open(path, checksums::LARGEST)?;
                 let mut bytes = Vec::new();
@@ -169,7 +169,7 @@ impl UrlSource<'_> {
     }
 
     /// Asks each place in turn.
-    fn from_any<T>(&self, url: &str, mut ask: impl FnMut(&Place) -> Result<T, Refusal>) -> Result<T, UrlError> {
+    fn ask_each<T>(&self, url: &str, mut ask: impl FnMut(&Place) -> Result<T, Refusal>) -> Result<T, UrlError> {
         let mut tried = Vec::new();
         for place in self.places(url) {
             match ask(&place) {

@@ -179,6 +179,10 @@ pub fn copy(from: &Path, to: &Path) {
 /// A second name, or a copy where another disk is in between.
 fn link(from: &Path, to: &Path) {
     std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    // A copy onto a second name of the same file would empty both.
+    if to.exists() {
+        return;
+    }
     if std::fs::hard_link(from, to).is_err() {
         std::fs::copy(from, to).unwrap_or_else(|error| panic!("{} → {}: {error}", from.display(), to.display()));
     }

@@ -1,0 +1,74 @@
+//! `microdc lock`: the exact inputs of profiles, without an image.
+
+use super::from::FromArguments;
+use crate::pipeline::{self, LockOptions, Supply};
+use crate::report::Reporter;
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Make or update the locks of profiles
+///
+/// A lock holds the exact version and SHA-256 of everything that a profile
+/// takes from outside. Without --update what is locked stays: what the profile
+/// newly needs is added, what it no longer needs goes. Prints what changed.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  microdc lock                       all profiles in profiles/\n  microdc lock router \
+                  --update       resolve the router anew\n  microdc lock router --update frr   resolve frr anew, and \
+                  nothing else\n  microdc lock --check               fail if a lock is not complete"
+)]
+pub(super) struct Lock {
+    /// Names of profiles in profiles/, or paths of .toml files [default: all]
+    profiles: Vec<String>,
+    /// Resolve the named packages and artifacts anew; everything, without a
+    /// name
+    #[arg(long, value_name = "NAME", num_args = 0..)]
+    update: Option<Vec<String>>,
+    /// Write nothing, and fail when a lock would change
+    #[arg(long)]
+    check: bool,
+    /// Use FILE for an artifact that cannot be had here; it is not locked
+    #[arg(long, value_name = "NAME=FILE")]
+    supply: Vec<String>,
+    #[command(flatten)]
+    from: FromArguments,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Lock {
+    pub(super) fn run(self, interrupted: &Arc<AtomicBool>) -> Result<()> {
+        let base = std::env::current_dir().context("the current folder is gone")?;
+        let profiles = if self.profiles.is_empty() { pipeline::all_profiles(&base)? } else { self.profiles };
+        let supplies = self.supply.iter().map(|text| Supply::parse(text)).collect::<Result<_, _>>()?;
+        let from = self.from.read(base, interrupted);
+        let options = LockOptions { profiles, update: self.update, check: self.check, supplies, from };
+        let done = pipeline::lock(&options, &Reporter::new(self.json))?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&done)?);
+        } else {
+            for lock in &done {
+                let path = lock.lock.display();
+                let count = format!("{} packages, {} artifacts", lock.packages, lock.artifacts);
+                match (lock.changes.len(), lock.written) {
+                    (0, false) => println!("{path}: unchanged, {count}"),
+                    (0, true) => println!("{path}: the same packages, newer indices; {count}"),
+                    (changes, _) => println!("{path}: {changes} changed; {count}"),
+                }
+                lock.changes.iter().for_each(|change| println!("  {change}"));
+            }
+        }
+        let open: Vec<&str> =
+            done.iter().filter(|lock| !lock.changes.is_empty()).map(|lock| lock.profile.as_str()).collect();
+        if self.check && !open.is_empty() {
+            bail!(
+                "--check: the locks of {} are not as they would be; run `microdc lock` without it",
+                open.join(", ")
+            );
+        }
+        Ok(())
+    }
+}

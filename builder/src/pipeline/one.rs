@@ -1,0 +1,255 @@
+//! One image.
+
+use super::artifacts::{self, Locals};
+use super::root::{self, Root, check_interrupted};
+use super::settings::Settings;
+use super::{FIRSTBOOT, Options, boot, inventory, record, stage_key};
+use crate::boot::files::KERNEL_OPTIONS;
+use crate::cache::Cache;
+use crate::image::{self, ImageSpec, ImageSummary};
+use crate::lock::Lock;
+use crate::node_program;
+use crate::profile::Profile;
+use crate::release_key::ReleaseKeys;
+use crate::report::{Reporter, Summary, human_bytes};
+use crate::resolve::LockMode;
+use crate::signing;
+use crate::slot::SlotSpec;
+use crate::source::local::Snapshot;
+use anyhow::{Result, bail};
+use contract::hash::Digest;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// How long the initramfs waits for the system disk, in seconds.
+const DISK_TIMEOUT_S: u64 = 20;
+
+/// What builds beside each other share: each stage that leaves something in the cache for the others has one place.
+#[derive(Default)]
+pub(super) struct Gates {
+    /// Bringing firstboot, artifacts and packages.
+    bring: Mutex<()>,
+    /// Packing kernel, initramfs and licences.
+    pack: Mutex<()>,
+}
+
+fn enter(gate: &Mutex<()>) -> MutexGuard<'_, ()> {
+    gate.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All that a build needs to know before its first stage.
+pub(super) struct Build<'a> {
+    pub options: &'a Options,
+    pub settings: &'a Settings,
+    pub profile: &'a Profile,
+    pub path: &'a Path,
+    /// The image.
+    pub output: &'a Path,
+    pub cache: &'a Cache,
+    pub keys: &'a ReleaseKeys,
+    pub builder: &'a record::Stamp,
+    pub gates: &'a Gates,
+    pub reporter: &'a Reporter,
+}
+
+impl Build<'_> {
+    pub(super) fn run(&self) -> Result<Summary> {
+        let start = Instant::now();
+        let Build { options, profile, cache, keys, output, .. } = *self;
+        let lock_path = self.path.with_extension("lock");
+        let lock = Lock::load(&lock_path)?;
+        let locals = Locals::find(&options.supplies, profile, cache)?;
+        let program = Program::find(options, &locals)?;
+        let key =
+            |lock: Option<&Lock>| record::key(self.builder, profile, &locals, lock, keys, program.digest(), output);
+        if let Some(lock) = &lock
+            && let Some(summary) = record::unchanged(cache, key(Some(lock))?, output)
+        {
+            let seconds = start.elapsed().as_secs_f64();
+            let (cached, made) = (vec!["image".to_owned()], Vec::new());
+            return Ok(Summary { unchanged: true, seconds, stages: Vec::new(), cached, made, ..summary });
+        }
+        if options.locked && lock.is_none() {
+            bail!("there is no lock {}, and --locked makes none: build once without it", lock_path.display());
+        }
+
+        let bringing = enter(&self.gates.bring);
+        let firstboot = self.firstboot(&program)?;
+        let inputs = root::Inputs {
+            profile,
+            lock: lock.as_ref(),
+            mode: if options.locked { LockMode::Locked } else { LockMode::Reuse },
+            locals: &locals,
+            cache,
+            from: &options.from,
+            settings: self.settings,
+            reporter: self.reporter,
+        };
+        let mut root = root::make(&inputs, || drop(bringing))?;
+        let boot = self.boot(&mut root, &firstboot, &locals)?;
+        check_interrupted(&options.from)?;
+        let image = self.image(&root, &boot, &locals)?;
+
+        for change in lock.as_ref().map(|lock| lock.differences(&root.lock)).unwrap_or_default() {
+            self.reporter.say(&format!("{:>10} {change}", "lock"));
+        }
+        root.lock.save(&lock_path)?;
+        let summary = self.summary(&root, image, &locals, start)?;
+        record::put(cache, key(Some(&root.lock))?, &summary, output)?;
+        Ok(summary)
+    }
+
+    /// The bytes of firstboot: supplied, from the cache, or compiled.
+    fn firstboot(&self, program: &Program) -> Result<Arc<[u8]>> {
+        let (workspace, digest) = match program {
+            Program::Supplied(snapshot) => return artifacts::static_program(snapshot),
+            Program::Sources { workspace, digest } => (workspace, *digest),
+        };
+        let key = stage_key(FIRSTBOOT).with("sources", digest.0).finish();
+        if let Some(bytes) = self.cache.get_bytes(FIRSTBOOT, key) {
+            self.reporter.did(FIRSTBOOT, false);
+            return Ok(bytes.into());
+        }
+        let stage = self.reporter.stage(FIRSTBOOT);
+        let bytes = node_program::compile(workspace, &|line| stage.doing(line))?;
+        self.cache.put_bytes(FIRSTBOOT, key, &bytes)?;
+        self.reporter.did(FIRSTBOOT, true);
+        stage.result(format!("compiled, {}", human_bytes(bytes.len() as u64)));
+        Ok(bytes.into())
+    }
+
+    /// The files of the boot partition, and the inventory in the root.
+    fn boot(&self, root: &mut Root<'_>, firstboot: &Arc<[u8]>, locals: &Locals) -> Result<boot::Boot> {
+        let stage = self.reporter.stage("boot");
+        let packing = enter(&self.gates.pack);
+        let boot = boot::files(&boot::Inputs {
+            cache: self.cache,
+            role: self.profile.role,
+            kernel: &root.kernel,
+            firmware: &root.firmware,
+            firstboot,
+            modules: &root.modules.initramfs,
+            trusted: &self.keys.trusted,
+            disk_timeout_s: DISK_TIMEOUT_S,
+            reporter: self.reporter,
+        })?;
+        let mut artifacts = root.gathered.inventory();
+        artifacts.push(inventory::firstboot(firstboot, locals.firstboot().is_some()));
+        let inventory = inventory::Inputs {
+            cache: self.cache,
+            profile: &self.profile.name,
+            lock: &root.lock,
+            packages: &root.packages,
+            boot: &boot.reasons,
+            artifacts,
+            crates: match locals.firstboot() {
+                Some(_) => Vec::new(),
+                None => inventory::crates(self.cache, &self.options.from.base)?,
+            },
+            reporter: self.reporter,
+        };
+        inventory::insert(&mut root.tree, inventory)?;
+        drop((packing, stage));
+        Ok(boot)
+    }
+
+    fn image(&self, root: &Root<'_>, boot: &boot::Boot, locals: &Locals) -> Result<ImageSummary> {
+        let stage = self.reporter.stage("image");
+        let own = self.profile.kernel_options.iter().map(|option| option.value.clone());
+        let spec = ImageSpec {
+            slot: SlotSpec {
+                role: self.profile.role,
+                version: root.version.clone(),
+                built: root.lock.built(),
+                rollback_index: self.profile.rollback_index,
+                kernel: boot.release.clone(),
+                seed: image::seed(self.profile.role),
+                root: &root.tree,
+                boot: &boot.files,
+                kernel_options: KERNEL_OPTIONS.iter().map(|&option| option.to_owned()).chain(own).collect(),
+                supplied: locals.supplied(),
+                key: &self.keys.signer,
+            },
+            layout: self.profile.layout,
+            node_config: None,
+        };
+        let interrupted = &self.options.from.interrupted;
+        let image = image::write(&spec, self.output, &|step| {
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(std::io::Error::other("interrupted"));
+            }
+            stage.doing(&match step {
+                image::Progress::Root { done, total } => format!("{} of {}", human_bytes(done), human_bytes(total)),
+                image::Progress::Digest { done, total } => {
+                    format!("hashing, {} of {}", human_bytes(done), human_bytes(total))
+                }
+            });
+            Ok(())
+        })?;
+        self.reporter.did("image", true);
+        Ok(image)
+    }
+
+    fn summary(&self, root: &Root<'_>, image: ImageSummary, locals: &Locals, start: Instant) -> Result<Summary> {
+        let manifest = &image.slot.manifest;
+        let signer = self.keys.signer.public().id();
+        let to_sign = match self.keys.signer.is_elsewhere() {
+            true => Some(signing::write_request(self.output, manifest)?),
+            false => None,
+        };
+        let (cached, made) = self.reporter.work();
+        Ok(Summary {
+            image: self.output.to_owned(),
+            profile: self.profile.name.clone(),
+            role: self.profile.role,
+            version: root.version.clone(),
+            image_digest: image.digest,
+            image_size: image.length,
+            image_data: image.on_disk,
+            boot_size: manifest.boot.length,
+            root_size: manifest.root.length,
+            root_hash: manifest.root.root_hash,
+            root_files: image.slot.root_files as u64,
+            packages: root.lock.packages.len() as u64,
+            kernel: manifest.kernel.clone(),
+            signed_by: match self.keys.development {
+                true => format!("{signer} (development key)"),
+                false => signer.to_string(),
+            },
+            to_sign,
+            rollback_index: manifest.rollback_index,
+            supplied: locals.supplied(),
+            unchanged: false,
+            seconds: start.elapsed().as_secs_f64(),
+            stages: self.reporter.times(),
+            cached,
+            made,
+        })
+    }
+}
+
+/// Where firstboot comes from.
+enum Program {
+    Supplied(Snapshot),
+    Sources { workspace: PathBuf, digest: Digest },
+}
+
+impl Program {
+    fn find(options: &Options, locals: &Locals) -> Result<Program> {
+        if let Some(snapshot) = locals.firstboot() {
+            return Ok(Program::Supplied(snapshot.clone()));
+        }
+        let workspace = node_program::sources(&options.from.base)?;
+        let digest = node_program::fingerprint(&workspace)?;
+        Ok(Program::Sources { workspace, digest })
+    }
+
+    fn digest(&self) -> Digest {
+        match self {
+            Program::Supplied(snapshot) => snapshot.sha256,
+            Program::Sources { digest, .. } => *digest,
+        }
+    }
+}

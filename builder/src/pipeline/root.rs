@@ -1,0 +1,168 @@
+//! From a profile and its lock to the root's tree and the lock that this run made.
+
+use super::artifacts::{self, Gathered, Locals};
+use super::boot::Modules;
+use super::settings::Settings;
+use super::shelves::Shelves;
+use super::{From, assemble};
+use crate::cache::Cache;
+use crate::lock::Lock;
+use crate::profile::Profile;
+use crate::report::Reporter;
+use crate::resolve::{self, LockMode, Request, Resolver, Wanted};
+use crate::source::deb;
+use crate::source::keyring::Keyring;
+use crate::source::mirror::{Mirror, Told};
+use crate::source::release::show_time;
+use crate::tree::{Package, Tree};
+use anyhow::{Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a root is made of.
+pub(super) struct Inputs<'a> {
+    pub profile: &'a Profile,
+    pub lock: Option<&'a Lock>,
+    pub mode: LockMode,
+    pub locals: &'a Locals,
+    pub cache: &'a Cache,
+    pub from: &'a From,
+    pub settings: &'a Settings,
+    pub reporter: &'a Reporter,
+}
+
+/// The root's tree, and what it was made of.
+pub(super) struct Root<'p> {
+    pub tree: Tree,
+    pub lock: Lock,
+    /// Every package of the lock.
+    pub packages: BTreeMap<String, Arc<Package>>,
+    pub kernel: Arc<Package>,
+    pub firmware: Arc<Package>,
+    pub modules: Modules,
+    pub version: String,
+    pub gathered: Gathered<'p>,
+}
+
+/// Brings all that the profile takes from outside, and makes the tree. `brought` is called in between: from there on
+/// nothing large is fetched or unpacked.
+pub(super) fn make<'p>(inputs: &Inputs<'p>, brought: impl FnOnce()) -> Result<Root<'p>> {
+    let Inputs { profile, lock, mode, locals, cache, from, settings, reporter } = *inputs;
+    let resolving = resolve::Options {
+        mode,
+        offline: from.offline,
+        jobs: from.jobs(),
+        accept_expired: from.accept_expired.clone(),
+        ..resolve::Options::usual()
+    };
+    let client = resolve::client(&resolving, from.interrupted.clone());
+    let gathering =
+        artifacts::Inputs { profile, locals, lock, mode, cache, from, settings, client: &client, reporter };
+    let gathered = artifacts::gather(&gathering)?;
+    check_interrupted(from)?;
+
+    let stage = reporter.stage("packages");
+    let request = request(profile);
+    let told = Told { mirror: from.mirror.clone(), security: from.security_mirror.clone() };
+    let mirror = Mirror::find(&told, &settings.debian, Path::new("/etc/apt"))?;
+    let keyring = Keyring::debian()?;
+    let places = resolve::Places { cache, mirror: &mirror, keyring: &keyring, progress: &stage };
+    let resolver = Resolver::new(&request, lock, &resolving, places, &client);
+    let unpacked = unpacked(cache, lock);
+    resolver.prefetch()?;
+    let mut shelves = Shelves::new(&resolver);
+    let named = shelves.named(profile)?;
+    let kernel = shelves.kernel(profile)?;
+    super::boot::kernel_config(profile, &kernel)?;
+    let firmware = shelves.package(&profile.firmware_package.value)?;
+    stage.result(format!("{} named by the profile", named.len()));
+    stage.end();
+    check_interrupted(from)?;
+    brought();
+
+    let stage = reporter.stage("root");
+    let modules = Modules::order(profile, &kernel)?;
+    let version = profile.version.clone().unwrap_or_else(|| dated_version(resolver.lock().built()));
+    let inputs = assemble::Inputs {
+        profile,
+        packages: &named,
+        artifacts: &gathered.placed,
+        modules: &modules.system,
+        kernel: &kernel,
+        version: &version,
+    };
+    let tree = assemble::assemble(&inputs, &mut &resolver)?;
+    let lock = Lock { artifacts: gathered.locked.clone(), ..resolver.lock() };
+    let packages = shelves.all(&lock)?;
+    tell(reporter, &unpacked, &lock);
+    stage.result(format!("{} entries from {} packages", tree.nodes.len(), packages.len()));
+    drop(stage);
+    check_interrupted(from)?;
+    Ok(Root { tree, lock, packages, kernel, firmware, modules, version, gathered })
+}
+
+/// Packages of a lock that lie unpacked in the cache.
+fn unpacked(cache: &Cache, lock: Option<&Lock>) -> BTreeSet<String> {
+    let packages = lock.into_iter().flat_map(|lock| lock.packages.values());
+    packages.filter(|package| deb::is_unpacked(cache, package.sha256)).map(|package| package.name.clone()).collect()
+}
+
+/// Tells which packages had to be unpacked.
+fn tell(reporter: &Reporter, before: &BTreeSet<String>, lock: &Lock) {
+    let mut all = true;
+    for name in lock.packages.keys().filter(|name| !before.contains(*name)) {
+        reporter.did(&format!("package {name}"), true);
+        all = false;
+    }
+    if all {
+        reporter.did("packages", false);
+    }
+}
+
+/// # Errors
+/// When the operator wants to stop.
+pub(super) fn check_interrupted(from: &From) -> Result<()> {
+    if from.interrupted.load(Ordering::Relaxed) {
+        bail!("interrupted; what was fetched stays in the cache");
+    }
+    Ok(())
+}
+
+fn request(profile: &Profile) -> Request {
+    let mut wanted: Vec<Wanted> = profile
+        .packages
+        .iter()
+        .map(|(name, (_, take))| Wanted {
+            name: name.clone(),
+            suite: take.suite.as_ref().map(|suite| suite.value.clone()),
+            component: take.component.as_ref().map(|component| component.value.clone()),
+        })
+        .collect();
+    wanted.push(Wanted::named(&profile.kernel_package.value));
+    wanted.push(Wanted {
+        name: profile.firmware_package.value.clone(),
+        suite: profile.firmware_suite.clone(),
+        component: profile.firmware_component.clone(),
+    });
+    Request::of(wanted)
+}
+
+/// `2026.11.19` for the day of the newest input.
+fn dated_version(built: u64) -> String {
+    let time = show_time(built);
+    time.split(' ').next().unwrap_or_default().replace('-', ".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_days() {
+        assert_eq!(dated_version(0), "1970.01.01");
+        assert_eq!(dated_version(951_782_400), "2000.02.29");
+        assert_eq!(dated_version(1_795_046_400), "2026.11.19");
+    }
+}
