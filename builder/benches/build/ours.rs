@@ -30,30 +30,50 @@ impl Ours {
         let downloads = Cache::open(Cache::default_root()?)?;
         let ours = Ours { base, cache: work.join("cache"), downloads };
         println!("downloading packages and compiling firstboot, where needed");
-        ours.build(ours.downloads.root(), &[])?;
+        ours.build(ours.downloads.root(), &["router"])?;
+        ours.build(ours.downloads.root(), &ours.all()?.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(ours)
     }
 
     /// A build that finds nothing but downloaded packages and a compiled firstboot.
     pub fn cold(&self) -> Result<Run> {
+        self.forget()?;
+        self.build(&self.cache, &["router", "--offline"])
+    }
+
+    /// The five roles in one build that finds no more. What no package brings is stood in for by firstboot, which is shorter
+    /// than what it stands for.
+    pub fn all_cold(&self) -> Result<Run> {
+        self.forget()?;
+        let all = self.all()?;
+        self.build(&self.cache, &[&["--offline"], &all.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat())
+    }
+
+    fn all(&self) -> Result<Vec<String>> {
+        let stand_in = self.firstboot()?;
+        let supply = |name| ["--supply".to_owned(), format!("{name}={}", stand_in.display())];
+        Ok([vec!["--all".to_owned()], ["k3s", "minio", "tinkerbell"].map(supply).concat()].concat())
+    }
+
+    /// Downloaded packages and a compiled firstboot stay.
+    fn forget(&self) -> Result<()> {
         folder::fresh(&self.cache)?;
         for name in ["sha256", "stage/firstboot"] {
             folder::link(&self.downloads.root().join(name), &self.cache.join(name))?;
         }
-        folder::fresh(&self.base.join("out"))?;
-        self.build(&self.cache, &["--offline"])
+        folder::fresh(&self.base.join("out"))
     }
 
     /// The same build once more.
     pub fn unchanged(&self) -> Result<Run> {
-        self.build(&self.cache, &["--offline"])
+        self.build(&self.cache, &["router", "--offline"])
     }
 
     /// A build after one file of an overlay changed.
     pub fn overlay_changed(&self, turn: usize) -> Result<Run> {
-        let file = self.base.join("overlays/router/etc/motd");
+        let file = self.base.join("overlays/base/etc/motd");
         std::fs::write(&file, format!("turn {turn}\n")).with_context(|| format!("writing {}", file.display()))?;
-        self.build(&self.cache, &["--offline"])
+        self.build(&self.cache, &["router", "--offline"])
     }
 
     /// The floor under every cold build: Debian's own tool decompresses the same packages on every core, the largest
@@ -99,7 +119,7 @@ impl Ours {
 
     fn build(&self, cache: &Path, options: &[&str]) -> Result<Run> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microdc"));
-        command.args(["build", "router", "--json"]).args(options);
+        command.args(["build", "--json"]).args(options);
         command.current_dir(&self.base).env("MICRODC_CACHE", cache);
         measure::run(&mut command, &self.report())
     }
