@@ -106,7 +106,8 @@ pub fn compile(workspace: &Path, note: &dyn Fn(&str)) -> Result<Vec<u8>, NodePro
     std::fs::read(&path).map_err(|source| NodeProgramError::Read { path, source })
 }
 
-/// The crates of others that are linked into firstboot, as `NAME VERSION`, in order.
+/// The crates of others that are linked into firstboot, as `NAME VERSION LICENCE`, in order; the licence is an expression of
+/// SPDX, and may be missing.
 ///
 /// # Errors
 /// When the toolchain is missing, or does not know.
@@ -114,7 +115,7 @@ pub fn crates(workspace: &Path) -> Result<Vec<String>, NodeProgramError> {
     let mut command = clean("cargo", workspace);
     command.args(["tree", "--locked", "--package", "firstboot", "--target", TARGET]);
     // What only runs while it is compiled is not in it.
-    command.args(["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]);
+    command.args(["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}\t{l}"]);
     let shown = format!("{command:?}").replace('"', "");
     let output =
         command.output().map_err(|source| NodeProgramError::Start { program: "cargo".to_owned(), source })?;
@@ -125,13 +126,17 @@ pub fn crates(workspace: &Path) -> Result<Vec<String>, NodeProgramError> {
     Ok(listed(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// The crates in `cargo tree`'s lines: `NAME vVERSION`, and perhaps a remark behind it. The workspace's own have their folder
-/// there.
+/// The crates in `cargo tree`'s lines: `NAME vVERSION`, perhaps a remark, and behind a tab the licence. The workspace's own
+/// have their folder as the remark.
 fn listed(tree: &str) -> Vec<String> {
     let name = |line: &str| {
-        let mut words = line.split_whitespace();
+        let (package, licence) = line.split_once('\t').unwrap_or((line, ""));
+        let mut words = package.split_whitespace();
         let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
-        (!line.contains(" (/")).then(|| format!("{name} {version}"))
+        // Before SPDX's expressions a slash meant a choice, and cargo shows it so; behind it may stand that a crate was shown
+        // before.
+        let licence = licence.trim_end_matches("(*)").trim().replace(" / ", "/").replace('/', " OR ");
+        (!package.contains(" (/")).then(|| format!("{name} {version} {licence}").trim_end().to_owned())
     };
     let crates: std::collections::BTreeSet<String> = tree.lines().filter_map(name).collect();
     crates.into_iter().collect()
@@ -210,8 +215,8 @@ mod tests {
 
     #[test]
     fn the_crates_of_a_tree_are_listed_once_and_without_remarks() {
-        let tree = "firstboot v0.1.0 (/x/firstboot)\ncontract v0.1.0 (/x/firstboot/contract)\nserde v1.0.2\nanyhow v1.0.1\nserde v1.0.2 (*)\n\nno crate\n";
-        assert_eq!(listed(tree), ["anyhow 1.0.1", "serde 1.0.2"]);
+        let tree = "firstboot v0.1.0 (/x/firstboot)\tMIT\ncontract v0.1.0 (/x/firstboot/contract)\tMIT\nserde v1.0.2\tMIT OR Apache-2.0\nanyhow v1.0.1\tMIT/Apache-2.0\nserde v1.0.2\tMIT OR Apache-2.0 (*)\nbare v2.0.0\t\n\nno crate\n";
+        assert_eq!(listed(tree), ["anyhow 1.0.1 MIT OR Apache-2.0", "bare 2.0.0", "serde 1.0.2 MIT OR Apache-2.0"]);
     }
 
     #[test]

@@ -449,7 +449,9 @@ fn the_image_knows_why_each_of_its_files_is_there_and_who_asked_for_it() {
         let locked = router().package(name);
         assert_eq!(package["sha256"], locked.sha256.to_string(), "{name}");
         assert_eq!(package["version"], locked.version, "{name}");
-        assert!(package["copyright"].is_string(), "{name} has no copyright file");
+        // The documentation of OpenSSH's server is a link to that of its client, which a node does not have.
+        let elsewhere = name == "openssh-server";
+        assert!(package["copyright"].is_string() != elsewhere, "the copyright file of {name}");
     }
     assert!(microdc(&["inspect", image, "--licence", "frr"]).contains("GPL-2"));
 }

@@ -37,7 +37,8 @@ pub struct Inventory {
     /// What comes from elsewhere than packages, by name; firstboot is one of them.
     #[serde(default)]
     pub artifacts: Vec<Artifact>,
-    /// Crates that are linked into firstboot, as `NAME VERSION`; none where it was supplied.
+    /// Crates that are linked into firstboot, as `NAME VERSION LICENCE`, the licence where it is known; none where firstboot
+    /// was supplied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub crates: Vec<String>,
     /// Why each path of the root is there. Paths have no leading slash; the root itself is the empty path.

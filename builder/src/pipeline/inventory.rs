@@ -50,13 +50,13 @@ pub(super) fn insert(tree: &mut Tree, inputs: Inputs<'_>) -> Result<()> {
 /// The crates of the project's own program, which follow from its sources.
 pub(super) fn crates(cache: &Cache, base: &Path) -> Result<Vec<String>> {
     let workspace = node_program::sources(base)?;
-    let key = super::stage_key("crates").with("sources", node_program::fingerprint(&workspace)?.0).finish();
-    let kept = cache.get_bytes("crates", key).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let key = super::stage_key("licensed crates").with("sources", node_program::fingerprint(&workspace)?.0).finish();
+    let kept = cache.get_bytes("licensed-crates", key).and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(crates) = kept {
         return Ok(crates);
     }
     let crates = node_program::crates(&workspace)?;
-    cache.put_bytes("crates", key, &serde_json::to_vec(&crates)?)?;
+    cache.put_bytes("licensed-crates", key, &serde_json::to_vec(&crates)?)?;
     Ok(crates)
 }
 

@@ -177,10 +177,13 @@ fn inside_of(inventory: &Inventory, programs: Vec<inside::Program>, components: 
     let own =
         components.iter_mut().find(|component| component.kind == Kind::Artifact && component.name == "firstboot");
     if let Some(own) = own {
-        for (name, version) in inventory.crates.iter().filter_map(|one| one.split_once(' ')) {
+        for (name, rest) in inventory.crates.iter().filter_map(|one| one.split_once(' ')) {
+            let (version, licence) =
+                rest.split_once(' ').map_or((rest, None), |(version, licence)| (version, Some(licence)));
             let purl = purl::cargo(name, version);
             own.contains.insert(purl.clone());
-            inner.insert(purl.clone(), component(Kind::Crate, name, version, purl));
+            let licences = licence.map(str::to_owned);
+            inner.insert(purl.clone(), Component { licences, ..component(Kind::Crate, name, version, purl) });
         }
     }
     for inside::Program { path, go, crates } in programs {
