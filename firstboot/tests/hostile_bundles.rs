@@ -191,6 +191,8 @@ fn what_nobody_trusted_has_signed_is_refused() {
     unsigned.head.trailer.signature.bytes = [0; 64];
     either(&unsigned.bytes(), "it is not signed yet", Harm::None);
     unsigned.head.trailer.signature.key = KeyId([0; 8]);
+    either(&unsigned.bytes(), "it is not signed yet", Harm::None);
+    unsigned.head.trailer.signature.bytes = [7; 64];
     either(&unsigned.bytes(), "signed by the unknown key 0000000000000000", Harm::None);
     // Somebody else's signature under a trusted name.
     let mut forged = new_release().parts();
