@@ -113,4 +113,8 @@ fn a_lock_is_completed_and_checked_without_an_image() {
     assert!(text.contains("the lock of edge") && text.contains("wireguard-tools is not in the lock"), "{text}");
     let text = run(&project, &["lock", "router", "--update", "frrr"], 1);
     assert!(text.contains("--update frrr") && text.contains("did you mean `frr`?"), "{text}");
+    // A lock that has too much is good enough, and a locked build leaves it as it is.
+    project.write("profiles/router.lock", &before);
+    project.built(&["--locked"]);
+    assert_eq!(project.read("profiles/router.lock"), before, "--locked writes nothing");
 }

@@ -92,12 +92,16 @@ impl Build<'_> {
         check_interrupted(&options.from)?;
         let image = self.image(&root, &boot, &locals)?;
 
-        for change in lock.as_ref().map(|lock| lock.differences(&root.lock)).unwrap_or_default() {
-            self.reporter.say(&format!("{:>10} {change}", "lock"));
+        // With --locked the file stays as it is: what it has too much did no harm, and what it lacks was an error before.
+        if !options.locked {
+            for change in lock.as_ref().map(|lock| lock.differences(&root.lock)).unwrap_or_default() {
+                self.reporter.say(&format!("{:>10} {change}", "lock"));
+            }
+            root.lock.save(&lock_path)?;
         }
-        root.lock.save(&lock_path)?;
         let summary = self.summary(&root, image, &locals, start)?;
-        record::put(cache, key(Some(&root.lock))?, &summary, output)?;
+        let kept = lock.as_ref().filter(|_| options.locked).unwrap_or(&root.lock);
+        record::put(cache, key(Some(kept))?, &summary, output)?;
         Ok(summary)
     }
 
