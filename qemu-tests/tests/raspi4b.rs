@@ -42,7 +42,7 @@ fn an_update_on_a_bcm2711_is_tried_by_the_mailboxs_request_and_committed() {
     let line = site.node.expect("the firmware's mailbox was asked for a trial boot", TRIAL);
     let line = line.unwrap_or_else(|error| panic!("{error:?}\n{}", words(&output)));
     assert!(line.contains("tag 0x00038064"), "{line}");
-    site.node.expect("boot 2: partition 3, tryboot 1", STEP).unwrap();
+    site.node.expect(": partition 3, tryboot 1", STEP).unwrap();
     site.node.expect("trial of by-mailbox in slot B", 2 * STEP).unwrap();
     site.node.expect("committed: slot B, by-mailbox", 2 * TRIAL).unwrap();
     figure("raspi4b, command to commit", format_args!("{:.1} s", begin.elapsed().as_secs_f32()));
