@@ -55,7 +55,7 @@ fn its_surroundings_are_what_was_asked_for(agent: Agent<'_>) {
         "list /var/cache/surroundings ",
         "write /var/cache/surroundings done",
         "write /var/lib/surroundings done",
-        "list /srv/bound firstboot probe role.json test.env",
+        "list /srv/bound firstboot inventory.json.zst licences.tar.zst probe role.json test.env",
         "write /srv/bound read-only filesystem or storage medium",
         "list /boot ",
         "write /boot read-only filesystem or storage medium",
