@@ -68,8 +68,8 @@ mod tests {
     #[test]
     fn linked_crates_are_read_and_build_tools_are_not() {
         let json = br#"{"packages":[{"name":"x","version":"1.0.0","source":"local","root":true,"dependencies":[1]},
-            {"name":"serde","version":"1.0.229","source":"crates.io"},
-            {"name":"cc","version":"1.2.0","source":"crates.io","kind":"build"}]}"#;
+            {"name":"serde","version":"1.0.229","source":"registry"},
+            {"name":"cc","version":"1.2.0","source":"registry","kind":"build"}]}"#;
         let serde = Crate { name: "serde".into(), version: "1.0.229".into() };
         assert_eq!(parse(&packed(json)), Some(vec![serde]));
     }
