@@ -118,16 +118,22 @@ pub fn as_if_signed(
     with_signature(path, expect, Some((slot, signature)))
 }
 
-fn with_signature(
-    path: &Path,
-    expect: &Expect<'_>,
-    signature: Option<(Slot, ManifestSignature)>,
-) -> Result<Verified, VerifyError> {
+/// An image file that is long enough for a table, and its length in bytes.
+fn open(path: &Path) -> Result<(File, u64), VerifyError> {
     let file = File::open(path).map_err(VerifyError::Open)?;
     let length = file.metadata().map_err(VerifyError::Open)?.len();
     if length < 2 * ALIGN || !length.is_multiple_of(SECTOR) {
         return Err(VerifyError::Length(length));
     }
+    Ok((file, length))
+}
+
+fn with_signature(
+    path: &Path,
+    expect: &Expect<'_>,
+    signature: Option<(Slot, ManifestSignature)>,
+) -> Result<Verified, VerifyError> {
+    let (file, length) = open(path)?;
     let blocks = Blocks { file: &file, length };
     let layout = table(blocks)?;
     let (default, node_config) = bootsel(blocks, layout, expect.bootsel)?;

@@ -1,15 +1,14 @@
 //! An image whose manifest is still to be signed: its trailer, and the keys that its own initramfs will believe.
 
 use super::read::Blocks;
-use super::{VerifyError, extent, table};
+use super::{VerifyError, extent, open, table};
 use crate::format::cpio_read;
 use crate::format::fat_read::{InFile, Reader};
 use contract::initramfs::InitramfsSpec;
 use contract::keys::PublicKey;
-use contract::layout::{ALIGN, SECTOR, Slot, TRAILER_SIZE, trailer_offset};
+use contract::layout::{Slot, TRAILER_SIZE, trailer_offset};
 use contract::names::{INITRAMFS, INITRAMFS_SPEC};
 use contract::trailer::{Trailer, TrailerError};
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -32,11 +31,7 @@ pub struct Unsigned {
 /// # Errors
 /// When the image cannot be read so far.
 pub fn unsigned(path: &Path) -> Result<Option<Unsigned>, VerifyError> {
-    let file = File::open(path).map_err(VerifyError::Open)?;
-    let length = file.metadata().map_err(VerifyError::Open)?.len();
-    if length < 2 * ALIGN || !length.is_multiple_of(SECTOR) {
-        return Err(VerifyError::Length(length));
-    }
+    let (file, length) = open(path)?;
     let blocks = Blocks { file: &file, length };
     let layout = table(blocks)?;
     for slot in Slot::BOTH {
