@@ -28,6 +28,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, wait};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
+use stop::Stop;
 
 /// Time after which the console says which services are still awaited.
 pub(super) const LATE: Duration = Duration::from_secs(60);
@@ -53,7 +54,7 @@ struct Loop {
     up: bool,
     network_said: bool,
     late_at: Option<Moment>,
-    stop: Option<(Action, Moment)>,
+    stop: Option<Stop>,
 }
 
 /// What became readable.
@@ -178,7 +179,7 @@ impl Loop {
             self.update_due.filter(|_| self.stop.is_none()),
             self.updates.installing.as_ref().and_then(Installing::deadline),
             self.page.as_ref().map(|page| page.deadline),
-            self.stop.map(|(_, deadline)| deadline),
+            self.stop.as_ref().map(Stop::deadline),
             Some(now + TURN),
         ];
         let until = deadlines.into_iter().flatten().min().unwrap_or(now).saturating_sub(now);

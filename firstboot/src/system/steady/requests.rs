@@ -68,7 +68,7 @@ impl Loop {
             return Reply::Refused("the node is stopping already".to_owned());
         }
         say("an operator asked for it by nodectl");
-        self.stop(action);
+        self.stop_answered(action);
         Reply::Done(format!("the node stops its services and {words}"))
     }
 }

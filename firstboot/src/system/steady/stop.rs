@@ -3,6 +3,7 @@
 use super::super::clock;
 use super::super::events::{now, say};
 use super::{Loop, feed_watchdog};
+use crate::service::Moment;
 use crate::sys::process::kill_everything;
 use crate::sys::reboot::{self, Action};
 use rustix::process::{Pid, WaitOptions, wait};
@@ -11,27 +12,65 @@ use std::time::Duration;
 /// Time in which all services must be stopped; then they are killed.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// How long services go on after an operator's word: the answer has to come through `sshd`, which is one of them.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// An orderly stop that is decided.
+pub(super) struct Stop {
+    action: Action,
+    /// When the services begin to stop.
+    at: Moment,
+    begun: bool,
+}
+
+impl Stop {
+    /// When something is due: its beginning, then the end of its time.
+    pub(super) fn deadline(&self) -> Moment {
+        if self.begun { self.at + LIMIT } else { self.at }
+    }
+}
+
 impl Loop {
-    /// Begins the orderly stop.
+    /// Decides for an orderly stop at once.
     pub(super) fn stop(&mut self, action: Action) {
+        self.stop_at(action, now());
+    }
+
+    /// Decides for an orderly stop when whoever asked for it has had time to read the answer.
+    pub(super) fn stop_answered(&mut self, action: Action) {
+        self.stop_at(action, now() + FAREWELL);
+    }
+
+    fn stop_at(&mut self, action: Action, at: Moment) {
         if self.stop.is_none() {
-            say(match action {
-                Action::Reboot => "restarting: stopping all services",
-                _ => "powering off: stopping all services",
-            });
-            self.end_updates(now());
-            self.stop = Some((action, now() + LIMIT));
-            self.supervisor.stop();
+            self.stop = Some(Stop { action, at, begun: false });
         }
+    }
+
+    fn begin_stop(&mut self, action: Action) {
+        say(match action {
+            Action::Reboot => "restarting: stopping all services",
+            _ => "powering off: stopping all services",
+        });
+        self.end_updates(now());
+        self.supervisor.stop();
     }
 
     /// Whether everything has stopped, or the time for it is over.
     pub(super) fn finished(&mut self) -> Option<Action> {
-        let (action, deadline) = self.stop?;
+        let stop = self.stop.as_mut()?;
+        let action = stop.action;
+        if !stop.begun {
+            if now() < stop.at {
+                return None;
+            }
+            stop.begun = true;
+            self.begin_stop(action);
+        }
         if self.supervisor.at_rest() {
             return Some(action);
         }
-        if now() >= deadline {
+        if self.stop.as_ref().is_some_and(|stop| now() >= stop.deadline()) {
             say(format_args!("these did not stop in time: {}", self.supervisor.running().join(", ")));
             self.supervisor.kill();
             return Some(action);

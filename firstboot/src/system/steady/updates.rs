@@ -116,7 +116,7 @@ impl Loop {
             candidate.release.version, candidate.slot
         );
         say(&words);
-        self.stop(Action::Reboot);
+        self.stop_answered(Action::Reboot);
         Ok(words)
     }
 
@@ -186,7 +186,7 @@ impl Loop {
             return Reply::Refused("the node is stopping already".to_owned());
         }
         if self.updates.end("an operator asked to go back", &mut self.node.warnings) {
-            self.stop(Action::Reboot);
+            self.stop_answered(Action::Reboot);
             return Reply::Done(format!(
                 "the trial is over: the node restarts into slot {}",
                 self.node.report.slot.other()
