@@ -2,8 +2,9 @@
 
 mod end_to_end;
 
-use end_to_end::project::{Project, Warmth, copy, digest_in, private_key};
+use end_to_end::project::{Project, Warmth, copy, digest_in, digests_in, private_key};
 use end_to_end::{MICRODC, is_root, router, said, sha256sum, workspace};
+use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -55,20 +56,46 @@ impl Surroundings {
         said(&output, 0)
     }
 
-    /// Builds to `output`, and returns the image's digest.
-    fn build(self, project: &Project, output: &str) -> String {
+    /// Builds the images of all roles anew, and returns their digests by profile. What no package brings, the router's
+    /// firstboot stands in for: it takes the same way into an image.
+    fn build_all(self, project: &Project) -> BTreeMap<String, String> {
         // These surroundings are what they say.
         let seen = self.run(project, &["sh", "-c", "umask; id -u; date +%Y"]);
         let seen: Vec<&str> = seen.split_whitespace().collect();
         assert_eq!(seen[0].trim_start_matches('0'), self.umask.trim_start_matches('0'));
         assert!(!self.nobody || seen[1] != "0", "an unprivileged user: {seen:?}");
         assert_eq!(self.clock.is_some(), seen[2] == "2031", "{seen:?}");
+        let _ = std::fs::remove_dir_all(project.folder.join("out"));
         let program = project.folder.join("microdc");
-        let arguments = project.build_arguments(&["--jobs", self.jobs, "-o", output, "--json"]);
-        let mut line = vec![program.to_str().unwrap()];
-        line.extend(arguments.iter().map(String::as_str));
-        digest_in(&self.run(project, &line))
+        let mut line = vec![program.to_str().unwrap(), "build", "--all", "--offline", "--json", "--jobs", self.jobs];
+        line.extend(STAND_INS);
+        let digests = digests_in(&self.run(project, &line));
+        assert_eq!(digests.keys().map(String::as_str).collect::<Vec<_>>(), ROLES);
+        digests
     }
+}
+
+/// The profiles that come with the builder: one of each role.
+const ROLES: [&str; 5] = ["k3s-agent", "k3s-server", "minio", "router", "tinkerbell"];
+const STAND_INS: [&str; 8] = [
+    "--supply",
+    "firstboot=firstboot",
+    "--supply",
+    "k3s=firstboot",
+    "--supply",
+    "minio=firstboot",
+    "--supply",
+    "tinkerbell=firstboot",
+];
+
+/// Brings the packages of all roles into the cache that everybody uses.
+fn fetch_all(within: &Path) {
+    let project = Project::new(within, Warmth::Empty);
+    let arguments = [&["build", "--all", "--json"], &STAND_INS[..]].concat();
+    let mut build = Command::new(MICRODC);
+    build.args(arguments).current_dir(&project.folder);
+    said(&build.output().unwrap(), 0);
+    std::fs::remove_dir_all(project.folder).unwrap();
 }
 
 /// A project whose files carry the modes that a checkout under this umask gives, and belong to its user. The program
@@ -111,19 +138,23 @@ fn open_folder() -> tempfile::TempDir {
 }
 
 #[test]
-fn the_image_is_the_same_whoever_builds_it_where_when_and_how() {
+fn every_role_s_image_is_the_same_whoever_builds_it_where_when_and_how() {
     if !is_root() {
         println!("not root: both builds run as this user; root and another user are not compared");
     }
     let folder = open_folder();
+    fetch_all(&folder.path().join("fetching"));
     // From cold: everything that can differ differs.
-    let short = project(folder.path().join("a"), folder.path().join("c"), Warmth::Fetched, USUAL);
+    let short = project(folder.path().join("a"), folder.path().join("c"), Warmth::AllFetched, USUAL);
     let other = Surroundings { nobody: is_root(), ..OTHER };
     let below = folder.path().join("another/and/much/longer/folder with spaces/and-ümlauts");
-    let long = project(below.join("project"), below.join("cache"), Warmth::Fetched, other);
-    let expected = USUAL.build(&short, "out/router.img");
-    assert_eq!(sha256sum(&short.image()), expected, "the summary states what is there");
-    assert_eq!(other.build(&long, "out/router.img"), expected, "everything is different");
+    let long = project(below.join("project"), below.join("cache"), Warmth::AllFetched, other);
+    let expected = USUAL.build_all(&short);
+    for (role, digest) in &expected {
+        let image = short.folder.join(format!("out/{role}.img"));
+        assert_eq!(&sha256sum(&image), digest, "the summary of {role} states what is there");
+    }
+    assert_eq!(other.build_all(&long), expected, "everything is different");
     // With warm caches, one difference at a time, which says what it was when one matters.
     let cases = [
         ("warm cache", USUAL),
@@ -134,12 +165,10 @@ fn the_image_is_the_same_whoever_builds_it_where_when_and_how() {
         ("clock", Surroundings { clock: OTHER.clock, ..USUAL }),
     ];
     for (name, surroundings) in cases {
-        let output = format!("out/{name}.img");
-        assert_eq!(surroundings.build(&short, &output), expected, "{name}");
-        std::fs::remove_file(short.folder.join(output)).unwrap();
+        assert_eq!(surroundings.build_all(&short), expected, "{name}");
     }
     let warm = Surroundings { nobody: is_root(), umask: OTHER.umask, ..USUAL };
-    assert_eq!(warm.build(&long, "out/warm.img"), expected, "another user's warm cache");
+    assert_eq!(warm.build_all(&long), expected, "another user's warm cache");
 }
 
 /// Copies what git has of the workspace, as a clone would.

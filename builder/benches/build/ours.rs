@@ -55,10 +55,10 @@ impl Ours {
         Ok([vec!["--all".to_owned()], ["k3s", "minio", "tinkerbell"].map(supply).concat()].concat())
     }
 
-    /// Downloaded packages and a compiled firstboot stay.
+    /// Downloaded packages and a compiled firstboot stay, with the list of the crates in it.
     fn forget(&self) -> Result<()> {
         folder::fresh(&self.cache)?;
-        for name in ["sha256", "stage/firstboot"] {
+        for name in ["sha256", "stage/firstboot", "stage/licensed-crates"] {
             folder::link(&self.downloads.root().join(name), &self.cache.join(name))?;
         }
         folder::fresh(&self.base.join("out"))

@@ -8,7 +8,8 @@ use crate::tree::{Content, Kind, Package};
 use object::LittleEndian;
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader as _, SectionHeader as _};
-use std::cell::OnceCell;
+use rayon::prelude::*;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A module that cannot be had.
@@ -42,6 +43,8 @@ pub struct Modules<'p> {
     release: &'p str,
     files: BTreeMap<String, (&'p str, &'p Content)>,
     builtin: BTreeSet<String>,
+    /// What the modules read so far need.
+    needs: RefCell<BTreeMap<String, Needs>>,
     /// Which modules answer to an alias; made when first needed, for it reads every module that it covers.
     aliases: OnceCell<BTreeMap<String, BTreeSet<String>>>,
 }
@@ -76,7 +79,7 @@ impl<'p> Modules<'p> {
         if files.is_empty() {
             return Err(ModuleError::None { package: package.to_string(), release: release.to_owned() });
         }
-        Ok(Modules { release, files, builtin, aliases: OnceCell::new() })
+        Ok(Modules { release, files, builtin, needs: RefCell::default(), aliases: OnceCell::new() })
     }
 
     /// The modules named and all that they need, in load order, each once. Built-in ones are left out.
@@ -84,12 +87,40 @@ impl<'p> Modules<'p> {
     /// # Errors
     /// When a name is unknown or a module is damaged.
     pub fn in_order(&self, wanted: &[String]) -> Result<Vec<Module>, ModuleError> {
+        let wanted: Vec<String> = wanted.iter().map(|name| kernel_name(name)).collect();
+        self.read_ahead(&wanted);
         let mut order = Vec::new();
         let mut done = BTreeSet::new();
-        for name in wanted {
-            self.visit(&kernel_name(name), &mut Vec::new(), &mut done, &mut order)?;
+        for name in &wanted {
+            self.visit(name, &mut Vec::new(), &mut done, &mut order)?;
         }
         Ok(order)
+    }
+
+    /// Reads modules and what they need on every core, as far as they can be read: unpacking them is most of the work. What
+    /// is wrong with one shows when it is its turn.
+    fn read_ahead(&self, wanted: &[String]) {
+        let mut wave: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
+        while !wave.is_empty() {
+            let known = self.needs.borrow();
+            let unread = wave.iter().filter(|name| !known.contains_key(**name) && !self.builtin.contains(**name));
+            let unread: Vec<_> = unread.filter_map(|name| self.files.get_key_value(*name)).collect();
+            drop(known);
+            let read = |(name, (path, content)): &(&String, &(&str, &Content))| {
+                Some(((*name).clone(), read_needs(name, path, content).ok()?))
+            };
+            let read: Vec<(String, Needs)> = unread.par_iter().filter_map(read).collect();
+            let next = read.iter().flat_map(|(_, needs)| needs.hard.iter().chain(&needs.soft));
+            wave = next.filter_map(|name| self.files.get_key_value(name)).map(|(name, _)| name.as_str()).collect();
+            self.needs.borrow_mut().extend(read);
+        }
+    }
+
+    fn needs(&self, name: &str, path: &str, content: &Content) -> Result<Needs, ModuleError> {
+        if let Some(needs) = self.needs.borrow().get(name) {
+            return Ok(needs.clone());
+        }
+        read_needs(name, path, content)
     }
 
     fn visit(
@@ -106,7 +137,7 @@ impl<'p> Modules<'p> {
             return Err(ModuleError::Circle(format!("{} → {name}", chain.join(" → "))));
         }
         let Some((path, content)) = self.files.get(name) else { return Err(self.unknown(name, chain)) };
-        let needs = read_needs(name, path, content)?;
+        let needs = self.needs(name, path, content)?;
         chain.push(name.to_owned());
         for hard in &needs.hard {
             self.visit(hard, chain, done, order)?;
@@ -137,10 +168,14 @@ impl<'p> Modules<'p> {
         let aliases = match self.aliases.get() {
             Some(aliases) => aliases,
             None => {
+                let cryptography: Vec<_> =
+                    self.files.iter().filter(|(_, (path, _))| path.contains("/crypto/")).collect();
+                let read = cryptography
+                    .par_iter()
+                    .map(|(module, (path, content))| Ok((*module, read_needs(module, path, content)?.aliases)));
                 let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-                for (module, (path, content)) in self.files.iter().filter(|(_, (path, _))| path.contains("/crypto/"))
-                {
-                    for alias in read_needs(module, path, content)?.aliases {
+                for (module, aliases) in read.collect::<Result<Vec<_>, ModuleError>>()? {
+                    for alias in aliases {
                         found.entry(alias).or_default().insert(module.clone());
                     }
                 }

@@ -1,7 +1,7 @@
 //! One image.
 
 use super::artifacts::{self, Locals};
-use super::root::{self, Root, check_interrupted};
+use super::root::{self, ForBoot, Root, check_interrupted};
 use super::settings::Settings;
 use super::{FIRSTBOOT, Options, boot, inventory, record, stage_key};
 use crate::boot::files::KERNEL_OPTIONS;
@@ -87,8 +87,8 @@ impl Build<'_> {
             settings: self.settings,
             reporter: self.reporter,
         };
-        let mut root = root::make(&inputs, || drop(bringing))?;
-        let boot = self.boot(&mut root, &firstboot, &locals)?;
+        let (mut root, boot) = root::make(&inputs, || drop(bringing), |inputs| self.boot(inputs, &firstboot))?;
+        self.inventory(&mut root, &boot, &firstboot, &locals)?;
         check_interrupted(&options.from)?;
         let image = self.image(&root, &boot, &locals)?;
 
@@ -124,21 +124,33 @@ impl Build<'_> {
         Ok(bytes.into())
     }
 
-    /// The files of the boot partition, and the inventory in the root.
-    fn boot(&self, root: &mut Root<'_>, firstboot: &Arc<[u8]>, locals: &Locals) -> Result<boot::Boot> {
-        let stage = self.reporter.stage("boot");
-        let packing = enter(&self.gates.pack);
-        let boot = boot::files(&boot::Inputs {
+    /// The files of the boot partition.
+    fn boot(&self, inputs: ForBoot<'_>, firstboot: &Arc<[u8]>) -> Result<boot::Boot> {
+        let _stage = self.reporter.stage("boot");
+        let _packing = enter(&self.gates.pack);
+        boot::files(&boot::Inputs {
             cache: self.cache,
             role: self.profile.role,
-            kernel: &root.kernel,
-            firmware: &root.firmware,
+            kernel: inputs.kernel,
+            firmware: inputs.firmware,
             firstboot,
-            modules: &root.modules.initramfs,
+            modules: &inputs.modules.initramfs,
             trusted: &self.keys.trusted,
             disk_timeout_s: DISK_TIMEOUT_S,
             reporter: self.reporter,
-        })?;
+        })
+    }
+
+    /// What the image is made of, as files of its root.
+    fn inventory(
+        &self,
+        root: &mut Root<'_>,
+        boot: &boot::Boot,
+        firstboot: &Arc<[u8]>,
+        locals: &Locals,
+    ) -> Result<()> {
+        let _stage = self.reporter.stage("inventory");
+        let _packing = enter(&self.gates.pack);
         let mut artifacts = root.gathered.inventory();
         artifacts.push(inventory::firstboot(firstboot, locals.firstboot().is_some()));
         let inventory = inventory::Inputs {
@@ -154,9 +166,7 @@ impl Build<'_> {
             },
             reporter: self.reporter,
         };
-        inventory::insert(&mut root.tree, inventory)?;
-        drop((packing, stage));
-        Ok(boot)
+        inventory::insert(&mut root.tree, inventory)
     }
 
     fn image(&self, root: &Root<'_>, boot: &boot::Boot, locals: &Locals) -> Result<ImageSummary> {

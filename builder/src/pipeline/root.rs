@@ -39,16 +39,25 @@ pub(super) struct Root<'p> {
     pub lock: Lock,
     /// Every package of the lock.
     pub packages: BTreeMap<String, Arc<Package>>,
-    pub kernel: Arc<Package>,
-    pub firmware: Arc<Package>,
-    pub modules: Modules,
     pub version: String,
     pub gathered: Gathered<'p>,
 }
 
+/// What the boot partition is made of, as soon as it is known.
+#[derive(Clone, Copy)]
+pub(super) struct ForBoot<'a> {
+    pub kernel: &'a Package,
+    pub firmware: &'a Package,
+    pub modules: &'a Modules,
+}
+
 /// Brings all that the profile takes from outside, and makes the tree. `brought` is called in between: from there on
-/// nothing large is fetched or unpacked.
-pub(super) fn make<'p>(inputs: &Inputs<'p>, brought: impl FnOnce()) -> Result<Root<'p>> {
+/// nothing large is fetched or unpacked. `boot` makes the boot partition's files while the tree is made.
+pub(super) fn make<'p, B: Send>(
+    inputs: &Inputs<'p>,
+    brought: impl FnOnce(),
+    boot: impl FnOnce(ForBoot<'_>) -> Result<B> + Send,
+) -> Result<(Root<'p>, B)> {
     let Inputs { profile, lock, mode, locals, cache, from, settings, reporter } = *inputs;
     let resolving = resolve::Options {
         mode,
@@ -93,14 +102,16 @@ pub(super) fn make<'p>(inputs: &Inputs<'p>, brought: impl FnOnce()) -> Result<Ro
         kernel: &kernel,
         version: &version,
     };
-    let tree = assemble::assemble(&inputs, &mut &resolver)?;
+    let for_boot = ForBoot { kernel: &kernel, firmware: &firmware, modules: &modules };
+    let (tree, boot) = rayon::join(|| assemble::assemble(&inputs, &mut &resolver), || boot(for_boot));
+    let (tree, boot) = (tree?, boot?);
     let lock = Lock { artifacts: gathered.locked.clone(), ..resolver.lock() };
     let packages = shelves.all(&lock)?;
     tell(reporter, &unpacked, &lock);
     stage.result(format!("{} entries from {} packages", tree.nodes.len(), packages.len()));
     drop(stage);
     check_interrupted(from)?;
-    Ok(Root { tree, lock, packages, kernel, firmware, modules, version, gathered })
+    Ok((Root { tree, lock, packages, version, gathered }, boot))
 }
 
 /// Packages of a lock that lie unpacked in the cache.

@@ -80,7 +80,7 @@ pub fn lock(options: &LockOptions, reporter: &Reporter) -> Result<Vec<Locked>> {
             settings: &settings,
             reporter,
         };
-        let new = pool.install(|| root::make(&inputs, || ())).map(|root| root.lock);
+        let new = pool.install(|| root::make(&inputs, || (), |_| Ok(()))).map(|(root, ())| root.lock);
         let new = new.with_context(|| format!("the lock of {}", profile.name))?;
         let old = old.clone().unwrap_or_default();
         let changes = old.differences(&new);

@@ -47,14 +47,22 @@ const LONGEST_PATH: usize = 4_095;
 const LONGEST_NAME: usize = 255;
 const LARGEST_XATTR: usize = 64 * 1024;
 const BLOCK: u64 = 512;
+/// Shorter writes to the cache are gathered; longer ones go there as they are, without being copied once more.
+const SMALL_WRITES: usize = 64 * 1024;
 
 /// Reads a tar from `source` to its end, copies every byte to `copy`, and lists what is in it, by path.
 ///
 /// # Errors
 /// When it is not a well-formed tree of at most `limit` bytes, or a side cannot be read or written.
 pub fn unpack(source: impl Read, copy: File, limit: u64) -> Result<(BTreeMap<String, Item>, u64), TarError> {
-    let tee =
-        Tee { source, copy: io::BufWriter::with_capacity(1 << 20, copy), length: 0, limit, zeros: 0, fault: None };
+    let tee = Tee {
+        source,
+        copy: io::BufWriter::with_capacity(SMALL_WRITES, copy),
+        length: 0,
+        limit,
+        zeros: 0,
+        fault: None,
+    };
     let mut archive = tar::Archive::new(tee);
     let items = read_entries(&mut archive);
     let mut tee = archive.into_inner();

@@ -2,6 +2,8 @@
 
 use super::{MICRODC, in_cache, router, said, workspace};
 use contract::keys::{PrivateKey, PublicKey};
+use microdc::lock::Lock;
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +20,8 @@ pub struct Project {
 pub enum Warmth {
     /// The package files alone.
     Fetched,
+    /// The package files of every profile.
+    AllFetched,
     /// The packages unpacked as well, the kernel and the initramfs packed.
     Warm,
     Empty,
@@ -59,6 +63,12 @@ impl Project {
         if warmth == Warmth::Empty {
             return;
         }
+        if warmth == Warmth::AllFetched {
+            for package in self.locks().into_iter().flat_map(|lock| lock.packages.into_values()) {
+                link(&router.blob(&package), &in_cache("sha256", &self.cache, package.sha256, ""));
+            }
+            return;
+        }
         for package in router.lock.packages.values() {
             let from = router.blob(package);
             link(&from, &in_cache("sha256", &self.cache, package.sha256, ""));
@@ -77,6 +87,13 @@ impl Project {
                 }
             }
         }
+    }
+
+    /// The locks of all profiles.
+    fn locks(&self) -> Vec<Lock> {
+        let entries = std::fs::read_dir(self.folder.join("profiles")).unwrap().map(|entry| entry.unwrap().path());
+        let locks = entries.filter(|path| path.extension().is_some_and(|extension| extension == "lock"));
+        locks.map(|path| Lock::load(&path).unwrap().unwrap()).collect()
     }
 
     /// Takes a package out of the cache, and returns its path in the archive with its bytes.
@@ -153,6 +170,14 @@ pub fn digest_in(text: &str) -> String {
     let json = &text[text.find('{').unwrap_or_else(|| panic!("no summary: {text}"))..];
     let summary: serde_json::Value = serde_json::from_str(json).unwrap();
     summary["image_digest"].as_str().unwrap().to_owned()
+}
+
+/// `image_digest` of each summary of several in JSON, by profile.
+pub fn digests_in(text: &str) -> BTreeMap<String, String> {
+    let json = &text[text.find('[').unwrap_or_else(|| panic!("no summaries: {text}"))..];
+    let summaries: Vec<serde_json::Value> = serde_json::from_str(json).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    summaries.iter().map(|summary| (text(&summary["profile"]), text(&summary["image_digest"]))).collect()
 }
 
 /// The folder of an unpacked package in a cache.
