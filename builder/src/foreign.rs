@@ -2,17 +2,19 @@
 //! takes whatever comes and must neither panic nor grow without bound; what it returns is of no interest here. The fuzz
 //! targets in `builder/fuzz` are one each, by the same names; the ordinary tests try them all with random bytes.
 
+use crate::boot::kconfig::{KernelConfig, WantedOption};
 use crate::boot::{eeprom, firmware, modules};
 use crate::format::fat_read;
 use crate::inventory::{Inventory, licences};
 use crate::lock::Lock;
 use crate::profile::schema::ProfileFile;
 use crate::sbom::{crates, dep5, go, licence};
+use crate::serve;
 use crate::source::keyring::Keyring;
 use crate::source::packages::{self, PackageList};
 use crate::source::release::{Expect, Release};
 use crate::source::unpacked::Index;
-use crate::source::{ar, tarball};
+use crate::source::{ar, checksums, depends, tarball};
 use crate::tree::rules::Rules;
 use crate::tree::{Accounts, Content, elf};
 use contract::hash::Digest;
@@ -35,6 +37,7 @@ pub struct Parser {
 pub const PARSERS: &[Parser] = &[
     Parser { name: "ar", reads: "the outer archive of a package", run: outer_archive },
     Parser { name: "certificate", reads: "a certificate of a keyring", run: certificate },
+    Parser { name: "checksums", reads: "a list of checksums beside a release file", run: checksums_of_a_release },
     Parser { name: "command_line", reads: "cmdline.txt of a boot partition", run: command_line },
     Parser { name: "copyright", reads: "the copyright file of a package", run: copyright_file },
     Parser { name: "crates", reads: "what a Rust program says it is made of", run: crates_of_a_program },
@@ -44,6 +47,7 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "go_buildinfo", reads: "what a Go program says it is made of", run: go_program },
     Parser { name: "in_release", reads: "a suite's signed index", run: in_release },
     Parser { name: "inventory", reads: "what an image says it is made of", run: inventory_of_an_image },
+    Parser { name: "kernel_config", reads: "the config of a kernel's package", run: kernel_config },
     Parser { name: "licences", reads: "an image's archive of licences", run: licences_of_an_image },
     Parser { name: "lock", reads: "a lock", run: lock },
     Parser { name: "module", reads: "a kernel module", run: module },
@@ -51,7 +55,9 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "package_index", reads: "what the cache knows of an unpacked package", run: package_index },
     Parser { name: "packages", reads: "a suite's list of packages", run: list_of_packages },
     Parser { name: "profile", reads: "a profile", run: profile },
+    Parser { name: "relations", reads: "what a package depends on", run: relations },
     Parser { name: "release", reads: "a suite's index whose signature holds", run: release },
+    Parser { name: "serve_request", reads: "what a client asks of the server of bundles", run: serve_request },
     Parser { name: "tar", reads: "the file tree of a package", run: tar },
 ];
 
@@ -99,6 +105,32 @@ fn outer_archive(bytes: &[u8]) {
     }
     for member in ar::members(&file, bytes.len() as u64).unwrap_or_default() {
         assert!(member.offset.checked_add(member.size).is_some_and(|end| end <= bytes.len() as u64));
+    }
+}
+
+fn checksums_of_a_release(bytes: &[u8]) {
+    let name = text(bytes).split_whitespace().nth(1).unwrap_or("k3s-arm64").to_owned();
+    let _ = checksums::find(bytes, &name);
+}
+
+fn kernel_config(bytes: &[u8]) {
+    let text = text(bytes);
+    let config = KernelConfig::parse(&text);
+    for wanted in text.lines().take(8).filter_map(|line| line.parse::<WantedOption>().ok()) {
+        let _ = config.lacks(&wanted);
+    }
+}
+
+fn relations(bytes: &[u8]) {
+    let all = depends::parse(&text(bytes));
+    assert!(all.iter().flatten().all(|name| depends::is_package_name(name)));
+}
+
+fn serve_request(bytes: &[u8]) {
+    for length in [0, 1, 1000] {
+        if let Some((first, end)) = serve::part_of(bytes, length, "\"tag\"") {
+            assert!(first <= end && end <= length, "no byte outside of the file");
+        }
     }
 }
 

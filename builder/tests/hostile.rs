@@ -1,5 +1,6 @@
 //! Hostile bytes at every door of the builder, one line each: what is tried, and what is said to it. Each is refused with
-//! a message of its own, and nothing of it is written: not into the cache, not beside it, not into the project.
+//! a message of its own, and nothing of it is written: not into the cache, not beside it, not into the project. Locks and
+//! programs are read in memory, where there is nothing to write to.
 
 mod source_kit;
 
@@ -558,7 +559,9 @@ fn overlays() {
         let mut tree = Tree::default();
         tree.nodes.insert("etc".to_owned(), Node::directory("base"));
         tree.nodes.insert("etc/passwd".to_owned(), Node::of(Kind::File(vec![1].into()), 0o644, "base"));
+        let before = everything(folder.path());
         let result = overlay::lay(&mut tree, &at, "t", &Accounts::default());
+        assert_eq!(everything(folder.path()), before);
         let said = result.map_or_else(|error| error.to_string(), |()| "it was taken".to_owned());
         said.replace(&folder.path().display().to_string(), "")
     };

@@ -45,6 +45,18 @@ const STACK: usize = 256 * 1024;
 /// How often the listening thread looks whether it shall end.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
+/// The part of a file of `length` bytes that a request gets: its first byte, and the one behind the last. Nothing, where it is
+/// no whole request, or gets no bytes.
+#[must_use]
+pub fn part_of(request: &[u8], length: u64, tag: &str) -> Option<(u64, u64)> {
+    let request::Asked::For(request, _) = request::parse(request) else { return None };
+    match range::share(&request, length, tag) {
+        range::Share::Whole => Some((0, length)),
+        range::Share::Part(first, end) => Some((first, end)),
+        _ => None,
+    }
+}
+
 /// Takes what happens, from any thread.
 pub type Log = Box<dyn Fn(&Event) + Send + Sync>;
 
