@@ -3,7 +3,8 @@
 mod end_to_end;
 
 use contract::role::Role;
-use end_to_end::project::{Project, Warmth, copy};
+use end_to_end::folders::copy;
+use end_to_end::project::{Project, Warmth};
 use end_to_end::{MICRODC, said, workspace};
 use microdc::cli;
 use microdc::profile::{check, load};

@@ -3,7 +3,8 @@
 
 mod end_to_end;
 
-use end_to_end::project::{NOWHERE, Project, Warmth, copy};
+use end_to_end::folders::copy;
+use end_to_end::project::{NOWHERE, Project, Warmth};
 use end_to_end::{MICRODC, said, workspace};
 use microdc::cli;
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! Profiles: what they may say, how parts compose, and how mistakes are shown.
 
+mod folders;
+
 use contract::role::{Role, ServiceKind};
 use microdc::profile::load::ProfileError;
 use microdc::profile::{Profile, check, load};
@@ -388,28 +390,12 @@ fn content(profile: &microdc::profile::Profile) -> String {
     )
 }
 
-fn copied(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_symlink() {
-            // Links of an overlay lead somewhere on the node.
-            std::os::unix::fs::symlink(std::fs::read_link(&path).unwrap(), to).unwrap();
-        } else if path.is_dir() {
-            copied(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
-}
-
 #[test]
 fn what_inspect_shows_of_a_profile_is_the_same_profile_without_includes() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let copy = tempfile::tempdir().unwrap();
     for name in ["profiles", "overlays"] {
-        copied(&workspace.join(name), &copy.path().join(name));
+        folders::copy(&workspace.join(name), &copy.path().join(name));
     }
     let folder = copy.path().join("profiles");
     let mut seen = 0;

@@ -2,7 +2,8 @@
 
 mod end_to_end;
 
-use end_to_end::project::{Project, Warmth, copy, digest_in, digests_in, private_key};
+use end_to_end::folders::copy;
+use end_to_end::project::{Project, Warmth, digest_in, digests_in, private_key};
 use end_to_end::{MICRODC, is_root, router, said, sha256sum, workspace};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

@@ -40,6 +40,15 @@ impl Agent<'_> {
         self.ask(&request).unwrap_or_else(|error| panic!("{request}: {error}"));
     }
 
+    /// # Panics
+    /// When one of these modules is not loaded.
+    pub fn has_modules(self, wanted: &[&str]) {
+        let modules = self.cat("/proc/modules");
+        for module in wanted {
+            assert!(modules.lines().any(|line| line.split(' ').next() == Some(module)), "no {module}:\n{modules}");
+        }
+    }
+
     /// How many processes have this name.
     #[must_use]
     pub fn count(self, name: &str) -> usize {

@@ -84,13 +84,6 @@ fn its_surroundings_are_what_k3s_asks_for(found: &Found, agent: Agent<'_>, run: 
     }
 }
 
-fn modules_are_loaded(agent: Agent<'_>, wanted: &[&str]) {
-    let modules = agent.cat("/proc/modules");
-    for module in wanted {
-        assert!(modules.lines().any(|line| line.split(' ').next() == Some(module)), "no {module}:\n{modules}");
-    }
-}
-
 /// Those that k3s's check-config, its kube-proxy, network policies and flannel need.
 const MODULES: [&str; 22] = [
     "overlay",
@@ -157,11 +150,9 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     let place = "/var/lib/rancher/k3s/agent/images/k3s-airgap-images-arm64.tar.zst ";
     assert!(images.strip_prefix(place).is_some_and(|content| content.starts_with("stand-in")), "{images}");
     its_surroundings_are_what_k3s_asks_for(&found, Agent(&node), 1);
-    modules_are_loaded(Agent(&node), &MODULES);
-    modules_are_loaded(
-        Agent(&node),
-        &["cls_bpf", "sch_ingress", "sch_fq", "geneve", "algif_hash", "xt_TPROXY", "xt_socket"],
-    );
+    Agent(&node).has_modules(&MODULES);
+    let cilium = ["cls_bpf", "sch_ingress", "sch_fq", "geneve", "algif_hash", "xt_TPROXY", "xt_socket"];
+    Agent(&node).has_modules(&cilium);
     the_token_is_nowhere_to_be_seen(&node);
     node.expect("health passed", STEP * 2).unwrap();
     let page = node.page("s", STEP).unwrap();
@@ -208,7 +199,7 @@ fn an_agent_joins_with_what_k3s_documents_and_is_healthy() {
         ]
     );
     its_surroundings_are_what_k3s_asks_for(&found, Agent(&node), 1);
-    modules_are_loaded(Agent(&node), &MODULES);
+    Agent(&node).has_modules(&MODULES);
     node.expect("health passed", STEP * 2).unwrap();
     assert!(!node.console().contains("hunter2"));
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses another part of it")]
 
 pub mod disk;
+#[path = "../folders/mod.rs"]
+pub mod folders;
 pub mod project;
 
 use contract::hash::Digest;

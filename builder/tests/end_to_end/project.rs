@@ -1,5 +1,6 @@
 //! A project and a cache of their own, to build the router in.
 
+use super::folders::copy;
 use super::{MICRODC, in_cache, router, said, workspace};
 use contract::keys::{PrivateKey, PublicKey};
 use microdc::lock::Lock;
@@ -183,22 +184,6 @@ pub fn digests_in(text: &str) -> BTreeMap<String, String> {
 /// The folder of an unpacked package in a cache.
 pub fn unpacked(cache: &Path, digest: contract::hash::Digest) -> PathBuf {
     in_cache("unpacked", cache, digest, &format!("-v{}", microdc::source::unpacked::FORMAT))
-}
-
-/// Copies a folder with its symbolic links.
-pub fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_symlink() {
-            std::os::unix::fs::symlink(std::fs::read_link(&path).unwrap(), to).unwrap();
-        } else if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, to).unwrap();
-        }
-    }
 }
 
 /// A second name, or a copy where another disk is in between.
