@@ -290,18 +290,29 @@ fn what_a_killed_build_left_is_never_taken() {
 }
 
 #[test]
-fn several_builds_may_unpack_the_same_package_at_once() {
+fn several_builds_may_unpack_the_same_package_at_once_in_place_of_none_and_of_a_damaged_one() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(folder.path()).unwrap();
     let bytes = deb("demo", "1.0", "", &good());
     let locked = locked("demo", "1.0", &bytes);
     cache.add_blob(&bytes).unwrap();
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| package::open(&cache, &locked, Effort::default()).unwrap().verify_all().unwrap());
+    let place = package::open(&cache, &locked, Effort::default()).unwrap().folder;
+    let start = std::sync::Barrier::new(8);
+    for round in 0..100 {
+        match round % 2 {
+            0 => fs::remove_dir_all(&place).unwrap(),
+            _ => fs::write(place.join("index"), b"half").unwrap(),
         }
-    });
-    assert_eq!(fs::read_dir(folder.path().join("temp")).unwrap().count(), 0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    package::open(&cache, &locked, Effort::default()).unwrap().verify_all().unwrap();
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(folder.path().join("temp")).unwrap().count(), 0, "round {round}");
+    }
 }
 
 fn item() -> impl Strategy<Value = Item> {

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use deb822_fast::Deb822;
 use liblzma::stream::MtStreamBuilder;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::ar::{self, ArError, Member};
 use super::tarball::{self, TarError};
@@ -92,33 +94,44 @@ pub fn open(cache: &Cache, locked: &LockedPackage, effort: Effort) -> Result<Unp
     let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(temp.path(), everyone).map_err(CacheError::io("write", temp.path()))?;
     let target = cache.unpacked_path(locked.sha256, FORMAT);
-    adopt(temp, &target)?;
+    adopt(temp, &target, || cached(cache, locked).is_some())?;
     cached(cache, locked).ok_or_else(|| DebError::Form {
         package: locked.name.clone(),
         what: format!("what was unpacked into {} cannot be read back", target.display()),
     })
 }
 
-/// Renames the folder to its place. Another build may have been faster; a damaged one makes room.
-fn adopt(temp: tempfile::TempDir, target: &Path) -> Result<(), CacheError> {
+/// Gives the folder its name. Another build may have been faster: when the one in place is `good`, it stays, for its path
+/// must lead somewhere at every moment. A damaged one changes places with this one.
+fn adopt(temp: tempfile::TempDir, target: &Path, good: impl Fn() -> bool) -> Result<(), CacheError> {
     let parent = target.parent().unwrap_or(target);
     fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
-    if fs::rename(temp.path(), target).is_err() {
-        // We come here when the one in place could not be used, or was put there since.
-        let aside = temp.path().with_extension("old");
-        match fs::rename(target, &aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+    match fs::rename(temp.path(), target) {
+        Err(_) if good() => Ok(()),
+        Err(_) => exchange(temp.path(), target),
+        Ok(()) => Ok(()),
+    }
+    // Whatever has the temporary name now is removed with it.
+}
+
+fn exchange(temp: &Path, target: &Path) -> Result<(), CacheError> {
+    match renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {
+        // It has gone since, or this file system cannot exchange: make room, and take it.
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            let aside = temp.with_extension("old");
+            if let Err(error) = fs::rename(target, &aside)
+                && error.kind() != io::ErrorKind::NotFound
+            {
                 return Err(CacheError::io("move away the damaged", target)(error));
             }
-            _ => {}
+            let _ = fs::remove_dir_all(&aside);
+            match fs::rename(temp, target) {
+                Err(error) if !target.join(INDEX).exists() => Err(CacheError::io("rename to", target)(error)),
+                _ => Ok(()),
+            }
         }
-        let _ = fs::remove_dir_all(&aside);
-        match fs::rename(temp.path(), target) {
-            Err(error) if !target.join(INDEX).exists() => return Err(CacheError::io("rename to", target)(error)),
-            _ => {}
-        }
+        exchanged => exchanged.map_err(|error| CacheError::io("rename to", target)(error.into())),
     }
-    Ok(())
 }
 
 /// Unpacks a package file into `folder`: the decompressed tar and its index.
