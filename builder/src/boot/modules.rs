@@ -88,7 +88,7 @@ impl<'p> Modules<'p> {
     /// When a name is unknown or a module is damaged.
     pub fn in_order(&self, wanted: &[String]) -> Result<Vec<Module>, ModuleError> {
         let wanted: Vec<String> = wanted.iter().map(|name| kernel_name(name)).collect();
-        self.read_ahead(&wanted);
+        self.read_ahead(wanted.iter().map(String::as_str).collect());
         let mut order = Vec::new();
         let mut done = BTreeSet::new();
         for name in &wanted {
@@ -99,8 +99,7 @@ impl<'p> Modules<'p> {
 
     /// Reads modules and what they need on every core, as far as they can be read: unpacking them is most of the work. What
     /// is wrong with one shows when it is its turn.
-    fn read_ahead(&self, wanted: &[String]) {
-        let mut wave: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
+    fn read_ahead<'a>(&'a self, mut wave: BTreeSet<&'a str>) {
         while !wave.is_empty() {
             let known = self.needs.borrow();
             let unread = wave.iter().filter(|name| !known.contains_key(**name) && !self.builtin.contains(**name));
@@ -168,14 +167,11 @@ impl<'p> Modules<'p> {
         let aliases = match self.aliases.get() {
             Some(aliases) => aliases,
             None => {
-                let cryptography: Vec<_> =
-                    self.files.iter().filter(|(_, (path, _))| path.contains("/crypto/")).collect();
-                let read = cryptography
-                    .par_iter()
-                    .map(|(module, (path, content))| Ok((*module, read_needs(module, path, content)?.aliases)));
+                let cryptography = self.files.iter().filter(|(_, (path, _))| path.contains("/crypto/"));
+                self.read_ahead(cryptography.clone().map(|(module, _)| module.as_str()).collect());
                 let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-                for (module, aliases) in read.collect::<Result<Vec<_>, ModuleError>>()? {
-                    for alias in aliases {
+                for (module, (path, content)) in cryptography {
+                    for alias in self.needs(module, path, content)?.aliases {
                         found.entry(alias).or_default().insert(module.clone());
                     }
                 }

@@ -106,12 +106,11 @@ pub fn open(cache: &Cache, locked: &LockedPackage, effort: Effort) -> Result<Unp
 fn adopt(temp: tempfile::TempDir, target: &Path, good: impl Fn() -> bool) -> Result<(), CacheError> {
     let parent = target.parent().unwrap_or(target);
     fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
-    match fs::rename(temp.path(), target) {
-        Err(_) if good() => Ok(()),
-        Err(_) => exchange(temp.path(), target),
-        Ok(()) => Ok(()),
+    if fs::rename(temp.path(), target).is_ok() || good() {
+        return Ok(());
     }
-    // Whatever has the temporary name now is removed with it.
+    // Whatever has the temporary name then is removed with it.
+    exchange(temp.path(), target)
 }
 
 fn exchange(temp: &Path, target: &Path) -> Result<(), CacheError> {

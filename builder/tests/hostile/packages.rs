@@ -46,13 +46,18 @@ fn pax(records: &[Vec<u8>]) -> TarEntry {
     TarEntry { kind: b'x', ..file("./PaxHeader", &records.concat()) }
 }
 
+/// Sets the sum of a tar's first header right.
+fn sum_up(tar: &mut [u8]) {
+    tar[148..156].copy_from_slice(b"        ");
+    let sum: u32 = tar[..512].iter().map(|byte| u32::from(*byte)).sum();
+    tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
 /// A tar whose first header has other bytes at a place, with its sum set right.
 fn altered_header(at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut tar = tar(&[file("./a", b"content")]);
     tar[at..at + bytes.len()].copy_from_slice(bytes);
-    tar[148..156].copy_from_slice(b"        ");
-    let sum: u32 = tar[..512].iter().map(|byte| u32::from(*byte)).sum();
-    tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    sum_up(&mut tar);
     tar
 }
 
@@ -150,9 +155,7 @@ fn packages() {
                 tar[124..136].copy_from_slice(b"00000000000\0");
                 tar[329..337].copy_from_slice(b"xxxxxxx\0");
                 tar.drain(512..1024);
-                tar[148..156].copy_from_slice(b"        ");
-                let sum: u32 = tar[..512].iter().map(|byte| u32::from(*byte)).sum();
-                tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+                sum_up(&mut tar);
                 raw("data.tar", &tar)
             },
             "its device is damaged",
