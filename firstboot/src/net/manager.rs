@@ -5,6 +5,7 @@ use super::dhcp::{self, Cable, Leases};
 use super::kernel::{Kernel, plain};
 use super::plan::{Step, plan};
 use super::seen::{Link, Seen};
+use super::settled::has_all;
 use super::wanted::{Wanted, wanted};
 use super::wireguard::{Tunnel, Tunnels};
 use super::{NetworkJob, sysfs};
@@ -122,7 +123,7 @@ impl Manager {
         self.troubles = troubles;
         self.watch_links(&wanted, &seen);
         self.lead_clients(&seen);
-        let settled = self.settled(&wanted, &seen, now);
+        let settled = self.settled(&wanted, &seen);
         if settled && !self.ready {
             self.ready = true;
         }
@@ -269,17 +270,11 @@ impl Manager {
     }
 
     /// Whether every interface has what it should have, or was waited for long enough.
-    fn settled(&self, wanted: &Wanted, seen: &Seen, now: Instant) -> bool {
+    fn settled(&self, wanted: &Wanted, seen: &Seen) -> bool {
         let waited = self.begin.elapsed();
         let late = waited >= PATIENCE;
         wanted.links.iter().all(|want| {
-            let fine = !self.troubles.contains_key(&want.name)
-                && find(seen, &want.name).is_some_and(|link| {
-                    let leased =
-                        || self.leases.borrow().of(&want.name).is_some_and(|lease| lease.in_force(now).is_some());
-                    let asks = self.interface(&want.name).is_some_and(|interface| interface.dhcp);
-                    if asks { leased() } else { link.carrier || waited >= LINK_PATIENCE }
-                });
+            let fine = !self.troubles.contains_key(&want.name) && has_all(want, seen, waited >= LINK_PATIENCE);
             if !fine && late && !self.ready {
                 println!("{}: not settled after {} s; going on with it", want.name, PATIENCE.as_secs());
             }

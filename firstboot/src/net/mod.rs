@@ -2,7 +2,7 @@
 //!
 //! - [`manager`] the loop: look, plan, act, tell, until nothing is left to do, at every change that the kernel tells of
 //! - [`wanted`] what there should be · [`seen`] what there is · [`plan`] the steps from one to the other ·
-//!   [`kernel`] requests to the kernel · [`wireguard`] tunnels · [`dhcp`] leases · [`sysfs`] what the kernel shows as files
+//!   [`settled`] whether an interface has it all · [`kernel`] requests to the kernel · [`wireguard`] tunnels · [`dhcp`] leases · [`sysfs`] what the kernel shows as files
 //! - [`board`] what is told to PID 1, to operators and to resolvers · [`page`] all of it as text
 //!
 //! `firstboot network` reads [`JOB`]. It says `READY=1` when every interface has what it should have or
@@ -15,6 +15,7 @@ mod manager;
 pub mod page;
 mod plan;
 mod seen;
+mod settled;
 mod sysfs;
 mod wanted;
 mod wireguard;

@@ -2,7 +2,7 @@
 //! taken, and again whenever the kernel tells of a change, until there is nothing left to do.
 
 use super::seen::{IPV6_METRIC, Kind, Link, Route, Seen};
-use super::wanted::{Wanted, WantedLink, WantedRoute};
+use super::wanted::{Wanted, WantedLease, WantedLink, WantedRoute};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -178,7 +178,7 @@ fn addresses(want: &WantedLink, link: &Link, seen: &Seen, steps: &mut Vec<Step>)
     for address in here().filter(|address| !address.by_kernel) {
         let wanted = want.addresses.iter().any(|wanted| wanted.net == address.net);
         // Left by an earlier run of this program: it stays in use until this run has its own answer.
-        let former_lease = want.lease_pending && address.valid_s.is_some();
+        let former_lease = want.lease == WantedLease::Pending && address.valid_s.is_some();
         if !wanted && !former_lease {
             steps.push(Step::RemoveAddress { index: link.index, net: address.net });
         }
@@ -221,7 +221,7 @@ fn routes(want: &WantedLink, link: &Link, seen: &Seen, steps: &mut Vec<Step>) {
     let wanted: Vec<Route> = want.routes.iter().filter(|route| reachable(route)).map(real).collect();
     let there = || seen.routes.iter().filter(|route| route.index == link.index);
     // Static routes of others may stand on the same interface; what DHCP brought is ours alone.
-    for route in there().filter(|route| route.dhcp && !want.lease_pending) {
+    for route in there().filter(|route| route.dhcp && want.lease != WantedLease::Pending) {
         if !wanted.iter().any(|wanted| wanted.same(route)) {
             steps.push(Step::RemoveRoute(*route));
         }

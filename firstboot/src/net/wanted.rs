@@ -24,8 +24,18 @@ pub struct WantedLink {
     pub advertisements: bool,
     pub addresses: Vec<WantedAddress>,
     pub routes: Vec<WantedRoute>,
-    /// It is to have a lease, and has had none yet.
-    pub lease_pending: bool,
+    pub lease: WantedLease,
+}
+
+/// Whether an interface is to have a lease, and how far that has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WantedLease {
+    #[default]
+    NotAsked,
+    /// It has had none yet.
+    Pending,
+    InForce,
+    Over,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -100,14 +110,15 @@ fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant) -> Want
     let vlan = interface.vlan.as_ref().map(|vlan| Made::Vlan { on: vlan.on.as_str().to_owned(), id: vlan.id });
     let bridge = interface.bridge.as_ref().map(|bridge| Made::Bridge { stp: bridge.stp });
     let wireguard = interface.wireguard.as_ref().map(|_| Made::WireGuard);
-    let lease = leases.of(name);
+    let last_lease = leases.of(name);
+    let lease = last_lease.and_then(|lease| lease.in_force(now));
     let mut addresses: Vec<WantedAddress> =
         interface.addresses.iter().map(|&net| WantedAddress { net, valid_s: None }).collect();
     let fixed = |to, via, metric| WantedRoute { to, via, metric, on_link: false, dhcp: false };
     let mut routes: Vec<WantedRoute> =
         interface.gateway.iter().map(|&gateway| fixed(default_of(gateway), Some(gateway), 0)).collect();
     routes.extend(interface.routes.iter().map(|route| fixed(route.to, route.via, route.metric)));
-    if let Some(lease) = lease.and_then(|lease| lease.in_force(now)) {
+    if let Some(lease) = lease {
         let net = IpNet::V4(lease.offer.address);
         if !interface.addresses.contains(&net) {
             addresses.push(WantedAddress { net, valid_s: Some(lease.left_s(now)) });
@@ -131,6 +142,11 @@ fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant) -> Want
         advertisements: interface.takes_advertisements(),
         addresses,
         routes,
-        lease_pending: interface.dhcp && lease.is_none(),
+        lease: match (interface.dhcp, last_lease, lease) {
+            (false, ..) => WantedLease::NotAsked,
+            (true, None, _) => WantedLease::Pending,
+            (true, Some(_), Some(_)) => WantedLease::InForce,
+            (true, Some(_), None) => WantedLease::Over,
+        },
     }
 }
