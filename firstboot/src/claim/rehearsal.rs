@@ -7,6 +7,7 @@ use super::data::steps::Claim;
 use super::data::{Request, kind};
 use super::filesystem::{Check, Tools};
 use super::state;
+use crate::console;
 use anyhow::{Context as _, ensure};
 use contract::layout::Extent;
 use contract::node::{DataKind, Disks, Serial};
@@ -47,6 +48,7 @@ impl Claimant {
     /// # Errors
     /// When a step fails, or when the disk says that it is claimed and its file system is not whole.
     pub fn separate(&self, path: &Path, block: u32) -> anyhow::Result<Outcome> {
+        console::rehearse();
         let mut disk = Paper(open(path)?);
         let plan = plan::separate(disk.0.metadata()?.len(), block, &self.serial)?;
         self.claim(&mut disk, path, plan, true)
@@ -57,6 +59,7 @@ impl Claimant {
     /// # Errors
     /// As [`Claimant::separate`].
     pub fn system(&self, path: &Path) -> anyhow::Result<(Outcome, Outcome)> {
+        console::rehearse();
         let mut disk = Paper(open(path)?);
         let size = disk.0.metadata()?.len();
         let state = self.state(&mut disk, size).context("state")?;
