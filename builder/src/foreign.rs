@@ -13,6 +13,7 @@ use crate::serve;
 use crate::source::keyring::Keyring;
 use crate::source::packages::{self, PackageList};
 use crate::source::release::{Expect, Release};
+use crate::source::signer::Signer;
 use crate::source::unpacked::Index;
 use crate::source::{ar, checksums, depends, tarball};
 use crate::tree::rules::Rules;
@@ -58,6 +59,11 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "relations", reads: "what a package depends on", run: relations },
     Parser { name: "release", reads: "a suite's index whose signature holds", run: release },
     Parser { name: "serve_request", reads: "what a client asks of the server of bundles", run: serve_request },
+    Parser {
+        name: "signature",
+        reads: "the signature of a release file, and the key of who made it",
+        run: signature,
+    },
     Parser { name: "tar", reads: "the file tree of a package", run: tar },
 ];
 
@@ -105,6 +111,19 @@ fn outer_archive(bytes: &[u8]) {
     }
     for member in ar::members(&file, bytes.len() as u64).unwrap_or_default() {
         assert!(member.offset.checked_add(member.size).is_some_and(|end| end <= bytes.len() as u64));
+    }
+}
+
+/// A minisign key of nobody.
+const MINISIGN: &str = "untrusted comment: -\nRWQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
+
+fn signature(bytes: &[u8]) {
+    let _ = Signer::parse(bytes);
+    static SIGNERS: LazyLock<Vec<Signer>> = LazyLock::new(|| {
+        Keyring::debian().map(Signer::OpenPgp).into_iter().chain(Signer::parse(MINISIGN.as_bytes())).collect()
+    });
+    for signer in SIGNERS.iter() {
+        let _ = signer.check(bytes, || Ok(&b"content"[..]), EXPECT.now);
     }
 }
 

@@ -90,16 +90,22 @@ impl Options {
     /// The usual: the lock is taken, two jobs, the clock's time.
     #[must_use]
     pub fn usual() -> Options {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Options {
             mode: LockMode::Reuse,
             offline: false,
             jobs: 2,
             accept_expired: Vec::new(),
-            now: since.map_or(0, |since| since.as_secs()),
+            now: now(),
             patience: Patience::default(),
         }
     }
+}
+
+/// The clock's time in seconds since 1970.
+#[must_use]
+pub fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// Where packages come from and go to.

@@ -4,6 +4,7 @@ mod source_kit;
 
 use contract::hash::Digest;
 use microdc::cache::Cache;
+use microdc::resolve;
 use microdc::source::http::{Client, FetchError, Fetched, Loose, Patience};
 use microdc::source::url::{Known, UrlError, UrlMirror, UrlSource};
 use source_kit::Told;
@@ -57,6 +58,7 @@ impl Bench {
             client: &self.client,
             mirrors: &self.mirrors,
             offline: self.offline,
+            now: resolve::now(),
             progress: &self.told,
         };
         source.bring(&self.server.url(FILE), known)
@@ -67,7 +69,7 @@ impl Bench {
     }
 
     fn by_sums(&self) -> Result<Fetched, UrlError> {
-        self.bring(Known::Checksums(&self.server.url(SUMS)))
+        self.bring(Known::Checksums(&self.server.url(SUMS), None))
     }
 
     /// The right bytes came.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest wait for one step of a node. An emulated node on a loaded machine is slow; a step that fails says so at once.
-pub const STEP: Duration = Duration::from_secs(120);
+pub const STEP: Duration = Duration::from_secs(240);
 
 /// A router with `eth0` on the backbone 10.0.0.0/24 and `eth1` on a LAN of its own.
 #[derive(Clone, Copy, Debug)]

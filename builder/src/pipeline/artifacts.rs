@@ -9,12 +9,13 @@ use crate::lock::{Lock, LockedArtifact, LockedFrom};
 use crate::profile::artifact::From;
 use crate::profile::{Artifact, Located, Place, Profile};
 use crate::report::{Reporter, human_bytes};
-use crate::resolve::LockMode;
+use crate::resolve::{self, LockMode};
 use crate::source::Progress as _;
 use crate::source::go::{Compiled, GoSource, Pinned};
 use crate::source::http::Client;
 use crate::source::local::{self, Snapshot};
-use crate::source::url::{Known, UrlSource};
+use crate::source::signer::Signer;
+use crate::source::url::{Known, Signed, UrlSource};
 use crate::tree::{Content, elf, origin};
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
@@ -176,25 +177,30 @@ fn bring(inputs: &Inputs<'_, '_>, name: &str, from: &From, pinned: Option<&Locke
             }
             Ok(Brought { path: file.path.clone(), locked })
         }
-        From::Url { url, checksums } => {
+        From::Url { url, checksums, signed } => {
             let stage = inputs.reporter.stage("artifact");
             let source = UrlSource {
                 cache: inputs.cache,
                 client: inputs.client,
                 mirrors: &inputs.settings.mirrors,
                 offline: inputs.from.offline,
+                now: resolve::now(),
                 progress: &stage,
             };
-            let known = match (pinned, checksums) {
-                (Some(pinned), _) => Known::Locked(pinned.size, pinned.sha256),
-                (None, Some(checksums)) => Known::Checksums(checksums),
-                (None, None) => Known::Nothing,
+            let signer = signed.as_ref().filter(|_| pinned.is_none()).map(|by| Signer::read(&by.key)).transpose()?;
+            let signed = signed.iter().zip(&signer).next();
+            let signed = signed.map(|(by, signer)| Signed { signature: &by.signature, signer });
+            let known = match (pinned, checksums, signed) {
+                (Some(pinned), ..) => Known::Locked(pinned.size, pinned.sha256),
+                (None, Some(checksums), signed) => Known::Checksums(checksums, signed),
+                (None, None, Some(signed)) => Known::Signed(signed),
+                (None, None, None) => Known::Nothing,
             };
             let there = pinned.is_some_and(|pinned| inputs.cache.blob(pinned.sha256, pinned.size).is_some());
             let file = source.bring(url, known)?;
             if matches!(known, Known::Nothing) {
                 stage.note(&format!(
-                    "{name}: no list of sums vouches for {url}; what came is locked: {}",
+                    "{name}: neither a list of sums nor a signature vouches for {url}; what came is locked: {}",
                     file.sha256
                 ));
             }

@@ -22,10 +22,21 @@ pub enum From {
         url: String,
         /// A list of SHA-256 sums that names the file of the URL.
         checksums: Option<String>,
+        /// Who signed that list or, without one, the file.
+        signed: Option<SignedBy>,
     },
     Go(GoProgram),
     /// The operator's own file.
     File(PathBuf),
+}
+
+/// A signature beside a release file or its list of sums.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedBy {
+    /// The signature's URL.
+    pub signature: String,
+    /// The signer's public key.
+    pub key: PathBuf,
 }
 
 /// A program whose source is a Go module.
@@ -67,7 +78,7 @@ impl Artifact {
         let from = match (&written.url, &written.go, &written.file) {
             (Some(url), None, None) => {
                 let checksums = written.checksums.as_deref().map(check_url).transpose()?;
-                From::Url { url: check_url(url)?, checksums }
+                From::Url { url: check_url(url)?, checksums, signed: signed_by(written, folder)? }
             }
             (None, Some(go), None) => From::Go(go_program(go, written.package.as_deref())?),
             (None, None, Some(file)) if !file.is_empty() => From::File(folder.join(file)),
@@ -77,14 +88,35 @@ impl Artifact {
             }
         };
         let only = |key: &str, kind: &str| Err((format!("`{key}` belongs to an artifact by `{kind}`"), None));
-        if written.checksums.is_some() && !matches!(from, From::Url { .. }) {
-            return only("checksums", "url");
+        let of_url = [("checksums", &written.checksums), ("signature", &written.signature), ("key", &written.key)];
+        for (key, said) in of_url {
+            if said.is_some() && !matches!(from, From::Url { .. }) {
+                return only(key, "url");
+            }
         }
         if written.package.is_some() && !matches!(from, From::Go(_)) {
             return only("package", "go");
         }
         let usual = if matches!(from, From::File(_)) { 0o644 } else { 0o755 };
         Ok(Artifact { to, mode: written.mode.map_or(usual, |Mode(mode)| mode), from })
+    }
+}
+
+fn signed_by(written: &schema::Artifact, folder: &Path) -> Result<Option<SignedBy>, Mistake> {
+    match (&written.signature, &written.key) {
+        (None, None) => Ok(None),
+        (Some(signature), Some(key)) if !key.is_empty() => {
+            Ok(Some(SignedBy { signature: check_url(signature)?, key: folder.join(key) }))
+        }
+        (Some(_), _) => {
+            let help = "`key` names the file of the signer's public key: an OpenPGP certificate or a minisign key";
+            Err(("`signature` needs a `key` to be checked with".to_owned(), Some(help.to_owned())))
+        }
+        (None, Some(_)) => {
+            let help =
+                "`signature` is the URL of the signature of `checksums` or, without that, of the file of `url`";
+            Err(("`key` belongs to a `signature`".to_owned(), Some(help.to_owned())))
+        }
     }
 }
 
@@ -229,6 +261,22 @@ mod tests {
             a.checksums = Some("https://h/p".to_owned());
         });
         assert!(checksums.unwrap_err().contains("`checksums` belongs"));
+        for (edit, message) in [
+            ((Some("https://h/p.asc"), None, false), "`signature` needs a `key`"),
+            ((None, Some("p.asc"), false), "`key` belongs to a `signature`"),
+            ((Some("file:///p.asc"), Some("p.asc"), false), "file:///p.asc"),
+            ((None, Some("p.asc"), true), "`key` belongs to an artifact by `url`"),
+            ((Some("https://h/p.asc"), None, true), "`signature` belongs to an artifact by `url`"),
+        ] {
+            let (signature, key, file) = edit;
+            let found = parse(|a| {
+                let from = if file { &mut a.file } else { &mut a.url };
+                *from = Some("https://h/p".to_owned());
+                (a.signature, a.key) = (signature.map(str::to_owned), key.map(str::to_owned));
+            });
+            let error = found.unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
         assert!(Artifact::parse("firstboot", &written(|a| a.file = Some("p".into())), Path::new("/")).is_err());
     }
 }

@@ -4,7 +4,11 @@
 //! a signature counts when its hash is SHA-256 or stronger, its time is not to come, and its key may sign, is neither
 //! revoked nor expired, and is bound to its primary key by signatures that verify.
 
-use pgp::composed::{CleartextSignedMessage, Deserializable as _, SignedPublicKey, SignedPublicSubKey};
+use std::io::Read;
+
+use pgp::composed::{
+    CleartextSignedMessage, Deserializable as _, DetachedSignature, SignedPublicKey, SignedPublicSubKey,
+};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::{KeyDetails as _, Tag, VerifyingKey};
@@ -27,6 +31,9 @@ const DEBIAN: [(&str, &str); 6] = [
 /// Clocks differ; a signature may seem to be made this many seconds from now.
 pub const CLOCK_SLACK: u64 = 24 * 3600;
 
+/// Signatures of one file that are looked at.
+const MOST_SIGNATURES: usize = 16;
+
 /// How a signed text is not believed, or a key not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -34,8 +41,14 @@ pub enum KeyError {
     Certificate(String),
     #[error("the certificate's primary fingerprint is {found}, {pinned} is pinned")]
     NotPinned { pinned: String, found: String },
+    #[error("there is no certificate in it")]
+    NoCertificate,
     #[error("it is no text with an OpenPGP signature in it: {0}")]
     NotSigned(String),
+    #[error("it is no OpenPGP signature: {0}")]
+    NoSignature(String),
+    #[error("what is signed cannot be read: {0}")]
+    Read(#[from] std::io::Error),
     #[error("no signature on it is by a key that microdc trusts (found: {found})")]
     Untrusted { found: String },
 }
@@ -73,6 +86,43 @@ impl Keyring {
         Ok(Keyring { keys: keys.collect::<Result<_, _>>()? })
     }
 
+    /// A keyring of every certificate of a file, armoured or not, that its owner believes as it stands.
+    ///
+    /// # Errors
+    /// When one cannot be read, or there is none.
+    pub fn of_file(bytes: &[u8]) -> Result<Keyring, KeyError> {
+        let unreadable = |error: pgp::errors::Error| KeyError::Certificate(error.to_string());
+        let (keys, _) = SignedPublicKey::from_reader_many(bytes).map_err(unreadable)?;
+        let keys = keys.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+        if keys.is_empty() { Err(KeyError::NoCertificate) } else { Ok(Keyring { keys }) }
+    }
+
+    /// Whether a trusted key signed some content with a detached signature, armoured or not; gives the fingerprint of the
+    /// key that did. `content` is read once for each signature by a trusted key; `now` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// When it is no signature, or by nobody trusted; the message lists every signature and why it does not count.
+    pub fn verify_detached<R: Read>(
+        &self,
+        signature: &[u8],
+        content: impl Fn() -> std::io::Result<R>,
+        now: u64,
+    ) -> Result<String, KeyError> {
+        let unreadable = |error: pgp::errors::Error| KeyError::NoSignature(error.to_string());
+        let (signatures, _) = DetachedSignature::from_reader_many(signature).map_err(unreadable)?;
+        let mut reasons = Vec::new();
+        for signature in signatures.take(MOST_SIGNATURES) {
+            let signature = signature.map_err(unreadable)?.signature;
+            let kinds = [SignatureType::Binary, SignatureType::Text];
+            match self.check(&signature, &kinds, &content, now)? {
+                Ok(()) => return Ok(issuer(&signature)),
+                Err(reason) => reasons.push(format!("{}: {reason}", issuer(&signature))),
+            }
+        }
+        let found = if reasons.is_empty() { "no signature".to_owned() } else { reasons.join("; ") };
+        Err(KeyError::Untrusted { found })
+    }
+
     /// The text of a cleartext-signed message, when a trusted key signed it. `now` is in seconds since 1970.
     /// The text returned is the one that was signed, not the one that was read.
     ///
@@ -84,7 +134,7 @@ impl Keyring {
         let text = message.signed_text();
         let mut reasons = Vec::new();
         for signature in message.signatures() {
-            match self.check(signature, text.as_bytes(), now) {
+            match self.check(signature, &[SignatureType::Text], &|| Ok(text.as_bytes()), now)? {
                 Ok(()) => return Ok(text.replace("\r\n", "\n")),
                 Err(reason) => reasons.push(format!("{}: {reason}", issuer(signature))),
             }
@@ -93,39 +143,56 @@ impl Keyring {
         Err(KeyError::Untrusted { found })
     }
 
-    fn check(&self, signature: &Signature, text: &[u8], now: u64) -> Result<(), String> {
-        if signature.typ() != Some(SignatureType::Text) {
-            return Err("it is no signature of a text".to_owned());
-        }
-        check_hash(signature)?;
-        let created = created(signature).ok_or("it has no time")?;
-        if created > now + CLOCK_SLACK {
-            return Err(format!("its time, {}, is to come", show_time(created)));
-        }
-        if let Some(life) = signature.signature_expiration_time()
-            && expired(created, life.as_secs(), now)
-        {
-            return Err("it has expired".to_owned());
+    /// Whether a signature counts. The outer error is the content's.
+    fn check<R: Read>(
+        &self,
+        signature: &Signature,
+        kinds: &[SignatureType],
+        content: &impl Fn() -> std::io::Result<R>,
+        now: u64,
+    ) -> std::io::Result<Result<(), String>> {
+        if let Err(reason) = may_count(signature, kinds, now) {
+            return Ok(Err(reason));
         }
         let mut reason = "the key is not trusted".to_owned();
         for key in &self.keys {
             let primary = &key.primary_key;
             if signed_by(signature, primary) {
-                signature.verify(primary, text).map_err(|_| "it does not verify".to_owned())?;
+                if signature.verify(primary, content()?).is_err() {
+                    return Ok(Err("it does not verify".to_owned()));
+                }
                 match primary_may(key, now, true) {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return Ok(Ok(())),
                     Err(why) => reason = why,
                 }
             }
             for subkey in key.public_subkeys.iter().filter(|subkey| signed_by(signature, &subkey.key)) {
-                signature.verify(&subkey.key, text).map_err(|_| "it does not verify".to_owned())?;
+                if signature.verify(&subkey.key, content()?).is_err() {
+                    return Ok(Err("it does not verify".to_owned()));
+                }
                 match primary_may(key, now, false).and_then(|()| subkey_may_sign(key, subkey, now)) {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return Ok(Ok(())),
                     Err(why) => reason = why,
                 }
             }
         }
-        Err(reason)
+        Ok(Err(reason))
+    }
+}
+
+/// What a signature must be whoever made it.
+fn may_count(signature: &Signature, kinds: &[SignatureType], now: u64) -> Result<(), String> {
+    if !signature.typ().is_some_and(|kind| kinds.contains(&kind)) {
+        return Err("it is no signature of a text or a file".to_owned());
+    }
+    check_hash(signature)?;
+    let created = created(signature).ok_or("it has no time")?;
+    if created > now + CLOCK_SLACK {
+        return Err(format!("its time, {}, is to come", show_time(created)));
+    }
+    match signature.signature_expiration_time() {
+        Some(life) if expired(created, life.as_secs(), now) => Err("it has expired".to_owned()),
+        _ => Ok(()),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod packages;
 mod partial;
 pub mod progress;
 pub mod release;
+pub mod signer;
 pub mod tarball;
 pub mod unpacked;
 pub mod url;

@@ -1,11 +1,11 @@
 //! Release files by URL: from the cache, from mirrors, from where they come from; pinned by the lock, or by a list of
-//! sums that their upstream publishes.
+//! sums and a signature that their upstream publishes.
 //!
 //! A mirror is a template, `https://mirror.example/{host}/{path}`, or a folder that holds `HOST/PATH` as `wget -x` makes
 //! it. Mirrors are asked in order, the origin last; without network the folders alone.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use contract::hash::Digest;
@@ -13,6 +13,7 @@ use contract::hash::Digest;
 use super::checksums::{self, ChecksumError};
 use super::http::{Client, FetchError, Fetched, Loose, Wanted};
 use super::progress::Progress;
+use super::signer::{LARGEST_SIGNATURE, Signer, SignerError};
 use crate::cache::{Cache, CacheError};
 
 /// The largest release file that is taken when the lock does not say how large it is, in bytes.
@@ -32,10 +33,20 @@ pub enum UrlMirror {
 pub enum Known<'a> {
     /// Size in bytes, and SHA-256: what the lock says.
     Locked(u64, Digest),
-    /// The URL of a list of sums that names it.
-    Checksums(&'a str),
+    /// The URL of a list of sums that names it, and who signed the list.
+    Checksums(&'a str, Option<Signed<'a>>),
+    /// Who signed the file itself.
+    Signed(Signed<'a>),
     /// What comes is believed, and locked.
     Nothing,
+}
+
+/// A signature beside a release file, or beside a list of sums.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    /// The signature's URL.
+    pub signature: &'a str,
+    pub signer: &'a Signer,
 }
 
 /// A release file that cannot be had.
@@ -45,6 +56,11 @@ pub enum UrlError {
     Nowhere { url: String, tried: Vec<(String, String)>, offline: bool },
     #[error("the list of sums {url}: {source}; set `checksums` to the list that names the file of `url`")]
     Checksums { url: String, source: ChecksumError },
+    #[error(
+        "the signature {signature} of {of}: {source}; look whether `key` is what its upstream signs with, and \
+         `signature` belongs to this release"
+    )]
+    Signature { signature: String, of: String, source: SignerError },
     #[error("{0:?} is no mirror: write a URL with {{host}} and {{path}} in it, or the path of a folder")]
     Mirror(String),
     #[error(transparent)]
@@ -108,6 +124,8 @@ pub struct UrlSource<'a> {
     pub mirrors: &'a [UrlMirror],
     /// Only the cache and folders.
     pub offline: bool,
+    /// In seconds since 1970, for signatures.
+    pub now: u64,
     pub progress: &'a dyn Progress,
 }
 
@@ -119,15 +137,15 @@ impl UrlSource<'_> {
     pub fn bring(&self, url: &str, known: Known<'_>) -> Result<Fetched, UrlError> {
         let (size, sha256) = match known {
             Known::Locked(size, sha256) => (Some(size), Some(sha256)),
-            Known::Checksums(list) => (None, Some(self.sum(list, url)?)),
-            Known::Nothing => (None, None),
+            Known::Checksums(list, signed) => (None, Some(self.sum(list, signed, url)?)),
+            Known::Signed(_) | Known::Nothing => (None, None),
         };
         if let Some(sha256) = sha256
             && let Some(there) = self.cached(sha256, size)
         {
             return Ok(there);
         }
-        self.ask_each(url, |place| match place {
+        let fetched = self.ask_each(url, |place| match place {
             Place::File(path) => self.copy(path, size, sha256),
             Place::Url(url) => match (size, sha256) {
                 (Some(size), Some(sha256)) => {
@@ -141,22 +159,50 @@ impl UrlSource<'_> {
                     self.client.file(self.cache, &wanted, self.progress).map_err(refused)
                 }
             },
+        })?;
+        if let Known::Signed(signed) = known {
+            self.check(signed, url, || File::open(&fetched.path))?;
+        }
+        Ok(fetched)
+    }
+
+    /// Whether a signature beside `of` is the signer's, and of this content.
+    fn check<R: Read>(
+        &self,
+        signed: Signed<'_>,
+        of: &str,
+        content: impl Fn() -> std::io::Result<R>,
+    ) -> Result<(), UrlError> {
+        let bytes = self.small(signed.signature, LARGEST_SIGNATURE)?;
+        let signature = || signed.signature.to_owned();
+        let who = signed.signer.check(&bytes, content, self.now).map_err(|source| UrlError::Signature {
+            signature: signature(),
+            of: of.to_owned(),
+            source,
+        })?;
+        self.progress.note(&format!("{of}: signed by {who}"));
+        Ok(())
+    }
+
+    /// A file that is small enough to be held in memory.
+    fn small(&self, url: &str, limit: u64) -> Result<Vec<u8>, UrlError> {
+        self.ask_each(url, |place| match place {
+            Place::File(path) => {
+                let mut bytes = Vec::new();
+                let file = open(path, limit)?;
+                file.take(limit).read_to_end(&mut bytes).map_err(|error| Refusal::Next(error.to_string()))?;
+                Ok(bytes)
+            }
+            Place::Url(url) => self.client.small(url, limit, self.progress).map_err(refused),
         })
     }
 
     /// The sum that a list has of the file of `url`.
-    fn sum(&self, list: &str, url: &str) -> Result<Digest, UrlError> {
-        let bytes = self.ask_each(list, |place| match place {
-            Place::File(path) => {
-                let file = open(path, checksums::LARGEST)?;
-                let mut bytes = Vec::new();
-                file.take(checksums::LARGEST)
-                    .read_to_end(&mut bytes)
-                    .map_err(|error| Refusal::Next(error.to_string()))?;
-                Ok(bytes)
-            }
-            Place::Url(url) => self.client.small(url, checksums::LARGEST, self.progress).map_err(refused),
-        })?;
+    fn sum(&self, list: &str, signed: Option<Signed<'_>>, url: &str) -> Result<Digest, UrlError> {
+        let bytes = self.small(list, checksums::LARGEST)?;
+        if let Some(signed) = signed {
+            self.check(signed, list, || Ok(bytes.as_slice()))?;
+        }
         let name = decoded(split(url).1.rsplit('/').next().unwrap_or_default());
         checksums::find(&bytes, &name).map_err(|source| UrlError::Checksums { url: list.to_owned(), source })
     }

@@ -90,7 +90,7 @@ impl Machine {
             cards: Vec::new(),
             ports: Vec::new(),
             node_config: None,
-            deadline: Duration::from_secs(300),
+            deadline: Duration::from_secs(1200),
             log_folder: None,
             qemu_log: false,
         }
@@ -238,7 +238,7 @@ impl Machine {
         self
     }
 
-    /// How long the node may run in all, from start to start anew; 300 s when not said.
+    /// How long the node may run in all, from start to start anew; 1,200 s when not said.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Machine {
         self.deadline = deadline;

@@ -162,6 +162,12 @@ pub struct Artifact {
     pub url: Option<String>,
     /// With `url`: a list of SHA-256 sums, as sha256sum(1) writes them, that names the file of the URL.
     pub checksums: Option<String>,
+    /// With `url`: the signature of the list of `checksums` or, without one, of the file itself: detached OpenPGP or
+    /// minisign.
+    pub signature: Option<String>,
+    /// With `signature`: the file of the signer's public key, from the folder of the file that says this: an OpenPGP
+    /// certificate or a minisign key.
+    pub key: Option<String>,
     /// A Go module with its exact version: `example.org/program@v1.2.3`.
     pub go: Option<String>,
     /// With `go`: the main package, where it is not the module's root: `./cmd/program`.

@@ -94,7 +94,7 @@ pub fn run(act: &str, rest: &[&str]) {
                 UnixDatagram::unbound().and_then(|socket| socket.send_to(b"READY=1\nSTATUS=all is well", path));
             println!("said: {socket:?}");
             // Whoever is gone cannot be asked which service it was of.
-            std::thread::sleep(SECOND);
+            std::thread::sleep(10 * SECOND);
             exit(0);
         }
         ("notify", [socket]) => loop {
