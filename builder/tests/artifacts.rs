@@ -10,6 +10,7 @@ use end_to_end::disk::Root;
 use end_to_end::project::{Project, Warmth};
 use end_to_end::{router, said};
 use std::path::Path;
+use std::process::Command;
 
 const PROFILE: &str = "profiles/router.toml";
 const LOCK: &str = "profiles/router.lock";
@@ -101,6 +102,46 @@ fn a_supplied_artifact_is_placed_and_named_but_not_locked() {
     scene.file("stand-in", &[program(&[]), vec![0; 8]].concat());
     project.built(&["--supply", "tool=stand-in"]);
     assert_eq!(scene.root().fs.read("/usr/bin/tool").unwrap().len(), program(&[]).len() + 8);
+}
+
+/// minisign with a key of its own in the project.
+fn minisign(scene: &Scene, arguments: &[&str]) {
+    let mut command = Command::new("minisign");
+    let output = command.current_dir(&scene.project.folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_release_file_is_locked_when_its_upstream_signed_it_and_refused_otherwise() {
+    let scene = Scene::new(&format!("{TOOL}signature = \"https://nowhere.invalid/tool.sig\"\nkey = \"tool.pub\"\n"));
+    let project = &scene.project;
+    project.write("microdc.toml", "[sources]\nmirrors = [\"mirror\"]\n");
+    scene.file("mirror/nowhere.invalid/tool-arm64", &program(&[]));
+    let tool = "mirror/nowhere.invalid/tool-arm64";
+    let sign = |file: &str| {
+        minisign(&scene, &["-S", "-s", "secret", "-m", file, "-x", "mirror/nowhere.invalid/tool.sig"]);
+    };
+    minisign(&scene, &["-G", "-W", "-s", "secret", "-p", "profiles/other.pub"]);
+    minisign(&scene, &["-G", "-f", "-W", "-s", "secret", "-p", "tool.pub"]);
+
+    scene.refused(&["--offline"], &["router.toml:", "the artifact tool", "profiles/tool.pub", "No such file"]);
+    scene.file("profiles/tool.pub", &std::fs::read(project.folder.join("profiles/other.pub")).unwrap());
+    sign(tool);
+    scene.refused(&["--offline"], &["router.toml:", "the artifact tool", "tool.sig", "it is by another key"]);
+    scene.file("profiles/tool.pub", &std::fs::read(project.folder.join("tool.pub")).unwrap());
+    scene.file("other", b"other bytes");
+    sign("other");
+    scene.refused(&["--offline"], &["router.toml:", "the artifact tool", "tool.sig", "it does not verify"]);
+    assert!(!project.read(LOCK).contains("name = \"tool\""), "what is refused is not locked");
+
+    sign(tool);
+    let text = said(&project.build(&["--offline"]).output().unwrap(), 0);
+    assert!(text.contains("tool-arm64: signed by the minisign key with"), "{text}");
+    assert!(project.read(LOCK).contains("name = \"tool\""));
+    assert_eq!(scene.root().fs.read("/usr/bin/tool").unwrap(), program(&[]));
+    // What is locked is not asked for again.
+    std::fs::remove_dir_all(project.folder.join("mirror")).unwrap();
+    project.built(&["--offline", "--locked"]);
 }
 
 #[test]

@@ -19,35 +19,55 @@ const LARGEST_FILE: u64 = 8 << 20;
 #[must_use]
 pub fn places(packages: &BTreeMap<String, Arc<Package>>) -> BTreeMap<String, String> {
     let place = |name: &str| {
-        let package = packages.get(name)?;
-        let folder = format!("usr/share/doc/{name}");
-        let holder = match &package.entries.get(&folder)?.kind {
-            Kind::Symlink(target) => target.trim_end_matches('/').rsplit('/').next()?,
-            _ => name,
-        };
+        let holder = linked_folder(name, packages.get(name)?).unwrap_or_else(|| name.to_owned());
         let path = format!("usr/share/doc/{holder}/copyright");
         file(packages, &path).map(|_| path)
     };
     packages.keys().filter_map(|name| Some((name.clone(), place(name)?))).collect()
 }
 
+/// The other package that has a package's copyright file, where it is not its own.
+#[must_use]
+pub fn holder(name: &str, package: &Package) -> Option<String> {
+    linked_folder(name, package).or_else(|| {
+        let own = format!("usr/share/doc/{name}/copyright");
+        let path = linked_file(name, &package.entries.get(&own)?.kind)?;
+        owner(&path).filter(|owner| *owner != name).map(str::to_owned)
+    })
+}
+
+/// The package whose folder a package's own is a link to.
+fn linked_folder(name: &str, package: &Package) -> Option<String> {
+    match &package.entries.get(&format!("usr/share/doc/{name}"))?.kind {
+        Kind::Symlink(target) => target.trim_end_matches('/').rsplit('/').next().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// The path that a link in a package's folder leads to. Two packages of one source often share the file of the first.
+fn linked_file(name: &str, kind: &Kind) -> Option<String> {
+    let Kind::Symlink(target) = kind else { return None };
+    let path = if target.starts_with('/') { target.clone() } else { format!("usr/share/doc/{name}/{target}") };
+    (!target.is_empty()).then(|| merged(&crate::tree::take::lexical(&path)).into_owned())
+}
+
+/// The package whose documentation a path belongs to.
+fn owner(path: &str) -> Option<&str> {
+    path.strip_prefix("usr/share/doc/")?.split('/').next()
+}
+
 /// The content at a path of the form above, in the package that its folder names.
 fn file<'p>(packages: &'p BTreeMap<String, Arc<Package>>, path: &str) -> Option<&'p crate::tree::Content> {
-    let holder = path.strip_prefix("usr/share/doc/")?.strip_suffix("/copyright")?;
+    let holder = owner(path)?;
     match &packages.get(holder)?.entries.get(path)?.kind {
         Kind::File(content) => Some(content),
-        // Two packages of one source often share the file of the first.
-        Kind::Symlink(target) if !target.is_empty() => {
-            let folder = format!("usr/share/doc/{holder}");
-            let path = if target.starts_with('/') { target.clone() } else { format!("{folder}/{target}") };
-            let path = merged(&crate::tree::take::lexical(&path)).into_owned();
-            let other = path.strip_prefix("usr/share/doc/")?.split('/').next()?;
-            match &packages.get(other)?.entries.get(&path)?.kind {
+        kind => {
+            let path = linked_file(holder, kind)?;
+            match &packages.get(owner(&path)?)?.entries.get(&path)?.kind {
                 Kind::File(content) => Some(content),
                 _ => None,
             }
         }
-        _ => None,
     }
 }
 
@@ -128,6 +148,9 @@ mod tests {
             (name.to_owned(), format!("usr/share/doc/{}/copyright", if name == "d" { "d" } else { "a" }))
         };
         assert_eq!(places, BTreeMap::from(["a", "b", "d"].map(place)));
+        let holders = packages.iter().map(|(name, package)| holder(name, package));
+        let expected = [None, Some("a"), Some("gone"), Some("a"), None].map(|name| name.map(str::to_owned));
+        assert_eq!(holders.collect::<Vec<_>>(), expected);
         let files = read(&pack(&packages, &places).unwrap()).unwrap();
         let paths: Vec<&str> = files.keys().map(String::as_str).collect();
         assert_eq!(paths, ["usr/share/doc/a/copyright", "usr/share/doc/d/copyright"]);

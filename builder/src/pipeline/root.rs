@@ -105,6 +105,7 @@ pub(super) fn make<'p, B: Send>(
     let for_boot = ForBoot { kernel: &kernel, firmware: &firmware, modules: &modules };
     let (tree, boot) = rayon::join(|| assemble::assemble(&inputs, &mut &resolver), || boot(for_boot));
     let (tree, boot) = (tree?, boot?);
+    shelves.copyright_holders()?;
     let lock = Lock { artifacts: gathered.locked.clone(), ..resolver.lock() };
     let packages = shelves.all(&lock)?;
     tell(reporter, &unpacked, &lock);

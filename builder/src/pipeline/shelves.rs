@@ -1,11 +1,12 @@
 //! The packages of a build, as the tree takes from them.
 
+use crate::inventory::licences;
 use crate::lock::Lock;
 use crate::profile::Profile;
-use crate::resolve::Resolver;
+use crate::resolve::{ResolveError, Resolver};
 use crate::tree::Package;
 use anyhow::{Result, bail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) struct Shelves<'r> {
@@ -32,9 +33,7 @@ impl<'r> Shelves<'r> {
         let mut named = BTreeMap::new();
         for (name, (place, _)) in &profile.packages {
             let package = self.package(name).map_err(|error| match error.downcast_ref() {
-                Some(crate::resolve::ResolveError::Unknown { .. }) => {
-                    super::assemble::mistake(profile, place, &error.to_string())
-                }
+                Some(ResolveError::Unknown { .. }) => super::assemble::mistake(profile, place, &error.to_string()),
                 _ => error,
             })?;
             named.insert(name.clone(), package);
@@ -45,6 +44,27 @@ impl<'r> Shelves<'r> {
     /// Every package of a lock that this run made.
     pub(super) fn all(&mut self, lock: &Lock) -> Result<BTreeMap<String, Arc<Package>>> {
         lock.packages.keys().map(|name| Ok((name.clone(), self.package(name)?))).collect()
+    }
+
+    /// Brings the packages that have the copyright files of others: a package's documentation may be a link into that of
+    /// another one of its source (Debian policy 12.3). One that the archive does not have stays away.
+    pub(super) fn copyright_holders(&mut self) -> Result<()> {
+        let mut asked = BTreeSet::new();
+        loop {
+            let packages = self.all(&self.resolver.lock())?;
+            let holders = packages.iter().filter_map(|(name, package)| licences::holder(name, package));
+            let missing: BTreeSet<String> =
+                holders.filter(|holder| !packages.contains_key(holder) && asked.insert(holder.clone())).collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            for name in missing {
+                match self.package(&name) {
+                    Err(error) if matches!(error.downcast_ref(), Some(ResolveError::Unknown { .. })) => {}
+                    other => drop(other?),
+                }
+            }
+        }
     }
 
     /// The package that holds the kernel: the one named, or the one that it depends on.
