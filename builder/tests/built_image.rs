@@ -468,8 +468,11 @@ fn the_bills_of_materials_of_the_image_are_accepted_by_their_validators() {
     let bill: serde_json::Value = serde_json::from_slice(&std::fs::read(&cyclonedx).unwrap()).unwrap();
     let components = bill["components"].as_array().unwrap();
     for package in router().lock.packages.values() {
-        let of = components.iter().find(|component| component["name"] == package.name).unwrap();
-        assert_eq!(of["hashes"][0]["content"], package.sha256.to_string());
+        // One names the kernel's package, the other has a licence text: no file of the image is theirs.
+        let elsewhere = ["linux-image-arm64", "openssh-client"].contains(&package.name.as_str());
+        let of = components.iter().find(|component| component["name"] == package.name);
+        assert_eq!(of.is_none(), elsewhere, "{}", package.name);
+        assert!(of.is_none_or(|of| of["hashes"][0]["content"] == package.sha256.to_string()));
     }
     let licensed = components.iter().filter(|component| component["licenses"].is_array()).count();
     println!("{} components, {licensed} with licences", components.len());

@@ -61,6 +61,17 @@ fn exit_codes_are_what_the_help_says() {
     assert_eq!(microdc(&["no-such-verb"]).status.code(), Some(2));
     assert_eq!(microdc(&["build", "router", "--unsigned", "--key", "x"]).status.code(), Some(2));
     assert_eq!(microdc(&[]).status.code(), Some(2));
+    for wrong in [
+        &["node", "new", "toaster", "r1"][..],
+        &["verify", "x.img", "--role", "toaster"],
+        &["new", "edge", "--role", "toaster"],
+        &["build", "router", "--supply", "bad"],
+        &["lock", "router", "--supply", "bad"],
+        &["build", "router", "minio", "-o", "x.img"],
+        &["bundle", "x.img", "--slot", "C"],
+    ] {
+        assert_eq!(microdc(wrong).status.code(), Some(2), "{wrong:?}");
+    }
 }
 
 /// What a command prints on a terminal.

@@ -74,6 +74,31 @@ fn two_includes_that_contradict_each_other_are_both_shown() {
 }
 
 #[test]
+fn every_single_value_that_two_includes_say_differently_is_a_contradiction() {
+    let values = [
+        ("summary", "", "\"one\"", "\"two\""),
+        ("rollback_index", "", "1", "2"),
+        ("firmware.suite", "[firmware]\n", "\"trixie\"", "\"sid\""),
+        ("firmware.component", "[firmware]\n", "\"main\"", "\"non-free-firmware\""),
+        ("update.settle", "[update]\n", "\"1s\"", "\"2s\""),
+        ("packages.frr.suite", "[packages.frr]\n", "\"trixie\"", "\"sid\""),
+    ];
+    for (key, table, one, two) in values {
+        let name = key.rsplit('.').next().unwrap();
+        let part = |value: &str| format!("{table}{name} = {value}\n");
+        // Without what the whole one says itself, which would decide.
+        let whole = WHOLE.lines().filter(|line| !line.starts_with("summary")).collect::<Vec<_>>().join("\n");
+        let folder = Folder::new(&[
+            ("t.toml", &format!("include = [\"a\", \"b\"]\n{whole}")),
+            ("parts/a.toml", &part(one)),
+            ("parts/b.toml", &part(two)),
+        ]);
+        let shown = folder.mistake();
+        assert!(shown.contains(&format!("contradict each other about {key}")), "{key}: {shown}");
+    }
+}
+
+#[test]
 fn the_file_that_includes_decides() {
     let folder = Folder::new(&[
         ("t.toml", &format!("include = [\"a\", \"b\"]\n{WHOLE}\n[sysctl]\n\"kernel.panic\" = \"5\"\n")),
@@ -382,7 +407,7 @@ fn content(profile: &microdc::profile::Profile) -> String {
         .map(|time| time.as_ref().map(|time| time.value));
     let one = (&profile.role, &profile.summary, &profile.version, profile.rollback_index, profile.layout);
     let kernel = (&profile.kernel_package.value, &profile.firmware_package.value);
-    let firmware = (&profile.firmware_suite, &profile.firmware_component);
+    let firmware = [&profile.firmware_suite, &profile.firmware_component].map(|at| at.as_ref().map(|at| &at.value));
     format!(
         "{one:?}\n{kernel:?} {firmware:?} {times:?}\n{packages:?}\n{}\n{}",
         named!(artifacts users groups links directories sysctls services),

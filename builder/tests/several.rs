@@ -77,7 +77,7 @@ fn a_mistake_that_concerns_all_stops_before_anything_is_made() {
     let (_folder, project) = two();
     let text = run(&project, &["build", "router", "edge", "--supply", "k3z=firstboot"], 1);
     assert!(text.contains("no profile of this build has an artifact of that name"), "{text}");
-    let text = run(&project, &["build", "router", "edge", "-o", "x.img"], 1);
+    let text = run(&project, &["build", "router", "edge", "-o", "x.img"], 2);
     assert!(text.contains("-o names one image"), "{text}");
     let text = run(&project, &["build", "router", "router"], 1);
     assert!(text.contains("would be written twice"), "{text}");

@@ -26,11 +26,21 @@ struct Bench {
 }
 
 fn bench() -> Bench {
+    // Long enough for a machine that stands still for a while.
+    bench_with(Duration::from_secs(10))
+}
+
+/// For servers that fall silent.
+fn impatient() -> Bench {
+    bench_with(Duration::from_secs(1))
+}
+
+fn bench_with(stall: Duration) -> Bench {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(folder.path()).unwrap();
     let cancel = Arc::new(AtomicBool::new(false));
-    let patience = Patience { stall: Duration::from_millis(300), attempts: 3, first_wait: Duration::from_millis(5) };
+    let patience = Patience { stall, attempts: 3, first_wait: Duration::from_millis(5) };
     let client = Client::new(patience, cancel.clone());
     let content: Vec<u8> = (0..700_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     server.put("f", content.clone());
@@ -62,7 +72,7 @@ fn a_file_is_fetched_once() {
 
 #[test]
 fn a_mirror_that_stops_midway_is_retried_then_resumed() {
-    let bench = bench();
+    let bench = impatient();
     bench.server.fail("f", [Fault::Stall(300_000), Fault::Cut(100_000)]);
     bench.fetch().unwrap();
     let requests = bench.server.requests();
@@ -180,7 +190,7 @@ fn a_file_of_another_size_is_refused() {
 
 #[test]
 fn a_small_file_is_bounded_and_must_be_whole() {
-    let bench = bench();
+    let bench = impatient();
     let url = bench.server.url("f");
     assert_eq!(bench.client.small(&url, 700_000, &Quiet).unwrap(), bench.content);
     let error = bench.client.small(&url, 699_999, &Quiet).unwrap_err();

@@ -37,7 +37,7 @@ fn bench() -> Bench {
     let server = Server::start();
     server.put(FILE, content.clone());
     server.put(SUMS, format!("{}  other-arm64\n{sha256}  tool-arm64\n", Digest::of(b"other")));
-    let patience = Patience { stall: Duration::from_millis(400), attempts: 3, first_wait: Duration::from_millis(5) };
+    let patience = Patience { stall: Duration::from_secs(10), attempts: 3, first_wait: Duration::from_millis(5) };
     Bench {
         server,
         cache: Cache::open(folder.path().join("cache")).unwrap(),

@@ -7,6 +7,9 @@ pub const IMAGE: &str = "MICRODC_TEST_IMAGE";
 /// Variable of the environment that names another router image with the probe in it.
 pub const PROBE_IMAGE: &str = "MICRODC_TEST_PROBE_IMAGE";
 
+/// Variable of the environment that names another image for the emulated BCM2711.
+pub const SLOW_IMAGE: &str = "MICRODC_TEST_SLOW_IMAGE";
+
 /// Variable of the environment that names another image of services that behave badly.
 pub const SERVICES_IMAGE: &str = "MICRODC_TEST_SERVICES_IMAGE";
 /// Variable of the environment that names another image of a node that only claims its disks.
@@ -57,6 +60,15 @@ pub fn router() -> PathBuf {
 #[must_use]
 pub fn router_with_probe() -> PathBuf {
     image(PROBE_IMAGE, "router-probe.img")
+}
+
+/// The image of a node with an operator and much time for its trials, for the emulated BCM2711.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn router_slow() -> PathBuf {
+    image(SLOW_IMAGE, "router-slow.img")
 }
 
 /// The image of services that test the supervisor, without a role's own.

@@ -246,7 +246,13 @@ impl Bench {
         let failed = status.update.failed.first().unwrap_or_else(|| panic!("{cause}: nothing is remembered"));
         assert_eq!((failed.release.manifest, &failed.release.version), (release.digest, version), "{cause}");
         assert!(because.iter().all(|word| failed.reason.contains(word)), "{cause}: {}", failed.reason);
-        self.refuses(&url, &[version]);
+        let metrics = self.site.fine(&["metrics"]);
+        let sample = format!("microdc_update_refused{{version=\"{version}\",manifest=\"{}\",", release.digest);
+        let sample = metrics.lines().find(|line| line.starts_with(&sample));
+        let sample = sample.unwrap_or_else(|| panic!("{cause}: the metrics do not have it: {metrics}"));
+        assert!(because.iter().all(|word| sample.contains(word)), "{cause}: {sample}");
+        let remembered = format!("version {version} has failed here: ");
+        self.refuses(&url, &[&[remembered.as_str()][..], because].concat());
     }
 
     /// The node does not take what is at this URL, says why with all of `because`, and goes on running.

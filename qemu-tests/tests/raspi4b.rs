@@ -25,7 +25,7 @@ fn the_same_image_boots_on_a_bcm2711_from_its_sd_card() {
 /// Here the request for the trial goes where it goes on the board: into the VideoCore's mailbox.
 #[test]
 fn an_update_on_a_bcm2711_is_tried_by_the_mailboxs_request_and_committed() {
-    let machine = Machine::new(images::router_with_probe()).name("r1").raspi4b().user_network();
+    let machine = Machine::new(images::router_slow()).name("r1").raspi4b().user_network();
     let site = Site::of(machine.deadline(Duration::from_secs(1800)), |ssh| {
         format!(
             "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\n\
@@ -34,7 +34,7 @@ fn an_update_on_a_bcm2711_is_tried_by_the_mailboxs_request_and_committed() {
     });
     let (index, line) = site.node.expect_any(&["r1 is up", "microdc: FAILED"], 3 * STEP).unwrap();
     assert_eq!(index, 0, "{line}");
-    let release = Forge::of(&images::router_with_probe()).version("by-mailbox").finish();
+    let release = Forge::of(&images::router_slow()).version("by-mailbox").finish();
     let shelf = Shelf::open();
     let url = shelf.publish(&release);
     // On a busy machine the firmware's watchdog may have reset the node before it came up.

@@ -67,7 +67,7 @@ fn a_release_that_never_reaches_its_system_is_left_behind() {
 fn a_release_whose_system_fails_is_left_behind() {
     let mut bench = Bench::start("late", &images::router_with_probe());
 
-    bench.comes_back("service keeps crashing", &faulty("abort"), &["probe"], nothing);
+    bench.comes_back("service keeps crashing", &faulty("abort"), &["service probe keeps crashing"], nothing);
     bench.comes_back("health gate stays red", &faulty("red"), &["health gate"], nothing);
     // The driver of its cards is never loaded.
     let release = probe().version("no-network").option("module_blacklist=virtio_net").finish();
@@ -79,7 +79,7 @@ fn a_release_whose_system_fails_is_left_behind() {
     bench.comes_back("reset without a word", &faulty("reset"), SILENT, nothing);
 }
 
-/// Damage to the new slot after it was found whole, while the services of the old one stop.
+/// Damage to the new slot after it was found whole: between the end of the old system and the trial.
 #[test]
 fn a_slot_that_is_damaged_before_its_trial_is_left_behind() {
     let mut bench = Bench::start("damage", &images::router_with_probe());
@@ -90,10 +90,8 @@ fn a_slot_that_is_damaged_before_its_trial_is_left_behind() {
     ] {
         let release = probe().version(version).finish();
         let mark = bench.mark();
-        bench.comes_back(cause, &release, EARLY, |bench| {
-            let _ = bench.said(mark, "the next reset is a trial boot");
-            bench.site.node.disk().flip_bit(Partition::RootB, at, 1).unwrap();
-        });
+        bench.site.node.flip_bit_at_reset(Partition::RootB, at, 1);
+        bench.comes_back(cause, &release, EARLY, nothing);
         // It was the damage that the initramfs saw.
         assert!(bench.site.node.console().get(mark..).unwrap().contains("microdc: FAILED in "));
     }
@@ -103,8 +101,9 @@ fn a_slot_that_is_damaged_before_its_trial_is_left_behind() {
 fn an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept() {
     let mut bench = Bench::start("hand", &images::router_with_probe());
 
-    let release = probe().version("rolled-back").finish();
-    bench.comes_back("operator's rollback", &release, &["operator"], |bench| {
+    // Its health gate stays red, so that no commit comes before the operator.
+    let release = probe().version("rolled-back").option("probe.fault=red").finish();
+    bench.comes_back("operator's rollback", &release, &["an operator asked to go back"], |bench| {
         let mark = bench.mark();
         let _ = bench.said(mark, "trial of rolled-back in slot B");
         // No second update in a trial.

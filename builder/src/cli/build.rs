@@ -5,6 +5,7 @@ use crate::pipeline::{self, Options, Outcome, Supply};
 use crate::report::Reporter;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use clap::error::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -52,8 +53,8 @@ pub(super) struct Build {
     public: Option<PathBuf>,
     /// Use FILE for an artifact of the profile, or for firstboot, instead of
     /// fetching or making it; the image and its manifest say so
-    #[arg(long, value_name = "NAME=FILE")]
-    supply: Vec<String>,
+    #[arg(long, value_name = "NAME=FILE", value_parser = Supply::parse)]
+    supply: Vec<Supply>,
     /// Print one JSON object instead of text; an array for several images
     #[arg(long)]
     json: bool,
@@ -62,11 +63,11 @@ pub(super) struct Build {
 impl Build {
     pub(super) fn run(self, interrupted: &Arc<AtomicBool>) -> Result<()> {
         let base = std::env::current_dir().context("the current folder is gone")?;
-        let supplies = self.supply.iter().map(|text| Supply::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let profiles = if self.all { pipeline::all_profiles(&base)? } else { self.profiles };
         let several = self.all || profiles.len() > 1;
         if several && self.output.is_some() {
-            bail!("-o names one image, and {} profiles are to be built", profiles.len());
+            let what = format!("-o names one image, and {} profiles are to be built", profiles.len());
+            super::command().error(ErrorKind::ArgumentConflict, what).exit();
         }
         let from = self.from.read(base, interrupted);
         let options = |profile: String| Options {
@@ -77,7 +78,7 @@ impl Build {
             trust: self.trust.clone(),
             unsigned: self.unsigned,
             public: self.public.clone(),
-            supplies: supplies.clone(),
+            supplies: self.supply.clone(),
             from: from.clone(),
         };
         let builds: Vec<Options> = profiles.into_iter().map(options).collect();

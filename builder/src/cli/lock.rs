@@ -30,8 +30,8 @@ pub(super) struct Lock {
     #[arg(long)]
     check: bool,
     /// Use FILE for an artifact that cannot be had here; it is not locked
-    #[arg(long, value_name = "NAME=FILE")]
-    supply: Vec<String>,
+    #[arg(long, value_name = "NAME=FILE", value_parser = Supply::parse)]
+    supply: Vec<Supply>,
     #[command(flatten)]
     from: FromArguments,
     /// Print one JSON object instead of text
@@ -43,9 +43,8 @@ impl Lock {
     pub(super) fn run(self, interrupted: &Arc<AtomicBool>) -> Result<()> {
         let base = std::env::current_dir().context("the current folder is gone")?;
         let profiles = if self.profiles.is_empty() { pipeline::all_profiles(&base)? } else { self.profiles };
-        let supplies = self.supply.iter().map(|text| Supply::parse(text)).collect::<Result<_, _>>()?;
         let from = self.from.read(base, interrupted);
-        let options = LockOptions { profiles, update: self.update, check: self.check, supplies, from };
+        let options = LockOptions { profiles, update: self.update, check: self.check, supplies: self.supply, from };
         let done = pipeline::lock(&options, &Reporter::new(self.json))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&done)?);
@@ -53,7 +52,7 @@ impl Lock {
             for lock in &done {
                 let path = lock.lock.display();
                 let count = format!("{} packages, {} artifacts", lock.packages, lock.artifacts);
-                match (lock.changes.len(), lock.written) {
+                match (lock.changes.len(), lock.differs) {
                     (0, false) => println!("{path}: unchanged, {count}"),
                     (0, true) => println!("{path}: the same packages, newer indices; {count}"),
                     (changes, _) => println!("{path}: {changes} changed; {count}"),
@@ -61,8 +60,7 @@ impl Lock {
                 lock.changes.iter().for_each(|change| println!("  {change}"));
             }
         }
-        let open: Vec<&str> =
-            done.iter().filter(|lock| !lock.changes.is_empty()).map(|lock| lock.profile.as_str()).collect();
+        let open: Vec<&str> = done.iter().filter(|lock| lock.differs).map(|lock| lock.profile.as_str()).collect();
         if self.check && !open.is_empty() {
             bail!(
                 "--check: the locks of {} are not as they would be; run `microdc lock` without it",

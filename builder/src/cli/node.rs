@@ -42,7 +42,8 @@ pub(super) struct Check {
 #[command(after_help = "Example:\n  microdc node new router r1 > r1.toml")]
 pub(super) struct New {
     /// Role of the node
-    role: String,
+    #[arg(value_parser = super::role)]
+    role: Role,
     /// Its host name
     name: String,
 }
@@ -153,12 +154,8 @@ const TINKERBELL: &str = include_str!("node_tinkerbell.toml");
 
 impl New {
     fn run(self) -> Result<()> {
-        let role = Role::ALL.into_iter().find(|role| role.name() == self.role).with_context(|| {
-            let names = Role::ALL.map(Role::name).join(", ");
-            format!("there is no role {:?}; roles: {names}", self.role)
-        })?;
         let name = HostName::try_from(self.name).map_err(anyhow::Error::msg)?;
-        print!("{}", example(role, &name));
+        print!("{}", example(self.role, &name));
         Ok(())
     }
 }

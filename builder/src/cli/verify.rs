@@ -35,8 +35,8 @@ pub(super) struct Verify {
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
     /// Role that it must be for
-    #[arg(long, value_name = "ROLE")]
-    role: Option<String>,
+    #[arg(long, value_name = "ROLE", value_parser = super::role)]
+    role: Option<Role>,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -45,16 +45,9 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Result<()> {
         let trusted = keys::trusted(&self.key)?;
-        let role = match &self.role {
-            None => None,
-            Some(name) => Some(Role::ALL.into_iter().find(|role| role.name() == name).with_context(|| {
-                let names = Role::ALL.map(Role::name).join(", ");
-                format!("there is no role {name:?}; roles: {names}")
-            })?),
-        };
         match is_bundle(&self.file).with_context(|| format!("reading {}", self.file.display()))? {
-            true => self.bundle(&trusted, role),
-            false => self.image(&trusted, role),
+            true => self.bundle(&trusted, self.role),
+            false => self.image(&trusted, self.role),
         }
     }
 

@@ -155,8 +155,8 @@ fn request(profile: &Profile) -> Request {
     wanted.push(Wanted::named(&profile.kernel_package.value));
     wanted.push(Wanted {
         name: profile.firmware_package.value.clone(),
-        suite: profile.firmware_suite.clone(),
-        component: profile.firmware_component.clone(),
+        suite: profile.firmware_suite.as_ref().map(|suite| suite.value.clone()),
+        component: profile.firmware_component.as_ref().map(|component| component.value.clone()),
     });
     Request::of(wanted)
 }

@@ -47,14 +47,19 @@ impl<'r> Shelves<'r> {
     }
 
     /// Brings the packages that have the copyright files of others: a package's documentation may be a link into that of
-    /// another one of its source (Debian policy 12.3). One that the archive does not have stays away.
+    /// another one of its source, which it then depends on (Debian policy 12.3). Any other link is left alone.
     pub(super) fn copyright_holders(&mut self) -> Result<()> {
         let mut asked = BTreeSet::new();
         loop {
             let packages = self.all(&self.resolver.lock())?;
-            let holders = packages.iter().filter_map(|(name, package)| licences::holder(name, package));
-            let missing: BTreeSet<String> =
-                holders.filter(|holder| !packages.contains_key(holder) && asked.insert(holder.clone())).collect();
+            let mut missing = BTreeSet::new();
+            for (name, package) in &packages {
+                let holder = licences::holder(name, package).filter(|holder| !packages.contains_key(holder));
+                let Some(holder) = holder.filter(|holder| !asked.contains(holder)) else { continue };
+                if self.resolver.require(name)?.depends.iter().flatten().any(|other| *other == holder) {
+                    missing.insert(holder);
+                }
+            }
             if missing.is_empty() {
                 return Ok(());
             }
@@ -63,6 +68,7 @@ impl<'r> Shelves<'r> {
                     Err(error) if matches!(error.downcast_ref(), Some(ResolveError::Unknown { .. })) => {}
                     other => drop(other?),
                 }
+                asked.insert(name);
             }
         }
     }

@@ -36,6 +36,8 @@ pub struct Locked {
     pub artifacts: usize,
     /// In the order of names.
     pub changes: Vec<Change>,
+    /// Whether the file is not as it would be written; also when only the dates of indices differ.
+    pub differs: bool,
     /// Whether the file was written.
     pub written: bool,
 }
@@ -91,14 +93,15 @@ pub fn lock(options: &LockOptions, reporter: &Reporter) -> Result<Vec<Locked>> {
             packages: new.packages.len(),
             artifacts: new.artifacts.len(),
             changes,
+            differs,
             written: differs && !options.check,
         };
-        done.push((result, new, differs));
+        done.push((result, new));
     }
-    for (result, new, _) in done.iter().filter(|(result, ..)| result.written) {
+    for (result, new) in done.iter().filter(|(result, _)| result.written) {
         new.save(&result.lock)?;
     }
-    Ok(done.into_iter().map(|(result, ..)| result).collect())
+    Ok(done.into_iter().map(|(result, _)| result).collect())
 }
 
 /// Every name that is to be updated must be locked in one of the profiles.

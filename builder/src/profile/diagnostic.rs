@@ -22,6 +22,17 @@ pub struct Place {
 }
 
 impl Sources {
+    /// How many files were read.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn add(&mut self, path: &Path, text: &str) -> FileId {
         self.0.push((path.to_owned(), text.into()));
         FileId(self.0.len() - 1)

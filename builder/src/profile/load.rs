@@ -9,6 +9,11 @@ use serde::Deserialize as _;
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
+/// Files that one profile may be read from, each as often as it is included: circles and doublings end here.
+const MOST_FILES: usize = 256;
+/// The longest file of a profile, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
 /// A profile that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
@@ -16,6 +21,10 @@ pub enum ProfileError {
     Unknown { name: String, path: PathBuf, help: String },
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("{path} is no profile: it has {size} bytes, and {LARGEST_FILE} are read at most")]
+    TooLarge { path: PathBuf, size: u64 },
+    #[error("{path}: more than {MOST_FILES} files are included, counting each as often as it is named; include less")]
+    TooMany { path: PathBuf },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
     Mistakes(Vec<Diagnostic>),
 }
@@ -81,6 +90,13 @@ pub(super) fn load_file(
     above: &mut Vec<PathBuf>,
 ) -> Result<Loaded, ProfileError> {
     let read = |source| ProfileError::Read { path: path.to_owned(), source };
+    if sources.len() >= MOST_FILES {
+        return Err(ProfileError::TooMany { path: path.to_owned() });
+    }
+    let size = std::fs::metadata(path).map_err(read)?.len();
+    if size > LARGEST_FILE {
+        return Err(ProfileError::TooLarge { path: path.to_owned(), size });
+    }
     let text = std::fs::read_to_string(path).map_err(read)?;
     let file = sources.add(path, &text);
     let malformed = |error| Diagnostic::from_toml(sources, file, &error);

@@ -3,7 +3,8 @@
 //! Lists add up, in the order of the includes, the file's own entries last. Single values and named entries (a service,
 //! a user, a sysctl ...) stand for themselves: a file overrides what it includes, whole entry by whole entry; two
 //! includes of one file that say different things about the same name contradict each other, which is an error unless
-//! the file that includes them decides. A part that is included twice counts once.
+//! the file that includes them decides. A part that is included twice counts once, where it is first named: one that
+//! overrides it comes before.
 
 use super::artifact::Artifact;
 use super::diagnostic::{Diagnostic, Place, Sources};
@@ -54,8 +55,8 @@ pub struct Profile {
     /// What the kernel must have been built with.
     pub kernel_config: Vec<Located<String>>,
     pub firmware_package: Located<String>,
-    pub firmware_suite: Option<String>,
-    pub firmware_component: Option<String>,
+    pub firmware_suite: Option<Located<String>>,
+    pub firmware_component: Option<Located<String>>,
     pub packages: BTreeMap<String, (Place, Take)>,
     pub artifacts: Entries<Artifact>,
     pub users: Entries<User>,
@@ -109,8 +110,8 @@ struct Layer {
     kernel_options: Vec<Located<String>>,
     kernel_config: Vec<Located<String>>,
     firmware_package: Option<Located<String>>,
-    firmware_suite: Option<String>,
-    firmware_component: Option<String>,
+    firmware_suite: Option<Located<String>>,
+    firmware_component: Option<Located<String>>,
     packages: BTreeMap<String, (Place, Take)>,
     artifacts: Entries<Artifact>,
     users: Entries<User>,
@@ -175,8 +176,9 @@ impl Merger<'_> {
         self.one("update.network", &mut into.update.network, from.update.network, update.network.is_some());
         self.one("update.services", &mut into.update.services, from.update.services, update.services.is_some());
         self.one("update.commit", &mut into.update.commit, from.update.commit, update.commit.is_some());
-        into.firmware_suite = from.firmware_suite.or(into.firmware_suite.take());
-        into.firmware_component = from.firmware_component.or(into.firmware_component.take());
+        self.one("firmware.suite", &mut into.firmware_suite, from.firmware_suite, firmware.suite.is_some());
+        let decided = firmware.component.is_some();
+        self.one("firmware.component", &mut into.firmware_component, from.firmware_component, decided);
         into.overlays.extend(from.overlays);
         into.initramfs_modules.extend(from.initramfs_modules);
         into.modules.extend(from.modules);
@@ -300,8 +302,8 @@ impl Merger<'_> {
         }
         if let Some(firmware) = &content.firmware {
             over(file, &mut layer.firmware_package, &firmware.package);
-            layer.firmware_suite = firmware.suite.clone().or(layer.firmware_suite.take());
-            layer.firmware_component = firmware.component.clone().or(layer.firmware_component.take());
+            over(file, &mut layer.firmware_suite, &firmware.suite);
+            over(file, &mut layer.firmware_component, &firmware.component);
         }
         for (name, package) in &content.packages {
             let at = place(file, name);

@@ -81,8 +81,9 @@ pub fn of(look: &Look) -> Result<Bom, LookError> {
         bytes => licences::read(&bytes?).map_err(|error| LookError::Root(format!("{LICENCES}: {error}")))?,
     };
     let mut texts = BTreeMap::new();
-    let mut components: Vec<Component> =
-        inventory.packages.iter().map(|package| of_package(package, &archive, &mut texts)).collect();
+    let with_files = packages_with_files(&inventory);
+    let packages = inventory.packages.iter().filter(|package| with_files.contains(package.name.as_str()));
+    let mut components: Vec<Component> = packages.map(|package| of_package(package, &archive, &mut texts)).collect();
     components.extend(inventory.artifacts.iter().map(of_artifact));
     inside_of(&inventory, inside::programs(&root)?, &mut components);
     let manifest = &look.manifest;
@@ -96,6 +97,16 @@ pub fn of(look: &Look) -> Result<Bom, LookError> {
         components,
         texts,
     })
+}
+
+/// Packages that some file of the image is from. Others were only needed to find or to describe those: a package that
+/// names the kernel's, or one that has the licence of another. They are not in the image.
+fn packages_with_files(inventory: &Inventory) -> BTreeSet<&str> {
+    let (root, boot) = (inventory.reasons(), inventory.boot_reasons());
+    let origins = root.into_values().chain(boot.into_values());
+    origins
+        .filter_map(|origin| if let Source::Package(name) = origin::source(origin) { Some(name) } else { None })
+        .collect()
 }
 
 fn of_package(

@@ -45,6 +45,11 @@ fn talk(mut stream: &TcpStream, peer: SocketAddr, shared: &Shared) -> io::Result
                 (answer, file, *request, method.to_owned())
             }
         };
+        // Before the answer: whoever has it finds the progress counted.
+        let told = request.report.as_ref().and_then(|report| {
+            let now = shared.nodes.heard(report, request.path.trim_start_matches('/'))?;
+            Some((report.node.clone(), now))
+        });
         let (first, end) = answer.part;
         let said = stream.write_all(&answer.bytes);
         let bytes = file.as_ref().filter(|_| said.is_ok()).map_or(0, |file| send(stream, file, first, end));
@@ -61,11 +66,9 @@ fn talk(mut stream: &TcpStream, peer: SocketAddr, shared: &Shared) -> io::Result
             cut,
             seconds: began.elapsed().as_secs_f64(),
         });
-        if let Some(report) = &request.report
-            && let Some(now) = shared.nodes.heard(report, request.path.trim_start_matches('/'))
-        {
+        if let Some((node, now)) = told {
             let (percent, done, blocks) = (now.percent(), now.done, now.blocks);
-            (shared.log)(&Event::Progress { node: report.node.clone(), file: now.file, done, blocks, percent });
+            (shared.log)(&Event::Progress { node, file: now.file, done, blocks, percent });
         }
         said?;
         // A client that takes nothing more, or a file that became shorter: its end cannot be said in any other way.

@@ -32,6 +32,10 @@ pub enum TarError {
     TooLarge { limit: u64 },
     #[error("it has more than {MOST_ENTRIES} entries")]
     TooMany,
+    #[error("its names, targets and attributes have more than {MOST_TEXT} bytes in all")]
+    TooMuchText,
+    #[error("an extended header of {size} bytes is in no package")]
+    LargeHeader { size: u64 },
     #[error("it ends before its end mark")]
     NoEnd,
     #[error("something follows its end mark")]
@@ -46,6 +50,10 @@ const MOST_ENTRIES: usize = 400_000;
 const LONGEST_PATH: usize = 4_095;
 const LONGEST_NAME: usize = 255;
 const LARGEST_XATTR: usize = 64 * 1024;
+/// All names, link targets and extended attributes of an archive, in bytes: they are held in memory.
+const MOST_TEXT: usize = 64 << 20;
+/// A long name or an extended header, in bytes: the reader of the tar holds it in memory.
+const LARGEST_HEADER: u64 = 1 << 20;
 const BLOCK: u64 = 512;
 /// Shorter writes to the cache are gathered; longer ones go there as they are, without being copied once more.
 const SMALL_WRITES: usize = 64 * 1024;
@@ -61,6 +69,7 @@ pub fn unpack(source: impl Read, copy: File, limit: u64) -> Result<(BTreeMap<Str
         length: 0,
         limit,
         zeros: 0,
+        headers: Headers::default(),
         fault: None,
     };
     let mut archive = tar::Archive::new(tee);
@@ -81,6 +90,7 @@ pub fn unpack(source: impl Read, copy: File, limit: u64) -> Result<(BTreeMap<Str
 fn read_entries<R: Read>(archive: &mut tar::Archive<R>) -> Result<BTreeMap<String, Item>, TarError> {
     let mut items: BTreeMap<String, Item> = BTreeMap::new();
     let mut buffer = vec![0; 256 * 1024];
+    let mut text_left = MOST_TEXT;
     for entry in archive.entries().map_err(TarError::Read)? {
         let mut entry = entry.map_err(TarError::Read)?;
         if items.len() == MOST_ENTRIES {
@@ -133,6 +143,12 @@ fn read_entries<R: Read>(archive: &mut tar::Archive<R>) -> Result<BTreeMap<Strin
         if !matches!(kind, ItemKind::File { .. }) && entry.size() > 0 {
             return Err(bad("it is no file and yet has content"));
         }
+        let target = match &kind {
+            ItemKind::Symlink(target) | ItemKind::Hardlink(target) => target.len(),
+            _ => 0,
+        };
+        let attributes: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        text_left = text_left.checked_sub(path.len() + target + attributes).ok_or(TarError::TooMuchText)?;
         let item = Item { kind, uid, gid, uname, gname, mode, mtime, xattrs };
         if items.insert(path.clone(), item).is_some() {
             return Err(TarError::Twice { path });
@@ -237,7 +253,55 @@ struct Tee<R> {
     limit: u64,
     /// Zero bytes at the end of what was read so far.
     zeros: u64,
+    headers: Headers,
     fault: Option<TarError>,
+}
+
+/// Follows a tar from header to header as its bytes go by, ahead of the reader that believes their sizes.
+struct Headers {
+    header: [u8; BLOCK as usize],
+    /// Bytes of the header that are here.
+    have: usize,
+    /// Bytes to the next header.
+    skip: u64,
+}
+
+impl Default for Headers {
+    fn default() -> Headers {
+        Headers { header: [0; BLOCK as usize], have: 0, skip: 0 }
+    }
+}
+
+impl Headers {
+    /// Takes the next bytes; the size of an extended header that is too large, if there is one.
+    fn see(&mut self, mut bytes: &[u8]) -> Option<u64> {
+        while !bytes.is_empty() {
+            let skipped = bytes.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+            self.skip -= skipped as u64;
+            bytes = &bytes[skipped..];
+            let taken = bytes.len().min(self.header.len() - self.have);
+            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have < self.header.len() {
+                return None;
+            }
+            self.have = 0;
+            let header = tar::Header::from_byte_slice(&self.header);
+            // What has no size is for the reader to refuse.
+            let size = header.entry_size().unwrap_or(0);
+            let kind = header.entry_type();
+            let extended = kind.is_gnu_longname()
+                || kind.is_gnu_longlink()
+                || kind.is_pax_local_extensions()
+                || kind.is_pax_global_extensions();
+            if extended && size > LARGEST_HEADER {
+                return Some(size);
+            }
+            self.skip = size.div_ceil(BLOCK).saturating_mul(BLOCK);
+        }
+        None
+    }
 }
 
 impl<R: Read> Tee<R> {
@@ -267,6 +331,10 @@ impl<R: Read> Read for Tee<R> {
         if self.length > self.limit {
             self.fault = Some(TarError::TooLarge { limit: self.limit });
             return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        if let Some(size) = self.headers.see(bytes) {
+            self.fault = Some(TarError::LargeHeader { size });
+            return Err(io::ErrorKind::InvalidData.into());
         }
         if let Err(error) = self.copy.write_all(bytes) {
             self.fault = Some(TarError::Write(error));

@@ -101,6 +101,16 @@ fn packages() {
             "it is too long",
         ),
         (
+            "a name of 32 MiB",
+            data(&[long(b'L', &vec![b'a'; 32 << 20]), file("x", b"")]),
+            "an extended header of 33554432 bytes",
+        ),
+        (
+            "an extended header of 2 MiB",
+            data(&[pax(&[record("comment", &vec![b'c'; 2 << 20])]), file("x", b"")]),
+            "an extended header of 20971",
+        ),
+        (
             "a pax path that climbs out",
             data(&[pax(&[record("path", b"../../etc/x")]), file("./x", b"")]),
             "../../etc/x",

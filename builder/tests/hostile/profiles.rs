@@ -31,6 +31,17 @@ fn profiles() {
     };
     let with = |text: &str| said(&[("t.toml", format!("{WHOLE}{text}"))]);
     let deep = format!("x = {}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let names: Vec<String> = (0..40).map(|level| format!("parts/e{level}.toml")).collect();
+    let mut doublings: Vec<(&str, String)> = names
+        .iter()
+        .enumerate()
+        .map(|(level, name)| {
+            let text =
+                if level == 39 { String::new() } else { format!("include = [\"e{0}\", \"e{0}\"]\n", level + 1) };
+            (name.as_str(), text)
+        })
+        .collect();
+    doublings.push(("t.toml", format!("include = [\"e0\"]\n{WHOLE}")));
     let cases: Vec<Case> = vec![
         ("no TOML", with("[["), "t.toml:"),
         ("a key that nobody knows", with("rollback = 1\n"), "rollback"),
@@ -77,7 +88,7 @@ fn profiles() {
         (
             "services that wait for each other",
             with("[service.a]\nrun = [\"/a\"]\nafter = [\"b\"]\n[service.b]\nrun = [\"/b\"]\nafter = [\"a\"]\n"),
-            "a",
+            "would never start",
         ),
         ("a mode that is no mode", with("[directory.\"/run/x\"]\nmode = \"99999\"\n"), "99999"),
         (
@@ -85,9 +96,15 @@ fn profiles() {
             with("[service.a]\nrun = [\"/a\"]\nlimits = { memory = \"99999999999GiB\" }\n"),
             "99999999999GiB",
         ),
+        ("includes that double each time", said(&doublings), "more than 256 files are included"),
+        (
+            "a file that is too large to be one",
+            said(&[("t.toml", format!("# {}\n{WHOLE}", "x".repeat(2 << 20)))]),
+            "1048576 are read at most",
+        ),
         ("a key of a kind it has not", with("[service.a]\nrun = \"/bin/a\"\n"), "t.toml"),
     ];
-    check_all("profile", cases, 14);
+    check_all("profile", cases, 16);
 }
 
 #[test]

@@ -102,8 +102,7 @@ impl Archive {
     /// An archive without packages.
     pub fn new() -> Archive {
         let key = new_key(true);
-        let patience =
-            Patience { stall: Duration::from_millis(300), attempts: 3, first_wait: Duration::from_millis(5) };
+        let patience = Patience { stall: Duration::from_secs(10), attempts: 3, first_wait: Duration::from_millis(5) };
         Archive {
             server: Server::start(),
             keyring: keyring(&key),

@@ -177,7 +177,6 @@ impl Loop {
             self.stop.is_none().then(|| self.health.deadline()).flatten(),
             self.late_at,
             self.update_due.filter(|_| self.stop.is_none()),
-            self.updates.installing.as_ref().and_then(Installing::deadline),
             self.page.as_ref().map(|page| page.deadline),
             self.stop.as_ref().map(Stop::deadline),
             Some(now + TURN),

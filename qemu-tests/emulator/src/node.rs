@@ -7,6 +7,7 @@ use crate::qemu::{Console, Model};
 use crate::qmp::Commands;
 use crate::storage::Disk;
 use crate::watchdog::Watchdog;
+use contract::layout::Partition;
 use contract::names::{CONSOLE_PREFIX, TRYBOOT_PORT};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ struct Live {
     commands: Option<Commands>,
     keyboard: Option<ChildStdin>,
     ports: BTreeMap<String, UnixStream>,
+    /// A bit of the disk that the next reset flips.
+    damage: Option<(Partition, u64, u8)>,
 }
 
 fn locked(live: &Mutex<Live>) -> MutexGuard<'_, Live> {
@@ -184,6 +187,11 @@ impl Node {
     /// Sets the one-shot flag: the next reset is a trial boot, as if the guest had asked for it.
     pub fn ask_tryboot(&self) {
         self.plan.record.ask_tryboot(true);
+    }
+
+    /// Flips a bit of the disk at the next reset: when the system that runs now has ended, before the EEPROM decides.
+    pub fn flip_bit_at_reset(&self, partition: Partition, at: u64, bit: u8) {
+        locked(&self.live).damage = Some((partition, at, bit));
     }
 
     /// Pulls out (`false`) or plugs in the cable of a network card, counted from 0; the guest sees its carrier change.
@@ -346,7 +354,7 @@ fn keep(plan: &Plan, live: &Mutex<Live>, cut: &AtomicBool) -> End {
             live.child = Some(running.child);
         }
         let late = || Instant::now() >= deadline;
-        let watchdog = Watchdog::start(&plan.record, running.watchdog, pid);
+        let watchdog = Watchdog::start(&plan.record, running.watchdog, plan.hardware.cores(), pid);
         let mut outcome =
             boot::follow(&mut running.events, || late() || cut.load(Ordering::SeqCst) || watchdog.bites());
         if watchdog.has_bitten() && outcome == Outcome::Gone {
@@ -369,6 +377,11 @@ fn keep(plan: &Plan, live: &Mutex<Live>, cut: &AtomicBool) -> End {
             _ if cut.load(Ordering::SeqCst) => return End::PowerCut,
             _ if late() => return End::Deadline(plan.deadline),
             Outcome::Reset(reset) => {
+                if let Some((partition, at, bit)) = taken.damage
+                    && let Err(error) = plan.disk.flip_bit(partition, at, bit)
+                {
+                    return End::Failed(format!("flipping a bit at the reset: {error}"));
+                }
                 listen_to_the_mailbox(plan);
                 plan.record.reset(reset);
             }

@@ -132,6 +132,18 @@ pub(crate) struct Hardware {
     pub(crate) clock: Option<String>,
 }
 
+/// QEMU's raspi4b has so many cores, and no others.
+const RASPI4B_CORES: u32 = 4;
+
+impl Hardware {
+    pub(crate) fn cores(&self) -> u32 {
+        match self.model {
+            Model::Virt => self.cpus,
+            Model::Raspi4b => RASPI4B_CORES,
+        }
+    }
+}
+
 /// A path as part of an option.
 fn quoted(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
@@ -150,7 +162,7 @@ impl CommandLine {
                 line.add(["-M", "virt,acpi=off", "-cpu", "cortex-a72"]);
                 line.add(["-m", &hardware.memory_mib.to_string(), "-smp", &hardware.cpus.to_string()]);
             }
-            // Its memory and its four cores are fixed.
+            // Its memory and its cores are fixed.
             Model::Raspi4b => line.add(["-M", "raspi4b"]),
         }
         if let Some(time) = &hardware.clock {

@@ -8,8 +8,9 @@
 //!   cannot load what the partition should hold. It is off unless the EEPROM's own configuration sets it; the emulated
 //!   board has it set.
 //!
-//! The time that counts is the one in which QEMU really ran: a busy host does not reset its nodes. A guest that sleeps
-//! hardly runs; for it, [`SLOWEST`] times as long by the clock is long enough.
+//! The time that counts is the one in which QEMU really ran: a busy host does not reset its nodes. Each core of the
+//! guest may run for so long. A guest that sleeps hardly runs; for it, [`SLOWEST`] times as long by the clock is long
+//! enough.
 
 use crate::console::Record;
 use contract::names::CONSOLE_PREFIX;
@@ -24,6 +25,7 @@ pub(crate) struct Watchdog<'r> {
     /// Where this boot's words begin in the record.
     begin: usize,
     limit: Option<Duration>,
+    cores: u32,
     since: Instant,
     pid: u32,
     fed: Cell<bool>,
@@ -31,10 +33,11 @@ pub(crate) struct Watchdog<'r> {
 }
 
 impl<'r> Watchdog<'r> {
-    /// Starts it for the boot that QEMU, as process `pid`, has begun. Without a limit it never bites.
-    pub(crate) fn start(record: &'r Record, limit: Option<Duration>, pid: u32) -> Watchdog<'r> {
+    /// Starts it for the boot that QEMU, as process `pid`, has begun with so many cores. Without a limit it never
+    /// bites.
+    pub(crate) fn start(record: &'r Record, limit: Option<Duration>, cores: u32, pid: u32) -> Watchdog<'r> {
         let (fed, bitten) = (Cell::new(false), Cell::new(false));
-        Watchdog { record, begin: record.length(), limit, since: Instant::now(), pid, fed, bitten }
+        Watchdog { record, begin: record.length(), limit, cores, since: Instant::now(), pid, fed, bitten }
     }
 
     /// Whether the node is to be reset now.
@@ -46,7 +49,7 @@ impl<'r> Watchdog<'r> {
         let (clock, ran) = (self.since.elapsed(), processor_time(self.pid).unwrap_or_default());
         if self.record.said_since(self.begin, CONSOLE_PREFIX) {
             self.fed.set(true);
-        } else if ran >= limit || clock >= limit * SLOWEST {
+        } else if ran >= limit * self.cores || clock >= limit * self.cores * SLOWEST {
             let seconds = limit.as_secs();
             self.record
                 .say(&format!("the firmware's watchdog of {seconds} s: no word of firstboot, so the node is reset"));
@@ -92,11 +95,12 @@ mod tests {
         let record = Record::create("r1", folder.path()).unwrap();
         record.push(b"microdc: words of the boot before\n");
         // A process that sleeps for ever: none of this number can be.
-        let silent = Watchdog::start(&record, Some(Duration::from_millis(20)), u32::MAX);
-        let never = Watchdog::start(&record, None, u32::MAX);
+        let silent = Watchdog::start(&record, Some(Duration::from_millis(20)), 1, u32::MAX);
+        let never = Watchdog::start(&record, None, 1, u32::MAX);
+        let of_many = Watchdog::start(&record, Some(Duration::from_millis(20)), 1_000_000, u32::MAX);
         std::thread::sleep(Duration::from_millis(100));
-        assert!(silent.bites() && silent.has_bitten() && !never.bites());
-        let spoken = Watchdog::start(&record, Some(Duration::from_millis(20)), u32::MAX);
+        assert!(silent.bites() && silent.has_bitten() && !never.bites() && !of_many.bites());
+        let spoken = Watchdog::start(&record, Some(Duration::from_millis(20)), 1, u32::MAX);
         record.push(b"microdc: here\n");
         std::thread::sleep(Duration::from_millis(100));
         assert!(!spoken.bites() && !spoken.has_bitten());

@@ -51,9 +51,10 @@ pub struct ProfileFile {
     /// What is taken from packages, by their names.
     #[serde(default)]
     pub packages: Named<Package>,
-    /// Accounts, by their names.
+    /// Files of the root that come from no package, by names of your choice.
     #[serde(default)]
     pub artifact: Named<Artifact>,
+    /// Accounts, by their names.
     #[serde(default)]
     pub user: Named<User>,
     /// Groups that are no account's own, by their names.
@@ -131,9 +132,9 @@ pub struct Firmware {
     /// The package with the boot firmware.
     pub package: Option<Spanned<String>>,
     /// Suite other than the default ones.
-    pub suite: Option<String>,
+    pub suite: Option<Spanned<String>>,
     /// Component other than `main`.
-    pub component: Option<String>,
+    pub component: Option<Spanned<String>>,
 }
 
 /// What is taken from a package. Programs bring the libraries that they need by themselves.

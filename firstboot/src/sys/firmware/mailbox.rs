@@ -11,6 +11,7 @@ use rustix::mm::{MapFlags, ProtFlags, mlock, mmap, mmap_anonymous, munmap};
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
@@ -116,14 +117,17 @@ pub fn ask() -> Result<(), ArmError> {
         pause(until)?;
     }
     registers.write(WRITE, address | ALIAS | CHANNEL);
-    loop {
+    // From now on the firmware writes to this page whenever it likes: it is given back only when it has answered.
+    let memory = ManuallyDrop::new(memory);
+    let code = loop {
         memory.settle(offset);
         match memory.read(offset + 4) {
             REQUEST => pause(until)?,
-            SUCCESS => return Ok(()),
-            code => return Err(ArmError::Answer(code)),
+            code => break code,
         }
-    }
+    };
+    drop(ManuallyDrop::into_inner(memory));
+    if code == SUCCESS { Ok(()) } else { Err(ArmError::Answer(code)) }
 }
 
 fn pause(until: Instant) -> Result<(), ArmError> {

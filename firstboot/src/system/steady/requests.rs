@@ -55,7 +55,7 @@ impl Loop {
             Request::Update { urls, dry_run, force } => {
                 return self.begin_update(client, urls, dry_run, force, now);
             }
-            Request::Cancel => self.cancel_update(now),
+            Request::Cancel => self.cancel_update(),
             Request::Rollback { force } => self.roll_back(force),
             Request::Reboot => self.stop_asked(Action::Reboot, "restarts"),
             Request::Poweroff => self.stop_asked(Action::PowerOff, "powers off"),

@@ -52,7 +52,7 @@ impl Loop {
             Action::Reboot => "restarting: stopping all services",
             _ => "powering off: stopping all services",
         });
-        self.end_updates(now());
+        self.end_updates();
         self.supervisor.stop();
     }
 

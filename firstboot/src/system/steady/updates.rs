@@ -171,10 +171,10 @@ impl Loop {
             .map_err(|error| format!("the installer cannot be started: {error}"))
     }
 
-    pub(super) fn cancel_update(&mut self, now: Moment) -> Reply {
+    pub(super) fn cancel_update(&mut self) -> Reply {
         match &mut self.updates.installing {
             Some(installing) => {
-                installing.end("an operator cancelled it", now);
+                installing.end("an operator cancelled it");
                 Reply::Done("the update is cancelled".to_owned())
             }
             None => Reply::Refused("no update is being taken".to_owned()),
@@ -199,10 +199,10 @@ impl Loop {
     }
 
     /// The run ends: a trial with it, and an update that is being taken.
-    pub(super) fn end_updates(&mut self, now: Moment) {
+    pub(super) fn end_updates(&mut self) {
         self.updates.end("an operator restarted the node in its trial", &mut self.node.warnings);
         if let Some(installing) = &mut self.updates.installing {
-            installing.end("the node stops", now);
+            installing.end("the node stops");
         }
     }
 }

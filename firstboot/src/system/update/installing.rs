@@ -3,7 +3,7 @@
 //! reading. What it says is believed for pages and progress alone.
 
 use crate::claim::slots;
-use crate::service::{Exit, Moment};
+use crate::service::Exit;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::process::{Program, Surroundings, kill_session, spawn};
 use crate::update::install::order::{Order, files};
@@ -17,15 +17,14 @@ use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
 /// Who takes bundles: nobody.
 const NOBODY: u32 = 65_534;
 /// Folder of its cgroup, beside the services' one, and what it may take there.
 const CGROUP: &str = "update";
 const LIMITS: [(&str, &str); 6] = [
-    ("memory.max", "100663296"),
-    ("memory.high", "83886080"),
+    ("memory.max", "67108864"),
+    ("memory.high", "50331648"),
     ("memory.swap.max", "0"),
     ("pids.max", "16"),
     ("cpu.weight", "10"),
@@ -34,8 +33,6 @@ const LIMITS: [(&str, &str); 6] = [
 /// Longest line that it says, in bytes, and characters of its last words that are kept.
 const LONGEST: usize = 64 * 1024;
 const WORDS: usize = 300;
-/// Time for it to be gone after it was killed.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// A bundle that is being taken.
 pub struct Installing {
@@ -55,7 +52,6 @@ pub struct Installing {
     exit: Option<Exit>,
     /// Why it was ended from here.
     ended: Option<String>,
-    killed_at: Option<Moment>,
 }
 
 /// What came of it.
@@ -157,7 +153,6 @@ impl Installing {
             last: None,
             exit: None,
             ended: None,
-            killed_at: None,
         })
     }
 
@@ -170,12 +165,6 @@ impl Installing {
     /// What to wait for: its events and its messages.
     pub fn sources(&self) -> impl Iterator<Item = &OwnedFd> {
         self.events.iter().chain(&self.messages)
-    }
-
-    /// When it is looked after although it says nothing.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Moment> {
-        self.killed_at.map(|at| at + GRACE)
     }
 
     /// Takes what it has said: events, and messages for the console.
@@ -205,11 +194,9 @@ impl Installing {
         (heard, said)
     }
 
-    /// Ends it for this reason. The rest follows when it is gone.
-    pub fn end(&mut self, reason: &str, now: Moment) {
-        if self.ended.is_none() {
-            (self.ended, self.killed_at) = (Some(reason.to_owned()), Some(now));
-        }
+    /// Ends it for this reason. The rest follows when it is gone, which takes as long as a disk does not answer it.
+    pub fn end(&mut self, reason: &str) {
+        self.ended.get_or_insert_with(|| reason.to_owned());
         self.kill();
     }
 

@@ -265,7 +265,7 @@ impl Machine {
         let late = |ms: u64| facts.now >= Duration::from_millis(ms);
         let within = |ms: u64| format!("within {} s of power-on", ms.div_ceil(1000));
         let Trial { settle_ms, network_ms, services_ms, commit_ms } = self.limits;
-        self.waits_for = if self.reached < Stage::Network {
+        self.waits_for = if !facts.network {
             "its network".to_owned()
         } else if !ready {
             format!("its services: {}", facts.not_ready.join(", "))
@@ -289,7 +289,7 @@ impl Machine {
         };
         if let Some(reason) = reason {
             actions.push(self.go_back(reason));
-        } else if self.reached == Stage::Health && ready && self.settled(facts) {
+        } else if self.reached == Stage::Health && facts.network && ready && self.settled(facts) {
             actions.push(Action::Commit);
         }
         actions
