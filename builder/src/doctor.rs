@@ -11,7 +11,6 @@ use serde::Serialize;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Room that a build of a role with a cold cache takes, and an image in `out/`, in bytes. With less it cannot end well;
 /// with less than [`SPARE`] times that, the next one may not.
@@ -224,7 +223,7 @@ fn keys(base: &Path) -> Seen {
 }
 
 fn clock(base: &Path) -> Seen {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = crate::clock::now();
     let locks = std::fs::read_dir(base.join("profiles")).into_iter().flatten().flatten().map(|entry| entry.path());
     let locks = locks.filter(|path| path.extension().is_some_and(|extension| extension == "lock"));
     let newest =

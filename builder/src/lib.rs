@@ -13,6 +13,7 @@ pub mod boot;
 pub mod bundle;
 pub mod cache;
 pub mod cli;
+pub mod clock;
 pub mod diff;
 pub mod doctor;
 pub mod foreign;

@@ -95,17 +95,10 @@ impl Options {
             offline: false,
             jobs: 2,
             accept_expired: Vec::new(),
-            now: now(),
+            now: crate::clock::now(),
             patience: Patience::default(),
         }
     }
-}
-
-/// The clock's time in seconds since 1970.
-#[must_use]
-pub fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 /// Where packages come from and go to.

@@ -4,7 +4,7 @@ mod source_kit;
 
 use contract::hash::Digest;
 use microdc::cache::Cache;
-use microdc::resolve;
+use microdc::clock;
 use microdc::source::http::{Client, Fetched, Patience};
 use microdc::source::signer::Signer;
 use microdc::source::url::{Known, Signed, UrlError, UrlSource};
@@ -55,7 +55,7 @@ impl Gpg {
         let gpg = Gpg { home: folder.join(name) };
         fs::create_dir(&gpg.home).unwrap();
         fs::set_permissions(&gpg.home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        let time = format!("--faked-system-time={}", resolve::now() - age * DAY);
+        let time = format!("--faked-system-time={}", clock::now() - age * DAY);
         let user = format!("{name} <{name}@example.org>");
         run(gpg.command().args([&time, "--quick-generate-key", &user, "ed25519", "cert", life]));
         let fingerprint = gpg.fingerprint();
@@ -134,7 +134,7 @@ impl Bench {
             client: &client,
             mirrors: &[],
             offline: false,
-            now: resolve::now(),
+            now: clock::now(),
             progress: &self.told,
         };
         known(Signed { signature: &self.server.url(SIGNATURE), signer: &signer }, &source)
@@ -201,10 +201,10 @@ fn what_gnupg_signs_otherwise_is_refused_with_its_reason() {
     bench.refused(bench.by_list(&key, gpg.sign(b"another list\n", &[])), &["it does not verify"]);
     bench.refused(bench.by_itself(&key, gpg.sign(&[&file[..], b"1"].concat(), &[])), &["it does not verify"]);
     bench.refused(bench.by_itself(&key, gpg.sign(file, &["--digest-algo", "SHA1"])), &["SHA1, is too weak"]);
-    let ended = gpg.sign(file, &["--faked-system-time", &format!("{}!", resolve::now() + 30 * DAY)]);
+    let ended = gpg.sign(file, &["--faked-system-time", &format!("{}!", clock::now() + 30 * DAY)]);
     bench.refused(bench.by_itself(&key, ended), &["is to come"]);
     let old = Gpg::new(bench.folder.path(), "old", "10d", 30);
-    let signed = old.sign(file, &["--faked-system-time", &format!("{}!", resolve::now() - 29 * DAY)]);
+    let signed = old.sign(file, &["--faked-system-time", &format!("{}!", clock::now() - 29 * DAY)]);
     bench.refused(bench.by_itself(&old.certificate(true), signed), &["the key has expired on"]);
     bench.refused(bench.by_itself(&key, Vec::new()), &["OpenPGP signature"]);
     bench.refused(bench.by_itself(&key, b"<html>not found</html>".to_vec()), &["OpenPGP signature"]);

@@ -4,7 +4,7 @@ mod source_kit;
 
 use contract::hash::Digest;
 use microdc::cache::Cache;
-use microdc::resolve;
+use microdc::clock;
 use microdc::source::http::{Client, FetchError, Fetched, Loose, Patience};
 use microdc::source::url::{Known, UrlError, UrlMirror, UrlSource};
 use source_kit::Told;
@@ -58,7 +58,7 @@ impl Bench {
             client: &self.client,
             mirrors: &self.mirrors,
             offline: self.offline,
-            now: resolve::now(),
+            now: clock::now(),
             progress: &self.told,
         };
         source.bring(&self.server.url(FILE), known)

@@ -4,12 +4,13 @@ use super::FIRSTBOOT;
 use super::settings::Settings;
 use super::supply::{self, Supply};
 use crate::cache::{Cache, KeyBuilder};
+use crate::clock;
 use crate::inventory;
 use crate::lock::{Lock, LockedArtifact, LockedFrom};
 use crate::profile::artifact::From;
 use crate::profile::{Artifact, Located, Place, Profile};
 use crate::report::{Reporter, human_bytes};
-use crate::resolve::{self, LockMode};
+use crate::resolve::LockMode;
 use crate::source::Progress as _;
 use crate::source::go::{Compiled, GoSource, Pinned};
 use crate::source::http::Client;
@@ -184,7 +185,7 @@ fn bring(inputs: &Inputs<'_, '_>, name: &str, from: &From, pinned: Option<&Locke
                 client: inputs.client,
                 mirrors: &inputs.settings.mirrors,
                 offline: inputs.from.offline,
-                now: resolve::now(),
+                now: clock::now(),
                 progress: &stage,
             };
             let signer = signed.as_ref().filter(|_| pinned.is_none()).map(|by| Signer::read(&by.key)).transpose()?;

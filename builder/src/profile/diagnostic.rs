@@ -24,13 +24,8 @@ pub struct Place {
 impl Sources {
     /// How many files were read.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     pub fn add(&mut self, path: &Path, text: &str) -> FileId {

@@ -90,7 +90,7 @@ pub(super) fn load_file(
     above: &mut Vec<PathBuf>,
 ) -> Result<Loaded, ProfileError> {
     let read = |source| ProfileError::Read { path: path.to_owned(), source };
-    if sources.len() >= MOST_FILES {
+    if sources.count() >= MOST_FILES {
         return Err(ProfileError::TooMany { path: path.to_owned() });
     }
     let size = std::fs::metadata(path).map_err(read)?.len();

@@ -3,9 +3,9 @@
 use super::folder::{Listed, Served, encode};
 use super::nodes::NodeProgress;
 use super::range::Share;
+use crate::clock;
 use crate::source::release::http_time;
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An answer: what is sent first, and which bytes of a file follow.
 pub(super) struct Answer {
@@ -16,11 +16,6 @@ pub(super) struct Answer {
     pub(super) part: (u64, u64),
     /// Whether the connection stays open.
     pub(super) keep: bool,
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn reason(status: u16) -> &'static str {
@@ -43,7 +38,7 @@ fn head(status: u16, keep: bool, fields: &str) -> String {
     format!(
         "HTTP/1.1 {status} {}\r\nDate: {}\r\nServer: microdc\r\n{fields}Connection: {connection}\r\n\r\n",
         reason(status),
-        http_time(now())
+        http_time(clock::now())
     )
 }
 

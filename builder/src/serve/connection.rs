@@ -55,7 +55,7 @@ fn talk(mut stream: &TcpStream, peer: SocketAddr, shared: &Shared) -> io::Result
         let bytes = file.as_ref().filter(|_| said.is_ok()).map_or(0, |file| send(stream, file, first, end));
         let cut = bytes < end - first;
         (shared.log)(&Event::Request {
-            at: answer::now(),
+            at: crate::clock::now(),
             client: peer.ip().to_canonical(),
             node: request.report.as_ref().map(|report| report.node.clone()),
             method,

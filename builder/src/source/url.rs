@@ -174,9 +174,8 @@ impl UrlSource<'_> {
         content: impl Fn() -> std::io::Result<R>,
     ) -> Result<(), UrlError> {
         let bytes = self.small(signed.signature, LARGEST_SIGNATURE)?;
-        let signature = || signed.signature.to_owned();
         let who = signed.signer.check(&bytes, content, self.now).map_err(|source| UrlError::Signature {
-            signature: signature(),
+            signature: signed.signature.to_owned(),
             of: of.to_owned(),
             source,
         })?;

@@ -4,7 +4,7 @@ use super::board::Board;
 use super::dhcp::{self, Cable, Leases};
 use super::kernel::{Kernel, plain};
 use super::plan::{Step, plan};
-use super::seen::{Link, Seen};
+use super::seen::Seen;
 use super::settled::has_all;
 use super::wanted::{Wanted, wanted};
 use super::wireguard::{Tunnel, Tunnels};
@@ -172,7 +172,7 @@ impl Manager {
                 }
             }
         }
-        let there = wanted.links.iter().filter_map(|want| find(&seen, &want.name));
+        let there = wanted.links.iter().filter_map(|want| seen.link(&want.name));
         self.cleared.extend(there.filter(|link| link.up).map(|link| link.index));
         seen
     }
@@ -221,7 +221,7 @@ impl Manager {
     fn watch_links(&mut self, wanted: &Wanted, seen: &Seen) {
         let patient = self.begin.elapsed() < LINK_PATIENCE;
         for want in &wanted.links {
-            let link = find(seen, &want.name);
+            let link = seen.link(&want.name);
             let state = match link {
                 None => "there is no such interface; waiting for it",
                 Some(link) if !link.carrier => "no link",
@@ -246,7 +246,7 @@ impl Manager {
                 continue;
             }
             let name = name.as_str();
-            let cable = find(seen, name).filter(|link| link.up && link.carrier).and_then(|link| {
+            let cable = seen.link(name).filter(|link| link.up && link.carrier).and_then(|link| {
                 let mac = link.mac.clone()?;
                 Some(Cable { index: link.index, mac })
             });
@@ -330,7 +330,7 @@ impl Manager {
                 server: lease.offer.server,
                 until_s: u64::try_from(uptime).unwrap_or(0) + u64::from(lease.left_s(now)),
             });
-            let link = find(seen, &want.name);
+            let link = seen.link(&want.name);
             let shown = |address: &&super::seen::Address| {
                 let own = address.net.addr();
                 let link_local = matches!(own, IpAddr::V6(six) if six.is_unicast_link_local());
@@ -353,10 +353,6 @@ impl Manager {
         interfaces.sort_by(|a, b| a.name.cmp(&b.name));
         NetworkReport { interfaces, resolvers }
     }
-}
-
-fn find<'s>(seen: &'s Seen, name: &str) -> Option<&'s Link> {
-    seen.links.iter().find(|link| link.name == name)
 }
 
 fn tunnel_report(tunnel: &Tunnel) -> WireGuardReport {

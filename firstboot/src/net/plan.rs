@@ -109,7 +109,7 @@ pub fn plan(wanted: &Wanted, seen: &Seen) -> Vec<Step> {
         link(want, seen, &mut steps);
     }
     for want in &wanted.links {
-        if let Some(link) = find(seen, &want.name).filter(|link| link.up) {
+        if let Some(link) = seen.link(&want.name).filter(|link| link.up) {
             addresses(want, link, seen, &mut steps);
             routes(want, link, seen, &mut steps);
         }
@@ -117,15 +117,11 @@ pub fn plan(wanted: &Wanted, seen: &Seen) -> Vec<Step> {
     steps
 }
 
-fn find<'s>(seen: &'s Seen, name: &str) -> Option<&'s Link> {
-    seen.links.iter().find(|link| link.name == name)
-}
-
 /// The interface itself.
 fn link(want: &WantedLink, seen: &Seen, steps: &mut Vec<Step>) {
     use super::wanted::Made;
     let name = &want.name;
-    let index = |name: &String| find(seen, name).map(|link| link.index);
+    let index = |name: &String| seen.link(name).map(|link| link.index);
     // What it would be made from now: a VLAN needs the interface below.
     let make = match &want.made {
         None => None,
@@ -136,7 +132,7 @@ fn link(want: &WantedLink, seen: &Seen, steps: &mut Vec<Step>) {
             None => return,
         },
     };
-    let Some(link) = find(seen, name) else {
+    let Some(link) = seen.link(name) else {
         steps.extend(make.map(|make| Step::Make { name: name.clone(), make }));
         return;
     };

@@ -84,6 +84,14 @@ impl Route {
 /// Metric that the kernel gives an IPv6 route without one (linux/ipv6_route.h, `IP6_RT_PRIO_USER`).
 pub const IPV6_METRIC: u32 = 1024;
 
+impl Seen {
+    /// The interface of this name.
+    #[must_use]
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+}
+
 impl Link {
     #[must_use]
     pub fn of(message: &LinkMessage) -> Option<Link> {

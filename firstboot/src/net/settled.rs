@@ -7,7 +7,7 @@ use super::wanted::{WantedLease, WantedLink};
 /// wanted and seen in one turn counts: a lease that came meanwhile is not on the interface yet.
 #[must_use]
 pub fn has_all(want: &WantedLink, seen: &Seen, without_link: bool) -> bool {
-    let Some(link) = seen.links.iter().find(|link| link.name == want.name) else { return false };
+    let Some(link) = seen.link(&want.name) else { return false };
     let has = |net| seen.addresses.iter().any(|address| address.index == link.index && address.net == net);
     let leased = match want.lease {
         WantedLease::NotAsked => link.carrier || without_link,
