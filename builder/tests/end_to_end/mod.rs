@@ -7,10 +7,15 @@ pub mod folders;
 pub mod project;
 
 use contract::hash::Digest;
+use microdc::cache::Cache;
 use microdc::lock::{Lock, LockedPackage};
+use microdc::source::deb::{self, Effort};
+use microdc::source::http::{Client, Patience, Wanted};
+use microdc::source::mirror::{Mirror, Told};
+use microdc::source::progress::Quiet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// The program under test.
 pub const MICRODC: &str = env!("CARGO_BIN_EXE_microdc");
@@ -25,7 +30,7 @@ pub struct Router {
     pub image: PathBuf,
     /// The program that the image holds, for `--supply`: no other build has to compile it.
     pub firstboot: PathBuf,
-    /// The cache that has everything the lock names.
+    /// The cache of the one who runs the tests: it has what this build needed, and what else the tests ask it for.
     pub cache: PathBuf,
     pub lock: Lock,
 }
@@ -49,7 +54,7 @@ pub fn router() -> &'static Router {
             std::fs::write(&firstboot, found).unwrap();
         }
         let lock = Lock::load(&workspace().join("profiles/router.lock")).unwrap().unwrap();
-        Router { image, firstboot, cache: microdc::cache::Cache::default_root().unwrap(), lock }
+        Router { image, firstboot, cache: Cache::default_root().unwrap(), lock }
     })
 }
 
@@ -58,9 +63,27 @@ impl Router {
         &self.lock.packages[name]
     }
 
-    /// The package file in the cache.
+    /// The package file in the cache. A cache that has a package unpacked, or an image made of it, is complete for a
+    /// build without the file itself: then it is fetched again.
     pub fn blob(&self, package: &LockedPackage) -> PathBuf {
-        in_cache("sha256", &self.cache, package.sha256, "")
+        let cache = Cache::open(&self.cache).unwrap();
+        if let Some(path) = cache.blob(package.sha256, package.size) {
+            return path;
+        }
+        let mirror = Mirror::find(&Told::default(), &Told::default(), Path::new("/etc/apt")).unwrap();
+        let url = format!("{}/{}", mirror.base(&package.suite), package.path);
+        let client = Client::new(Patience::default(), Arc::default());
+        client.blob(&cache, &Wanted { url, size: package.size, sha256: package.sha256 }, &Quiet).unwrap()
+    }
+
+    /// The folder of the package unpacked in the cache.
+    pub fn unpacked(&self, package: &LockedPackage) -> PathBuf {
+        let cache = Cache::open(&self.cache).unwrap();
+        if !deb::is_unpacked(&cache, package.sha256) {
+            self.blob(package);
+            deb::open(&cache, package, Effort::default()).unwrap();
+        }
+        project::unpacked(&self.cache, package.sha256)
     }
 }
 

@@ -74,7 +74,7 @@ impl Project {
             let from = router.blob(package);
             link(&from, &in_cache("sha256", &self.cache, package.sha256, ""));
             if warmth == Warmth::Warm {
-                let [from, to] = [&router.cache, &self.cache].map(|at| unpacked(at, package.sha256));
+                let [from, to] = [router.unpacked(package), unpacked(&self.cache, package.sha256)];
                 for name in ["data.tar", "index"] {
                     link(&from.join(name), &to.join(name));
                 }
