@@ -204,6 +204,9 @@ fn firstboot_is_the_same_from_two_checkouts_with_two_cargo_homes() {
         (folder.path().join("two/in/a/folder/further/down"), other_home),
     ];
     let mut programs = Vec::new();
+    let names = |json: &serde_json::Value, key: &str| -> Vec<String> {
+        json[key].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    };
     for (checkout, cargo_home) in &checkouts {
         clone(checkout);
         let key = checkout.join("keys/development.key");
@@ -211,14 +214,30 @@ fn firstboot_is_the_same_from_two_checkouts_with_two_cargo_homes() {
         std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
         // A cache that has the packages, and no firstboot.
         let cache = Project::at(checkout.join("target/seed"), checkout.join("target/cache"), Warmth::Warm).cache;
-        let mut build = Command::new(MICRODC);
-        build.args(["build", "router", "--json"]).current_dir(checkout);
-        build.env("CARGO_HOME", cargo_home).env("MICRODC_CACHE", cache);
-        let digest = digest_in(&said(&build.output().unwrap(), 0));
+        let build = || {
+            let mut build = Command::new(MICRODC);
+            build.args(["build", "router", "--json"]).current_dir(checkout);
+            build.env("CARGO_HOME", cargo_home).env("MICRODC_CACHE", &cache);
+            said(&build.output().unwrap(), 0)
+        };
+        let digest = digest_in(&build());
         let program = std::fs::read(checkout.join("target/aarch64-unknown-linux-musl/node/firstboot")).unwrap();
         for path in [checkout.to_str().unwrap(), cargo_home.to_str().unwrap()] {
             let found = program.windows(path.len()).any(|bytes| bytes == path.as_bytes());
             assert!(!found, "firstboot holds the path {path}");
+        }
+        if programs.is_empty() {
+            // A changed source makes the program and the image again. The initramfs depends on the program's bytes, which
+            // are the same: a remark is not in them.
+            let source = checkout.join("firstboot/src/main.rs");
+            let text = std::fs::read_to_string(&source).unwrap();
+            std::fs::write(&source, text + "// A remark.\n").unwrap();
+            let text = build();
+            let json: serde_json::Value = serde_json::from_str(&text[text.find('{').unwrap()..]).unwrap();
+            assert_eq!(
+                (names(&json, "made"), digest_in(&text)),
+                (["firstboot", "image"].map(str::to_owned).to_vec(), digest.clone())
+            );
         }
         programs.push((program, digest));
         std::fs::remove_dir_all(checkout).unwrap();

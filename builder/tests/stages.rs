@@ -7,7 +7,8 @@ mod elf;
 mod end_to_end;
 
 use end_to_end::project::{Project, Warmth};
-use end_to_end::said;
+use end_to_end::{machine_mirror, router, said};
+use microdc::lock::Lock;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
@@ -43,14 +44,19 @@ impl Scene {
 
     /// Builds, and asserts which stages were made; nothing is left to do afterwards.
     fn makes(&self, what: &str, expected: &[&str]) {
-        let (made, cached) = build(&self.project, &[]);
+        self.makes_with(&[], what, expected);
+    }
+
+    /// The same for a build with these arguments.
+    fn makes_with(&self, further: &[&str], what: &str, expected: &[&str]) {
+        let (made, cached) = build(&self.project, further);
         let expected: BTreeSet<String> = expected.iter().map(|&name| name.to_owned()).collect();
         assert_eq!(made, expected, "{what}");
         assert!(made.is_disjoint(&cached), "{what}");
         let all: BTreeSet<&str> = ["kernel", "initramfs", "licences", "image"].into();
         let seen: BTreeSet<&str> = made.iter().chain(&cached).map(String::as_str).collect();
         assert!(all.is_subset(&seen), "{what}: every stage is told of: {seen:?}");
-        let (made, cached) = build(&self.project, &[]);
+        let (made, cached) = build(&self.project, further);
         assert_eq!(
             (made.len(), cached.into_iter().collect::<Vec<_>>()),
             (0, vec!["image".to_owned()]),
@@ -75,6 +81,12 @@ fn each_kind_of_input_makes_the_right_stages_again_and_no_others() {
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     scene.makes("the mode of an overlay's file", &["image"]);
 
+    let rules = "overlays/router/overlay.toml";
+    project.write(rules, "[path.\"etc/motd\"]\nmode = \"0640\"\n");
+    scene.makes("a mode in overlay.toml", &["image"]);
+    project.edit(rules, "mode", "owner = \"root:frr\"\nmode");
+    scene.makes("an owner in overlay.toml", &["image"]);
+
     let template = "overlays/router/usr/lib/microdc/templates/nftables.conf.j2";
     project.write(template, &format!("{}\n# more\n", project.read(template)));
     scene.makes("a template", &["image"]);
@@ -97,6 +109,11 @@ fn each_kind_of_input_makes_the_right_stages_again_and_no_others() {
     std::fs::write(project.folder.join("firstboot"), firstboot).unwrap();
     scene.makes("firstboot's bytes", &["initramfs", "image"]);
 
+    let next = contract::keys::PrivateKey::from_seed(&[8; 32]).public();
+    project.write("next.pub", &next.to_text());
+    scene.makes_with(&["--trust", "next.pub"], "one more key to trust", &["initramfs", "image"]);
+    build(project, &[]);
+
     let other = contract::keys::PrivateKey::from_seed(&[9; 32]);
     let key = project.folder.join("keys/development.key");
     std::fs::write(&key, other.to_text()).unwrap();
@@ -114,6 +131,36 @@ fn each_kind_of_input_makes_the_right_stages_again_and_no_others() {
     let package = end_to_end::router().package("wireguard-tools");
     std::fs::remove_dir_all(end_to_end::project::unpacked(&project.cache, package.sha256)).unwrap();
     scene.makes("a package that is not unpacked", &["package wireguard-tools", "image"]);
+}
+
+/// From the machine's own mirror.
+#[test]
+fn another_kernel_makes_all_that_is_made_of_it_again() {
+    let scene = Scene::new();
+    let project = &scene.project;
+    build(project, &[]);
+    let module = |release: &str| format!("usr/lib/modules/{release}/kernel/drivers/net/wireguard/wireguard.ko.xz");
+    let has = |path: &str| {
+        let why = project.microdc(&["inspect", "out/router.img", "--why", path]).output().unwrap();
+        why.status.success()
+    };
+    let before = router().lock.packages.keys().find(|name| name.starts_with("linux-image-6")).unwrap();
+    let release = |package: &str| package.trim_start_matches("linux-image-").to_owned();
+    assert!(has(&module(&release(before))));
+
+    project.edit(PROFILE, "[kernel]\n", "[kernel]\npackage = \"linux-image-rt-arm64\"\n");
+    let mirror = machine_mirror();
+    let from = ["--mirror", mirror.base("trixie"), "--security-mirror", mirror.base("trixie-security")];
+    let (made, _) = build(project, &from);
+    let lock = Lock::load(&project.folder.join("profiles/router.lock")).unwrap().unwrap();
+    let after = lock.packages.keys().find(|name| name.ends_with("-rt-arm64") && *name != "linux-image-rt-arm64");
+    let after = after.unwrap_or_else(|| panic!("{:?}", lock.packages.keys()));
+    assert!(!lock.packages.contains_key(before), "the other kernel has left the lock");
+    let packages = [format!("package {after}"), "package linux-image-rt-arm64".to_owned()];
+    let stages = ["kernel", "initramfs", "licences", "image"].map(str::to_owned);
+    assert_eq!(made, stages.into_iter().chain(packages).collect());
+    assert!(has(&module(&release(after))) && !has(&module(&release(before))));
+    assert_eq!(build(project, &[]).0.len(), 0, "it is there by now");
 }
 
 #[test]

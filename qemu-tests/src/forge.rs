@@ -1,7 +1,7 @@
 //! Other slots made from an image under test: changed in one thing, and whole and rightly signed all the same, as a faulty
 //! release would be. Slot A of the image is changed; the rest stays as it is.
 //!
-//! - here the manifest, the boot partition and the signature · [`initramfs`] files that take another's place in the
+//! - here the manifest, both partitions and the signature · [`initramfs`] files that take another's place in the
 //!   initramfs · [`programs`] the smallest kernel and the smallest program
 
 pub mod initramfs;
@@ -10,12 +10,13 @@ pub mod programs;
 use crate::images;
 use contract::hash::Digest;
 use contract::keys::PrivateKey;
-use contract::layout::{BLOCK, Partition, TRAILER_SIZE, trailer_offset};
+use contract::layout::{BLOCK, Partition, Slot, TRAILER_SIZE, trailer_offset};
 use contract::manifest::{BlockImage, Manifest};
 use contract::names::{CMDLINE_TXT, INITRAMFS};
 use contract::trailer::Trailer;
 use contract::tree::HashTree;
 use emulator::Disk;
+use microdc::look::{Look, Medium};
 use std::path::Path;
 
 /// A slot in the making.
@@ -119,6 +120,33 @@ impl Forge {
         self.command_line(|line| format!("{word} {line}"))
     }
 
+    /// A root in which the first block of the file at `path` is changed, and its hash tree with it.
+    ///
+    /// # Panics
+    /// When the root has no such file, or has the same block twice.
+    #[must_use]
+    pub fn in_root(mut self, path: &str, change: impl FnOnce(&mut [u8])) -> Forge {
+        let medium = Medium::open(self.disk.path()).unwrap_or_else(|error| panic!("{error}"));
+        let root = medium.pick(Some(Slot::A)).and_then(Look::root).unwrap_or_else(|error| panic!("{error}"));
+        let mut file = root.open(path).unwrap_or_else(|error| panic!("{error}"));
+        let mut before = vec![0; BLOCK as usize];
+        let read = file.read_bytes(&mut before).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(read, before.len(), "{path} is shorter than a block");
+
+        let length = self.manifest.root.length;
+        let mut data = self.disk.read(Partition::RootA, 0, length as usize).expect("it can be read");
+        let mut found = data.chunks_exact_mut(BLOCK as usize).filter(|block| **block == *before);
+        let block = found.next().unwrap_or_else(|| panic!("{path} does not begin with a block of the root"));
+        assert!(found.next().is_none(), "the first block of {path} stands in the root twice");
+        change(block);
+        let tree = HashTree::over(&data).expect("whole blocks have a tree");
+        self.manifest.root.root_hash = tree.root_hash;
+        for (at, bytes) in [(0, &data), (length, &tree.bytes)] {
+            self.disk.write(Partition::RootA, at, bytes).expect("it can be written");
+        }
+        self
+    }
+
     /// An initramfs in which these bytes stand at `path`.
     #[must_use]
     pub fn in_initramfs(self, path: &str, bytes: &[u8]) -> Forge {
@@ -174,6 +202,7 @@ mod tests {
             .option("quiet")
             .initramfs_spec(|spec| spec.disk_timeout_s = 77)
             .file(KERNEL, &programs::hanging_kernel())
+            .in_root("usr/lib/frr/bgpd", programs::for_another_machine)
             .finish();
         let trusted = [images::signing_key().public()];
         let bytes = forged.disk.read(Partition::RootA, trailer_at(&forged.disk), TRAILER_SIZE as usize).unwrap();
@@ -187,6 +216,16 @@ mod tests {
         let spec: InitramfsSpec =
             serde_json::from_slice(&initramfs::read(&read(INITRAMFS), INITRAMFS_SPEC).unwrap()).unwrap();
         assert_eq!(spec.disk_timeout_s, 77);
+        let medium = Medium::open(forged.path()).unwrap();
+        let mut bgpd = medium.pick(Some(Slot::A)).unwrap().root().unwrap().open("usr/lib/frr/bgpd").unwrap();
+        let mut head = [0; 20];
+        assert_eq!(bgpd.read_bytes(&mut head).unwrap(), head.len());
+        assert_eq!((&head[..4], &head[18..]), (&b"\x7fELF"[..], &[62, 0][..]));
+        let root = forged.disk.read(Partition::RootA, 0, manifest.root.length as usize).unwrap();
+        let tree = HashTree::over(&root).unwrap();
+        assert_eq!(tree.root_hash, manifest.root.root_hash);
+        let stored = forged.disk.read(Partition::RootA, manifest.root.length, tree.bytes.len()).unwrap();
+        assert!(stored == tree.bytes);
         let fsck = std::process::Command::new("/usr/sbin/fsck.fat");
         let volume = tempfile::NamedTempFile::new().unwrap();
         let mut whole = boot;

@@ -68,6 +68,11 @@ fn a_release_whose_system_fails_is_left_behind() {
     let mut bench = Bench::start("late", &images::router_with_probe());
 
     bench.comes_back("service keeps crashing", &faulty("abort"), &["service probe keeps crashing"], nothing);
+    let release = probe().version("for-another-machine").in_root("usr/lib/frr/bgpd", programs::for_another_machine);
+    let because = ["service bgpd keeps crashing", "/usr/lib/frr/bgpd", "Exec format error"];
+    bench.comes_back("service cannot start", &release.finish(), &because, nothing);
+    let because = ["services were not ready within 90 s", ": punctual"];
+    bench.comes_back("service not ready by the deadline", &faulty("late"), &because, nothing);
     bench.comes_back("health gate stays red", &faulty("red"), &["health gate"], nothing);
     // The driver of its cards is never loaded.
     let release = probe().version("no-network").option("module_blacklist=virtio_net").finish();

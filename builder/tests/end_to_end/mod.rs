@@ -70,7 +70,7 @@ impl Router {
         if let Some(path) = cache.blob(package.sha256, package.size) {
             return path;
         }
-        let mirror = Mirror::find(&Told::default(), &Told::default(), Path::new("/etc/apt")).unwrap();
+        let mirror = machine_mirror();
         let url = format!("{}/{}", mirror.base(&package.suite), package.path);
         let client = Client::new(Patience::default(), Arc::default());
         client.blob(&cache, &Wanted { url, size: package.size, sha256: package.sha256 }, &Quiet).unwrap()
@@ -85,6 +85,11 @@ impl Router {
         }
         project::unpacked(&self.cache, package.sha256)
     }
+}
+
+/// The mirror of the machine's own apt settings.
+pub fn machine_mirror() -> Mirror {
+    Mirror::find(&Told::default(), &Told::default(), Path::new("/etc/apt")).unwrap()
 }
 
 /// Where something of a package stands in a cache.

@@ -173,6 +173,7 @@ pub struct Machine {
     /// The delay before the next start after a failure.
     delay: Duration,
     restarts: u32,
+    failure: Option<String>,
 }
 
 impl Machine {
@@ -180,7 +181,7 @@ impl Machine {
     pub fn new(policy: Policy, wanted: bool) -> Machine {
         let state = if wanted { State::Waiting } else { State::NotWanted };
         let delay = Duration::from_millis(policy.restart.first_delay_ms);
-        Machine { policy, state, delay, restarts: 0 }
+        Machine { policy, state, delay, restarts: 0, failure: None }
     }
 
     #[must_use]
@@ -192,6 +193,12 @@ impl Machine {
     #[must_use]
     pub fn restarts(&self) -> u32 {
         self.restarts
+    }
+
+    /// Why it had to be tried again the last time.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// Whether those that come after it may start.
@@ -322,6 +329,7 @@ impl Machine {
         let longest = Duration::from_millis(self.policy.restart.longest_delay_ms);
         self.delay = delay.saturating_mul(2).min(longest).max(Duration::from_millis(1));
         self.state = State::BackOff { until: now + delay };
+        self.failure = Some(why.clone());
         vec![Action::Tell(Notice::Down { why, delay })]
     }
 }

@@ -134,6 +134,7 @@ fn a_program_that_cannot_be_started_is_tried_again_with_the_reason_told() {
     let actions = machine.handle(Event::SpawnFailed("no such file".into()), ms(0));
     let down = Notice::Down { why: "no such file".into(), delay: ms(100) };
     assert_eq!(actions, [Action::Tell(down)]);
+    assert_eq!(machine.failure(), Some("no such file"));
 }
 
 fn any_event() -> impl Strategy<Value = Event> {

@@ -11,6 +11,8 @@ pub struct Status<'s> {
     pub state: &'s State,
     pub pid: Option<i32>,
     pub restarts: u32,
+    /// Why it had to be tried again the last time.
+    pub failure: Option<&'s str>,
     pub said: Option<&'s str>,
 }
 
@@ -40,6 +42,7 @@ impl Supervisor {
             state: unit.machine.state(),
             pid: unit.pid.map(Pid::as_raw_pid),
             restarts: unit.machine.restarts(),
+            failure: unit.machine.failure(),
             said: unit.status.as_deref(),
         })
     }

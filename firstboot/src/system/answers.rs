@@ -95,6 +95,7 @@ pub fn services(supervisor: &Supervisor, now: Moment) -> Vec<ServiceStatus> {
         memory_bytes: supervisor.memory(status.name),
         note: match status.state {
             State::Failed { reason } => Some(reason.clone()),
+            State::BackOff { .. } => status.failure.map(str::to_owned),
             _ => status.said.map(str::to_owned),
         },
     };

@@ -1,4 +1,5 @@
-//! The smallest arm64 kernel and the smallest arm64 program, written by hand: each does one thing wrong.
+//! The smallest arm64 kernel and the smallest arm64 program, written by hand, and one of another machine's: each does one
+//! thing wrong.
 
 /// `b .`: branches to itself.
 const LOOP: u32 = 0x1400_0000;
@@ -35,6 +36,12 @@ pub fn ending_program(status: u16) -> Vec<u8> {
     elf.extend([0, BASE, BASE, length, length, 0x1000].iter().flat_map(|word: &u64| word.to_le_bytes()));
     elf.extend(code.iter().flat_map(|word: &u32| word.to_le_bytes()));
     elf
+}
+
+/// Makes the beginning of an ELF file that of one for x86-64: `e_machine` is `EM_X86_64` (elf(5)).
+pub fn for_another_machine(head: &mut [u8]) {
+    assert_eq!(&head[..4], b"\x7fELF");
+    head[18..20].copy_from_slice(&62_u16.to_le_bytes());
 }
 
 #[cfg(test)]

@@ -29,7 +29,8 @@ impl Loop {
         let crashing = self.supervisor.statuses().find_map(|status| match status.state {
             State::Failed { reason } => Some(format!("service {} cannot run: {reason}", status.name)),
             _ if status.restarts >= RESTARTS => {
-                Some(format!("service {} keeps crashing: it was started again {RESTARTS} times", status.name))
+                let last = status.failure.map(|why| format!(", at last because: {why}")).unwrap_or_default();
+                Some(format!("service {} keeps crashing: it was started again {RESTARTS} times{last}", status.name))
             }
             _ => None,
         });

@@ -14,7 +14,7 @@
 //! | `orphans` | leaves a process in a session of its own, and ends |
 //! | `zombies COUNT` | leaves so many orphans that end at once |
 //! | `notify [SOCKET]` | says `READY=1` and a status, by a child; to another service's socket when named |
-//! | `tcp ADDRESS`, `unix PATH`, `touch PATH` | listens, or makes a file, after a second |
+//! | `tcp ADDRESS`, `unix PATH`, `touch PATH` | listens, or makes a file (but for the fault `late`), after a second |
 //! | `http ADDRESS` | answers 503 for a second, then what /run/http says (`STATUS BODY`), else 200 |
 //! | `listen ADDRESS` | answers each caller with the address that it sees |
 //! | `fetch ADDRESS` | writes what it is answered there, and ends |
@@ -114,7 +114,9 @@ pub fn run(act: &str, rest: &[&str]) {
         }
         ("touch", [path]) => {
             std::thread::sleep(SECOND);
-            println!("{:?}", fs::write(path, "here\n"));
+            if super::fault::wanted().as_deref() != Some("late") {
+                println!("{:?}", fs::write(path, "here\n"));
+            }
         }
         ("http", [address]) => http(address),
         ("listen", [address]) => listen(address),

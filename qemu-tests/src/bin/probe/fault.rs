@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `abort` | the agent aborts, as often as it is started |
 //! | `red` | the act `well`, which the profile has as a health check, fails |
+//! | `late` | what the act `touch` makes, it does not make |
 //! | `stop` | PID 1 stands still |
 //! | `break` | PID 1 goes on at an address where nothing is |
 //! | `panic` | the kernel panics |
