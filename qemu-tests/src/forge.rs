@@ -140,11 +140,13 @@ impl Forge {
         assert!(found.next().is_none(), "the first block of {path} stands in the root twice");
         change(block);
         let tree = HashTree::over(&data).expect("whole blocks have a tree");
-        self.manifest.root.root_hash = tree.root_hash;
         for (at, bytes) in [(0, &data), (length, &tree.bytes)] {
             self.disk.write(Partition::RootA, at, bytes).expect("it can be written");
         }
-        self
+        // The kernel command line names the root, too.
+        let [was, is] = [self.manifest.root.root_hash, tree.root_hash].map(|hash| hash.to_string());
+        self.manifest.root.root_hash = tree.root_hash;
+        self.command_line(|line| line.replace(&was, &is))
     }
 
     /// An initramfs in which these bytes stand at `path`.

@@ -84,10 +84,15 @@ fn its_surroundings_are_what_k3s_asks_for(found: &Found, agent: Agent<'_>, run: 
     }
 }
 
-/// Those that k3s's check-config, its kube-proxy, network policies and flannel need.
-const MODULES: [&str; 22] = [
+/// Those that k3s's check-config, its kube-proxy, network policies, flannel and the CNI plugin bandwidth need.
+const MODULES: [&str; 27] = [
     "overlay",
     "br_netfilter",
+    "act_mirred",
+    "cls_u32",
+    "ifb",
+    "sch_ingress",
+    "sch_tbf",
     "nf_conntrack",
     "nf_nat",
     "vxlan",

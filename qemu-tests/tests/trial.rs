@@ -64,12 +64,12 @@ fn a_release_that_never_reaches_its_system_is_left_behind() {
 }
 
 #[test]
-fn a_release_whose_system_fails_is_left_behind() {
-    let mut bench = Bench::start("late", &images::router_with_probe());
+fn a_release_whose_services_fail_is_left_behind() {
+    let mut bench = Bench::start("services", &images::router_with_probe());
 
     bench.comes_back("service keeps crashing", &faulty("abort"), &["service probe keeps crashing"], nothing);
     let release = probe().version("for-another-machine").in_root("usr/lib/frr/bgpd", programs::for_another_machine);
-    let because = ["service bgpd keeps crashing", "/usr/lib/frr/bgpd", "Exec format error"];
+    let because = ["service bgpd keeps crashing", "cannot start /usr/lib/frr/bgpd", "Exec format error"];
     bench.comes_back("service cannot start", &release.finish(), &because, nothing);
     let because = ["services were not ready within 90 s", ": punctual"];
     bench.comes_back("service not ready by the deadline", &faulty("late"), &because, nothing);
@@ -77,6 +77,12 @@ fn a_release_whose_system_fails_is_left_behind() {
     // The driver of its cards is never loaded.
     let release = probe().version("no-network").option("module_blacklist=virtio_net").finish();
     bench.comes_back("no network by the deadline", &release, &["no network within 60 s"], nothing);
+}
+
+#[test]
+fn a_release_whose_kernel_or_pid_1_fails_is_left_behind() {
+    let mut bench = Bench::start("late", &images::router_with_probe());
+
     bench.comes_back("PID 1 stands still", &faulty("stop"), SILENT, nothing);
     assert!(bench.site.node.resets().contains(&Reset::Watchdog));
     bench.comes_back("PID 1 falls", &faulty("break"), SILENT, nothing);

@@ -302,7 +302,7 @@ fn what_cannot_run_is_told_and_the_others_run() {
         Report::Notice(Notice::Down { why, .. }) if name == "bad" => Some(why.as_str()),
         _ => None,
     });
-    assert_eq!(down, Some("cannot execute for /nowhere/bad: No such file or directory (os error 2)"));
+    assert_eq!(down, Some("cannot start /nowhere/bad: cannot execute: No such file or directory (os error 2)"));
     assert_eq!(host.supervisor.not_ready(), ["bad", "hopeless", "lost"]);
     host.stop();
 }

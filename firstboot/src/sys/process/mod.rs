@@ -64,7 +64,7 @@ pub enum SpawnError {
     Nul(#[from] NulError),
     #[error("cannot {step}: {source}")]
     Prepare { step: &'static str, source: std::io::Error },
-    #[error("cannot {step} for {program}: {source}")]
+    #[error("cannot start {program}: cannot {step}: {source}")]
     Child { step: String, program: String, source: std::io::Error },
 }
 

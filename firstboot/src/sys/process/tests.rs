@@ -96,7 +96,7 @@ fn a_program_that_does_not_exist_is_named_with_the_reason() {
         surroundings: Surroundings::default(),
     };
     let error = spawn(&program).unwrap_err().to_string();
-    assert_eq!(error, "cannot execute for /nowhere/program: No such file or directory (os error 2)");
+    assert_eq!(error, "cannot start /nowhere/program: cannot execute: No such file or directory (os error 2)");
 }
 
 /// As [`output`], as root with every right that a change of mounts needs before it is dropped.
@@ -128,7 +128,7 @@ fn a_program_has_its_folder_and_its_limit_of_open_files() {
     assert_eq!(text, "/usr\n77\n");
     let surroundings = Surroundings { folder: Some("/nowhere"), ..Surroundings::default() };
     let error = output_in(&["/bin/true"], surroundings).unwrap_err().to_string();
-    assert_eq!(error, "cannot go to its working folder for /bin/true: No such file or directory (os error 2)");
+    assert_eq!(error, "cannot start /bin/true: cannot go to its working folder: No such file or directory (os error 2)");
 }
 
 #[test]
