@@ -128,7 +128,10 @@ fn a_program_has_its_folder_and_its_limit_of_open_files() {
     assert_eq!(text, "/usr\n77\n");
     let surroundings = Surroundings { folder: Some("/nowhere"), ..Surroundings::default() };
     let error = output_in(&["/bin/true"], surroundings).unwrap_err().to_string();
-    assert_eq!(error, "cannot start /bin/true: cannot go to its working folder: No such file or directory (os error 2)");
+    assert_eq!(
+        error,
+        "cannot start /bin/true: cannot go to its working folder: No such file or directory (os error 2)"
+    );
 }
 
 #[test]
