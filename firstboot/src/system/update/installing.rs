@@ -22,9 +22,9 @@ use std::path::Path;
 const NOBODY: u32 = 65_534;
 /// Folder of its cgroup, beside the services' one, and what it may take there.
 const CGROUP: &str = "update";
-const LIMITS: [(&str, &str); 6] = [
+// No memory.high: it puts a writer to sleep whose dirty pages are on their way, and little more than 16 MiB are dirty.
+const LIMITS: [(&str, &str); 5] = [
     ("memory.max", "67108864"),
-    ("memory.high", "50331648"),
     ("memory.swap.max", "0"),
     ("pids.max", "16"),
     ("cpu.weight", "10"),
