@@ -4,11 +4,10 @@ mod end_to_end;
 mod source_kit;
 
 use end_to_end::project::{NOWHERE, Project, Warmth, public_key};
-use end_to_end::{MICRODC, in_cache, is_root, router, said};
+use end_to_end::{MICRODC, in_cache, is_root, machine_mirror, router, said};
 use microdc::release_key;
 use microdc::source::Quiet;
 use microdc::source::http::{Client, Patience};
-use microdc::source::mirror::{Mirror, Told};
 use rustix::process::{Pid, Signal, kill_process};
 use source_kit::archive::base;
 use source_kit::server::{Fault, Server};
@@ -153,10 +152,6 @@ fn an_unknown_package_is_answered_with_the_names_like_it() {
     scene.refused(&further, &["no package \"nftabels\"", "did you mean nftables", "router.toml:"]);
     project.write(PROFILE, &good);
     scene.recovers();
-}
-
-fn machine_mirror() -> Mirror {
-    Mirror::find(&Told::default(), &Told::default(), Path::new("/etc/apt")).unwrap()
 }
 
 #[test]

@@ -1,23 +1,22 @@
 //! Debian's own archive, through the mirror that this machine's apt uses.
 
+mod end_to_end;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use end_to_end::machine_mirror;
 use microdc::cache::Cache;
 use microdc::lock::Lock;
 use microdc::resolve::{LockMode, Options, Places, Request, Resolver, Wanted, client};
 use microdc::source::Quiet;
 use microdc::source::keyring::Keyring;
-use microdc::source::mirror::{Mirror, Told};
+use microdc::source::mirror::Mirror;
 use microdc::source::unpacked::Unpacked;
 use microdc::tree::{Entry, Kind};
-
-fn machine_mirror() -> Mirror {
-    Mirror::find(&Told::default(), &Told::default(), Path::new("/etc/apt")).unwrap()
-}
 
 /// What `tar tvf` says of a package, reduced to what our index says as well.
 fn listed_by_tar(deb: &Path) -> Vec<String> {

@@ -6,7 +6,7 @@
 mod elf;
 mod end_to_end;
 
-use end_to_end::project::{Project, Warmth};
+use end_to_end::project::{Project, Warmth, stages_in};
 use end_to_end::{machine_mirror, router, said};
 use microdc::lock::Lock;
 use std::collections::BTreeSet;
@@ -23,10 +23,7 @@ struct Scene {
 fn build(project: &Project, further: &[&str]) -> (BTreeSet<String>, BTreeSet<String>) {
     let arguments = [&["--supply", "tool=tool", "--json"], further].concat();
     let text = said(&project.build(&arguments).output().unwrap(), 0);
-    let json: serde_json::Value = serde_json::from_str(&text[text.find('{').unwrap()..]).unwrap();
-    let names =
-        |key: &str| json[key].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
-    (names("made"), names("cached"))
+    (stages_in(&text, "made"), stages_in(&text, "cached"))
 }
 
 impl Scene {

@@ -31,7 +31,7 @@ pub struct Router {
     /// The program that the image holds, for `--supply`: no other build has to compile it.
     pub firstboot: PathBuf,
     /// The cache of the one who runs the tests: it has what this build needed, and what else the tests ask it for.
-    pub cache: PathBuf,
+    pub cache: Cache,
     pub lock: Lock,
 }
 
@@ -54,7 +54,8 @@ pub fn router() -> &'static Router {
             std::fs::write(&firstboot, found).unwrap();
         }
         let lock = Lock::load(&workspace().join("profiles/router.lock")).unwrap().unwrap();
-        Router { image, firstboot, cache: Cache::default_root().unwrap(), lock }
+        let cache = Cache::open(Cache::default_root().unwrap()).unwrap();
+        Router { image, firstboot, cache, lock }
     })
 }
 
@@ -66,24 +67,22 @@ impl Router {
     /// The package file in the cache. A cache that has a package unpacked, or an image made of it, is complete for a
     /// build without the file itself: then it is fetched again.
     pub fn blob(&self, package: &LockedPackage) -> PathBuf {
-        let cache = Cache::open(&self.cache).unwrap();
-        if let Some(path) = cache.blob(package.sha256, package.size) {
+        if let Some(path) = self.cache.blob(package.sha256, package.size) {
             return path;
         }
         let mirror = machine_mirror();
         let url = format!("{}/{}", mirror.base(&package.suite), package.path);
         let client = Client::new(Patience::default(), Arc::default());
-        client.blob(&cache, &Wanted { url, size: package.size, sha256: package.sha256 }, &Quiet).unwrap()
+        client.blob(&self.cache, &Wanted { url, size: package.size, sha256: package.sha256 }, &Quiet).unwrap()
     }
 
     /// The folder of the package unpacked in the cache.
     pub fn unpacked(&self, package: &LockedPackage) -> PathBuf {
-        let cache = Cache::open(&self.cache).unwrap();
-        if !deb::is_unpacked(&cache, package.sha256) {
+        if !deb::is_unpacked(&self.cache, package.sha256) {
             self.blob(package);
-            deb::open(&cache, package, Effort::default()).unwrap();
+            deb::open(&self.cache, package, Effort::default()).unwrap();
         }
-        project::unpacked(&self.cache, package.sha256)
+        project::unpacked(self.cache.root(), package.sha256)
     }
 }
 

@@ -4,7 +4,7 @@ use super::folders::copy;
 use super::{MICRODC, in_cache, router, said, workspace};
 use contract::keys::{PrivateKey, PublicKey};
 use microdc::lock::Lock;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,7 +82,7 @@ impl Project {
         }
         if warmth == Warmth::Warm {
             for stage in ["kernel", "initramfs"] {
-                for entry in std::fs::read_dir(router.cache.join("stage").join(stage)).into_iter().flatten() {
+                for entry in std::fs::read_dir(router.cache.root().join("stage").join(stage)).into_iter().flatten() {
                     let from = entry.unwrap().path();
                     link(&from, &self.cache.join("stage").join(stage).join(from.file_name().unwrap()));
                 }
@@ -166,11 +166,21 @@ impl Project {
 /// A mirror that nobody runs: port 9 discards, where anything listens at all.
 pub const NOWHERE: &str = "http://127.0.0.1:9/debian";
 
-/// `image_digest` of a summary in JSON, which may stand behind other lines.
-pub fn digest_in(text: &str) -> String {
+/// A summary in JSON, which may stand behind other lines.
+fn summary_in(text: &str) -> serde_json::Value {
     let json = &text[text.find('{').unwrap_or_else(|| panic!("no summary: {text}"))..];
-    let summary: serde_json::Value = serde_json::from_str(json).unwrap();
-    summary["image_digest"].as_str().unwrap().to_owned()
+    serde_json::from_str(json).unwrap()
+}
+
+/// `image_digest` of a summary.
+pub fn digest_in(text: &str) -> String {
+    summary_in(text)["image_digest"].as_str().unwrap().to_owned()
+}
+
+/// The stages that a summary names under `made` or `cached`.
+pub fn stages_in(text: &str, key: &str) -> BTreeSet<String> {
+    let summary = summary_in(text);
+    summary[key].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
 }
 
 /// `image_digest` of each summary of several in JSON, by profile.
