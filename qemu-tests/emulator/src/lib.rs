@@ -14,7 +14,7 @@
 //!
 //! - [`eeprom`] GPT, autoboot.txt, config.txt → what boots: a pure function of the disk
 //! - [`devicetree`] what the firmware adds to the tree, and what QEMU's raspi4b lacks
-//! - [`Machine`] what a node is made of → [`Node`] a node, over all its boots → `boot` one boot, one QEMU process
+//! - [`Machine`] what a node is made of → `plan` the same when it is certain → [`Node`] a node, over all its boots → `boot` one boot, one QEMU process
 //! - [`Disk`] the private copy of the image · [`Nvme`] disks beside it · [`network`] a hub between nodes and tests
 //! - `console` what was said, and waiting for it · `qemu` the program and its options · `qmp` its control channel ·
 //!   `child` a process that does not outlive us · `watchdog` the firmware's · [`powercut`] what a disk may hold when the power goes
@@ -32,6 +32,7 @@ mod machine;
 pub mod network;
 mod node;
 mod nvme;
+mod plan;
 pub mod powercut;
 mod qemu;
 mod qmp;
@@ -42,9 +43,10 @@ mod watchdog;
 
 pub use boot::RASPI4B_CONSOLE;
 pub use console::{End, Reset, WaitError};
-pub use machine::{Machine, StartError};
+pub use machine::Machine;
 pub use network::Network;
 pub use node::Node;
 pub use nvme::{Fault, Nvme};
+pub use plan::StartError;
 pub use qemu::{Model, QEMU_VARIABLE, Qemu, QemuError};
 pub use storage::{Disk, DiskError};

@@ -5,35 +5,14 @@ use crate::network::Network;
 use crate::network::frame::Mac;
 use crate::node::Node;
 use crate::nvme::{self, Nvme, Plugged};
-use crate::qemu::{Hardware, Model, Qemu, QemuError};
-use crate::storage::{Disk, DiskError};
+use crate::plan::{Card, Plan, StartError};
+use crate::qemu::{Hardware, Model, Qemu};
+use crate::storage::Disk;
 use contract::layout::MIB;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tempfile::TempPath;
-
-/// What keeps a node from starting.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Qemu(#[from] QemuError),
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error("{0}")]
-    Impossible(String),
-    #[error("{doing}: {source}")]
-    Io { doing: String, source: std::io::Error },
-}
-
-/// A network card.
-#[derive(Clone, Debug)]
-pub(crate) enum Card {
-    Hub(Network, Mac),
-    /// Behind QEMU's own NAT. Ports of the host's loopback that lead to ports of the guest, as (host, guest).
-    User(Mac, Vec<(u16, u16)>),
-}
 
 /// A node before its first start.
 #[derive(Debug)]
@@ -50,22 +29,6 @@ pub struct Machine {
     deadline: Duration,
     log_folder: Option<PathBuf>,
     qemu_log: bool,
-}
-
-/// Everything that stays the same over a node's boots.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) qemu: Qemu,
-    pub(crate) hardware: Hardware,
-    pub(crate) cards: Vec<Card>,
-    pub(crate) ports: Vec<String>,
-    pub(crate) disk: Disk,
-    /// Where the writes of the disk are recorded.
-    pub(crate) log: Option<TempPath>,
-    pub(crate) nvmes: Vec<Plugged>,
-    pub(crate) deadline: Duration,
-    pub(crate) qemu_log: Option<PathBuf>,
-    pub(crate) record: Arc<Record>,
 }
 
 impl Machine {

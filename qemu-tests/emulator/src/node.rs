@@ -2,7 +2,7 @@
 
 use crate::boot::{self, BootError, Outcome};
 use crate::console::{End, Record, Reset, WaitError};
-use crate::machine::{Plan, StartError};
+use crate::plan::{Plan, StartError};
 use crate::qemu::{Console, Model};
 use crate::qmp::Commands;
 use crate::storage::Disk;
