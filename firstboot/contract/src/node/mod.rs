@@ -38,7 +38,7 @@ pub use network::{
     Bridge, Interface, InterfaceName, Network, Peer, StaticRoute, Vlan, WireGuard, WireGuardKey, is_domain,
 };
 pub use node_exporter::NodeExporter;
-pub use problem::NodeConfigError;
+pub use problem::{MAX_LENGTH, NodeConfigError};
 pub use router::{Dhcp, Firewall, Router};
 pub use ssh::{PublicKey, Ssh};
 pub use tailscale::Tailscale;
@@ -52,9 +52,6 @@ use std::net::IpAddr;
 
 /// Format of `node.toml` that this code reads. A later format that old files do not fit gets the next number.
 pub const FORMAT: u32 = 1;
-
-/// Longest `node.toml` that is read, in bytes.
-pub const MAX_LENGTH: usize = 64 * 1024;
 
 /// The whole of `node.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -293,7 +290,7 @@ impl NodeConfig {
             return Err(problem(["cluster", "name"], message));
         }
         self.disks.check()?;
-        self.network.check()?;
+        network::check(&self.network)?;
         self.hosts.check()?;
         self.time.check()?;
         if let Some(router) = &self.router {

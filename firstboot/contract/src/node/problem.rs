@@ -1,8 +1,10 @@
 //! What is wrong with a `node.toml`, and where: line and column for people, the span in bytes for a snippet.
 
-use super::MAX_LENGTH;
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
+
+/// Longest `node.toml` that is read, in bytes.
+pub const MAX_LENGTH: usize = 64 * 1024;
 
 /// A `node.toml` that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

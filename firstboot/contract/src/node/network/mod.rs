@@ -3,10 +3,10 @@
 mod check;
 mod wireguard;
 
+pub(super) use check::check;
 pub use check::is_domain;
 pub use wireguard::{Peer, WireGuard, WireGuardKey};
 
-use super::problem::Problem;
 use super::values::one_or_many;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -164,9 +164,5 @@ impl Network {
     /// Adds the loopback interface, which everything takes for granted.
     pub fn add_loopback(&mut self) {
         self.0.entry(InterfaceName("lo".to_owned())).or_default();
-    }
-
-    pub(super) fn check(&self) -> Result<(), Problem> {
-        check::check(self)
     }
 }
