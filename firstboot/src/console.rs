@@ -6,17 +6,23 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether lines go to where tests keep theirs until they fail.
-static REHEARSAL: AtomicBool = AtomicBool::new(false);
+static DRY_RUN: AtomicBool = AtomicBool::new(false);
 
 /// From now on lines are printed as a test's own are. A node never does this: printing panics where it cannot write.
-pub fn rehearse() {
-    REHEARSAL.store(true, Ordering::Relaxed);
+pub fn dry_run() {
+    DRY_RUN.store(true, Ordering::Relaxed);
+}
+
+/// Says a warning, and keeps it in `warnings`.
+pub fn warn(warnings: &mut Vec<String>, text: String) {
+    say(format_args!("warning: {text}"));
+    warnings.push(text);
 }
 
 /// Writes a message, each of its lines with [`CONSOLE_PREFIX`], in one write so that others do not cut into it.
 pub fn say(message: impl Display) {
     let text = prefixed(&message.to_string());
-    if cfg!(test) || REHEARSAL.load(Ordering::Relaxed) {
+    if cfg!(test) || DRY_RUN.load(Ordering::Relaxed) {
         eprint!("{text}");
         return;
     }

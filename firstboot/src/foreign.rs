@@ -5,7 +5,7 @@
 
 use crate::claim::content;
 use crate::claim::data;
-use crate::claim::gpt::{self, Table};
+use crate::disk::gpt::{self, Table};
 use crate::initramfs::firmware;
 use crate::metrics::http;
 use crate::operator::command;

@@ -2,7 +2,7 @@
 
 use contract::node::Serial;
 use emulator::{Disk, Fault, Node, Nvme};
-use firstboot::rehearsal::{Claimant, Outcome};
+use firstboot::dry_run::{Claimant, Outcome};
 use qemu_tests::disks::{self, Claim, claim};
 use qemu_tests::foreign::{self, Foreign};
 use qemu_tests::images;

@@ -5,7 +5,7 @@ use contract::layout::Partition;
 use contract::node::Serial;
 use emulator::powercut::{Cut, Cuts, WriteLog};
 use emulator::{Disk, Node, Nvme};
-use firstboot::rehearsal::{Claimant, Outcome};
+use firstboot::dry_run::{Claimant, Outcome};
 use qemu_tests::disks::{self, Claim, claim};
 use qemu_tests::figures::figure;
 use qemu_tests::foreign;

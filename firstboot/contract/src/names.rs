@@ -1,4 +1,5 @@
-//! File names, kernel options and ports that the builder writes and the node reads.
+//! File names, kernel options and ports that the builder writes and the node reads, and every path that the node keeps
+//! something at.
 
 /// Release board of every image.
 pub const BOARD: &str = "rpi-cm4";
@@ -35,6 +36,30 @@ pub const LICENCES: &str = "/usr/lib/microdc/licences.tar.zst";
 pub const STATE_MOUNT: &str = "/state";
 pub const DATA_MOUNT: &str = "/data";
 pub const BOOTSEL_MOUNT: &str = "/boot/sel";
+
+/// On `state`: the folder of the services' logs, a file each.
+pub const STATE_LOGS: &str = "log";
+/// On `state`: the time last saved, in seconds since 1970.
+pub const STATE_CLOCK: &str = "clock";
+/// On `state`: the machine id.
+pub const STATE_MACHINE_ID: &str = "machine-id";
+/// On `state`: what the node remembers of updates, as JSON.
+pub const STATE_UPDATES: &str = "update.json";
+/// On `state` and on `data`: the folder below which persistent directories lie, by their path.
+pub const KEPT_DIRECTORIES: &str = "directories";
+
+/// Folder of what PID 1 and its children tell each other.
+pub const RUN: &str = "/run/microdc";
+/// Folder of the sockets on which services say that they are ready.
+pub const NOTIFY: &str = "/run/microdc/notify";
+/// What PID 1 tells the network's child, as JSON. It may hold private keys: only root may read it.
+pub const NETWORK_JOB: &str = "/run/microdc/network.json";
+
+/// Files to which `/etc/hostname`, `/etc/hosts`, `/etc/machine-id` and `/etc/resolv.conf` are links.
+pub const RUN_HOSTNAME: &str = "/run/hostname";
+pub const RUN_HOSTS: &str = "/run/hosts";
+pub const RUN_MACHINE_ID: &str = "/run/machine-id";
+pub const RUN_RESOLV_CONF: &str = "/run/resolv.conf";
 
 /// Where the initramfs leaves what it learnt for the system half: [`crate::initramfs::BootReport`] as JSON.
 pub const BOOT_REPORT: &str = "/run/microdc/boot.json";

@@ -1,8 +1,6 @@
 //! `bootsel`, the small FAT partition on which an operator leaves `node.toml`.
 
-use super::gpt::Table;
-use super::node;
-use crate::sys::block;
+use crate::disk::node;
 use crate::sys::mount::{self, DATA_ONLY, Flags};
 use anyhow::Context as _;
 use contract::initramfs::BootReport;
@@ -24,7 +22,7 @@ pub(super) const OPTIONS: &std::ffi::CStr = c"codepage=437,iocharset=ascii,utf8"
 /// # Errors
 /// When `bootsel` cannot be mounted or read.
 pub fn node_config(report: &BootReport) -> anyhow::Result<Option<Vec<u8>>> {
-    let device = device(report)?;
+    let device = node::of(&report.disk, Partition::Bootsel)?;
     let target = Path::new(BOOTSEL_MOUNT);
     mount::mount(Path::new(&device), target, "vfat", DATA_ONLY | Flags::RDONLY, Some(OPTIONS))
         .with_context(|| format!("mounting {device} (bootsel) at {BOOTSEL_MOUNT}"))?;
@@ -40,7 +38,7 @@ pub fn node_config(report: &BootReport) -> anyhow::Result<Option<Vec<u8>>> {
 /// # Errors
 /// When `bootsel` cannot be written, or the file is another one by now.
 pub fn overwrite(report: &BootReport, bytes: &[u8], places: &[Range<usize>]) -> anyhow::Result<()> {
-    let device = device(report)?;
+    let device = node::of(&report.disk, Partition::Bootsel)?;
     let target = Path::new(BOOTSEL_MOUNT);
     mount::mount(Path::new(&device), target, "vfat", DATA_ONLY, Some(OPTIONS))
         .with_context(|| format!("mounting {device} (bootsel) at {BOOTSEL_MOUNT} for writing"))?;
@@ -58,16 +56,6 @@ fn overwrite_file(path: &Path, bytes: &[u8], places: &[Range<usize>]) -> anyhow:
         file.write_all_at(&vec![b'*'; place.len()], place.start as u64)?;
     }
     Ok(file.sync_all()?)
-}
-
-/// The device node of `bootsel`.
-pub(super) fn device(report: &BootReport) -> anyhow::Result<String> {
-    let mut disk =
-        File::open(Path::new("/dev").join(&report.disk)).with_context(|| format!("opening {}", report.disk))?;
-    let size = block::size(&disk)?;
-    let table = Table::read(&mut disk, size)?;
-    let entry = table.find(Partition::Bootsel).context("the partition table lacks bootsel")?;
-    node::partition(&report.disk, entry.number, entry.extent)
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Option<Vec<u8>>> {

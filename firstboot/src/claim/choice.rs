@@ -1,13 +1,14 @@
 //! `autoboot.txt` on `bootsel`: which slot the EEPROM starts. Its one sector is rewritten in place, by one write, while
 //! the file system is not mounted: nothing else on it changes, and after a power cut there is the old choice or the new one.
 
-use super::bootsel::{OPTIONS, device};
+use super::bootsel::OPTIONS;
+use crate::disk::node;
 use crate::sys::block;
 use crate::sys::mount::{self, DATA_ONLY, Flags};
 use anyhow::{Context as _, ensure};
 use contract::autoboot;
 use contract::initramfs::BootReport;
-use contract::layout::{AUTOBOOT_MAX, Slot};
+use contract::layout::{AUTOBOOT_MAX, Partition, Slot};
 use contract::names::{AUTOBOOT, BOOTSEL_MOUNT};
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -23,7 +24,7 @@ struct Sector([u8; AUTOBOOT_MAX]);
 /// # Errors
 /// When `bootsel` cannot be mounted or read.
 pub fn read(report: &BootReport) -> anyhow::Result<Option<Vec<u8>>> {
-    let device = device(report)?;
+    let device = node::of(&report.disk, Partition::Bootsel)?;
     mounted(&device, Flags::RDONLY, |folder| Ok(content(&folder.join(AUTOBOOT))?))
 }
 
@@ -32,7 +33,7 @@ pub fn read(report: &BootReport) -> anyhow::Result<Option<Vec<u8>>> {
 /// # Errors
 /// What failed. Then the old choice stands, or, when the disk failed in the middle of the sector, none.
 pub fn choose(report: &BootReport, slot: Slot) -> anyhow::Result<()> {
-    let device = device(report)?;
+    let device = node::of(&report.disk, Partition::Bootsel)?;
     let wanted = autoboot::render(slot);
     match mounted(&device, Flags::RDONLY, place)? {
         Some((offset, old)) => rewrite(Path::new(&device), offset, &old, &wanted)

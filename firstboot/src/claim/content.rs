@@ -18,6 +18,7 @@
 //! `making` is written only over nothing and before anything else, `made` after the file system is whole: a power cut
 //! in between leaves `making`, and the work starts again.
 
+use super::phase::Phase;
 use contract::hash::Digest;
 use contract::layout::{Extent, MIB};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -36,22 +37,6 @@ pub fn file_system(length: u64) -> u64 {
 
 /// Label of the file system.
 pub const LABEL: &str = "microdc-state";
-
-/// How far the work has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Making,
-    Made,
-}
-
-impl Phase {
-    fn bytes(self) -> &'static [u8; 8] {
-        match self {
-            Phase::Making => b"making  ",
-            Phase::Made => b"made    ",
-        }
-    }
-}
 
 /// What a partition holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

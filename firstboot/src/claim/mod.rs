@@ -1,22 +1,18 @@
 //! Taking disks into use. What is not ours is never touched.
 //!
 //! - [`state`] the `state` partition of the system disk: made at the first boot, checked and mounted at every one ·
-//!   [`bootsel`] the node config that the operator dropped there · [`choice`] which slot the EEPROM starts ·
-//!   [`slots`] the two slots
+//!   [`bootsel`] the node config that the operator dropped there · [`choice`] which slot the EEPROM starts
 //! - [`data`](mod@data) the rest of the system disk, or a disk of its own
-//! - [`rehearsal`] the same on files, for tests
-//! - [`gpt`] the partition table · [`content`] what a partition holds · [`filesystem`] Debian's own mke2fs and e2fsck
+//! - [`dry_run`] the same on files, for tests
+//! - [`content`] what a partition holds · [`phase`] how far a claim has come · [`filesystem`] Debian's own mke2fs and e2fsck
 
 pub mod bootsel;
 pub mod choice;
 pub mod content;
 pub mod data;
+pub mod dry_run;
 mod filesystem;
-pub mod gpt;
-mod layout;
-pub mod node;
-pub mod rehearsal;
-pub mod slots;
+mod phase;
 mod state;
 
 pub use bootsel::{node_config as bootsel_node_config, overwrite as bootsel_overwrite};

@@ -5,20 +5,23 @@
 //! repaired is copied to the second half of the partition, and made anew. When `state` cannot be had, the node runs from
 //! memory and says so; from a disk that takes no writes it takes along what it knew.
 
-use super::content::{self, Content, LABEL, Phase};
-use super::data::{blank, disks};
+use super::content::{self, Content, LABEL};
+use super::data::blank;
 use super::filesystem::{Check, Tools};
-use super::gpt::Table;
-use super::layout::{self, Plan};
-use super::node;
+use super::phase::Phase;
 use crate::console;
+use crate::disk::gpt::Table;
+use crate::disk::io::DiskIo;
+use crate::disk::layout::{self, Plan};
+use crate::disk::{list, node};
 use crate::sys::block;
 use crate::sys::mount::{self, DATA_ONLY, Flags};
 use anyhow::{Context as _, bail};
 use contract::initramfs::BootReport;
 use contract::layout::{Extent, MIB, STATE_SIZE};
-use contract::names::STATE_MOUNT;
+use contract::names::{STATE_LOGS, STATE_MOUNT};
 use contract::storage::State;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
@@ -45,7 +48,7 @@ pub fn state(report: &BootReport) -> State {
 
 fn persistent(report: &BootReport) -> anyhow::Result<State> {
     let tools = Tools { watchdog: report.watchdog.as_ref().map(|watchdog| watchdog.fd) };
-    if disks::disk(&report.disk, &report.disk).read_only {
+    if list::disk(&report.disk, &report.disk).read_only {
         return Ok(State::Volatile { reason: from_read_only(report) });
     }
     let path = Path::new("/dev").join(&report.disk);
@@ -162,28 +165,38 @@ fn copy_state(name: &str) -> anyhow::Result<usize> {
     mount::mount(Path::new(&device), &from, "ext4", DATA_ONLY | Flags::RDONLY, Some(c"noload"))
         .with_context(|| format!("mounting {device}"))?;
     let mut room = TAKEN_ALONG;
-    let copied = copy_files(&from, Path::new(STATE_MOUNT), &mut room);
+    let copied = copy_kept(&from, Path::new(STATE_MOUNT), &mut room);
     mount::detach(&from)?;
     std::fs::remove_dir(&from)?;
     Ok(copied?)
 }
 
-/// Copies a folder with owners and modes: regular files as long as there is `room` (bytes), and folders. Logs are left.
-fn copy_files(from: &Path, to: &Path, room: &mut u64) -> std::io::Result<usize> {
-    let mut files = 0;
+/// Copies what `state` keeps, without logs, as long as there is `room` (bytes). Returns the number of files.
+fn copy_kept(from: &Path, to: &Path, room: &mut u64) -> std::io::Result<usize> {
+    copy_files(from, to, room, &|name| name == STATE_LOGS || name == "lost+found")
+}
+
+/// Copies a folder with owners and modes: regular files, the smallest first, as long as there is `room` (bytes); then
+/// folders, but for those that are `spared`. What is small is what a node cannot do without: its name, keys and ids.
+fn copy_files(from: &Path, to: &Path, room: &mut u64, spared: &dyn Fn(&OsStr) -> bool) -> std::io::Result<usize> {
+    let mut entries = Vec::new();
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
-        let (name, found) = (entry.file_name(), entry.metadata()?);
+        entries.push((entry.metadata()?, entry.file_name()));
+    }
+    entries.sort_by_key(|(found, name)| (found.is_dir(), found.len(), name.clone()));
+    let mut files = 0;
+    for (found, name) in entries {
         let target = to.join(&name);
         if found.is_dir() {
-            if name == "logs" || name == "lost+found" {
+            if spared(&name) {
                 continue;
             }
             std::fs::create_dir_all(&target)?;
-            files += copy_files(&entry.path(), &target, room)?;
+            files += copy_files(&from.join(&name), &target, room, &|_| false)?;
         } else if found.is_file() && found.len() <= *room {
             *room -= found.len();
-            std::fs::copy(entry.path(), &target)?;
+            std::fs::copy(from.join(&name), &target)?;
             files += 1;
         } else {
             continue;
@@ -271,18 +284,6 @@ fn end_is_free(disk: &mut (impl Read + Seek + ?Sized), size: u64) -> anyhow::Res
 
 fn uuid_bytes(text: &str) -> [u8; 16] {
     Uuid::parse_str(text).unwrap_or_default().to_bytes_le()
-}
-
-/// A disk, or a file that stands for one in tests.
-pub(super) trait DiskIo: Read + std::io::Write + Seek {
-    /// Returns when everything written has reached the disk.
-    fn flush_to_disk(&mut self) -> std::io::Result<()>;
-}
-
-impl DiskIo for File {
-    fn flush_to_disk(&mut self) -> std::io::Result<()> {
-        self.sync_all()
-    }
 }
 
 #[cfg(test)]

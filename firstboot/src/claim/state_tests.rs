@@ -1,6 +1,7 @@
 use super::*;
-use crate::claim::gpt::tests::disk_with_image;
+use crate::disk::gpt::tests::disk_with_image;
 use contract::layout::{ImageLayout, MIB, Partition};
+use contract::names::{KEPT_DIRECTORIES, NODE_CONFIG, STATE_MACHINE_ID, STATE_UPDATES};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
@@ -119,17 +120,50 @@ fn what_is_set_aside_is_the_damaged_file_system_byte_by_byte() {
 fn files_are_taken_along_with_their_modes_and_as_far_as_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-    for path in ["ssh", "logs"] {
-        std::fs::create_dir_all(from.join(path)).unwrap();
-    }
+    std::fs::create_dir_all(from.join("ssh")).unwrap();
     std::fs::create_dir(&to).unwrap();
-    for (path, length) in [("ssh/key", 10), ("logs/bgpd", 10), ("large", 1000)] {
+    for (path, length) in [("ssh/key", 10), ("large", 1000)] {
         std::fs::write(from.join(path), vec![1; length]).unwrap();
     }
     std::fs::set_permissions(from.join("ssh/key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    assert_eq!(copy_files(&from, &to, &mut 500).unwrap(), 1);
+    assert_eq!(copy_kept(&from, &to, &mut 500).unwrap(), 1);
     assert_eq!(to.join("ssh/key").metadata().unwrap().mode() & 0o7777, 0o600);
-    assert!(!to.join("logs").exists() && !to.join("large").exists());
+    assert!(!to.join("large").exists());
+}
+
+#[test]
+fn logs_do_not_crowd_out_the_identity_that_a_worn_disk_still_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    let key = format!("{KEPT_DIRECTORIES}/var/lib/sshd/ssh_host_ed25519_key");
+    // What a service keeps in a folder of that name is its own affair.
+    let own = format!("{KEPT_DIRECTORIES}/var/lib/frr/{STATE_LOGS}/zebra");
+    let logs: Vec<String> = (0..40).map(|at| format!("{STATE_LOGS}/service-{at}")).collect();
+    let identity = [NODE_CONFIG, STATE_MACHINE_ID, STATE_UPDATES, &key, &own];
+    for (path, length) in identity.into_iter().map(|path| (path, 10)).chain(logs.iter().map(|path| (&**path, 20))) {
+        std::fs::create_dir_all(from.join(path).parent().unwrap()).unwrap();
+        std::fs::write(from.join(path), vec![1; length]).unwrap();
+    }
+    std::fs::create_dir(&to).unwrap();
+    // Room for the identity and for some of the logs, but not for both: in whatever order the folders are read.
+    assert_eq!(copy_kept(&from, &to, &mut 60).unwrap(), identity.len());
+    for path in identity {
+        assert!(to.join(path).exists(), "{path}");
+    }
+    assert!(!to.join(STATE_LOGS).exists());
+}
+
+#[test]
+fn what_is_small_is_taken_along_before_what_is_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    std::fs::create_dir_all(from.join("a")).unwrap();
+    std::fs::create_dir(&to).unwrap();
+    for (path, length) in [("a/dump", 400), ("a/key", 40), (NODE_CONFIG, 60)] {
+        std::fs::write(from.join(path), vec![1; length]).unwrap();
+    }
+    assert_eq!(copy_kept(&from, &to, &mut 450).unwrap(), 2);
+    assert!(to.join(NODE_CONFIG).exists() && to.join("a/key").exists() && !to.join("a/dump").exists());
 }
 
 /// A disk that loses power after a number of writes.

@@ -1,7 +1,7 @@
 //! The first half of PID 1: from the kernel's hands to the verified root.
 //!
 //! [`mounts`] → [`modules`] (and the watchdog, as soon as its driver is in: [`guard`]) → [`firmware`] and [`disks`] find
-//! out which [`slot`] was started → [`verity`] believes its signed manifest and nothing else → [`root`] mounts the
+//! out which [`slot`] was started → [`crate::disk::verity`] believes its signed manifest and nothing else → [`root`] mounts the
 //! verified root and goes there. What fails says so on the console and ends in a reboot ([`failure`]): there is no shell
 //! and no waiting for somebody.
 
@@ -13,11 +13,9 @@ mod modules;
 mod mounts;
 mod root;
 mod slot;
-mod verity;
 
-pub use disks::may_be_disk;
-
-use crate::console;
+use crate::console::{self, warn};
+use crate::disk::verity;
 use crate::sys::time;
 use anyhow::{Context as _, ensure};
 use contract::initramfs::{BootReport, InitramfsSpec};
@@ -78,8 +76,10 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
     place.slot = Some(found.slot);
     place.disk = Some(found.disk.clone());
 
-    let device = stage("verifying the slot", place, || verity::open(&found, &spec))?;
     let manifest = &found.signed.manifest;
+    let device = stage("verifying the slot", place, || {
+        verity::open(&found.disk, found.slot, found.extent, manifest, spec.role)
+    })?;
     console::say(format_args!(
         "slot {} on {}: {} {}, root {}{}",
         found.slot,
@@ -116,9 +116,4 @@ fn read_spec(path: &Path) -> anyhow::Result<InitramfsSpec> {
         serde_json::from_slice(&bytes).with_context(|| format!("understanding {}", path.display()))?;
     ensure!(!spec.keys.is_empty(), "{} names no release key: nothing could be believed", path.display());
     Ok(spec)
-}
-
-fn warn(warnings: &mut Vec<String>, text: String) {
-    console::say(format_args!("warning: {text}"));
-    warnings.push(text);
 }

@@ -1,7 +1,7 @@
 //! Loads the kernel modules that the builder listed, in its order.
 
 use super::guard::Guard;
-use super::warn;
+use crate::console::warn;
 use crate::sys::module;
 use std::path::Path;
 

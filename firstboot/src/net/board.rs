@@ -2,15 +2,12 @@
 //! resolvers to everybody.
 
 use crate::config::store::{Access, write_atomic};
-use contract::names::NETWORK_REPORT;
+use contract::names::{NETWORK_REPORT, RUN_RESOLV_CONF};
 use contract::network::NetworkReport;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-
-/// `/etc/resolv.conf` is a link to it.
-const RESOLV_CONF: &str = "/run/resolv.conf";
 
 /// What was said last.
 #[derive(Debug, Default)]
@@ -32,7 +29,7 @@ impl Board {
     /// Tells what has changed. Ready is for good.
     pub fn tell(&mut self, report: &NetworkReport, search: &[String], ready: bool) {
         let resolvers = resolv_conf(&report.resolvers, search);
-        if resolvers != self.resolvers && write(RESOLV_CONF, resolvers.as_bytes()) {
+        if resolvers != self.resolvers && write(RUN_RESOLV_CONF, resolvers.as_bytes()) {
             self.resolvers = resolvers;
         }
         let bytes = serde_json::to_vec(report).unwrap_or_default();

@@ -4,7 +4,7 @@
 //! mozim hears no refusals (DHCPNAK). So when a renewal stays without an answer for [`UNANSWERED`], a lease is asked for
 //! anew beside it, while the old one stays in use: the first that comes counts.
 
-use super::wanted::WantedRoute;
+use super::route::WantedRoute;
 use ipnet::{IpNet, Ipv4Net};
 use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4Lease, DhcpV4State};
 use std::cell::RefCell;

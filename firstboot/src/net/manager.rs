@@ -2,13 +2,14 @@
 
 use super::board::Board;
 use super::dhcp::{self, Cable, Leases};
+use super::job::NetworkJob;
 use super::kernel::{Kernel, plain};
 use super::plan::{Step, plan};
 use super::seen::Seen;
 use super::settled::has_all;
+use super::sysfs;
 use super::wanted::{Wanted, wanted};
 use super::wireguard::{Tunnel, Tunnels};
-use super::{NetworkJob, sysfs};
 use contract::network::{InterfaceReport, LeaseReport, NetworkReport, PeerReport, WireGuardReport};
 use contract::node::{Interface, InterfaceName, Network};
 use ipnet::IpNet;

@@ -1,42 +1,32 @@
 //! The network, in children of PID 1 with few rights: what arrives from outside is parsed here, never in PID 1.
 //!
 //! - [`manager`] the loop: look, plan, act, tell, until nothing is left to do, at every change that the kernel tells of
-//! - [`wanted`] what there should be · [`seen`] what there is · [`plan`] the steps from one to the other ·
+//! - [`job`] what is to be done · [`wanted`] what there should be ([`route`] its routes) · [`seen`] what there is · [`plan`] the steps from one to the other ·
 //!   [`settled`] whether an interface has it all · [`kernel`] requests to the kernel · [`wireguard`] tunnels · [`dhcp`] leases · [`sysfs`] what the kernel shows as files
 //! - [`board`] what is told to PID 1, to operators and to resolvers · [`page`] all of it as text
 //!
-//! `firstboot network` reads [`JOB`]. It says `READY=1` when every interface has what it should have or
+//! `firstboot network` reads [`NETWORK_JOB`]. It says `READY=1` when every interface has what it should have or
 //! [`manager::PATIENCE`] is over, and stays for leases, links and interfaces that come and go.
 
 mod board;
 mod dhcp;
+mod job;
 mod kernel;
 mod manager;
 pub mod page;
 mod plan;
+mod route;
 mod seen;
 mod settled;
 mod sysfs;
 mod wanted;
 mod wireguard;
 
+pub use job::NetworkJob;
 pub use sysfs::first_ethernet;
 
-use contract::node::Network;
-use serde::{Deserialize, Serialize};
+use contract::names::NETWORK_JOB;
 use tokio::task::LocalSet;
-
-/// Where PID 1 leaves what is to be done, as JSON. It may hold private keys: only root may read it.
-pub const JOB: &str = "/run/microdc/network.json";
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NetworkJob {
-    /// Sent with DHCP requests.
-    pub host_name: String,
-    /// Without interfaces: DHCP on the first Ethernet port.
-    pub network: Network,
-}
 
 /// Runs `firstboot network`; returns only when that is impossible.
 pub fn run() {
@@ -48,7 +38,7 @@ pub fn run() {
 }
 
 fn read_job() -> anyhow::Result<NetworkJob> {
-    Ok(serde_json::from_slice(&std::fs::read(JOB)?)?)
+    Ok(serde_json::from_slice(&std::fs::read(NETWORK_JOB)?)?)
 }
 
 /// One thread is enough, and keeps memory small.

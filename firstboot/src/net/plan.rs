@@ -1,8 +1,10 @@
 //! From what is wanted and what is there to the next steps: a pure function. It is asked again after the steps were
 //! taken, and again whenever the kernel tells of a change, until there is nothing left to do.
 
+use super::route::WantedRoute;
 use super::seen::{IPV6_METRIC, Kind, Link, Route, Seen};
-use super::wanted::{Wanted, WantedLease, WantedLink, WantedRoute};
+use super::sysfs::accept_ra_value;
+use super::wanted::{Wanted, WantedLease, WantedLink};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -146,7 +148,7 @@ fn link(want: &WantedLink, seen: &Seen, steps: &mut Vec<Step>) {
         steps.push(Step::Unmake { name: name.clone(), index: link.index });
         return;
     }
-    if link.accept_ra.is_some_and(|setting| setting != accept_ra(want.advertisements)) {
+    if link.accept_ra.is_some_and(|setting| setting != accept_ra_value(want.advertisements)) {
         steps.push(Step::Advertisements { name: name.clone(), take: want.advertisements });
     }
     if let Some(mtu) = want.mtu.filter(|&mtu| mtu != link.mtu) {
@@ -161,12 +163,6 @@ fn link(want: &WantedLink, seen: &Seen, steps: &mut Vec<Step>) {
     if !link.up {
         steps.push(Step::Up { name: name.clone(), index: link.index });
     }
-}
-
-/// Value of `accept_ra`: 2 also where packets are forwarded (Documentation/networking/ip-sysctl.rst).
-#[must_use]
-pub fn accept_ra(take: bool) -> u8 {
-    if take { 2 } else { 0 }
 }
 
 fn addresses(want: &WantedLink, link: &Link, seen: &Seen, steps: &mut Vec<Step>) {

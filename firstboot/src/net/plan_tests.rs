@@ -62,7 +62,7 @@ fn take(seen: &mut Seen, step: &Step) {
             seen.routes.retain(|route| route.index != index);
         }
         Step::Advertisements { name, take } => {
-            link(seen, &name, &|link| link.accept_ra = Some(accept_ra(take)));
+            link(seen, &name, &|link| link.accept_ra = Some(accept_ra_value(take)));
         }
         Step::Mtu { name, mtu, .. } => link(seen, &name, &|link| link.mtu = mtu),
         Step::Join { name, controller, .. } => link(seen, &name, &|link| link.controller = controller),

@@ -1,6 +1,5 @@
 //! Interfaces as the kernel shows them in /sys/class/net, and their settings in /proc/sys.
 
-use super::plan::accept_ra as setting;
 use std::path::{Path, PathBuf};
 
 const CLASS: &str = "/sys/class/net";
@@ -51,9 +50,15 @@ pub fn accept_ra(name: &str) -> Option<u8> {
     std::fs::read_to_string(accept_ra_path(name)).ok()?.trim().parse().ok()
 }
 
+/// Value of `accept_ra`: 2 also where packets are forwarded (Documentation/networking/ip-sysctl.rst).
+#[must_use]
+pub fn accept_ra_value(take: bool) -> u8 {
+    if take { 2 } else { 0 }
+}
+
 /// Takes or refuses router advertisements.
 pub fn set_accept_ra(name: &str, take: bool) {
-    if let Err(error) = std::fs::write(accept_ra_path(name), setting(take).to_string()) {
+    if let Err(error) = std::fs::write(accept_ra_path(name), accept_ra_value(take).to_string()) {
         println!("{name}: cannot set whether router advertisements are taken: {error}");
     }
 }

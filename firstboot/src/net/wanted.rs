@@ -1,6 +1,7 @@
 //! What there should be: from the node config, and from the leases of the moment.
 
 use super::dhcp::Leases;
+use super::route::WantedRoute;
 use contract::node::{Interface, Network};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
@@ -50,15 +51,6 @@ pub struct WantedAddress {
     pub net: IpNet,
     /// Seconds from now; `None`: for good.
     pub valid_s: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WantedRoute {
-    pub to: IpNet,
-    pub via: Option<IpAddr>,
-    pub metric: u32,
-    pub on_link: bool,
-    pub dhcp: bool,
 }
 
 /// The default route of the gateway's family.

@@ -1,10 +1,11 @@
 //! Requests by HTTP and HTTPS. Redirects are answers like any other; proxies are none of a node's own services.
 
-use super::tls;
+use crate::tls;
 use anyhow::{Context as _, ensure};
 use contract::role::HttpProbe;
 use std::io::Read as _;
 use std::time::Duration;
+use ureq::tls::TlsConfig;
 
 /// Bytes of the body that are looked at.
 const BODY: u64 = 64 * 1024;
@@ -22,7 +23,7 @@ pub(super) fn look(request: &HttpProbe, limit: Duration) -> anyhow::Result<()> {
         .proxy(None)
         .user_agent("microdc");
     if url.starts_with("https://") {
-        config = config.tls_config(tls::config(request)?);
+        config = config.tls_config(trust(request)?);
     }
     let agent: ureq::Agent = config.build().into();
     let mut answer = agent.get(url).call().with_context(|| format!("no answer from {url}"))?;
@@ -40,6 +41,18 @@ pub(super) fn look(request: &HttpProbe, limit: Duration) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Whose certificates count.
+fn trust(request: &HttpProbe) -> anyhow::Result<TlsConfig> {
+    if request.insecure {
+        return Ok(tls::unverified());
+    }
+    tls::trusting(request.ca.as_deref().context("nothing says which certificate to trust")?)
+}
+
+#[cfg(test)]
+#[path = "https_tests.rs"]
+mod https;
 
 #[cfg(test)]
 mod tests {

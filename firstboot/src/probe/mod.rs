@@ -2,13 +2,10 @@
 //! rights. What comes from a socket or a network is read here, never in PID 1. `PROBE` is a [`contract::role::Probe`] as
 //! JSON, its target resolved. Status 0: it is. Status 1: it is not, and one line says why.
 //!
-//! - here connections, space and memory · [`http`] requests · [`tls`] and [`record`] for HTTPS · [`route`] routes and
-//!   neighbours
+//! - here connections, space and memory · [`http`] requests · [`route`] routes and neighbours
 
 mod http;
-mod record;
 mod route;
-pub mod tls;
 
 use anyhow::{Context as _, bail, ensure};
 use contract::role::{Probe, Target};

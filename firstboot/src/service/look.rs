@@ -54,7 +54,7 @@ impl Look {
             .map_err(|error| format!("cannot make a pipe: {error}"))?;
         let program = Program {
             run,
-            environment: vec![("PATH".to_owned(), super::unit::PATH.to_owned())],
+            environment: vec![("PATH".to_owned(), super::places::PATH.to_owned())],
             identity,
             capabilities: &[],
             cgroup: procs,

@@ -2,7 +2,7 @@
 //!
 //! - [`machine`] the rules, without processes or clocks · [`unit`] one service with its process, output and sockets
 //! - [`supervisor`] all of them: order, readiness, stop · [`status`] what they say of themselves to others
-//! - [`log`] what they write · [`when`] whether they are wanted · [`environment`] their variables · [`look`] a child that
+//! - [`places`] where they have their things · [`log`] what they write · [`when`] whether they are wanted · [`environment`] their variables · [`look`] a child that
 //!   looks whether something is as it should be
 
 pub mod environment;
@@ -11,6 +11,7 @@ mod look;
 pub mod machine;
 #[cfg(test)]
 mod machine_tests;
+mod places;
 mod status;
 mod supervisor;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod when;
 pub use log::utc;
 pub use look::Look;
 pub use machine::{Exit, Moment, Notice, State};
+pub use places::Places;
 pub use status::Status;
-pub use supervisor::{LOOKS, Places, Report, Source, Supervisor, Told, prepare_cgroups};
+pub use supervisor::{LOOKS, Report, Source, Supervisor, Told, prepare_cgroups};
 pub use when::wanted;

@@ -1,6 +1,7 @@
 //! All services together: who may start, who is ready, who is to be stopped, and what is told about it.
 
 use super::machine::{Action, Event, Exit, Moment, Notice, State};
+use super::places::Places;
 use super::unit::Unit;
 use super::when::wanted;
 use crate::sys::cgroup::Cgroup;
@@ -21,19 +22,6 @@ const RESERVED_MEMORY: u64 = 32 << 20;
 const ALL_PROCESSES: u64 = 16_384;
 /// Memory of PID 1 in bytes that is never taken from it, its program's pages too.
 const PID_1_MEMORY: u64 = 16 << 20;
-
-/// Where the supervisor keeps things.
-#[derive(Clone, Debug)]
-pub struct Places {
-    /// Folder of the cgroup above the services' ones; without it, services have none and no limits.
-    pub cgroups: Option<PathBuf>,
-    /// Folder of the cgroup above those of children that look at something.
-    pub looks: Option<PathBuf>,
-    /// Folder of log files; without it, logs are in memory only.
-    pub logs: Option<PathBuf>,
-    /// Folder of notify sockets.
-    pub notify: PathBuf,
-}
 
 /// Something to tell the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]

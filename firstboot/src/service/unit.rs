@@ -4,7 +4,7 @@ use super::environment;
 use super::log::{Log, LogFile, utc};
 use super::look::Look;
 use super::machine::{Exit, Machine, Moment, Policy};
-use super::supervisor::Places;
+use super::places::{PATH, Places};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::notify::{Notification, NotifySocket};
 use crate::sys::process::{Program, Surroundings, kill_session, spawn};
@@ -16,8 +16,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-/// Where services find programs that they start themselves.
-pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// Time between two looks at a service's readiness.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// Time after which a child looks again, and the time it has for one look.

@@ -1,9 +1,9 @@
 //! What the control socket answers: facts about the node in the types of [`contract::control`]. The console's status
 //! page shows the same facts.
 
-use super::Node;
+use super::events::LATE;
+use super::node::Node;
 use super::pages::resident_bytes;
-use super::steady::LATE;
 use crate::service::{Moment, State, Supervisor};
 use contract::control::{ConfigInForce, Facts, LogLine, MAX_LINES, NetworkStatus, Reply, ServiceStatus, Status};
 use contract::health::{HealthReport, Verdict};

@@ -4,7 +4,7 @@
 use super::events::Warnings;
 use crate::config::store::{Access, write_atomic};
 use crate::sys::time;
-use contract::names::STATE_MOUNT;
+use contract::names::{STATE_CLOCK, STATE_MOUNT};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 pub const SAVE_EVERY: Duration = Duration::from_secs(600);
 
 fn path() -> PathBuf {
-    Path::new(STATE_MOUNT).join("clock")
+    Path::new(STATE_MOUNT).join(STATE_CLOCK)
 }
 
 /// Sets the clock to `seconds` since 1970 unless it stands there or later.

@@ -1,16 +1,13 @@
 //! Stage: the directories that services find: in `/run` and other memory, or kept on `state` or `data`.
 
 use super::events::Warnings;
-use contract::names::STATE_MOUNT;
+use contract::names::{KEPT_DIRECTORIES, STATE_MOUNT};
 use contract::role::Directory;
 use contract::storage::Data;
 use std::ffi::CString;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-
-/// Folder on `state` and `data` below which persistent directories lie, by their path.
-const KEPT: &str = "directories";
 
 pub fn run(directories: &[Directory], data: &Data, warnings: &mut Warnings) {
     for directory in directories {
@@ -56,7 +53,7 @@ fn keep(disk: &Path, directory: &Directory) -> io::Result<()> {
 }
 
 fn kept_path(disk: &Path, path: &str) -> PathBuf {
-    disk.join(KEPT).join(path.trim_start_matches('/'))
+    disk.join(KEPT_DIRECTORIES).join(path.trim_start_matches('/'))
 }
 
 /// A directory in memory: where the root is read-only, one of its own.

@@ -5,6 +5,8 @@ use crate::service::Moment;
 use std::fmt::Display;
 use std::time::Duration;
 
+/// Time after which the console says which services are still awaited.
+pub const LATE: Duration = Duration::from_secs(60);
 /// Warnings kept for the status page.
 const KEPT: usize = 50;
 

@@ -3,7 +3,7 @@
 
 use super::events::Warnings;
 use crate::config::store::{Access, write_atomic};
-use contract::names::STATE_MOUNT;
+use contract::names::{RUN_HOSTNAME, RUN_HOSTS, RUN_MACHINE_ID, RUN_RESOLV_CONF, STATE_MACHINE_ID, STATE_MOUNT};
 use contract::node::NodeConfig;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,12 +13,12 @@ pub fn run(config: &NodeConfig, warnings: &mut Warnings) {
     if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
         warnings.add(format_args!("cannot set the host name {name}: {error}"));
     }
-    let machine_id = machine_id(&Path::new(STATE_MOUNT).join("machine-id"), warnings);
+    let machine_id = machine_id(&Path::new(STATE_MOUNT).join(STATE_MACHINE_ID), warnings);
     let files = [
-        ("/run/hostname", format!("{name}\n")),
-        ("/run/hosts", hosts(config)),
-        ("/run/machine-id", machine_id),
-        ("/run/resolv.conf", String::new()),
+        (RUN_HOSTNAME, format!("{name}\n")),
+        (RUN_HOSTS, hosts(config)),
+        (RUN_MACHINE_ID, machine_id),
+        (RUN_RESOLV_CONF, String::new()),
     ];
     for (path, text) in files {
         if let Err(error) = write_atomic(Path::new(path), text.as_bytes(), Access::root(0o644)) {

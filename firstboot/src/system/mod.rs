@@ -14,6 +14,7 @@ mod identity;
 mod keys;
 mod modules;
 mod mounts;
+mod node;
 mod pages;
 mod screen;
 mod services;
@@ -23,7 +24,7 @@ pub mod update;
 
 use crate::claim;
 use crate::config::intake::{Intake, Keeper, intake};
-use crate::config::templates::{self, Missing};
+use crate::config::templates;
 use crate::sys::reboot;
 use anyhow::Context as _;
 use contract::initramfs::BootReport;
@@ -31,26 +32,10 @@ use contract::names;
 use contract::role::{FORMAT, RoleSpec};
 use contract::storage::{Data, Disk, State, Storage};
 use events::Warnings;
+use node::Node;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use update::Updates;
-
-/// What the stages found out about this node.
-struct Node {
-    report: BootReport,
-    role: RoleSpec,
-    intake: Intake,
-    /// The disks, and what became of `state` and `data`.
-    storage: Storage,
-    warnings: Warnings,
-}
-
-impl Node {
-    /// Whether `state` is on a disk.
-    fn state_is_kept(&self) -> bool {
-        matches!(self.storage.state, State::Persistent { .. })
-    }
-}
 
 /// Runs the system until its end. Does not return.
 pub fn run() {

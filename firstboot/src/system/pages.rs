@@ -1,6 +1,6 @@
 //! The pages of the console: text to read, made from facts.
 
-use super::Node;
+use super::node::Node;
 use crate::service::{Moment, State, Supervisor};
 use contract::names::CONSOLE_PREFIX;
 use contract::role::NETWORK;

@@ -1,8 +1,8 @@
 //! Stage: the services of the role, and the network as one more of them.
 
-use super::{Missing, Node};
+use super::node::Node;
 use crate::config::store::{Access, write_atomic};
-use crate::config::templates::needs;
+use crate::config::templates::{Missing, needs};
 use crate::health::Health;
 use crate::net::NetworkJob;
 use crate::service::{LOOKS, Places, Supervisor, wanted};
@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 
 /// Who has no rights at all.
 const NOBODY: u32 = 65_534;
-/// Folder of notify sockets.
-const NOTIFY: &str = "/run/microdc/notify";
 
 /// Makes the supervisor and the health gate. Services that need a file which could not be rendered are given up.
 pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (Supervisor, Health) {
@@ -26,9 +24,9 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
         made.map_err(|error| trouble.push(format!("cannot make {}: {error}", path.display()))).is_ok()
     };
     // Services reach their own socket, and see no others' names.
-    folder(Path::new("/run/microdc"), 0o755);
-    folder(Path::new(NOTIFY), 0o711);
-    let logs = Path::new(names::STATE_MOUNT).join("log");
+    folder(Path::new(names::RUN), 0o755);
+    folder(Path::new(names::NOTIFY), 0o711);
+    let logs = Path::new(names::STATE_MOUNT).join(names::STATE_LOGS);
     let logs = folder(&logs, 0o750).then_some(logs);
     let config = serde_json::to_value(&node.intake.config).unwrap_or_default();
     let mut services = node.role.services.clone();
@@ -37,14 +35,14 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
         services.insert(TIME.to_owned(), time_service());
     }
     if let Err(error) = write_job(node) {
-        trouble.push(format!("cannot write {}: {error}", crate::net::JOB));
+        trouble.push(format!("cannot write {}: {error}", names::NETWORK_JOB));
     }
     for text in trouble {
         super::events::say(format_args!("warning: {text}"));
     }
     let looks = cgroups.as_ref().and_then(|folder| Some(folder.parent()?.join(LOOKS)));
     let health = Health::new(&node.role.health, &node.role.services, &config, looks.clone());
-    let places = Places { cgroups, looks, logs, notify: PathBuf::from(NOTIFY) };
+    let places = Places { cgroups, looks, logs, notify: PathBuf::from(names::NOTIFY) };
     let mut supervisor = Supervisor::new(services, &config, places);
     for Missing { to, reason } in missing {
         let users = node.role.services.iter().filter(|(_, service)| needs(service, to));
@@ -64,7 +62,7 @@ fn write_job(node: &Node) -> std::io::Result<()> {
     let config = &node.intake.config;
     let job = NetworkJob { host_name: config.name.as_str().to_owned(), network: config.network.clone() };
     let job = contract::secret::revealed(|| serde_json::to_vec(&job))?;
-    write_atomic(Path::new(crate::net::JOB), &job, Access::root(0o600))
+    write_atomic(Path::new(names::NETWORK_JOB), &job, Access::root(0o600))
 }
 
 /// The network as a service: a child of this same program, with the rights to set up the network and no others.

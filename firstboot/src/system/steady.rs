@@ -1,61 +1,37 @@
 //! The steady state: one thread, one loop. It waits for signals, what services write and say, the console, the power
 //! button and the next deadline; and it feeds the watchdog, so that a loop that hangs resets the node.
 //!
-//! - here the loop · [`requests`] what an operator asks · [`updates`] taking and trying updates · [`routes`] the page that
+//! - here the loop · [`turn`] what it knows · [`requests`] what an operator asks · [`updates`] taking and trying updates · [`routes`] the page that
 //!   a child writes · [`tell`] what the console is told · [`stop`] the orderly end
 
 mod requests;
 mod routes;
 mod stop;
 mod tell;
+mod turn;
 mod updates;
 
 use super::answers::View;
 use super::control::{Control, Source as Door};
-use super::events::{now, say};
+use super::events::{LATE, now, say};
+use super::node::Node;
 use super::screen::Screen;
 use super::update::Updates;
 use super::update::installing::Installing;
-use super::{Node, clock, keys, pages};
+use super::{clock, keys, pages};
 use crate::health::Health;
 use crate::service::{Exit, Moment, Source, Supervisor};
 use crate::sys::reboot::Action;
 use crate::sys::signal::{Signal, Signals};
-use crate::sys::watchdog;
-use contract::initramfs::BootReport;
-use routes::Page;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, wait};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
-use stop::Stop;
+pub use turn::feed_watchdog;
+use turn::{Loop, Stop, show};
 
-/// Time after which the console says which services are still awaited.
-pub(super) const LATE: Duration = Duration::from_secs(60);
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(5);
-
-struct Loop {
-    node: Node,
-    supervisor: Supervisor,
-    health: Health,
-    updates: Updates,
-    /// When a trial is looked at although nothing happens.
-    update_due: Option<Moment>,
-    signals: Option<Signals>,
-    console: Option<OwnedFd>,
-    buttons: Vec<OwnedFd>,
-    screen: Option<Screen>,
-    page: Option<Page>,
-    control: Control,
-    feed_at: Moment,
-    save_at: Moment,
-    /// Whether "is up" was said, and whether the network's addresses were.
-    up: bool,
-    network_said: bool,
-    late_at: Option<Moment>,
-    stop: Option<Stop>,
-}
 
 /// What became readable.
 enum Ready {
@@ -104,13 +80,6 @@ pub fn run(node: Node, supervisor: Supervisor, health: Health, updates: Updates)
         turn.wait();
     };
     turn.finish(action)
-}
-
-/// Tells the hardware watchdog that PID 1 is alive.
-pub fn feed_watchdog(report: &BootReport) {
-    if let Some(dog) = &report.watchdog {
-        let _ = watchdog::feed_number(dog.fd);
-    }
 }
 
 impl Loop {
@@ -272,9 +241,4 @@ impl Loop {
             None => {}
         }
     }
-}
-
-fn show(page: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stderr().write_all(page.as_bytes());
 }

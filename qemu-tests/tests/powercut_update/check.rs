@@ -10,7 +10,7 @@ use emulator::Disk;
 use emulator::eeprom::{self, Board};
 use emulator::powercut::{Cut, Entry, WriteLog};
 use ext4_view::{Ext4, Ext4Read};
-use firstboot::rehearsal::{Claimant, Outcome};
+use firstboot::dry_run::{Claimant, Outcome};
 use qemu_tests::images;
 use rustix::fs::SeekFrom;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,53 +1,15 @@
-//! Which disk is meant for `data`, and what the kernel says of all of them.
+//! Which disk is meant for `data`.
 
-use crate::initramfs::may_be_disk;
+use crate::disk::list::{self, disk};
 use contract::node::{Disks, Serial};
 use contract::storage::Disk;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const SYS_BLOCK: &str = "/sys/block";
 /// How long a disk may take to come up.
 const APPEAR: Duration = Duration::from_secs(10);
 /// How long another one may take after the first, when none is named.
 const SETTLE: Duration = Duration::from_secs(1);
-
-/// All disks, by their names.
-pub fn all(system: &str) -> Vec<Disk> {
-    names().iter().filter(|name| may_be_disk(name)).map(|name| disk(name, system)).collect()
-}
-
-/// A disk by its kernel name.
-pub fn disk(name: &str, system: &str) -> Disk {
-    let folder = Path::new(SYS_BLOCK).join(name);
-    let text = |files: &[&str]| {
-        let text = files.iter().find_map(|file| std::fs::read_to_string(folder.join(file)).ok())?;
-        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-    };
-    let number = |file: &str| text(&[file]).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    Disk {
-        name: name.to_owned(),
-        // NVMe controllers, SCSI disks and eMMC have the first, virtio disks the second.
-        serial: text(&["device/serial", "serial"]).and_then(|text| Serial::try_from(text).ok()),
-        model: text(&["device/model", "device/name"]),
-        // In units of 512 bytes, whatever the disk's own.
-        size: number("size").saturating_mul(512),
-        block: u32::try_from(number("queue/logical_block_size")).unwrap_or(0),
-        read_only: number("ro") != 0,
-        system: name == system,
-        found: None,
-    }
-}
-
-/// Without those that the kernel hides: `nvme0c0n1` is one path to the disk `nvme0n1`.
-fn names() -> Vec<String> {
-    let entries = std::fs::read_dir(SYS_BLOCK).into_iter().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-    let hidden = |name: &str| std::fs::read_to_string(Path::new(SYS_BLOCK).join(name).join("hidden"));
-    names.retain(|name| !hidden(name).is_ok_and(|flag| flag.trim() == "1"));
-    names.sort();
-    names
-}
 
 /// Whether `data` belongs on a disk of its own: when the node boots from eMMC (the emulated one is a virtio disk).
 pub fn is_separate(system: &Disk, wanted: &Disks) -> bool {
@@ -76,7 +38,7 @@ pub fn wait_for_others(system: &str, wanted: Option<&Serial>) -> Vec<Disk> {
 }
 
 fn others(system: &str) -> Vec<Disk> {
-    let mut names = names();
+    let mut names = list::names();
     names.retain(|name| name.starts_with("nvme") && name != system && Path::new("/dev").join(name).exists());
     names.iter().map(|name| disk(name, system)).collect()
 }

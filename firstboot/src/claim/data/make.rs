@@ -4,10 +4,11 @@
 //! the next begins.
 
 use super::super::filesystem::Tools;
-use super::super::state::DiskIo;
+use super::super::phase::Phase;
 use super::blank;
-use super::marker::{BLOCK, Marker, Owner, Phase};
-use super::verdict::Place;
+use super::marker::{BLOCK, Marker, Owner};
+use super::place::Place;
+use crate::disk::io::DiskIo;
 use anyhow::{Context as _, bail};
 use contract::layout::Extent;
 use std::io::SeekFrom;

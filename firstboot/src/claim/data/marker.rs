@@ -11,6 +11,7 @@
 //! It stands outside the partition `data`, whose bytes belong to its users to the last one. `making` is written before
 //! anything else, and only where the claim is allowed; `made` after everything else.
 
+use super::super::phase::Phase;
 use contract::hash::Digest;
 use contract::node::{DataKind, Serial};
 use serde::{Deserialize, Serialize};
@@ -20,22 +21,6 @@ const MAGIC: &[u8; 8] = b"microdcD";
 const LENGTH: usize = 512;
 /// What is written for a marker: the largest logical block of a disk.
 pub const BLOCK: usize = 4096;
-
-/// How far a claim has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Making,
-    Made,
-}
-
-impl Phase {
-    fn bytes(self) -> &'static [u8; 8] {
-        match self {
-            Phase::Making => b"making  ",
-            Phase::Made => b"made    ",
-        }
-    }
-}
 
 /// Whose a disk is, and what was made of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +85,7 @@ impl Marker {
         if Digest::of(signed).0 != digest {
             return None;
         }
-        let phase = [Phase::Making, Phase::Made].into_iter().find(|phase| signed.starts_with(phase.bytes()))?;
+        let phase = Phase::BOTH.into_iter().find(|phase| signed.starts_with(phase.bytes()))?;
         Some(Marker { phase, owner: serde_json::from_slice(signed.get(12..)?).ok()? })
     }
 }
@@ -117,7 +102,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_one_flipped_bit_is_no_marker() {
-        for phase in [Phase::Making, Phase::Made] {
+        for phase in Phase::BOTH {
             let marker = Marker { phase, owner: owner("n1") };
             let mut bytes = marker.bytes().unwrap();
             assert_eq!(Marker::parse(&bytes), Some(marker));

@@ -4,10 +4,9 @@
 //! The work is done by a child process (`firstboot data`): foreign bytes are read by it and by what it starts, and a disk
 //! that never answers keeps the child waiting, not PID 1.
 //!
-//! - [`work`] what the child does: [`disks`] which disk · [`plan`] where on it · [`verdict`] whether it may be taken:
+//! - [`work`] what the child does: [`disks`] which disk · [`plan`] where on it ([`place`]) · [`verdict`] whether it may be taken:
 //!   [`marker`], [`detect`], [`blank`] · [`steps`] the claim itself
-//! - [`make`] the steps, each of which the next boot can go on from · [`table`] the partition table of a separate disk ·
-//!   [`kind`] ext4, XFS, LVM
+//! - [`make`] the steps, each of which the next boot can go on from · [`kind`] ext4, XFS, LVM
 
 pub(super) mod blank;
 mod detect;
@@ -15,9 +14,9 @@ pub(super) mod disks;
 pub(super) mod kind;
 mod make;
 mod marker;
+mod place;
 pub(super) mod plan;
 pub(super) mod steps;
-mod table;
 mod verdict;
 mod work;
 

@@ -1,17 +1,14 @@
 //! Where `data` goes, and what has to be written into the partition table for it. Nothing is written here.
 
-use super::super::gpt::{Entry, Table};
-use super::super::layout::derived;
-use super::table;
-use super::verdict::{MIN_DATA, Place};
+use super::place::{MIN_DATA, Place, Writes};
+use crate::disk::gpt::{Entry, Table};
+use crate::disk::layout::derived;
+use crate::disk::table;
 use anyhow::{Context as _, bail, ensure};
 use contract::layout::{ALIGN, Extent, Partition};
 use contract::node::Serial;
 use std::io::{Read, Seek, SeekFrom};
 use uuid::Uuid;
-
-/// Bytes to write at an offset of the disk, each before the next.
-pub type Writes = Vec<(u64, Vec<u8>)>;
 
 /// A place, and its table.
 #[derive(Debug)]

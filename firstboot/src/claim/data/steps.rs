@@ -1,12 +1,13 @@
 //! One claim, from the verdict to the marker `made`; on a block device or on a file that stands for one.
 
 use super::super::filesystem::Tools;
-use super::super::state::DiskIo;
+use super::super::phase::Phase;
 use super::make;
-use super::marker::{Owner, Phase};
+use super::marker::Owner;
 use super::plan::Plan;
 use super::verdict::{self, Verdict};
 use crate::console;
+use crate::disk::io::DiskIo;
 use anyhow::{Context as _, bail};
 use contract::node::Serial;
 use std::path::PathBuf;

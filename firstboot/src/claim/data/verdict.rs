@@ -1,31 +1,16 @@
 //! Whether a place may be taken for `data`. Nothing is written here.
 
 use super::super::filesystem::Tools;
+use super::super::phase::Phase;
 use super::blank;
 use super::detect::detect;
-use super::marker::{BLOCK, Marker, Owner, Phase};
-use super::plan::Writes;
+use super::marker::{BLOCK, Marker, Owner};
+use super::place::{Place, Writes};
 use anyhow::Context as _;
-use contract::layout::{Extent, MIB, SECTOR};
+use contract::layout::{MIB, SECTOR};
 use contract::node::Serial;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-
-/// The least that `data` may have, in bytes: mkfs.xfs makes nothing below 300 MiB.
-pub const MIN_DATA: u64 = 320 * MIB;
-
-/// A place for `data`: a whole disk, or the part of the system disk behind `state`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// What the claim may change.
-    pub extent: Extent,
-    /// Offset of the marker, in bytes.
-    pub marker: u64,
-    /// The partition `data`.
-    pub data: Extent,
-    /// Size of the whole disk, in bytes.
-    pub size: u64,
-}
 
 /// What may be done with a place.
 #[derive(Clone, Debug, PartialEq, Eq)]

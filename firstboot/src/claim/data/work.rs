@@ -1,7 +1,6 @@
 //! What the child process does: looks at the disks, decides, claims, mounts, and answers.
 
 use super::super::filesystem::Tools;
-use super::super::node;
 use super::disks::{self, Looked, Standing};
 use super::marker::Owner;
 use super::plan::{self, Plan};
@@ -9,6 +8,7 @@ use super::steps::Claim;
 use super::verdict::{self, Verdict};
 use super::{Answer, Request, kind};
 use crate::console;
+use crate::disk::{layout, list, node};
 use crate::sys::block;
 use anyhow::{Context as _, anyhow, ensure};
 use contract::names::DATA_MOUNT;
@@ -41,7 +41,7 @@ fn answer() -> anyhow::Result<()> {
         DataKind::None => Data::NotWanted,
         _ => work.claim().unwrap_or_else(|error| Data::Refused { reason: format!("{error:#}") }),
     };
-    let mut disks = disks::all(&work.request.system);
+    let mut disks = list::all(&work.request.system);
     for disk in &mut disks {
         disk.found = work.found.iter().find(|(name, _)| *name == disk.name).map(|(_, words)| words.clone());
     }
@@ -66,7 +66,7 @@ struct Opened {
 impl Work {
     fn claim(&mut self) -> anyhow::Result<Data> {
         kind::ensure_tools(self.request.disks.data)?;
-        let system = disks::disk(&self.request.system, &self.request.system);
+        let system = list::disk(&self.request.system, &self.request.system);
         let separate = disks::is_separate(&system, &self.request.disks);
         let disk = if separate { self.choose(&system.name)? } else { system };
         let Opened { mut file, path, plan, owner } = self.open(&disk, separate)?;
@@ -81,7 +81,7 @@ impl Work {
         let (kind, size, serial) = (owner.kind, plan.place.data.length, owner.serial.clone());
         if taken.new {
             console::say(format_args!("making data ({kind}) on {device}"));
-            let uuid = super::super::layout::derived(&uuid::Uuid::nil(), &format!("data {serial}"));
+            let uuid = layout::derived(&uuid::Uuid::nil(), &format!("data {serial}"));
             kind::make(kind, &device, size, &uuid, TOOLS)?;
             sync(Path::new(&device))?;
             claim.finish()?;

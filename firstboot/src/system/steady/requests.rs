@@ -3,7 +3,7 @@
 use super::super::answers::{self, View};
 use super::super::control::{Rank, Source as Door, group_number};
 use super::super::events::{now, say};
-use super::Loop;
+use super::turn::Loop;
 use crate::sys::reboot::Action;
 use contract::control::{FACTS_GROUP, FACTS_SOCKET, GROUP, Reply, Request, SOCKET};
 use std::path::Path;

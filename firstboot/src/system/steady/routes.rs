@@ -2,13 +2,13 @@
 
 use super::super::events::now;
 use super::super::{keys, pages};
-use super::{Loop, show};
+use super::turn::{Loop, Page, show};
 use crate::service::Moment;
 use crate::sys::process::{Program, Surroundings, spawn};
 use contract::names;
 use contract::role::Identity;
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 /// Longest page, in bytes, and time for it.
@@ -16,13 +16,6 @@ const LENGTH: usize = 64 * 1024;
 const LIMIT: Duration = Duration::from_secs(5);
 /// Who writes it: nobody.
 const NOBODY: u32 = 65_534;
-
-/// A page that a child writes.
-pub struct Page {
-    pub output: OwnedFd,
-    text: Vec<u8>,
-    pub deadline: Moment,
-}
 
 impl Loop {
     /// Lets a child without any rights write the routing table.

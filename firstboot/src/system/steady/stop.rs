@@ -2,33 +2,15 @@
 
 use super::super::clock;
 use super::super::events::{now, say};
-use super::{Loop, feed_watchdog};
+use super::turn::{Loop, Stop, feed_watchdog};
 use crate::service::Moment;
 use crate::sys::process::kill_everything;
 use crate::sys::reboot::{self, Action};
 use rustix::process::{Pid, WaitOptions, wait};
 use std::time::Duration;
 
-/// Time in which all services must be stopped; then they are killed.
-const LIMIT: Duration = Duration::from_secs(30);
-
 /// How long services go on after an operator's word: the answer has to come through `sshd`, which is one of them.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// An orderly stop that is decided.
-pub(super) struct Stop {
-    action: Action,
-    /// When the services begin to stop.
-    at: Moment,
-    begun: bool,
-}
-
-impl Stop {
-    /// When something is due: its beginning, then the end of its time.
-    pub(super) fn deadline(&self) -> Moment {
-        if self.begun { self.at + LIMIT } else { self.at }
-    }
-}
 
 impl Loop {
     /// Decides for an orderly stop at once.

@@ -1,7 +1,7 @@
 //! What the console is told while the node runs: what happens to services, and that the node is up.
 
 use super::super::events::say;
-use super::Loop;
+use super::turn::Loop;
 use crate::service::{Moment, Notice, Report, Told};
 use contract::role::NETWORK;
 

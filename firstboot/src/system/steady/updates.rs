@@ -3,7 +3,7 @@
 use super::super::events::say;
 use super::super::update::installing::{Installing, Outcome};
 use super::super::update::machine::{Facts, Standing};
-use super::Loop;
+use super::turn::Loop;
 use crate::service::{Exit, Moment, State};
 use crate::sys::reboot::Action;
 use crate::update::install::order::Order;

@@ -2,7 +2,7 @@
 //! comes after everything else, and has of the disk what it is handed: the other slot for writing, the running one for
 //! reading. What it says is believed for pages and progress alone.
 
-use crate::claim::slots;
+use crate::disk::slots;
 use crate::service::Exit;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::process::{Program, Surroundings, kill_session, spawn};

@@ -6,13 +6,12 @@
 use crate::config::store::{Access, write_atomic};
 use contract::hash::Digest;
 use contract::layout::Slot;
+use contract::names::STATE_UPDATES;
 use contract::update::{FailedRelease, Release};
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
-/// Name of the file on `state`.
-pub const FILE: &str = "update.json";
 /// Format number that this program writes and reads.
 const FORMAT: u32 = 1;
 /// Longest file, in bytes; with all that is kept it is far shorter.
@@ -153,7 +152,7 @@ impl Memory {
     /// # Errors
     /// When there is one that cannot be used.
     pub fn load(folder: &Path) -> Result<Option<Memory>, MemoryError> {
-        let file = match std::fs::File::open(folder.join(FILE)) {
+        let file = match std::fs::File::open(folder.join(STATE_UPDATES)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -168,7 +167,7 @@ impl Memory {
     /// # Errors
     /// What the kernel says.
     pub fn store(&self, folder: &Path) -> io::Result<()> {
-        write_atomic(&folder.join(FILE), &serde_json::to_vec(self)?, Access::root(0o600))
+        write_atomic(&folder.join(STATE_UPDATES), &serde_json::to_vec(self)?, Access::root(0o600))
     }
 
     /// What is written down about a digest that failed here.

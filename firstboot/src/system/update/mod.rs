@@ -9,12 +9,13 @@ pub mod machine;
 pub mod memory;
 
 use super::events::{Warnings, say};
-use crate::claim::{choice, slots};
+use crate::claim::choice;
+use crate::disk::slots;
 use contract::autoboot;
 use contract::initramfs::BootReport;
 use contract::layout::Slot;
 use contract::manifest::Manifest;
-use contract::names::{AUTOBOOT, STATE_MOUNT};
+use contract::names::{AUTOBOOT, STATE_MOUNT, STATE_UPDATES};
 use contract::role::{Role, Trial};
 use contract::update::{Phase, Release, UpdateStatus};
 use installing::Installing;
@@ -56,7 +57,7 @@ impl Updates {
         let mut memory = match Memory::load(Path::new(STATE_MOUNT)) {
             Ok(memory) => memory.unwrap_or_default(),
             Err(error) => {
-                let file = memory::FILE;
+                let file = STATE_UPDATES;
                 warnings.add(format_args!("what was known of earlier updates is lost: {file} on state: {error}"));
                 Memory::default()
             }
@@ -91,7 +92,7 @@ impl Updates {
 
     fn remember(&self, warnings: &mut Warnings) {
         if let Err(error) = self.memory.store(Path::new(STATE_MOUNT)) {
-            warnings.add(format_args!("cannot remember how updates stand: {} on state: {error}", memory::FILE));
+            warnings.add(format_args!("cannot remember how updates stand: {} on state: {error}", STATE_UPDATES));
         }
     }
 

@@ -6,14 +6,13 @@ use contract::manifest::Manifest;
 use contract::role::Role;
 use contract::update::FailedRelease;
 use serde::{Deserialize, Serialize};
-use std::os::fd::RawFd;
 
 /// Longest order, in bytes.
 pub const LONGEST: u64 = 1 << 20;
 
 /// The files that the child finds open, by number. Messages for the log go to standard error (2).
 pub mod files {
-    use super::RawFd;
+    use std::os::fd::RawFd;
 
     /// The [`super::Order`] as JSON, to the end of the file.
     pub const ORDER: RawFd = 0;

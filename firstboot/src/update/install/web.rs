@@ -6,7 +6,7 @@ use super::error::InstallError;
 use super::http::{self, ContentRange};
 use super::order::Order;
 use super::tally::Tally;
-use crate::probe::tls;
+use crate::tls;
 use contract::names::{HTTP_NODE, HTTP_PROGRESS};
 use contract::update::UpdateEvent;
 use std::io::{ErrorKind, Read};

@@ -1,11 +1,9 @@
 //! From a signed manifest to a block device on which every block is checked when it is read.
 
-use super::slot::{Found, Signed};
-use crate::claim::node;
+use super::node;
 use crate::sys::dm;
 use anyhow::{Context as _, ensure};
-use contract::initramfs::InitramfsSpec;
-use contract::layout::{BLOCK, TRAILER_SIZE};
+use contract::layout::{BLOCK, Extent, Slot, TRAILER_SIZE};
 use contract::manifest::{BlockImage, Manifest};
 use contract::names::VERITY_NAME;
 use contract::role::Role;
@@ -25,14 +23,13 @@ pub enum Misfit {
     Overflow,
 }
 
-/// Makes the verified device of a slot's root.
+/// Makes the verified device of the root of a slot, which lies at `extent` of a disk. `role` is whose it must be.
 ///
 /// # Errors
 /// When the manifest is for another role or does not fit the partition, or the kernel refuses.
-pub fn open(found: &Found, spec: &InitramfsSpec) -> anyhow::Result<PathBuf> {
-    let Signed { manifest, .. } = &found.signed;
-    check(manifest, spec.role, found.extent.length)?;
-    let partition = node::partition(&found.disk, found.slot.root().number(), found.extent)?;
+pub fn open(disk: &str, slot: Slot, extent: Extent, manifest: &Manifest, role: Role) -> anyhow::Result<PathBuf> {
+    check(manifest, role, extent.length)?;
+    let partition = node::partition(disk, slot.root().number(), extent)?;
     let file = File::open(&partition).with_context(|| format!("opening {partition}"))?;
     check_tree(&file, &manifest.root).with_context(|| format!("checking the hash tree on {partition}"))?;
     let verity = dm::Verity {

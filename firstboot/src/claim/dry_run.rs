@@ -1,13 +1,15 @@
 //! The claim on files in place of disks, as the next boot would do it: for the power-cut tests, which have more states of a
 //! disk than they can boot.
 
-use super::content::{self, Content, Phase};
+use super::content::{self, Content};
 use super::data::plan::{self, Plan};
 use super::data::steps::Claim;
 use super::data::{Request, kind};
 use super::filesystem::{Check, Tools};
+use super::phase::Phase;
 use super::state;
 use crate::console;
+use crate::disk::io::DiskIo;
 use anyhow::{Context as _, ensure};
 use contract::layout::Extent;
 use contract::node::{DataKind, Disks, Serial};
@@ -48,7 +50,7 @@ impl Claimant {
     /// # Errors
     /// When a step fails, or when the disk says that it is claimed and its file system is not whole.
     pub fn separate(&self, path: &Path, block: u32) -> anyhow::Result<Outcome> {
-        console::rehearse();
+        console::dry_run();
         let mut disk = Paper(open(path)?);
         let plan = plan::separate(disk.0.metadata()?.len(), block, &self.serial)?;
         self.claim(&mut disk, path, plan, true)
@@ -59,7 +61,7 @@ impl Claimant {
     /// # Errors
     /// As [`Claimant::separate`].
     pub fn system(&self, path: &Path) -> anyhow::Result<(Outcome, Outcome)> {
-        console::rehearse();
+        console::dry_run();
         let mut disk = Paper(open(path)?);
         let size = disk.0.metadata()?.len();
         let state = self.state(&mut disk, size).context("state")?;
@@ -158,7 +160,7 @@ impl Write for Paper {
     }
 }
 
-impl state::DiskIo for Paper {
+impl DiskIo for Paper {
     fn flush_to_disk(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Device nodes of the system disk's partitions.
 
+use super::gpt::Table;
 use crate::sys::block;
 use anyhow::{Context as _, bail};
-use contract::layout::Extent;
+use contract::layout::{Extent, Partition};
 use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,6 +15,18 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 pub fn partition_name(disk: &str, number: u32) -> String {
     let separator = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
     format!("{disk}{separator}{number}")
+}
+
+/// The device node of a partition of the system disk, by the disk's own table.
+///
+/// # Errors
+/// When the disk cannot be read, its table lacks the partition, or the kernel sees it elsewhere.
+pub fn of(disk: &str, partition: Partition) -> anyhow::Result<String> {
+    let mut file = File::open(Path::new("/dev").join(disk)).with_context(|| format!("opening {disk}"))?;
+    let size = block::size(&file)?;
+    let table = Table::read(&mut file, size)?;
+    let entry = table.find(partition).with_context(|| format!("the partition table lacks {}", partition.name()))?;
+    self::partition(disk, entry.number, entry.extent)
 }
 
 /// The device node of a partition, once the kernel agrees that it lies at `extent`. A partition that the kernel does not

@@ -1,5 +1,5 @@
 use super::*;
-use crate::claim::layout::{Plan, plan};
+use crate::disk::layout::{Plan, plan};
 use contract::layout::{ImageLayout, MIB, Partition};
 use proptest::prelude::*;
 use std::fs::File;

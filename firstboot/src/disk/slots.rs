@@ -1,19 +1,17 @@
 //! The slots on the system disk, by their partitions: opened for the installer, and their trailers read.
 
-use super::gpt::Table;
 use super::node;
 use crate::sys::block;
 use anyhow::{Context as _, bail};
 use contract::hash::Digest;
 use contract::initramfs::BootReport;
 use contract::keys::PublicKey;
-use contract::layout::{Partition, Slot, TRAILER_SIZE, trailer_offset};
+use contract::layout::{Slot, TRAILER_SIZE, trailer_offset};
 use contract::manifest::Manifest;
 use contract::trailer::Trailer;
 use contract::update::Release;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 
 /// The partitions of one slot, open.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ pub fn open(report: &BootReport, slot: Slot, write: bool) -> anyhow::Result<Open
         bail!("slot {slot} runs and is not written");
     }
     let file = |partition| -> anyhow::Result<File> {
-        let device = device(report, partition)?;
+        let device = node::of(&report.disk, partition)?;
         File::options().read(true).write(write).open(&device).with_context(|| format!("opening {device}"))
     };
     Ok(Open { boot: file(slot.boot())?, root: file(slot.root())? })
@@ -43,7 +41,7 @@ pub fn open(report: &BootReport, slot: Slot, write: bool) -> anyhow::Result<Open
 /// # Errors
 /// When there is no trailer, or it is not to be believed.
 pub fn manifest(report: &BootReport, slot: Slot) -> anyhow::Result<(Release, Manifest)> {
-    let device = device(report, slot.root())?;
+    let device = node::of(&report.disk, slot.root())?;
     let root = File::open(&device).with_context(|| format!("opening {device}"))?;
     let size = block::size(&root).with_context(|| format!("measuring {device}"))?;
     let offset = trailer_offset(size).with_context(|| format!("{device} is too small for a trailer"))?;
@@ -61,13 +59,4 @@ fn believed(bytes: &[u8], keys: &[PublicKey]) -> anyhow::Result<(Release, Manife
         rollback_index: manifest.rollback_index,
     };
     Ok((release, manifest))
-}
-
-fn device(report: &BootReport, partition: Partition) -> anyhow::Result<String> {
-    let mut disk =
-        File::open(Path::new("/dev").join(&report.disk)).with_context(|| format!("opening {}", report.disk))?;
-    let size = block::size(&disk)?;
-    let table = Table::read(&mut disk, size)?;
-    let entry = table.find(partition).with_context(|| format!("the partition table lacks {}", partition.name()))?;
-    node::partition(&report.disk, entry.number, entry.extent)
 }

@@ -3,8 +3,8 @@
 //!
 //! Source: UEFI Specification 2.10, chapter 5; logical blocks of 512 and of 4096 bytes.
 
-use super::super::gpt::{Entry, crc32, entry_bytes};
-use super::super::layout::derived;
+use super::gpt::{Entry, crc32, entry_bytes};
+use super::layout::derived;
 use contract::layout::{ALIGN, Extent, Partition};
 use contract::node::Serial;
 use uuid::Uuid;

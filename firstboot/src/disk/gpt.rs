@@ -151,7 +151,7 @@ impl Table {
     }
 
     /// Where the usable part of a disk of `size` bytes ends, in bytes.
-    pub(super) fn usable_end(size: u64) -> u64 {
+    pub fn usable_end(size: u64) -> u64 {
         (Table::last_usable(size) + 1) * SECTOR
     }
 
@@ -300,7 +300,7 @@ fn stretch_protective_mbr(sector: &mut [u8], size: u64) {
 }
 
 /// An entry as stored on a disk with logical blocks of `block` bytes.
-pub(super) fn entry_bytes(entry: &Entry, block: u64) -> [u8; ENTRY_LEN] {
+pub fn entry_bytes(entry: &Entry, block: u64) -> [u8; ENTRY_LEN] {
     let mut fields = Vec::with_capacity(ENTRY_LEN);
     fields.extend(entry.type_guid.to_bytes_le());
     fields.extend(entry.guid.to_bytes_le());
@@ -337,7 +337,7 @@ fn guid(bytes: &[u8], at: usize) -> Option<Uuid> {
 }
 
 /// CRC-32 as in IEEE 802.3, which the specification names.
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
     })

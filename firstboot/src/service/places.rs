@@ -1,0 +1,19 @@
+//! Where services have their things.
+
+use std::path::PathBuf;
+
+/// Where `PATH` of services and of programs that look at something leads.
+pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where the supervisor keeps things.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Folder of the cgroup above the services' ones; without it, services have none and no limits.
+    pub cgroups: Option<PathBuf>,
+    /// Folder of the cgroup above those of children that look at something.
+    pub looks: Option<PathBuf>,
+    /// Folder of log files; without it, logs are in memory only.
+    pub logs: Option<PathBuf>,
+    /// Folder of notify sockets.
+    pub notify: PathBuf,
+}

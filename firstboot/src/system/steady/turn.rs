@@ -1,0 +1,75 @@
+//! What the loop knows, for all who take part in a turn of it.
+
+use super::super::control::Control;
+use super::super::node::Node;
+use super::super::screen::Screen;
+use super::super::update::Updates;
+use crate::health::Health;
+use crate::service::{Moment, Supervisor};
+use crate::sys::reboot::Action;
+use crate::sys::signal::Signals;
+use crate::sys::watchdog;
+use contract::initramfs::BootReport;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Time in which all services must be stopped; then they are killed.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// The node while it runs.
+pub struct Loop {
+    pub(super) node: Node,
+    pub(super) supervisor: Supervisor,
+    pub(super) health: Health,
+    pub(super) updates: Updates,
+    /// When a trial is looked at although nothing happens.
+    pub(super) update_due: Option<Moment>,
+    pub(super) signals: Option<Signals>,
+    pub(super) console: Option<OwnedFd>,
+    pub(super) buttons: Vec<OwnedFd>,
+    pub(super) screen: Option<Screen>,
+    pub(super) page: Option<Page>,
+    pub(super) control: Control,
+    pub(super) feed_at: Moment,
+    pub(super) save_at: Moment,
+    /// Whether "is up" was said, and whether the network's addresses were.
+    pub(super) up: bool,
+    pub(super) network_said: bool,
+    pub(super) late_at: Option<Moment>,
+    pub(super) stop: Option<Stop>,
+}
+
+/// A page that a child writes.
+pub struct Page {
+    pub output: OwnedFd,
+    pub(super) text: Vec<u8>,
+    pub deadline: Moment,
+}
+
+/// An orderly stop that is decided.
+pub struct Stop {
+    pub(super) action: Action,
+    /// When the services begin to stop.
+    pub(super) at: Moment,
+    pub(super) begun: bool,
+}
+
+impl Stop {
+    /// When something is due: its beginning, then the end of its time.
+    pub(super) fn deadline(&self) -> Moment {
+        if self.begun { self.at + STOP_LIMIT } else { self.at }
+    }
+}
+
+/// Tells the hardware watchdog that PID 1 is alive.
+pub fn feed_watchdog(report: &BootReport) {
+    if let Some(dog) = &report.watchdog {
+        let _ = watchdog::feed_number(dog.fd);
+    }
+}
+
+/// Shows a page on the console.
+pub fn show(page: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stderr().write_all(page.as_bytes());
+}
