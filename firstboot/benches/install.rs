@@ -31,7 +31,7 @@ mod bench {
     use contract::layout::{BLOCK, MIB, TRAILER_SIZE};
     use contract::tree;
     use contract::update::UpdateEvent;
-    use firstboot::install::specimen::Recipe;
+    use firstboot::install::fixture::Recipe;
     use std::fs::File;
     use std::io::{BufRead as _, BufReader};
     use std::os::unix::fs::FileExt as _;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static DRY_RUN: AtomicBool = AtomicBool::new(false);
 
 /// From now on lines are printed as a test's own are. A node never does this: printing panics where it cannot write.
+#[cfg(any(test, feature = "testing"))]
 pub fn dry_run() {
     DRY_RUN.store(true, Ordering::Relaxed);
 }

@@ -5,16 +5,17 @@
 
 use crate::claim::content;
 use crate::claim::data;
-use crate::disk::gpt::{self, Table};
+use crate::disk::fixture;
+use crate::disk::gpt::Table;
 use crate::initramfs::firmware;
 use crate::metrics::http;
 use crate::operator::command;
 use crate::service::environment;
 use crate::system::update::installing;
 use crate::system::update::memory::Memory;
+use crate::update::install::fixture::{Recipe, holds, in_memory};
 use crate::update::install::frame::unpack;
 use crate::update::install::http as web;
-use crate::update::install::specimen::{self, Recipe};
 use crate::update::install::{Order, Source, install};
 use contract::bundle::{Frames, Head, Sections};
 use contract::control::Call;
@@ -128,9 +129,9 @@ fn bundle_stream(bytes: &[u8]) {
             *byte = value;
         }
     }
-    let (Ok(standby), Ok(running)) = (specimen::in_memory(&recipe), specimen::in_memory(&recipe)) else { return };
+    let (Ok(standby), Ok(running)) = (in_memory(&recipe), in_memory(&recipe)) else { return };
     if install(&recipe.order(), &standby, &running, Source::Stream(&mut bundle.as_slice()), &mut |_| ()).is_ok() {
-        assert!(specimen::holds(&standby, &recipe), "something else was installed");
+        assert!(holds(&standby, &recipe), "something else was installed");
     }
 }
 
@@ -139,11 +140,11 @@ fn command_line(bytes: &[u8]) {
 }
 
 fn data_marker(bytes: &[u8]) {
-    data::look_at_marker(bytes);
+    data::parse_marker(bytes);
 }
 
 fn disk_probe(bytes: &[u8]) {
-    data::look_at_probe(&text(bytes));
+    data::parse_probe(&text(bytes));
 }
 
 fn environment_file(bytes: &[u8]) {
@@ -166,7 +167,7 @@ fn sealed_table(bytes: &[u8]) {
     for (to, from) in disk.iter_mut().skip(512).zip(bytes) {
         *to = *from;
     }
-    gpt::seal(&mut disk);
+    fixture::seal(&mut disk);
     partition_table(&disk);
 }
 
@@ -248,7 +249,7 @@ fn role_spec(bytes: &[u8]) {
 
 fn state_content(bytes: &[u8]) {
     let extent = Extent { offset: 0, length: bytes.len() as u64 };
-    let _ = content::look(&mut Cursor::new(bytes), extent, &Uuid::nil());
+    let _ = content::inspect(&mut Cursor::new(bytes), extent, &Uuid::nil());
 }
 
 fn update_event(bytes: &[u8]) {

@@ -13,7 +13,7 @@
 //! - `update`: [`update`], a child that takes a bundle into the standby slot
 //! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
 //!
-//! A library for tests alone: [`foreign`] has the parsers of foreign bytes, for fuzzing; [`dry_run`] the claim on files
+//! A library for tests alone, by the feature `testing`: [`foreign`] has the parsers of foreign bytes, for fuzzing; [`dry_run`] the claim on files
 //! in place of disks; [`install`] takes bundles into files.
 
 // PID 1 has no panic path: what can panic on data is not used. `guard` is for what nobody thought of.
@@ -34,6 +34,7 @@ mod claim;
 mod config;
 mod console;
 mod disk;
+#[cfg(any(test, feature = "testing"))]
 pub mod foreign;
 mod guard;
 mod health;
@@ -50,7 +51,9 @@ mod tls;
 mod truetime;
 mod update;
 
+#[cfg(any(test, feature = "testing"))]
 pub use claim::dry_run;
+#[cfg(any(test, feature = "testing"))]
 pub use update::install;
 
 /// Runs the part that the first argument names. PID 1's parts do not return.

@@ -11,7 +11,7 @@ use contract::keys::{KeyId, PrivateKey};
 use contract::role::Role;
 use contract::update::{FailedRelease, Release};
 use firstboot::install::Order;
-use firstboot::install::specimen::{Parts, Recipe};
+use firstboot::install::fixture::{Parts, Recipe};
 use node::server::{Answer, Server, ranged, redirect, status, whole};
 use node::{BLOCK, Node, lzma2, new_release, noise};
 use std::time::Duration;

@@ -5,7 +5,7 @@
 mod node;
 
 use contract::update::UpdateEvent;
-use firstboot::install::specimen::Recipe;
+use firstboot::install::fixture::Recipe;
 use firstboot::install::{InstallError, Patience};
 use node::server::{Answer, Server, ranged, redirect, status, whole};
 use node::{BLOCK, Node, PATIENCE, new_release, noise, old_release};

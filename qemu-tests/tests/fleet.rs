@@ -4,7 +4,7 @@
 use contract::layout::{Extent, TRAILER_SIZE};
 use contract::trailer::Trailer;
 use contract::update::UpdateEvent;
-use firstboot::install::specimen::Recipe;
+use firstboot::install::fixture::Recipe;
 use firstboot::install::{Pair, Patience, Source, install};
 use microdc::bundle;
 use microdc::serve::Server;

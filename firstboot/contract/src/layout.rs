@@ -203,6 +203,15 @@ pub fn trailer_offset(partition_size: u64) -> Option<u64> {
     partition_size.checked_sub(TRAILER_SIZE)
 }
 
+/// Where the trailer of a root partition lies; `None` when the partition is too small for one, or lies beyond what 64 bits
+/// can number.
+#[must_use]
+pub fn trailer_extent(root: Extent) -> Option<Extent> {
+    let offset = root.offset.checked_add(trailer_offset(root.length)?)?;
+    offset.checked_add(TRAILER_SIZE)?;
+    Some(Extent { offset, length: TRAILER_SIZE })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 //! - [`hash`] digests · [`tree`] the hash tree over blocks · [`manifest`] what a slot holds · [`keys`] who signed it ·
 //!   [`trailer`] both, as stored at the end of a root partition · [`bundle`] a slot as an update file · [`update`] what a
 //!   node says of its updates
-//! - [`initramfs`] what the initramfs is told and what it reports · [`role`] what the system half is told ·
+//! - [`error`] errors in words · [`initramfs`] what the initramfs is told and what it reports · [`role`] what the system half is told ·
 //!   [`health`] how healthy a node is · [`node`] what the operator says of one node · [`template`] files rendered from it ·
 //!   [`control`] what an operator may ask of PID 1 · [`secret`] values that nobody is shown · [`storage`] what a node says
 //!   of its disks · [`network`] what the network says of itself · `schema` JSON Schemas of some of it
@@ -12,6 +12,7 @@
 pub mod autoboot;
 pub mod bundle;
 pub mod control;
+pub mod error;
 pub mod hash;
 pub mod health;
 pub mod initramfs;

@@ -13,8 +13,9 @@
 //!
 //! Every bit counts: what is neither signed nor looked up must be zero.
 
+use crate::hash::Digest;
 use crate::keys::{KeyId, ManifestSignature, PublicKey, SignatureError};
-use crate::layout::TRAILER_SIZE;
+use crate::layout::{Extent, TRAILER_SIZE, trailer_extent};
 use crate::manifest::{Manifest, ManifestError};
 
 const MAGIC: [u8; 8] = *b"microdcT";
@@ -41,6 +42,25 @@ pub enum TrailerError {
     Manifest(#[from] ManifestError),
 }
 
+/// Why a root partition has no manifest that could be believed. `E` is what keeps its bytes from being read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError<E: std::error::Error + 'static = std::io::Error> {
+    #[error("reading the trailer")]
+    Read(#[source] E),
+    #[error("the partition is too small for a trailer")]
+    NoRoom,
+    #[error(transparent)]
+    Trailer(#[from] TrailerError),
+}
+
+/// A manifest whose signature holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    pub manifest: Manifest,
+    /// SHA-256 of the manifest's bytes: what a slot is known by.
+    pub digest: Digest,
+}
+
 /// Manifest bytes and signature as found on a disk: nothing in it is to be believed before [`Trailer::verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trailer {
@@ -49,6 +69,26 @@ pub struct Trailer {
 }
 
 impl Trailer {
+    /// Reads the trailer of a root partition that lies at `root`; `read` gives the bytes there.
+    ///
+    /// # Errors
+    /// When there is no room for one, it cannot be read, or it is none.
+    pub fn of<E: std::error::Error + 'static>(
+        root: Extent,
+        read: impl FnOnce(Extent) -> Result<Vec<u8>, E>,
+    ) -> Result<Trailer, ReadError<E>> {
+        let extent = trailer_extent(root).ok_or(ReadError::NoRoom)?;
+        Ok(Trailer::parse(&read(extent).map_err(ReadError::Read)?)?)
+    }
+
+    /// The manifest and its digest, after its signature was checked.
+    ///
+    /// # Errors
+    /// As [`Trailer::verify`].
+    pub fn signed(&self, trusted: &[PublicKey]) -> Result<Signed, TrailerError> {
+        Ok(Signed { manifest: self.verify(trusted)?, digest: Digest::of(&self.manifest) })
+    }
+
     /// The [`TRAILER_SIZE`] bytes to store.
     ///
     /// # Errors
@@ -161,6 +201,25 @@ mod tests {
         trailer.signature = ManifestSignature::awaited(trailer.signature.key);
         let found = Trailer::parse(&trailer.to_bytes().unwrap()).unwrap().verify(&trusted);
         assert!(matches!(found, Err(TrailerError::Unsigned(key)) if key == trusted[0].id()));
+    }
+
+    #[test]
+    fn a_trailer_is_read_at_the_end_of_its_partition_and_nowhere_else() {
+        let (bytes, trusted) = signed();
+        let disk = [vec![7; 5000], bytes].concat();
+        let read = |at: Extent| {
+            let range = at.offset as usize..at.end() as usize;
+            disk.get(range).map(<[u8]>::to_vec).ok_or_else(|| std::io::Error::other("beyond the end"))
+        };
+        let root = Extent { offset: 1000, length: disk.len() as u64 - 1000 };
+        let found = Trailer::of(root, read).unwrap().signed(&trusted).unwrap();
+        assert_eq!(found.manifest, example());
+        assert_eq!(found.digest, Digest::of(&example().to_bytes().unwrap()));
+        let at = |offset, length| Trailer::of(Extent { offset, length }, read);
+        assert!(matches!(at(0, disk.len() as u64 - 1), Err(ReadError::Trailer(TrailerError::Damaged(_)))));
+        assert!(matches!(at(0, disk.len() as u64 + 1), Err(ReadError::Read(_))));
+        assert!(matches!(at(0, TRAILER_SIZE - 1), Err(ReadError::NoRoom)));
+        assert!(matches!(at(u64::MAX - 9, TRAILER_SIZE), Err(ReadError::NoRoom)));
     }
 
     #[test]

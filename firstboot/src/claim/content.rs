@@ -50,11 +50,11 @@ pub enum Content {
     Foreign(String),
 }
 
-/// Looks at `extent` of a disk (or at a whole partition) without changing it.
+/// Inspects `extent` of a disk (or at a whole partition) without changing it.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn look(disk: &mut (impl Read + Seek + ?Sized), extent: Extent, disk_guid: &Uuid) -> io::Result<Content> {
+pub fn inspect(disk: &mut (impl Read + Seek + ?Sized), extent: Extent, disk_guid: &Uuid) -> io::Result<Content> {
     let mut window = |offset: u64| -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; LOOKED_AT.min(extent.length) as usize];
         disk.seek(SeekFrom::Start(extent.offset + offset))?;

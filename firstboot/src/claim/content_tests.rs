@@ -6,7 +6,7 @@ const DISK: Uuid = Uuid::from_u128(1);
 const LENGTH: u64 = 2 * MIB;
 
 fn found(bytes: &[u8]) -> Content {
-    look(&mut Cursor::new(bytes), Extent { offset: 0, length: LENGTH }, &DISK).unwrap()
+    inspect(&mut Cursor::new(bytes), Extent { offset: 0, length: LENGTH }, &DISK).unwrap()
 }
 
 fn blank() -> Vec<u8> {
@@ -60,7 +60,7 @@ fn what_other_tools_made_is_named() {
         std::fs::File::create(&path).unwrap().set_len(size).unwrap();
         let output = std::process::Command::new(program).args(arguments).arg(&path).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        look(&mut std::fs::File::open(&path).unwrap(), Extent { offset: 0, length: size }, &DISK).unwrap()
+        inspect(&mut std::fs::File::open(&path).unwrap(), Extent { offset: 0, length: size }, &DISK).unwrap()
     };
     let ext4 = |label| make("/usr/sbin/mke2fs", &["-q", "-F", "-t", "ext4", "-L", label], 16 * MIB);
     assert_eq!(ext4(LABEL), Content::Ours);

@@ -51,7 +51,7 @@ impl Claimant {
     /// When a step fails, or when the disk says that it is claimed and its file system is not whole.
     pub fn separate(&self, path: &Path, block: u32) -> anyhow::Result<Outcome> {
         console::dry_run();
-        let mut disk = Paper(open(path)?);
+        let mut disk = FileDisk(open(path)?);
         let plan = plan::separate(disk.0.metadata()?.len(), block, &self.serial)?;
         self.claim(&mut disk, path, plan, true)
     }
@@ -62,14 +62,14 @@ impl Claimant {
     /// As [`Claimant::separate`].
     pub fn system(&self, path: &Path) -> anyhow::Result<(Outcome, Outcome)> {
         console::dry_run();
-        let mut disk = Paper(open(path)?);
+        let mut disk = FileDisk(open(path)?);
         let size = disk.0.metadata()?.len();
         let state = self.state(&mut disk, size).context("state")?;
         let plan = plan::rest(&mut disk, size)?;
         Ok((state, self.claim(&mut disk, path, plan, false)?))
     }
 
-    fn state(&self, disk: &mut Paper, size: u64) -> anyhow::Result<Outcome> {
+    fn state(&self, disk: &mut FileDisk, size: u64) -> anyhow::Result<Outcome> {
         let place = state::prepare(disk, size, "the disk")?;
         let Extent { offset, length } = place.extent;
         let half = content::file_system(length);
@@ -84,7 +84,7 @@ impl Claimant {
         Ok(Outcome::Made)
     }
 
-    fn claim(&self, disk: &mut Paper, path: &Path, plan: Plan, separate: bool) -> anyhow::Result<Outcome> {
+    fn claim(&self, disk: &mut FileDisk, path: &Path, plan: Plan, separate: bool) -> anyhow::Result<Outcome> {
         let request = Request {
             system: "mmcblk0".to_owned(),
             cluster: self.cluster.clone(),
@@ -129,21 +129,21 @@ impl Claimant {
 }
 
 /// A file in place of a disk. Nothing is flushed, as nobody cuts its power, and zeros become holes: a claim erases a lot.
-struct Paper(File);
+struct FileDisk(File);
 
-impl Read for Paper {
+impl Read for FileDisk {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.0.read(bytes)
     }
 }
 
-impl Seek for Paper {
+impl Seek for FileDisk {
     fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
         self.0.seek(to)
     }
 }
 
-impl Write for Paper {
+impl Write for FileDisk {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.iter().any(|&byte| byte != 0) {
             return self.0.write(bytes);
@@ -160,7 +160,7 @@ impl Write for Paper {
     }
 }
 
-impl DiskIo for Paper {
+impl DiskIo for FileDisk {
     fn flush_to_disk(&mut self) -> io::Result<()> {
         Ok(())
     }

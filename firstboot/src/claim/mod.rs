@@ -10,6 +10,7 @@ pub mod bootsel;
 pub mod choice;
 pub mod content;
 pub mod data;
+#[cfg(any(test, feature = "testing"))]
 pub mod dry_run;
 mod filesystem;
 mod phase;

@@ -225,7 +225,7 @@ pub(super) fn prepare(disk: &mut (impl DiskIo + ?Sized), size: u64, name: &str) 
     if entry.extent.length < STATE_SIZE / 2 || entry.extent.end() > size {
         bail!("{name} has a state partition of {} bytes, which microdc has not made", entry.extent.length);
     }
-    let content = content::look(disk, entry.extent, &table.disk_guid)
+    let content = content::inspect(disk, entry.extent, &table.disk_guid)
         .with_context(|| format!("looking at the place of state on {name}"))?;
     if let Content::Foreign(found) = &content {
         bail!(

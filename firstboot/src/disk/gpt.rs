@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 const REVISION: u32 = 0x0001_0000;
-const HEADER_LEN: usize = 92;
-const ENTRY_LEN: usize = 128;
+pub(super) const HEADER_LEN: usize = 92;
+pub(super) const ENTRY_LEN: usize = 128;
 /// Sectors of the entry array: 128 entries, which the specification demands at least, and which everybody writes.
 const ARRAY_SECTORS: u64 = 32;
-const ENTRIES: usize = 128;
+pub(super) const ENTRIES: usize = 128;
 /// The first bytes of the disk that are rewritten in one go: protective MBR, header, and the first 24 entries. Disks
 /// with 4 KiB physical blocks write them as one.
 const HEAD: usize = 4096;
@@ -106,7 +106,7 @@ impl Table {
         };
         let mut array = vec![0; header.entries * ENTRY_LEN];
         read_at(disk, header.array_at * SECTOR, &mut array)?;
-        if crc32(&array) != header.array_crc {
+        if crc32fast::hash(&array) != header.array_crc {
             return Ok(Err("the checksum of its entries is wrong"));
         }
         array.resize(ENTRIES * ENTRY_LEN, 0);
@@ -227,8 +227,8 @@ impl Table {
         fields.extend(array_at.to_le_bytes());
         fields.extend((ENTRIES as u32).to_le_bytes());
         fields.extend((ENTRY_LEN as u32).to_le_bytes());
-        fields.extend(crc32(&self.array).to_le_bytes());
-        let crc = crc32(&fields).to_le_bytes();
+        fields.extend(crc32fast::hash(&self.array).to_le_bytes());
+        let crc = crc32fast::hash(&fields).to_le_bytes();
         let mut sector = [0; SECTOR as usize];
         for (to, from) in sector.iter_mut().zip(&fields) {
             *to = *from;
@@ -260,7 +260,7 @@ impl Header {
         }
         let mut fields = sector.get(..HEADER_LEN).ok_or(SHORT)?.to_vec();
         fields.get_mut(16..20).ok_or(SHORT)?.fill(0);
-        if u32_at(sector, 16) != Some(crc32(&fields)) {
+        if u32_at(sector, 16) != Some(crc32fast::hash(&fields)) {
             return Err("the checksum of its header is wrong");
         }
         if u64_at(sector, 24) != Some(at) {
@@ -324,42 +324,16 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk::<N>().copied()
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     field(bytes, at).map(u32::from_le_bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     field(bytes, at).map(u64::from_le_bytes)
 }
 
 fn guid(bytes: &[u8], at: usize) -> Option<Uuid> {
     field(bytes, at).map(Uuid::from_bytes_le)
-}
-
-/// CRC-32 as in IEEE 802.3, which the specification names.
-pub fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
-    })
-}
-
-/// Makes the checksums of a primary copy right, whatever else it says: behind them the fuzzer would find little.
-pub fn seal(disk: &mut [u8]) {
-    let array = u64_at(disk, 512 + 72).and_then(|at| usize::try_from(at.checked_mul(SECTOR)?).ok());
-    let entries = u32_at(disk, 512 + 80).map_or(0, |entries| (entries as usize).min(ENTRIES));
-    let sum = array.and_then(|at| disk.get(at..)?.get(..entries * ENTRY_LEN)).map(crc32);
-    if let (Some(sum), Some(to)) = (sum, disk.get_mut(512 + 88..512 + 92)) {
-        to.copy_from_slice(&sum.to_le_bytes());
-    }
-    let Some(header) = disk.get_mut(512..512 + HEADER_LEN) else { return };
-    let mut put = |sum: u32| {
-        if let Some(to) = header.get_mut(16..20) {
-            to.copy_from_slice(&sum.to_le_bytes());
-        }
-        crc32(header)
-    };
-    let sum = put(0);
-    put(sum);
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! Disks: what the claim, the initramfs and the installer share. Nothing here knows what they want from a disk.
 //!
-//! - [`list`] the disks that the kernel shows · [`node`] device nodes of partitions · [`io`] reading and writing in order
+//! - [`list`] the disks that the kernel shows · [`node`] device nodes of partitions · [`io`] reading and writing in order ·
+//!   [`fixture`] tables for tests
 //! - [`gpt`] the partition table · [`layout`] what the node adds to an image's table · [`table`] the table of a separate disk
 //! - [`slots`] the two slots of the system disk · [`verity`] a root of which every block is checked when it is read
 
+#[cfg(any(test, feature = "testing"))]
+pub mod fixture;
 pub mod gpt;
 pub mod io;
 pub mod layout;

@@ -3,12 +3,10 @@
 use super::node;
 use crate::sys::block;
 use anyhow::{Context as _, bail};
-use contract::hash::Digest;
 use contract::initramfs::BootReport;
-use contract::keys::PublicKey;
-use contract::layout::{Slot, TRAILER_SIZE, trailer_offset};
+use contract::layout::{Extent, Slot};
 use contract::manifest::Manifest;
-use contract::trailer::Trailer;
+use contract::trailer::{Signed, Trailer};
 use contract::update::Release;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -44,19 +42,14 @@ pub fn manifest(report: &BootReport, slot: Slot) -> anyhow::Result<(Release, Man
     let device = node::of(&report.disk, slot.root())?;
     let root = File::open(&device).with_context(|| format!("opening {device}"))?;
     let size = block::size(&root).with_context(|| format!("measuring {device}"))?;
-    let offset = trailer_offset(size).with_context(|| format!("{device} is too small for a trailer"))?;
-    let mut bytes = vec![0; TRAILER_SIZE as usize];
-    root.read_exact_at(&mut bytes, offset).with_context(|| format!("reading the trailer of {device}"))?;
-    believed(&bytes, &report.keys)
-}
-
-fn believed(bytes: &[u8], keys: &[PublicKey]) -> anyhow::Result<(Release, Manifest)> {
-    let trailer = Trailer::parse(bytes)?;
-    let manifest = trailer.verify(keys)?;
-    let release = Release {
-        version: manifest.version.clone(),
-        manifest: Digest::of(&trailer.manifest),
-        rollback_index: manifest.rollback_index,
-    };
+    let trailer = Trailer::of(Extent { offset: 0, length: size }, |at| -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(at.length).map_err(std::io::Error::other)?];
+        root.read_exact_at(&mut bytes, at.offset)?;
+        Ok(bytes)
+    });
+    let Signed { manifest, digest } =
+        trailer.and_then(|trailer| Ok(trailer.signed(&report.keys)?)).with_context(|| device.clone())?;
+    let release =
+        Release { version: manifest.version.clone(), manifest: digest, rollback_index: manifest.rollback_index };
     Ok((release, manifest))
 }

@@ -3,7 +3,7 @@
 //!
 //! Source: UEFI Specification 2.10, chapter 5; logical blocks of 512 and of 4096 bytes.
 
-use super::gpt::{Entry, crc32, entry_bytes};
+use super::gpt::{Entry, entry_bytes};
 use super::layout::derived;
 use contract::layout::{ALIGN, Extent, Partition};
 use contract::node::Serial;
@@ -41,7 +41,7 @@ pub fn copies(size: u64, block: u64, serial: &Serial) -> Option<[(u64, Vec<u8>);
     let mut array = entry_bytes(&entry, block).to_vec();
     array.resize(ARRAY as usize, 0);
     let backup_array = last.checked_sub(array_blocks)?;
-    let geometry = Geometry { block, last, array_blocks, array_crc: crc32(&array), disk };
+    let geometry = Geometry { block, last, array_blocks, array_crc: crc32fast::hash(&array), disk };
 
     let backup = [&array[..], &geometry.header(last, 1, backup_array)].concat();
     let primary = [&protective_mbr(last, block)[..], &geometry.header(1, last, 2), &array].concat();
@@ -73,7 +73,7 @@ impl Geometry {
             }
             bytes
         };
-        let mut bytes = fields(crc32(&fields(0)));
+        let mut bytes = fields(crc32fast::hash(&fields(0)));
         bytes.resize(self.block as usize, 0);
         bytes
     }

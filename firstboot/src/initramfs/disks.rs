@@ -1,15 +1,15 @@
 //! Waits for the disks and reads what their root partitions say of themselves.
 
 use super::firmware::Firmware;
-use super::slot::{self, Found, NotFound, RootError, RootPartition, Signed};
+use super::slot::{self, Found, NotFound, RootPartition};
 use crate::console;
 use crate::disk::gpt::Table;
 use crate::disk::list::{SYS_BLOCK, may_be_disk};
 use crate::sys::block;
 use contract::hash::Digest;
 use contract::keys::PublicKey;
-use contract::layout::{self, Extent, SECTOR, Slot, TRAILER_SIZE};
-use contract::trailer::Trailer;
+use contract::layout::{Extent, SECTOR, Slot};
+use contract::trailer::{ReadError, Signed, Trailer};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -86,14 +86,14 @@ fn roots_of(name: &str, keys: &[PublicKey]) -> anyhow::Result<Vec<RootPartition>
 }
 
 /// Reads a root partition's trailer and checks its signature.
-fn read_trailer(disk: &mut (impl Read + Seek), root: Extent, keys: &[PublicKey]) -> Result<Signed, RootError> {
-    let inside = layout::trailer_offset(root.length).ok_or(RootError::TooSmall)?;
-    let offset = root.offset.checked_add(inside).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    disk.seek(SeekFrom::Start(offset))?;
-    let mut bytes = vec![0; TRAILER_SIZE as usize];
-    disk.read_exact(&mut bytes)?;
-    let trailer = Trailer::parse(&bytes)?;
-    Ok(Signed { manifest: trailer.verify(keys)?, digest: Digest::of(&trailer.manifest) })
+fn read_trailer(disk: &mut (impl Read + Seek), root: Extent, keys: &[PublicKey]) -> Result<Signed, ReadError> {
+    let trailer = Trailer::of(root, |at| -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(at.length).map_err(io::Error::other)?];
+        disk.seek(SeekFrom::Start(at.offset))?;
+        disk.read_exact(&mut bytes)?;
+        Ok(bytes)
+    })?;
+    Ok(trailer.signed(keys)?)
 }
 
 #[cfg(test)]
@@ -107,9 +107,9 @@ mod tests {
         let mut disk = io::Cursor::new(vec![0; 256 * 1024]);
         let read =
             |disk: &mut io::Cursor<Vec<u8>>, offset, length| read_trailer(disk, Extent { offset, length }, &keys);
-        assert!(matches!(read(&mut disk, 0, 256 * 1024), Err(RootError::Trailer(_))));
-        assert!(matches!(read(&mut disk, 0, 4096), Err(RootError::TooSmall)));
-        assert!(matches!(read(&mut disk, 0, 512 * 1024), Err(RootError::Io(_))));
-        assert!(matches!(read(&mut disk, u64::MAX, 512 * 1024), Err(RootError::Io(_))));
+        assert!(matches!(read(&mut disk, 0, 256 * 1024), Err(ReadError::Trailer(_))));
+        assert!(matches!(read(&mut disk, 0, 4096), Err(ReadError::NoRoom)));
+        assert!(matches!(read(&mut disk, 0, 512 * 1024), Err(ReadError::Read(_))));
+        assert!(matches!(read(&mut disk, u64::MAX, 512 * 1024), Err(ReadError::NoRoom)));
     }
 }

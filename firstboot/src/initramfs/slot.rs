@@ -4,30 +4,11 @@
 //! root will do: the other one may hold the same bytes, but then a damage would go unnoticed.
 
 use super::firmware::{Firmware, Medium};
+use contract::error::chain;
 use contract::hash::Digest;
 use contract::layout::{Extent, Slot};
-use contract::manifest::Manifest;
-use contract::trailer::TrailerError;
+use contract::trailer::{ReadError, Signed};
 use std::fmt::Write as _;
-
-/// A manifest whose signature holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signed {
-    pub manifest: Manifest,
-    /// Of the manifest's bytes.
-    pub digest: Digest,
-}
-
-/// Why a root partition has no manifest that could be believed.
-#[derive(Debug, thiserror::Error)]
-pub enum RootError {
-    #[error("reading the trailer: {0}")]
-    Io(#[from] std::io::Error),
-    #[error("the partition is too small for a trailer")]
-    TooSmall,
-    #[error(transparent)]
-    Trailer(#[from] TrailerError),
-}
 
 /// A partition with the number and name of a slot's root.
 #[derive(Debug)]
@@ -35,7 +16,7 @@ pub struct RootPartition {
     pub disk: String,
     pub slot: Slot,
     pub extent: Extent,
-    pub content: Result<Signed, RootError>,
+    pub content: Result<Signed, ReadError>,
 }
 
 /// The slot to start.
@@ -131,7 +112,7 @@ fn reason(root: &RootPartition, wanted: Digest) -> String {
             let found = signed.manifest.root.root_hash;
             format!("its manifest names the root hash {found}, the command line {wanted}")
         }
-        Err(error) => error.to_string(),
+        Err(error) => chain(error),
     }
 }
 

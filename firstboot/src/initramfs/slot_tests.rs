@@ -1,6 +1,8 @@
 use super::*;
+use contract::manifest::Manifest;
 use contract::manifest::{self, BlockImage};
 use contract::role::Role;
+use contract::trailer::TrailerError;
 use proptest::prelude::*;
 
 fn wanted() -> Digest {

@@ -54,7 +54,7 @@ impl Kernel {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn look(&self) -> Result<Seen, Error> {
+    pub async fn snapshot(&self) -> Result<Seen, Error> {
         let links: Vec<LinkMessage> = self.0.link().get().execute().try_collect().await?;
         let addresses: Vec<AddressMessage> = self.0.address().get().execute().try_collect().await?;
         let mut routes = self.routes_by(RouteProtocol::Static, RouteType::Unicast).await?;

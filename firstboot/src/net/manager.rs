@@ -146,10 +146,11 @@ impl Manager {
         let mut seen = Seen::default();
         let mut failed: Vec<Step> = Vec::new();
         for _ in 0..ROUNDS {
-            match self.kernel.look().await {
+            match self.kernel.snapshot().await {
                 Ok(now) => seen = now,
                 Err(error) => {
-                    troubles.insert("network".to_owned(), format!("cannot look: {}", plain(&error)));
+                    troubles
+                        .insert("network".to_owned(), format!("cannot read the kernel's state: {}", plain(&error)));
                     return seen;
                 }
             }
@@ -206,9 +207,9 @@ impl Manager {
             }
             let Some(tunnels) = &mut self.tunnels else { continue };
             let tended = async {
-                let there = tunnels.look(name).await?;
+                let there = tunnels.tunnel(name).await?;
                 tunnels.apply(name, wanted, &there).await?;
-                tunnels.look(name).await
+                tunnels.tunnel(name).await
             };
             match tended.await {
                 Ok(tunnel) => drop(found.insert(name.to_owned(), tunnel)),

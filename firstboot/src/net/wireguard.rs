@@ -55,7 +55,7 @@ impl Tunnels {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn look(&mut self, name: &str) -> Result<Tunnel, String> {
+    pub async fn tunnel(&mut self, name: &str) -> Result<Tunnel, String> {
         let mut tunnel = Tunnel::default();
         let attributes = vec![WireguardAttribute::IfName(name.to_owned())];
         for message in self.request(WireguardCmd::GetDevice, attributes, NLM_F_DUMP).await? {

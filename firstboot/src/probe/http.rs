@@ -14,7 +14,7 @@ const BODY: u64 = 64 * 1024;
 ///
 /// # Errors
 /// No answer, or not the one that counts as good.
-pub(super) fn look(request: &HttpProbe, limit: Duration) -> anyhow::Result<()> {
+pub(super) fn check(request: &HttpProbe, limit: Duration) -> anyhow::Result<()> {
     let url = &request.url;
     let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(limit))
@@ -72,7 +72,7 @@ mod tests {
             String::from_utf8_lossy(&request[..length]).into_owned()
         });
         let request = HttpProbe { url, status, body: body.map(str::to_owned), ca: None, insecure: false };
-        let found = look(&request, Duration::from_secs(2)).map_err(|why| format!("{why:#}"));
+        let found = check(&request, Duration::from_secs(2)).map_err(|why| format!("{why:#}"));
         let said = server.join().unwrap();
         assert!(said.starts_with("GET /health?deep=1 HTTP/1.1\r\n"), "{said}");
         found
@@ -107,7 +107,7 @@ mod tests {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let request = HttpProbe { url, status: None, body: None, ca: None, insecure: false };
         let begin = std::time::Instant::now();
-        assert!(look(&request, Duration::from_millis(300)).is_err());
+        assert!(check(&request, Duration::from_millis(300)).is_err());
         assert!(begin.elapsed() < Duration::from_secs(20));
     }
 }

@@ -1,6 +1,6 @@
 //! Probes by HTTPS against OpenSSL's server.
 
-use super::look;
+use super::check;
 use contract::role::HttpProbe;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -55,7 +55,7 @@ fn ask(url: &str, ca: Option<&str>) -> Result<(), String> {
         ca: ca.map(str::to_owned),
         insecure: ca.is_none(),
     };
-    look(&request, Duration::from_secs(10)).map_err(|why| format!("{why:#}"))
+    check(&request, Duration::from_secs(10)).map_err(|why| format!("{why:#}"))
 }
 
 #[test]

@@ -22,17 +22,17 @@ pub fn run() {
     let asked = arguments.next().unwrap_or_default();
     let found = serde_json::from_str(&asked)
         .context("this is no probe")
-        .and_then(|probe| look(&probe, limit.clamp(Duration::from_millis(1), LONGEST)));
+        .and_then(|probe| check(&probe, limit.clamp(Duration::from_millis(1), LONGEST)));
     if let Err(why) = found {
         println!("{why:#}");
         std::process::exit(1);
     }
 }
 
-fn look(probe: &Probe, limit: Duration) -> anyhow::Result<()> {
+fn check(probe: &Probe, limit: Duration) -> anyhow::Result<()> {
     match probe {
         Probe::Tcp(target) => connect(text(target)?, limit),
-        Probe::Http(request) => http::look(request, limit),
+        Probe::Http(request) => http::check(request, limit),
         Probe::Route(target) => route::leads_to(text(target)?),
         Probe::Neighbour(target) => route::answers(text(target)?, limit),
         Probe::Disk { path, free_bytes, free_percent } => space(path, *free_bytes, *free_percent),
@@ -86,20 +86,20 @@ mod tests {
     fn a_port_is_there_when_somebody_listens() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        look(&Probe::Tcp(Target::Is(address.clone())), SOON).unwrap();
+        check(&Probe::Tcp(Target::Is(address.clone())), SOON).unwrap();
         drop(listener);
-        let why = look(&Probe::Tcp(Target::Is(address.clone())), SOON).unwrap_err();
+        let why = check(&Probe::Tcp(Target::Is(address.clone())), SOON).unwrap_err();
         assert_eq!(format!("{why:#}"), format!("no connection to {address}: Connection refused (os error 111)"));
-        assert!(look(&Probe::Tcp(Target::Config("a".to_owned())), SOON).is_err());
+        assert!(check(&Probe::Tcp(Target::Config("a".to_owned())), SOON).is_err());
     }
 
     #[test]
     fn space_and_memory_are_measured_against_what_is_wanted() {
         let disk = |free_bytes, free_percent| Probe::Disk { path: "/proc/self".to_owned(), free_bytes, free_percent };
-        look(&disk(0, 0), SOON).unwrap();
-        assert!(format!("{:#}", look(&disk(1 << 20, 0), SOON).unwrap_err()).contains("not 1 MiB"));
-        assert!(format!("{:#}", look(&disk(0, 1), SOON).unwrap_err()).contains("not 1%"));
-        look(&Probe::Memory { available_bytes: 1 << 20 }, SOON).unwrap();
+        check(&disk(0, 0), SOON).unwrap();
+        assert!(format!("{:#}", check(&disk(1 << 20, 0), SOON).unwrap_err()).contains("not 1 MiB"));
+        assert!(format!("{:#}", check(&disk(0, 1), SOON).unwrap_err()).contains("not 1%"));
+        check(&Probe::Memory { available_bytes: 1 << 20 }, SOON).unwrap();
         let why = memory("MemTotal: 100 kB\nMemAvailable:   2048 kB\n", 3 << 20).unwrap_err();
         assert_eq!(why.to_string(), "2 MiB of memory are available, not 3 MiB");
         assert!(memory("MemAvailable: many kB\n", 0).is_err());

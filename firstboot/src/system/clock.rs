@@ -41,9 +41,9 @@ pub fn save() -> std::io::Result<()> {
 }
 
 /// The time, and whether a time server has confirmed it, as text.
-pub struct Told;
+pub struct Clock;
 
-impl std::fmt::Display for Told {
+impl std::fmt::Display for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&crate::service::utc(time::now()))?;
         f.write_str(if time::is_true() { "" } else { " (not confirmed by a time server)" })

@@ -52,7 +52,7 @@ pub fn status(node: &Node, supervisor: &Supervisor, health: &str, update: &Updat
         Data::Refused { .. } => fact("data", &"none"),
     }
     fact("config", &node.intake.origin);
-    fact("time", &super::clock::Told);
+    fact("time", &super::clock::Clock);
     fact("uptime", &format_args!("{:.1} s", now.as_secs_f64()));
     fact("health", &health);
     fact("update", &crate::operator::update_line(&update.phase));

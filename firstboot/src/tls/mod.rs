@@ -3,9 +3,14 @@
 //! (RFC 8439) and SHA-256, which every TLS server of today speaks. Certificates: ECDSA with P-256, or Ed25519. With
 //! `insecure` the certificate's kind does not matter.
 //!
+//! What is secret is erased from memory when it is not needed any more: the key exchange here, the keys of records by the
+//! crates, whose `zeroize` features are on.
+//!
 //! - here what is trusted, and who signed · [`record`] how records are encrypted
 
 mod record;
+#[cfg(test)]
+mod vectors;
 
 use anyhow::{Context as _, ensure};
 use p256::ecdsa::signature::Verifier as _;
@@ -21,6 +26,7 @@ use rustls::sign::SigningKey;
 use rustls::{Error, NamedGroup, PeerMisbehaved, SignatureScheme};
 use std::sync::Arc;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use zeroize::Zeroizing;
 
 /// What those certificates vouch for that stand in the PEM file `path`.
 ///
@@ -82,16 +88,15 @@ impl KeyProvider for Kernel {
 struct X25519;
 
 struct Exchange {
-    secret: [u8; 32],
+    secret: Zeroizing<[u8; 32]>,
     public: [u8; 32],
 }
 
 impl SupportedKxGroup for X25519 {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        let mut secret = [0; 32];
-        Kernel.fill(&mut secret)?;
-        let public = x25519_dalek::x25519(secret, x25519_dalek::X25519_BASEPOINT_BYTES);
-        Ok(Box::new(Exchange { secret, public }))
+        let mut secret = Zeroizing::new([0; 32]);
+        Kernel.fill(&mut *secret)?;
+        Ok(Box::new(Exchange::with(secret)))
     }
 
     fn name(&self) -> NamedGroup {
@@ -99,12 +104,19 @@ impl SupportedKxGroup for X25519 {
     }
 }
 
+impl Exchange {
+    fn with(secret: Zeroizing<[u8; 32]>) -> Exchange {
+        let public = x25519_dalek::x25519(*secret, x25519_dalek::X25519_BASEPOINT_BYTES);
+        Exchange { secret, public }
+    }
+}
+
 impl ActiveKeyExchange for Exchange {
     fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
         let peer = <[u8; 32]>::try_from(peer).map_err(|_| PeerMisbehaved::InvalidKeyShare)?;
-        let shared = x25519_dalek::x25519(self.secret, peer);
+        let shared = Zeroizing::new(x25519_dalek::x25519(*self.secret, peer));
         // RFC 8446, 7.4.2: a peer that gives a point of small order is refused.
-        if shared == [0; 32] {
+        if *shared == [0; 32] {
             return Err(PeerMisbehaved::InvalidKeyShare.into());
         }
         Ok(SharedSecret::from(&shared[..]))

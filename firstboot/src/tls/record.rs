@@ -1,7 +1,7 @@
 //! TLS_CHACHA20_POLY1305_SHA256 (RFC 8446, RFC 8439): how records are encrypted and what they are hashed with.
 
 use chacha20poly1305::aead::AeadInOut as _;
-use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Tag};
+use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit as _, Tag};
 use hmac::{Hmac, Mac as _};
 use rustls::crypto::cipher::{
     AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, MessageDecrypter, MessageEncrypter, NONCE_LEN, Nonce,
@@ -15,6 +15,7 @@ use rustls::{
     Tls13CipherSuite,
 };
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 /// Bytes of a tag and of a hash.
 const TAG: usize = 16;
@@ -33,21 +34,33 @@ pub(super) const SUITE: SupportedCipherSuite = SupportedCipherSuite::Tls13(&Tls1
 
 struct Encryption;
 
-struct Cipher {
+pub(super) struct Cipher {
     cipher: ChaCha20Poly1305,
     iv: Iv,
 }
 
 impl Cipher {
-    fn new(key: &AeadKey, iv: Iv) -> Cipher {
-        let mut bytes = [0; 32];
+    pub(super) fn new(key: &AeadKey, iv: Iv) -> Cipher {
+        let mut bytes = Zeroizing::new(Key::default());
         // rustls gives as many as `key_len` says.
         bytes.iter_mut().zip(key.as_ref()).for_each(|(to, from)| *to = *from);
-        Cipher { cipher: ChaCha20Poly1305::new(&bytes.into()), iv }
+        Cipher { cipher: ChaCha20Poly1305::new(&bytes), iv }
     }
 
-    fn nonce(&self, number: u64) -> [u8; NONCE_LEN] {
+    pub(super) fn nonce(&self, number: u64) -> [u8; NONCE_LEN] {
         Nonce::new(&self.iv, number).0
+    }
+
+    /// Encrypts the record of this number in place; `aad` is what is not secret and must not change either.
+    pub(super) fn seal(&self, number: u64, aad: &[u8], bytes: &mut [u8]) -> Result<Tag, Error> {
+        let nonce = self.nonce(number).into();
+        self.cipher.encrypt_inout_detached(&nonce, aad, bytes.into()).map_err(|_| Error::EncryptError)
+    }
+
+    /// Decrypts the record of this number in place, when nobody has changed it.
+    pub(super) fn open(&self, number: u64, aad: &[u8], bytes: &mut [u8], tag: &Tag) -> Result<(), Error> {
+        let nonce = self.nonce(number).into();
+        self.cipher.decrypt_inout_detached(&nonce, aad, bytes.into(), tag).map_err(|_| Error::DecryptError)
     }
 }
 
@@ -75,11 +88,7 @@ impl MessageEncrypter for Cipher {
         let mut payload = PrefixedPayload::with_capacity(length);
         payload.extend_from_chunks(&message.payload);
         payload.extend_from_slice(&[u8::from(message.typ)]);
-        let nonce = self.nonce(number).into();
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&nonce, &make_tls13_aad(length), payload.as_mut().into())
-            .map_err(|_| Error::EncryptError)?;
+        let tag = self.seal(number, &make_tls13_aad(length), payload.as_mut())?;
         payload.extend_from_slice(&tag);
         // RFC 8446, 5.1: every record says it were of TLS 1.2.
         Ok(OutboundOpaqueMessage::new(ContentType::ApplicationData, ProtocolVersion::TLSv1_2, payload))
@@ -101,17 +110,14 @@ impl MessageDecrypter for Cipher {
         let plain = length.checked_sub(TAG).ok_or(Error::DecryptError)?;
         let (body, tag) = payload.split_at_mut_checked(plain).ok_or(Error::DecryptError)?;
         let tag = Tag::try_from(&*tag).map_err(|_| Error::DecryptError)?;
-        let nonce = self.nonce(number).into();
-        self.cipher
-            .decrypt_inout_detached(&nonce, &make_tls13_aad(length), body.into(), &tag)
-            .map_err(|_| Error::DecryptError)?;
+        self.open(number, &make_tls13_aad(length), body, &tag)?;
         payload.truncate(plain);
         message.into_tls13_unpadded_message()
     }
 }
 
 /// SHA-256, also with a key.
-struct Hashing;
+pub(super) struct Hashing;
 
 struct Sum(Sha256);
 

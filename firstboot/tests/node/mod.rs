@@ -12,7 +12,7 @@ use contract::hash::Digest;
 use contract::layout::TRAILER_SIZE;
 use contract::trailer::Trailer;
 use contract::update::{Release, UpdateEvent};
-use firstboot::install::specimen::Recipe;
+use firstboot::install::fixture::Recipe;
 use firstboot::install::{InstallError, Order, Pair, Patience, Source, install};
 use std::fs::File;
 use std::path::{Path, PathBuf};

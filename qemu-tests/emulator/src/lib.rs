@@ -28,6 +28,8 @@ mod child;
 mod console;
 pub mod devicetree;
 pub mod eeprom;
+#[cfg(test)]
+mod fixture;
 mod machine;
 pub mod network;
 mod node;
@@ -36,8 +38,6 @@ mod plan;
 pub mod powercut;
 mod qemu;
 mod qmp;
-#[cfg(test)]
-mod specimen;
 mod storage;
 mod watchdog;
 

@@ -23,7 +23,7 @@ pub fn first_data(
     extent: Extent,
     mut turn: impl FnMut(),
 ) -> io::Result<Option<u64>> {
-    first_data_in(disk, &looked_at(extent), &mut turn)
+    first_data_in(disk, &samples(extent), &mut turn)
 }
 
 /// A glance at a place whose ends were looked at already: 4 KiB at each of 256 places evenly spread. For `state`, which is
@@ -60,11 +60,11 @@ fn first_data_in(
 
 /// How many bytes of `extent` are read before it counts as blank.
 pub fn read(extent: Extent) -> u64 {
-    looked_at(extent).iter().map(|place| place.length).sum()
+    samples(extent).iter().map(|place| place.length).sum()
 }
 
 /// The places that are read.
-fn looked_at(extent: Extent) -> Vec<Extent> {
+fn samples(extent: Extent) -> Vec<Extent> {
     let chunks = |from: u64, to: u64| {
         let starts = (from..to).step_by(CHUNK as usize);
         starts.map(move |offset| Extent { offset, length: CHUNK.min(to - offset) })
@@ -88,7 +88,7 @@ mod tests {
     fn both_ends_are_read_to_the_last_byte_and_samples_stay_inside() {
         for length in [4096, 48 * MIB, 49 * MIB, 1 << 40] {
             let extent = Extent { offset: 8192, length };
-            let places = looked_at(extent);
+            let places = samples(extent);
             assert!(
                 places.iter().all(|place| place.offset >= 8192 && place.end() <= extent.end() && place.length > 0)
             );

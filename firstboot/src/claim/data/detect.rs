@@ -12,7 +12,7 @@ pub const BLKID: &str = "/usr/sbin/blkid";
 /// Who runs it, by number.
 const NOBODY: u32 = 65_534;
 /// Where its device node is made; the process id is added.
-const NODE: &str = "/dev/microdc-look";
+const NODE: &str = "/dev/microdc-probe";
 
 /// Exit statuses (blkid(8)).
 const FOUND: i32 = 0;
@@ -30,17 +30,17 @@ const USAGES: [&str; 4] = ["filesystem", "raid", "crypto", "other"];
 /// reports a disk that it cannot open as one without a signature.
 pub fn detect(tools: Tools, disk: &Path, extent: Extent, size: u64) -> anyhow::Result<Option<String>> {
     let node = Node::of(disk)?;
-    let looked = node.path_and_user(disk);
+    let target = node.path_and_user(disk);
     let whole = extent == Extent { offset: 0, length: size };
     let mut found: Vec<String> = Vec::new();
-    let (status, words) = probe(tools, looked, extent, whole, &USAGES.join(","))?;
+    let (status, words) = probe(tools, target, extent, whole, &USAGES.join(","))?;
     match status {
         NOTHING => {}
         FOUND => found.extend(names(&words)),
         // One after the other, each is told.
         AMBIVALENT => {
             for usage in USAGES {
-                let (status, words) = probe(tools, looked, extent, whole, usage)?;
+                let (status, words) = probe(tools, target, extent, whole, usage)?;
                 match status {
                     FOUND => {
                         for name in names(&words) {
@@ -106,7 +106,7 @@ impl Node {
         Ok(Node(Some(path)))
     }
 
-    /// What is looked at, and by whom.
+    /// What is target at, and by whom.
     fn path_and_user<'p>(&'p self, disk: &'p Path) -> (&'p Path, u32) {
         match &self.0 {
             Some(path) => (path, NOBODY),

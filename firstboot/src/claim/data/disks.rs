@@ -96,7 +96,7 @@ impl Standing {
 
 /// A disk that could be meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Looked {
+pub struct Inspected {
     pub disk: Disk,
     pub standing: Standing,
 }
@@ -105,15 +105,15 @@ pub struct Looked {
 ///
 /// # Errors
 /// What each of them holds, and what to put into node.toml.
-pub fn choose(looked: Vec<Looked>, wipe: Option<&Serial>) -> Result<Disk, String> {
-    let mut ours = looked.iter().filter(|looked| matches!(looked.standing, Standing::Ours(_)));
-    let mut let_go = looked.iter().filter(|looked| wipe.is_some() && looked.disk.serial.as_ref() == wipe);
-    match (ours.next(), ours.next(), let_go.next(), let_go.next()) {
+pub fn choose(inspected: Vec<Inspected>, wipe: Option<&Serial>) -> Result<Disk, String> {
+    let mut ours = inspected.iter().filter(|inspected| matches!(inspected.standing, Standing::Ours(_)));
+    let mut to_wipe = inspected.iter().filter(|inspected| wipe.is_some() && inspected.disk.serial.as_ref() == wipe);
+    match (ours.next(), ours.next(), to_wipe.next(), to_wipe.next()) {
         (Some(one), None, ..) | (None, _, Some(one), None) => return Ok(one.disk.clone()),
         _ => {}
     }
     let mut words = "more than one disk could hold data, and all are left alone:\n".to_owned();
-    for Looked { disk, standing } in &looked {
+    for Inspected { disk, standing } in &inspected {
         let verb = match standing {
             Standing::Unusable(_) => "cannot be used:",
             Standing::Blank(_) => "is",
@@ -121,7 +121,7 @@ pub fn choose(looked: Vec<Looked>, wipe: Option<&Serial>) -> Result<Disk, String
         };
         words.push_str(&format!("{} {verb} {}\n", in_words(disk), standing.words()));
     }
-    let example = looked.iter().find_map(|looked| looked.disk.serial.as_ref()).map_or("...", Serial::as_str);
+    let example = inspected.iter().find_map(|inspected| inspected.disk.serial.as_ref()).map_or("...", Serial::as_str);
     words.push_str("To choose one, put its serial number into node.toml, under [disks], such as:\n");
     words.push_str(&format!("serial = \"{example}\""));
     Err(words)
@@ -139,8 +139,8 @@ mod tests {
         Serial::try_from(text.to_owned()).unwrap()
     }
 
-    fn looked(name: &str, number: &str, standing: Standing) -> Looked {
-        Looked { disk: nvme(name, number), standing }
+    fn inspected(name: &str, number: &str, standing: Standing) -> Inspected {
+        Inspected { disk: nvme(name, number), standing }
     }
 
     fn blank() -> Standing {
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn of_several_disks_the_one_that_is_ours_is_taken_whatever_wipe_says() {
-        let disks = vec![looked("nvme0n1", "S1", blank()), looked("nvme1n1", "S2", ours())];
+        let disks = vec![inspected("nvme0n1", "S1", blank()), inspected("nvme1n1", "S2", ours())];
         for wipe in [None, Some(serial("S1")), Some(serial("S2")), Some(serial("S9"))] {
             assert_eq!(choose(disks.clone(), wipe.as_ref()), Ok(nvme("nvme1n1", "S2")), "{wipe:?}");
         }
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn of_several_disks_that_are_not_ours_the_one_to_wipe_is_taken() {
         let raid = Standing::Holds("a member of a Linux md RAID".to_owned());
-        let disks = vec![looked("nvme0n1", "S1", blank()), looked("nvme1n1", "S2", raid)];
+        let disks = vec![inspected("nvme0n1", "S1", blank()), inspected("nvme1n1", "S2", raid)];
         assert_eq!(choose(disks.clone(), Some(&serial("S2"))), Ok(nvme("nvme1n1", "S2")));
         for wipe in [None, Some(serial("S9"))] {
             let found = choose(disks.clone(), wipe.as_ref()).unwrap_err();
@@ -190,9 +190,9 @@ mod tests {
 
     #[test]
     fn two_disks_of_ours_and_two_with_one_serial_number_are_left_alone() {
-        let both = vec![looked("nvme0n1", "S1", ours()), looked("nvme1n1", "S2", ours())];
+        let both = vec![inspected("nvme0n1", "S1", ours()), inspected("nvme1n1", "S2", ours())];
         assert!(choose(both, Some(&serial("S1"))).is_err());
-        let twins = vec![looked("nvme0n1", "S1", blank()), looked("nvme1n1", "S1", blank())];
+        let twins = vec![inspected("nvme0n1", "S1", blank()), inspected("nvme1n1", "S1", blank())];
         assert!(choose(twins, Some(&serial("S1"))).is_err());
     }
 

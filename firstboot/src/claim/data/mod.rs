@@ -111,12 +111,14 @@ fn ask(report: &BootReport, request: &Request) -> anyhow::Result<Answer> {
 }
 
 /// For [`crate::foreign`]: reads a marker.
-pub fn look_at_marker(bytes: &[u8]) {
+#[cfg(any(test, feature = "testing"))]
+pub fn parse_marker(bytes: &[u8]) {
     let _ = marker::Marker::parse(bytes);
 }
 
 /// For [`crate::foreign`]: reads what blkid said.
-pub fn look_at_probe(words: &str) {
+#[cfg(any(test, feature = "testing"))]
+pub fn parse_probe(words: &str) {
     let _ = detect::names(words);
 }
 

@@ -1,7 +1,7 @@
 //! What the child process does: looks at the disks, decides, claims, mounts, and answers.
 
 use super::super::filesystem::Tools;
-use super::disks::{self, Looked, Standing};
+use super::disks::{self, Inspected, Standing};
 use super::marker::Owner;
 use super::plan::{self, Plan};
 use super::steps::Claim;
@@ -103,23 +103,23 @@ impl Work {
         Ok(Data::Ready { disk: name, serial, device, kind, size, mount, created: taken.new, notes })
     }
 
-    /// The separate disk that is meant. Where several could be, each is looked at.
+    /// The separate disk that is meant. Where several could be, each is inspected at.
     fn choose(&mut self, system: &str) -> anyhow::Result<Disk> {
         let wanted = self.request.disks.serial.clone();
         let there = disks::wait_for_others(system, wanted.as_ref());
         if wanted.is_some() || there.len() < 2 {
             return disks::named(there, wanted.as_ref()).map_err(|reason| anyhow!(reason));
         }
-        let mut looked = Vec::new();
+        let mut inspected = Vec::new();
         for disk in there {
-            let standing = self.look(&disk).unwrap_or_else(|error| Standing::Unusable(format!("{error:#}")));
+            let standing = self.inspect(&disk).unwrap_or_else(|error| Standing::Unusable(format!("{error:#}")));
             self.found.push((disk.name.clone(), standing.words().to_owned()));
-            looked.push(Looked { disk, standing });
+            inspected.push(Inspected { disk, standing });
         }
-        disks::choose(looked, self.request.disks.wipe.as_ref()).map_err(|reason| anyhow!(reason))
+        disks::choose(inspected, self.request.disks.wipe.as_ref()).map_err(|reason| anyhow!(reason))
     }
 
-    fn look(&self, disk: &Disk) -> anyhow::Result<Standing> {
+    fn inspect(&self, disk: &Disk) -> anyhow::Result<Standing> {
         let Opened { mut file, path, plan, owner } = self.open(disk, true)?;
         let verdict = verdict::judge(&mut file, &path, &plan.place, &owner, &plan.writes, None, TOOLS)?;
         let words = verdict.to_string();

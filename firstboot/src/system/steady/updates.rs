@@ -93,7 +93,7 @@ impl Loop {
                 Err(reason) => UpdateEvent::Failed { reason },
             },
             (Outcome::Failed(reason), _) => {
-                self.updates.look_at_standby(&self.node.report);
+                self.updates.inspect_standby(&self.node.report);
                 UpdateEvent::Failed { reason }
             }
         };

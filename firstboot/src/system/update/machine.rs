@@ -110,6 +110,23 @@ pub struct Machine {
     waits_for: String,
 }
 
+impl Begun {
+    /// What became of the trial that was asked for, and is not this boot.
+    fn conclude(&mut self, boot: &Boot, memory: &mut Memory, pending: &Pending, now: u64) {
+        self.remember = true;
+        if pending.slot == boot.slot {
+            self.says.push(format!("slot {} holds another version than the one to be tried", boot.slot));
+        } else if pending.stage == Stage::Asked && pending.ended.is_none() {
+            let version = &pending.release.version;
+            self.says.push(format!("the trial of {version} never began: the node restarted before it; try again"));
+        } else {
+            let reason = pending.reason();
+            self.says.push(format!("the trial of {} failed: {reason}", pending.release.version));
+            memory.fail(&pending.release, &reason, now);
+        }
+    }
+}
+
 impl Machine {
     /// Looks at what this boot is, and brings the memory up to date. `now` is the time in seconds since 1970;
     /// `other_is_whole` whether the other slot has a trailer that verifies.
@@ -134,21 +151,8 @@ impl Machine {
         } else {
             Standing::Stray(stray(boot))
         };
-        // What became of the trial that was asked for?
         if let Some(pending) = memory.pending.take_if(|pending| !mine(pending)) {
-            begun.remember = true;
-            if pending.slot == boot.slot {
-                begun.says.push(format!("slot {} holds another version than the one to be tried", boot.slot));
-            } else if pending.stage == Stage::Asked && pending.ended.is_none() {
-                let version = &pending.release.version;
-                begun
-                    .says
-                    .push(format!("the trial of {version} never began: the node restarted before it; try again"));
-            } else {
-                let reason = pending.reason();
-                begun.says.push(format!("the trial of {} failed: {reason}", pending.release.version));
-                memory.fail(&pending.release, &reason, now);
-            }
+            begun.conclude(boot, memory, &pending, now);
         }
         let mut machine = Machine {
             slot: boot.slot,
@@ -158,7 +162,13 @@ impl Machine {
             rewrite: None,
             waits_for: "its network".to_owned(),
         };
-        match &machine.standing {
+        machine.enter(boot, memory, &mut begun, other_is_whole, now);
+        (machine, begun)
+    }
+
+    /// What has to be remembered and said of where this boot stands.
+    fn enter(&mut self, boot: &Boot, memory: &mut Memory, begun: &mut Begun, other_is_whole: bool, now: u64) {
+        match &self.standing {
             Standing::Committed => {
                 let known = memory.committed.as_ref();
                 let known = known.is_some_and(|known| known.slot == boot.slot && known.release == boot.release);
@@ -177,8 +187,8 @@ impl Machine {
                     "trial of {} in slot {}: it is kept when its health gate has passed for {} s; it ends {} s after power-on",
                     boot.release.version,
                     boot.slot,
-                    seconds(limits.settle_ms),
-                    seconds(limits.commit_ms)
+                    seconds(self.limits.settle_ms),
+                    seconds(self.limits.commit_ms)
                 ));
                 let asked_at = memory.pending.as_ref().map_or(now, |pending| pending.asked_at);
                 memory.pending = Some(Pending {
@@ -196,12 +206,11 @@ impl Machine {
                     let known = memory.committed.as_ref().map(|known| known.slot);
                     // A slot that is no longer whole would be chosen for nothing.
                     let slot = known.filter(|&slot| slot == boot.slot || other_is_whole).unwrap_or(boot.slot);
-                    machine.rewrite = Some(slot);
+                    self.rewrite = Some(slot);
                 }
             }
             Standing::Over => {}
         }
-        (machine, begun)
     }
 
     #[must_use]

@@ -294,7 +294,7 @@ impl Updates {
     }
 
     /// Looks again at what stands in the other slot.
-    pub fn look_at_standby(&mut self, report: &BootReport) {
+    pub fn inspect_standby(&mut self, report: &BootReport) {
         self.standby = standby(report);
     }
 }

@@ -11,18 +11,19 @@
 //!   of writes · [`tally`] what is told of it
 //! - [`remote`] from servers that know ranges: [`web`] asks them, [`http`] understands them, [`fetch`] frames ·
 //!   [`stream`] front to back · [`frame`] unpacks
-//! - [`specimen`] small bundles, for tests
+//! - [`fixture`] small bundles, for tests
 
 mod blueprint;
 mod disk;
 mod error;
 mod fetch;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixture;
 pub(crate) mod frame;
 pub mod http;
 pub mod order;
 mod own;
 mod remote;
-pub mod specimen;
 mod stream;
 mod tally;
 mod target;

@@ -58,15 +58,15 @@ impl<'s> Own<'s> {
     }
 
     /// Makes the index over both slots. A running slot that cannot be read is none to copy from.
-    pub fn look_around(&mut self, manifest: Option<&Manifest>) {
+    pub fn index_slots(&mut self, manifest: Option<&Manifest>) {
         for which in Which::BOTH {
             for (block, leaf) in (0..).zip(pick(&self.here, which)) {
                 self.index.extend(entry(leaf, Place::new(false, which, block)));
             }
         }
         if let Some(manifest) = manifest {
-            let _ = self.look_at_boot(manifest);
-            let _ = self.look_at_root(manifest);
+            let _ = self.index_boot(manifest);
+            let _ = self.index_root(manifest);
         }
         self.index.sort_unstable();
         // Of blocks that are the same one is enough.
@@ -74,7 +74,7 @@ impl<'s> Own<'s> {
         self.index.shrink_to_fit();
     }
 
-    fn look_at_boot(&mut self, manifest: &Manifest) -> Result<(), InstallError> {
+    fn index_boot(&mut self, manifest: &Manifest) -> Result<(), InstallError> {
         self.boot = self.running.hash(Which::Boot, manifest.boot.blocks())?;
         for (block, leaf) in (0..).zip(&self.boot) {
             self.index.extend(entry(leaf, Place::new(true, Which::Boot, block)));
@@ -86,7 +86,7 @@ impl<'s> Own<'s> {
     }
 
     /// The tree that dm-verity uses has the leaves.
-    fn look_at_root(&mut self, manifest: &Manifest) -> Result<(), InstallError> {
+    fn index_root(&mut self, manifest: &Manifest) -> Result<(), InstallError> {
         let (length, blocks) = (manifest.root.length, manifest.root.blocks());
         let Ok(levels) = tree::levels(length) else { return Ok(()) };
         let (all, lowest) = (levels.iter().sum::<u64>(), levels.first().copied().unwrap_or(0));

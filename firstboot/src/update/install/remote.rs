@@ -60,7 +60,7 @@ pub(super) fn install(
         }
         return Ok(blueprint.release);
     }
-    own.look_around(order.running.as_ref());
+    own.index_slots(order.running.as_ref());
     let mut picks = Picks::of(&blueprint, &own, web, tally)?;
     let mut fetcher = Fetcher::new(blueprint.sections, blueprint.head.length);
     let bytes = if picks.fetched > 0 { fetcher.plan(picks.wanted(&blueprint), web, tally)? } else { 0 };

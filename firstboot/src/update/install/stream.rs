@@ -1,7 +1,7 @@
 //! A bundle that comes front to back: over the client's connection, or from a server that knows no ranges. The leaves
 //! that it carries say which blocks are wanted; what stands at its place already is read and passed over.
 
-use super::blueprint::{Blueprint, Unit, pick, pick_mut};
+use super::blueprint::{Blueprint, pick, pick_mut};
 use super::disk::{BLOCK_LEN, Pair, hash_block};
 use super::error::InstallError;
 use super::frame::unpack;
@@ -16,6 +16,7 @@ use contract::manifest::Which;
 use contract::tree::{self, HASHES_PER_BLOCK};
 use contract::update::{Release, UpdateEvent};
 use std::io::{ErrorKind, Read};
+use std::ops::Range;
 
 /// Reads a bundle to its end.
 pub(super) fn install(
@@ -26,36 +27,10 @@ pub(super) fn install(
     tally: &mut Tally<'_>,
 ) -> Result<Release, InstallError> {
     let mut front = Front { reader, at: 0 };
-    let mut head = front.take("head", HEAD as u64, tally)?;
-    let length = Head::length_of(&head)?;
-    head.extend(front.take("manifest", length - HEAD as u64, tally)?);
-    let mut blueprint = Blueprint::check(Head::parse(&head)?, order, standby)?;
+    let Described { blueprint, leaves, frames } = front.described(order, standby, tally)?;
     let sections = blueprint.sections;
-    for which in Which::BOTH {
-        let upper = front.take("upper levels", sections.image(which).upper.length, tally)?;
-        blueprint.prove(which, upper)?;
-    }
-    let mut leaves: [Vec<u8>; 2] = Default::default();
-    for unit in blueprint.units() {
-        let block = front.take("leaves", BLOCK, tally)?;
-        if Some(tree::leaf(&block)) != blueprint.expected(unit) {
-            return Err(InstallError::Leaves { image: unit.which, block: unit.index });
-        }
-        pick_mut(&mut leaves, unit.which).extend(block);
-    }
-    for which in Which::BOTH {
-        front.pass("shorts", sections.image(which).shorts.length, tally)?;
-    }
-    let [boot, root] = [sections.boot.index, sections.root.index];
-    let boot = front.take("index", boot.length, tally)?;
-    let root = front.take("index", root.length, tally)?;
-    let frames = Frames::parse(sections, &boot, &root, blueprint.head.length)?;
     let own = Own::at_place(standby, running, [sections.boot.blocks, sections.root.blocks])?;
-    let leaf = |which, block: u64| {
-        let at = usize::try_from(block).ok()?;
-        pick(&leaves, which).as_chunks::<32>().0.get(at).map(|leaf| Digest(*leaf))
-    };
-    let missing = |which, block: u64| own.here(which, block) != leaf(which, block);
+    let missing = |which, block: u64| own.here(which, block) != leaf(&leaves, which, block);
     let blocks = blueprint.all_blocks();
     let missing_blocks = Which::BOTH
         .map(|which| (0..sections.image(which).blocks).filter(|&block| missing(which, block)).count() as u64);
@@ -81,39 +56,65 @@ pub(super) fn install(
             let Some(Extent { length, .. }) = frames.extent(which, frame) else { continue };
             let stored = front.take("frames", length, tally)?;
             let blocks = sections.blocks_of(which, frame);
-            let count = blocks.end - blocks.start;
             if let Some(target) = target.as_mut()
                 && blocks.clone().any(|block| missing(which, block))
             {
-                let data = unpack(&stored, count as usize * BLOCK_LEN).map_err(|reason| InstallError::Unpack {
-                    image: which,
-                    frame,
-                    reason,
-                })?;
-                for (block, bytes) in blocks.clone().zip(data.as_chunks::<BLOCK_LEN>().0) {
-                    if Some(hash_block(bytes)) != leaf(which, block) {
-                        return Err(InstallError::Frame { image: which, frame, block });
-                    }
-                }
+                let data = proven(&stored, &leaves, which, frame, blocks.clone())?;
                 target.put(which, blocks.start, &data, tally)?;
             }
-            tally.add(count);
+            tally.add(blocks.end - blocks.start);
         }
     }
     front.end()?;
-    if let Some(mut target) = target {
-        for unit in blueprint.units().filter(|unit| unit.which == Which::Root) {
-            let Unit { which, index } = unit;
-            let first = usize::try_from(index).unwrap_or(usize::MAX).saturating_mul(HASHES_PER_BLOCK);
-            let all = pick(&leaves, which).as_chunks::<32>().0;
-            let of_unit: Vec<Digest> =
-                all.iter().skip(first).take(HASHES_PER_BLOCK).map(|leaf| Digest(*leaf)).collect();
-            target.put_leaves(&blueprint, unit, &of_unit)?;
-        }
-        target.finish(&blueprint)?;
+    if let Some(target) = target {
+        finish(target, &blueprint, &leaves)?;
     }
     tally.installed(&blueprint.release);
     Ok(blueprint.release)
+}
+
+/// What stands before the frames of a bundle; the signed root hashes prove the leaves.
+struct Described {
+    blueprint: Blueprint,
+    leaves: Leaves,
+    frames: Frames,
+}
+
+/// The blocks of leaves of both images.
+type Leaves = [Vec<u8>; 2];
+
+fn leaf(leaves: &Leaves, which: Which, block: u64) -> Option<Digest> {
+    let at = usize::try_from(block).ok()?;
+    pick(leaves, which).as_chunks::<32>().0.get(at).map(|leaf| Digest(*leaf))
+}
+
+/// The blocks that a frame holds, each as its leaf says.
+fn proven(
+    stored: &[u8],
+    leaves: &Leaves,
+    which: Which,
+    frame: u64,
+    blocks: Range<u64>,
+) -> Result<Vec<u8>, InstallError> {
+    let length = (blocks.end - blocks.start) as usize * BLOCK_LEN;
+    let data = unpack(stored, length).map_err(|reason| InstallError::Unpack { image: which, frame, reason })?;
+    for (block, bytes) in blocks.zip(data.as_chunks::<BLOCK_LEN>().0) {
+        if Some(hash_block(bytes)) != leaf(leaves, which, block) {
+            return Err(InstallError::Frame { image: which, frame, block });
+        }
+    }
+    Ok(data)
+}
+
+/// All blocks are there: the root's tree, then what lets the slot be started.
+fn finish(mut target: Target<'_>, blueprint: &Blueprint, leaves: &Leaves) -> Result<(), InstallError> {
+    for unit in blueprint.units().filter(|unit| unit.which == Which::Root) {
+        let first = usize::try_from(unit.index).unwrap_or(usize::MAX).saturating_mul(HASHES_PER_BLOCK);
+        let all = pick(leaves, unit.which).as_chunks::<32>().0;
+        let of_unit: Vec<Digest> = all.iter().skip(first).take(HASHES_PER_BLOCK).map(|leaf| Digest(*leaf)).collect();
+        target.put_leaves(blueprint, unit, &of_unit)?;
+    }
+    target.finish(blueprint)
 }
 
 /// A stream, read from the front.
@@ -126,6 +127,35 @@ struct Front<'r> {
 const STEP: u64 = 64 * 1024;
 
 impl Front<'_> {
+    /// Everything before the frames.
+    fn described(&mut self, order: &Order, standby: &Pair, tally: &mut Tally<'_>) -> Result<Described, InstallError> {
+        let mut head = self.take("head", HEAD as u64, tally)?;
+        let length = Head::length_of(&head)?;
+        head.extend(self.take("manifest", length - HEAD as u64, tally)?);
+        let mut blueprint = Blueprint::check(Head::parse(&head)?, order, standby)?;
+        let sections = blueprint.sections;
+        for which in Which::BOTH {
+            let upper = self.take("upper levels", sections.image(which).upper.length, tally)?;
+            blueprint.prove(which, upper)?;
+        }
+        let mut leaves = Leaves::default();
+        for unit in blueprint.units() {
+            let block = self.take("leaves", BLOCK, tally)?;
+            if Some(tree::leaf(&block)) != blueprint.expected(unit) {
+                return Err(InstallError::Leaves { image: unit.which, block: unit.index });
+            }
+            pick_mut(&mut leaves, unit.which).extend(block);
+        }
+        for which in Which::BOTH {
+            self.pass("shorts", sections.image(which).shorts.length, tally)?;
+        }
+        let [boot, root] = [sections.boot.index, sections.root.index];
+        let boot = self.take("index", boot.length, tally)?;
+        let root = self.take("index", root.length, tally)?;
+        let frames = Frames::parse(sections, &boot, &root, blueprint.head.length)?;
+        Ok(Described { blueprint, leaves, frames })
+    }
+
     /// The next `length` bytes. Memory grows with what comes, not with what is promised.
     fn take(&mut self, what: &'static str, length: u64, tally: &mut Tally<'_>) -> Result<Vec<u8>, InstallError> {
         let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
 //! Claims about what boots, on small images made here.
 
 use super::*;
-use crate::specimen::{AB, CONFIG, Content, bootsel, disk, image_of, normal, slot, start, with, without};
+use crate::fixture::{AB, CONFIG, Content, bootsel, disk, image_of, normal, slot, start, with, without};
 use contract::layout::{MIB, SECTOR};
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;

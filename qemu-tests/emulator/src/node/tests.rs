@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Machine;
-use crate::specimen::{AB, CONFIG, SIZE, bootsel, disk, normal, slot, start, with};
+use crate::fixture::{AB, CONFIG, SIZE, bootsel, disk, normal, slot, start, with};
 use contract::layout::Partition;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
@@ -89,9 +89,9 @@ fn a_trial_that_nobody_hears_of_is_reset_by_the_firmwares_watchdog() {
 #[test]
 fn a_trial_of_what_the_firmware_cannot_load_comes_back_to_the_default_slot() {
     let broken = [
-        crate::specimen::without(slot(b'B'), "kernel8.img"),
+        crate::fixture::without(slot(b'B'), "kernel8.img"),
         with(slot(b'B'), "kernel8.img", *b"no kernel at all"),
-        crate::specimen::without(slot(b'B'), "initramfs.img"),
+        crate::fixture::without(slot(b'B'), "initramfs.img"),
     ];
     for content in broken {
         let (_folder, machine) = machine_with(&disk(&[bootsel(AB), slot(b'A'), content]));
@@ -141,7 +141,7 @@ fn the_tryboot_port_answers_and_sets_the_flag() {
 
 #[test]
 fn a_node_with_nothing_to_boot_is_off_and_says_why() {
-    let (_folder, machine) = machine_with(&disk(&[bootsel(""), crate::specimen::without(slot(b'A'), "start4.elf")]));
+    let (_folder, machine) = machine_with(&disk(&[bootsel(""), crate::fixture::without(slot(b'A'), "start4.elf")]));
     let node = machine.start().unwrap();
     let End::NoBoot(why) = node.wait_off(SOON).unwrap() else { panic!("{}", node.console()) };
     assert!(why.contains("start4.elf"), "{why}");
