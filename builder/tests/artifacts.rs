@@ -1,14 +1,9 @@
 //! Files of the root that come from no package: the operator's own, and what is handed over by hand.
 
-#[path = "format_support/elf.rs"]
-#[allow(dead_code, reason = "each test program uses another part of it")]
-mod elf;
-mod end_to_end;
-
-use elf::Elf;
-use end_to_end::disk::Root;
-use end_to_end::project::{Project, Warmth};
-use end_to_end::{router, said};
+use crate::end_to_end::disk::Root;
+use crate::end_to_end::project::{Project, Warmth};
+use crate::end_to_end::{router, said};
+use crate::format_support::elf::Elf;
 use std::path::Path;
 use std::process::Command;
 

@@ -1,16 +1,13 @@
 //! The built router image, seen by others: the tools of its file systems, the packages that it came from, and a bit
 //! that flips.
 
-mod bills;
-mod end_to_end;
-
+use crate::end_to_end::disk::{Root, partition, read, tool};
+use crate::end_to_end::project::{Project, Warmth, unpacked};
+use crate::end_to_end::{MICRODC, Router, router, said};
 use contract::hash::Digest;
 use contract::keys::{PrivateKey, PublicKey};
 use contract::layout::{BLOCK, TRAILER_SIZE};
 use contract::tree::SALT;
-use end_to_end::disk::{Root, partition, read, tool};
-use end_to_end::project::{Project, Warmth, unpacked};
-use end_to_end::{MICRODC, Router, router, said};
 use ext4_view::FileType;
 use microdc::cache::digest_of;
 use microdc::release_key;
@@ -24,7 +21,7 @@ use std::process::{Command, Stdio};
 
 /// The public key that the image was signed with.
 fn signer() -> PathBuf {
-    let folder = end_to_end::workspace().join("keys");
+    let folder = crate::end_to_end::workspace().join("keys");
     let release = folder.join("release.pub");
     if release.exists() { release } else { folder.join("development.pub") }
 }
@@ -151,7 +148,7 @@ fn every_file_is_as_its_packages_own_archive_states() {
     let router = router();
     let root = Root::open(&router.image);
     let stated = stated(router);
-    let profile = microdc::profile::load(&end_to_end::workspace().join("profiles/router.toml")).unwrap();
+    let profile = microdc::profile::load(&crate::end_to_end::workspace().join("profiles/router.toml")).unwrap();
     // What does not come from packages: overlays, links of the profile, the skeleton's links, accounts, microdc's own.
     let mut own: BTreeSet<String> = profile.links.keys().map(|path| merged(path)).collect();
     for overlay in &profile.overlays {
@@ -404,7 +401,7 @@ fn a_byte_that_changed_in_the_cache_never_gets_into_an_image() {
     }
     project.built(&[]);
     // A packed kernel that changed is packed again.
-    let good = end_to_end::sha256sum(&project.image());
+    let good = crate::end_to_end::sha256sum(&project.image());
     for entry in std::fs::read_dir(project.cache.join("stage/kernel")).unwrap() {
         let path = entry.unwrap().path();
         let mut bytes = std::fs::read(&path).unwrap();
@@ -418,7 +415,7 @@ fn a_byte_that_changed_in_the_cache_never_gets_into_an_image() {
 }
 
 fn microdc(arguments: &[&str]) -> String {
-    let output = Command::new(MICRODC).args(arguments).current_dir(end_to_end::workspace()).output().unwrap();
+    let output = Command::new(MICRODC).args(arguments).current_dir(crate::end_to_end::workspace()).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -464,7 +461,7 @@ fn the_bills_of_materials_of_the_image_are_accepted_by_their_validators() {
         microdc(&["sbom", router().image.to_str().unwrap(), "--format", format, "-o", path.to_str().unwrap()]);
         path
     });
-    bills::assert_accepted(&cyclonedx, &spdx);
+    crate::bills::assert_accepted(&cyclonedx, &spdx);
     let bill: serde_json::Value = serde_json::from_slice(&std::fs::read(&cyclonedx).unwrap()).unwrap();
     let components = bill["components"].as_array().unwrap();
     for package in router().lock.packages.values() {

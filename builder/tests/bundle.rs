@@ -1,13 +1,11 @@
 //! Bundles: what xz and veritysetup find in them is the slot; the same slot gives the same bytes; a damaged image gives
 //! none; and the commands say what is true.
 
-mod format_support;
-
+use crate::format_support::*;
 use contract::bundle::{DICTIONARY, FRAME_BLOCKS, Frames, Head, ImageSections, Sections};
 use contract::layout::{BLOCK, Extent, Partition, Slot};
 use contract::manifest::Which;
 use contract::tree::SALT;
-use format_support::*;
 use microdc::bundle::{self, Progress, Request, Summary, WriteError};
 use microdc::verify::VerifyError;
 use std::fs::File;

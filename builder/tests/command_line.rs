@@ -1,11 +1,9 @@
 //! The command line as people meet it: help, manual pages, completions, colours, exit codes; `new` and `doctor`.
 
-mod end_to_end;
-
+use crate::end_to_end::project::{Project, Warmth};
+use crate::end_to_end::{MICRODC, said, workspace};
+use crate::folders::copy;
 use contract::role::Role;
-use end_to_end::folders::copy;
-use end_to_end::project::{Project, Warmth};
-use end_to_end::{MICRODC, said, workspace};
 use microdc::cli;
 use microdc::profile::{check, load};
 use std::os::unix::fs::PermissionsExt;

@@ -1,11 +1,9 @@
 //! Every example of a `microdc` command line, in help texts and in the pages of the repository, is run in a project of its
 //! own; the few that need a board, a site or minutes are read by the command line's own parser at least.
 
-mod end_to_end;
-
-use end_to_end::folders::copy;
-use end_to_end::project::{NOWHERE, Project, Warmth};
-use end_to_end::{MICRODC, said, workspace};
+use crate::end_to_end::project::{NOWHERE, Project, Warmth};
+use crate::end_to_end::{MICRODC, said, workspace};
+use crate::folders::copy;
 use microdc::cli;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;

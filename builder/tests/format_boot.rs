@@ -1,11 +1,9 @@
 //! FAT volumes, partition table, initramfs archive and packed kernel, as other tools read them.
 
-mod format_support;
-
+use crate::format_support::*;
 use contract::initramfs::InitramfsSpec;
 use contract::layout::{BOOT_SIZE, BOOTSEL_SIZE, Partition};
 use contract::role::Role;
-use format_support::*;
 use microdc::boot::initramfs::{self, Inputs};
 use microdc::boot::modules::Module;
 use microdc::format::fat::{self, BOOT, BOOTSEL, FatError, FatFile, FatType};

@@ -1,11 +1,9 @@
 //! What the EEPROM and the firmware would not boot, the build refuses.
 
-mod format_support;
-
+use crate::format_support::*;
 use contract::autoboot;
 use contract::hash::Digest;
 use contract::layout::Slot;
-use format_support::*;
 use microdc::boot::eeprom::{EepromError, check_autoboot, check_boot, check_cmdline};
 use microdc::boot::files::{KERNEL_OPTIONS, cmdline_txt, config_txt, root_hash};
 use std::collections::BTreeMap;

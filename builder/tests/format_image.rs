@@ -1,13 +1,11 @@
 //! A whole image: what is written verifies, and nothing in it can change unnoticed.
 
-mod format_support;
-
+use crate::format_support::*;
 use contract::hash::Digest;
 use contract::layout::{BLOCK, Extent, Partition, Slot};
 use contract::role::Role;
 use contract::trailer::TrailerError;
 use contract::tree::SALT;
-use format_support::*;
 use microdc::image::{self, ImageSpec};
 use microdc::slot::SlotError;
 use microdc::verify::{Bootsel, Expect, VerifyError, verify};

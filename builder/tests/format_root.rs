@@ -1,10 +1,8 @@
 //! The root file system and its hash tree: independent tools read back what the tree says.
 
-mod format_support;
-
+use crate::format_support::*;
 use contract::tree::{HashTree, SALT};
 use ext4_view::{Ext4, FileType};
-use format_support::*;
 use microdc::format::derive::Seed;
 use microdc::format::{ext4, verity};
 use microdc::tree::{Kind, Node, Tree};

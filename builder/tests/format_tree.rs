@@ -1,9 +1,7 @@
 //! Taking files out of packages, the libraries they need, users, and kernel modules in load order.
 
-mod format_support;
-
-use format_support::elf::{Elf, module};
-use format_support::*;
+use crate::format_support::elf::{Elf, module};
+use crate::format_support::*;
 use microdc::boot::modules::{ModuleError, Modules, needs as module_needs};
 use microdc::tree::elf::{ElfError, Libraries, close, needs};
 use microdc::tree::take::{TakeError, dangling, take};

@@ -1,12 +1,9 @@
 //! What is said of images, bundles, disks and locks is what is in them: inspect, diff and sbom.
 
-mod bills;
-mod format_support;
-mod source_kit;
-
+use crate::format_support::{boot_files, content, entry, file, key, layout, noise, public, slot_spec, tool_ok};
+use crate::source_kit::deb as kit;
 use contract::hash::Digest;
 use contract::layout::MIB;
-use format_support::{boot_files, content, entry, file, key, layout, noise, public, slot_spec, tool_ok};
 use microdc::cache::Cache;
 use microdc::image::{self, ImageSpec};
 use microdc::inventory::{self, Artifact, Built};
@@ -14,7 +11,6 @@ use microdc::lock::{Lock, LockedPackage};
 use microdc::source::deb::{self, Effort};
 use microdc::tree::{Kind, Package, Tree, origin, take};
 use serde_json::Value;
-use source_kit::deb as kit;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -429,7 +425,7 @@ fn both_bills_of_materials_are_accepted_by_independent_validators_and_say_what_i
         );
         path
     });
-    bills::assert_accepted(&cyclonedx, &spdx);
+    crate::bills::assert_accepted(&cyclonedx, &spdx);
 
     let bill: Value = serde_json::from_slice(&std::fs::read(&cyclonedx).unwrap()).unwrap();
     let components = bill["components"].as_array().unwrap();
@@ -467,7 +463,7 @@ fn both_bills_of_materials_are_accepted_by_independent_validators_and_say_what_i
 fn an_image_from_before_says_that_it_does_not_know() {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("before.img");
-    format_support::write_image(&image, None);
+    crate::format_support::write_image(&image, None);
     let shown = said(&["inspect", text(&image), "--key", "one.pub"], 0);
     assert!(shown.contains("made of   not known") && shown.contains("build it anew"), "{shown}");
     for verb in [&["sbom", text(&image)][..], &["inspect", text(&image), "--why", "/usr"]] {

@@ -1,16 +1,13 @@
 //! What goes wrong is told with what, where and what next; it leaves no half image, and a cache to go on with.
 
-mod end_to_end;
-mod source_kit;
-
-use end_to_end::project::{NOWHERE, Project, Warmth, public_key};
-use end_to_end::{MICRODC, in_cache, is_root, machine_mirror, router, said};
+use crate::end_to_end::project::{NOWHERE, Project, Warmth, public_key};
+use crate::end_to_end::{MICRODC, in_cache, is_root, machine_mirror, router, said};
+use crate::source_kit::archive::base;
+use crate::source_kit::server::{Fault, Server};
 use microdc::release_key;
 use microdc::source::Quiet;
 use microdc::source::http::{Client, Patience};
 use rustix::process::{Pid, Signal, kill_process};
-use source_kit::archive::base;
-use source_kit::server::{Fault, Server};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,9 +1,7 @@
 //! A build needs no privilege: it mounts nothing, touches no device, and starts no program but the Rust toolchain.
 
-mod end_to_end;
-
-use end_to_end::project::{Project, Warmth, public_key, unpacked};
-use end_to_end::{MICRODC, is_root, router, said, workspace};
+use crate::end_to_end::project::{Project, Warmth, public_key, unpacked};
+use crate::end_to_end::{MICRODC, is_root, router, said, workspace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt as _;

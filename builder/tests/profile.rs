@@ -1,7 +1,5 @@
 //! Profiles: what they may say, how parts compose, and how mistakes are shown.
 
-mod folders;
-
 use contract::role::{Role, ServiceKind};
 use microdc::profile::load::ProfileError;
 use microdc::profile::{Profile, check, load};
@@ -420,7 +418,7 @@ fn what_inspect_shows_of_a_profile_is_the_same_profile_without_includes() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let copy = tempfile::tempdir().unwrap();
     for name in ["profiles", "overlays"] {
-        folders::copy(&workspace.join(name), &copy.path().join(name));
+        crate::folders::copy(&workspace.join(name), &copy.path().join(name));
     }
     let folder = copy.path().join("profiles");
     let mut seen = 0;

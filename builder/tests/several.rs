@@ -1,9 +1,7 @@
 //! Several images in one build, and locks without images.
 
-mod end_to_end;
-
-use end_to_end::project::{NOWHERE, Project, Warmth};
-use end_to_end::{said, sha256sum};
+use crate::end_to_end::project::{NOWHERE, Project, Warmth};
+use crate::end_to_end::{said, sha256sum};
 use serde_json::Value;
 
 const PROFILE: &str = "profiles/router.toml";

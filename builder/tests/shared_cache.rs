@@ -1,9 +1,7 @@
 //! One cache under several builds at once, builds that are killed, and the taking away of what is old.
 
-mod end_to_end;
-
-use end_to_end::project::{Project, Warmth, digest_in};
-use end_to_end::{router, said};
+use crate::end_to_end::project::{Project, Warmth, digest_in};
+use crate::end_to_end::{router, said};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

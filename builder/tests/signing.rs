@@ -1,15 +1,12 @@
 //! Signing on another machine: what comes back is the image that a build with the key would have made, openssl agrees
 //! with both halves, and what does not belong together is refused with the image as it was.
 
-mod end_to_end;
-mod format_support;
-
+use crate::end_to_end::project::{Project, Warmth};
+use crate::end_to_end::{MICRODC, router, said, sha256sum};
+use crate::format_support::*;
 use contract::hash::Digest;
 use contract::keys::PrivateKey;
 use contract::role::Role;
-use end_to_end::project::{Project, Warmth};
-use end_to_end::{MICRODC, router, said, sha256sum};
-use format_support::*;
 use microdc::boot::initramfs;
 use microdc::format::fat::FatFile;
 use microdc::image::{self, ImageSpec, ImageSummary};
@@ -136,7 +133,7 @@ fn openssl_verifies_the_signature_and_its_own_is_as_good() {
         ],
     );
     assert_eq!(std::fs::read(&by_openssl).unwrap(), std::fs::read(&signature).unwrap());
-    assert_eq!(signing::attach(&by_openssl, &scene.image).unwrap().key, format_support::public(1));
+    assert_eq!(signing::attach(&by_openssl, &scene.image).unwrap().key, crate::format_support::public(1));
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! Package files, well formed and hostile.
 
-mod source_kit;
-
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::source_kit::deb::{TarEntry, ar, control, deb, file, gz, locked, other, tar, tar_without_end, xz, zst};
 use contract::hash::Digest;
 use microdc::cache::Cache;
 use microdc::lock::LockedPackage;
@@ -13,7 +12,6 @@ use microdc::source::tarball::TarError;
 use microdc::source::unpacked::{Index, Item, ItemKind, Unpacked};
 use microdc::tree::Kind;
 use proptest::prelude::*;
-use source_kit::deb::{TarEntry, ar, control, deb, file, gz, locked, other, tar, tar_without_end, xz, zst};
 
 /// Puts a package into an empty cache and opens it.
 fn open(bytes: &[u8]) -> Result<(tempfile::TempDir, Unpacked), DebError> {

@@ -1,14 +1,12 @@
 //! Debian's own archive, through the mirror that this machine's apt uses.
 
-mod end_to_end;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use end_to_end::machine_mirror;
+use crate::end_to_end::machine_mirror;
 use microdc::cache::Cache;
 use microdc::lock::Lock;
 use microdc::resolve::{LockMode, Options, Places, Request, Resolver, Wanted, client};

@@ -1,9 +1,7 @@
 //! Programs compiled from Go modules: the same bytes whoever compiles them, and what goes wrong told.
 
-mod end_to_end;
-
-use end_to_end::project::{Project, Warmth};
-use end_to_end::said;
+use crate::end_to_end::project::{Project, Warmth};
+use crate::end_to_end::said;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -128,7 +126,7 @@ fn two_users_compile_the_same_bytes_and_the_lock_says_which_go_made_them() {
     assert!(text.contains("hello compiled by go1."), "{text}");
     said(&two.build(&[]).output().unwrap(), 0);
     assert_eq!(one.locked(), two.locked());
-    let root = end_to_end::disk::Root::open(&one.project.image());
+    let root = crate::end_to_end::disk::Root::open(&one.project.image());
     let program = root.fs.read("/usr/bin/hello").unwrap();
     assert_eq!(program[18], 183, "it is for AArch64");
     let home = one.home.to_str().unwrap().as_bytes();

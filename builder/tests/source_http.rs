@@ -1,18 +1,16 @@
 //! Downloads from a mirror that misbehaves.
 
-mod source_kit;
-
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::source_kit::Told;
+use crate::source_kit::server::{Fault, Server};
 use contract::hash::Digest;
 use microdc::cache::Cache;
 use microdc::source::http::{Client, FetchError, Patience, Wanted};
 use microdc::source::{Progress, Quiet};
-use source_kit::Told;
-use source_kit::server::{Fault, Server};
 
 struct Bench {
     server: Server,

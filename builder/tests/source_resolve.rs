@@ -1,17 +1,15 @@
 //! From names to packages: whom to believe, what the lock is worth, and what is done without network.
 
-mod source_kit;
-
 use std::fs;
 
+use crate::source_kit::archive::{Archive, NOW, SUITES, armored, keyring, new_key, new_key_of, sign};
+use crate::source_kit::deb::file;
+use crate::source_kit::server::Fault;
 use microdc::lock::Lock;
 use microdc::resolve::{LockMode, ResolveError};
 use microdc::source::keyring::Keyring;
 use pgp::composed::KeyType;
 use pgp::crypto::hash::HashAlgorithm;
-use source_kit::archive::{Archive, NOW, SUITES, armored, keyring, new_key, new_key_of, sign};
-use source_kit::deb::file;
-use source_kit::server::Fault;
 
 /// The error of a run that requires `frr` from the indices.
 fn error_of(archive: &Archive) -> ResolveError {
@@ -256,7 +254,7 @@ fn a_mirror_that_cannot_be_reached_is_named() {
     let archive = Archive::usual();
     for suite in SUITES {
         archive.server.fail(
-            &format!("{}/dists/{suite}/InRelease", source_kit::archive::base(suite)),
+            &format!("{}/dists/{suite}/InRelease", crate::source_kit::archive::base(suite)),
             vec![Fault::Status(503); 3],
         );
     }

@@ -1,15 +1,13 @@
 //! Release files that their upstream signed, by GnuPG and by minisign: what counts, and what does not.
 
-mod source_kit;
-
+use crate::source_kit::Told;
+use crate::source_kit::server::Server;
 use contract::hash::Digest;
 use microdc::cache::Cache;
 use microdc::clock;
 use microdc::source::http::{Client, Fetched, Patience};
 use microdc::source::signer::Signer;
 use microdc::source::url::{Known, Signed, UrlError, UrlSource};
-use source_kit::Told;
-use source_kit::server::Server;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

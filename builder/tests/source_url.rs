@@ -1,14 +1,12 @@
 //! Release files by URL: lists of sums, mirrors, and servers that misbehave.
 
-mod source_kit;
-
+use crate::source_kit::Told;
+use crate::source_kit::server::{Fault, Server};
 use contract::hash::Digest;
 use microdc::cache::Cache;
 use microdc::clock;
 use microdc::source::http::{Client, FetchError, Fetched, Loose, Patience};
 use microdc::source::url::{Known, UrlError, UrlMirror, UrlSource};
-use source_kit::Told;
-use source_kit::server::{Fault, Server};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,13 +1,9 @@
 //! The key of a stage holds all that the stage depends on, and nothing else: each kind of input is changed alone, and
 //! the stages that are made again are the right ones.
 
-#[path = "format_support/elf.rs"]
-#[allow(dead_code, reason = "each test program uses another part of it")]
-mod elf;
-mod end_to_end;
-
-use end_to_end::project::{Project, Warmth, stages_in};
-use end_to_end::{machine_mirror, router, said};
+use crate::end_to_end::project::{Project, Warmth, stages_in};
+use crate::end_to_end::{machine_mirror, router, said};
+use crate::format_support::elf::Elf;
 use microdc::lock::Lock;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -35,7 +31,7 @@ impl Scene {
                          [artifact.own]\nto = \"/etc/own\"\nfile = \"own\"\n";
         project.write(PROFILE, &format!("{router}\n{artifacts}"));
         project.write("profiles/own", "one\n");
-        std::fs::write(project.folder.join("tool"), elf::Elf::default().bytes()).unwrap();
+        std::fs::write(project.folder.join("tool"), Elf::default().bytes()).unwrap();
         Scene { project, _folder: folder }
     }
 
@@ -97,7 +93,7 @@ fn each_kind_of_input_makes_the_right_stages_again_and_no_others() {
 
     project.write("profiles/own", "two\n");
     scene.makes("an artifact of one's own", &["image"]);
-    let tool = [elf::Elf::default().bytes(), vec![0; 16]].concat();
+    let tool = [Elf::default().bytes(), vec![0; 16]].concat();
     std::fs::write(project.folder.join("tool"), tool).unwrap();
     scene.makes("a supplied artifact", &["image"]);
 
@@ -123,10 +119,10 @@ fn each_kind_of_input_makes_the_right_stages_again_and_no_others() {
     project.edit(PROFILE, "\"bgp\"]", "\"bgp\", \"wireguard\"]");
     let before = project.read("profiles/router.lock");
     assert!(!before.contains("wireguard-tools"));
-    let whole = std::fs::read_to_string(end_to_end::workspace().join("profiles/router.lock")).unwrap();
+    let whole = std::fs::read_to_string(crate::end_to_end::workspace().join("profiles/router.lock")).unwrap();
     project.write("profiles/router.lock", &whole);
-    let package = end_to_end::router().package("wireguard-tools");
-    std::fs::remove_dir_all(end_to_end::project::unpacked(&project.cache, package.sha256)).unwrap();
+    let package = crate::end_to_end::router().package("wireguard-tools");
+    std::fs::remove_dir_all(crate::end_to_end::project::unpacked(&project.cache, package.sha256)).unwrap();
     scene.makes("a package that is not unpacked", &["package wireguard-tools", "image"]);
 }
 
@@ -166,7 +162,7 @@ fn another_builder_makes_the_image_again() {
     let project = &scene.project;
     build(project, &[]);
     let other = project.folder.join("other-microdc");
-    std::fs::copy(end_to_end::MICRODC, &other).unwrap();
+    std::fs::copy(crate::end_to_end::MICRODC, &other).unwrap();
     let mut command = std::process::Command::new(other);
     command.args(project.build_arguments(&["--supply", "tool=tool", "--json"]));
     project.settle(&mut command);

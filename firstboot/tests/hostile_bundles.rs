@@ -2,18 +2,14 @@
 //! and so is the standby slot wherever the harm can be seen before a block is written. Where it cannot, the standby slot
 //! cannot start. The choice of slot is out of the installer's reach: it has no file of that partition.
 
-#![cfg(not(target_env = "musl"))]
-
-mod node;
-
+use crate::node::server::{Answer, Server, ranged, redirect, status, whole};
+use crate::node::{BLOCK, Node, lzma2, new_release, noise};
 use contract::hash::Digest;
 use contract::keys::{KeyId, PrivateKey};
 use contract::role::Role;
 use contract::update::{FailedRelease, Release};
 use firstboot::install::Order;
 use firstboot::install::fixture::{Parts, Recipe};
-use node::server::{Answer, Server, ranged, redirect, status, whole};
-use node::{BLOCK, Node, lzma2, new_release, noise};
 use std::time::Duration;
 
 /// How far a hostile bundle comes.

@@ -1,14 +1,10 @@
 //! Bundles become slots: by stream and by ranges, from one server or several, at once or after an interruption.
 
-#![cfg(not(target_env = "musl"))]
-
-mod node;
-
+use crate::node::server::{Answer, Server, ranged, redirect, status, whole};
+use crate::node::{BLOCK, Node, PATIENCE, new_release, noise, old_release};
 use contract::update::UpdateEvent;
 use firstboot::install::fixture::Recipe;
 use firstboot::install::{InstallError, Patience};
-use node::server::{Answer, Server, ranged, redirect, status, whole};
-use node::{BLOCK, Node, PATIENCE, new_release, noise, old_release};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! What a stand-in found on a node (qemu-tests/src/bin/stand-in): a line for each fact, then files.
+//! What a stand-in found on a node (qemu-tests/guest/src/bin/stand-in): a line for each fact, then files.
 
 use crate::agent::Agent;
 

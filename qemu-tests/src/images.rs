@@ -1,32 +1,105 @@
-//! Where the images under test are.
+//! The images under test: one table says how each is built and which variable of the environment names another one. The
+//! program `test-images` builds them all.
 
 use std::path::{Path, PathBuf};
 
-/// Variable of the environment that names another router image.
-pub const IMAGE: &str = "MICRODC_TEST_IMAGE";
-/// Variable of the environment that names another router image with the probe in it.
-pub const PROBE_IMAGE: &str = "MICRODC_TEST_PROBE_IMAGE";
+/// An image under test.
+#[derive(Clone, Copy, Debug)]
+pub struct TestImage {
+    /// The file is `out/NAME.img`.
+    pub name: &'static str,
+    /// Variable of the environment that names another file: then this one is neither built nor needed.
+    pub variable: &'static str,
+    /// Below the repository's top.
+    pub profile: &'static str,
+    /// The profile that it takes its packages from, so that they are the very ones of the image that gets flashed. Without
+    /// one it has a lock of its own.
+    pub packages_of: Option<&'static str>,
+    pub lock: LockUse,
+    /// What it holds in place of programs that cannot be fetched everywhere.
+    pub stand_ins: &'static [&'static str],
+}
 
-/// Variable of the environment that names another image for the emulated BCM2711.
-pub const SLOW_IMAGE: &str = "MICRODC_TEST_SLOW_IMAGE";
+/// What becomes of a lock whose packages are gone from the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockUse {
+    /// It is an error.
+    Locked,
+    /// They are resolved anew, and the lock is updated.
+    Refreshed,
+}
 
-/// Variable of the environment that names another image of services that behave badly.
-pub const SERVICES_IMAGE: &str = "MICRODC_TEST_SERVICES_IMAGE";
-/// Variable of the environment that names another image of a node that only claims its disks.
-pub const DISKS_IMAGE: &str = "MICRODC_TEST_DISKS_IMAGE";
+/// An image of `qemu-tests/profiles`, or of `profiles`, with a lock of its own.
+const fn image(name: &'static str, variable: &'static str, profile: &'static str) -> TestImage {
+    TestImage { name, variable, profile, packages_of: None, lock: LockUse::Locked, stand_ins: &[] }
+}
 
-/// Variable of the environment that names another MinIO image.
-pub const MINIO_IMAGE: &str = "MICRODC_TEST_MINIO_IMAGE";
-/// Variable of the environment that names another image with all parts.
-pub const PARTS_IMAGE: &str = "MICRODC_TEST_PARTS_IMAGE";
+/// Every image under test.
+///
+/// The router is the image as it gets flashed, and so is MinIO's; all others but `router-slow` have the probe.
+pub static IMAGES: [TestImage; 11] = [
+    TestImage { lock: LockUse::Refreshed, ..image("router", "MICRODC_TEST_IMAGE", "profiles/router.toml") },
+    // A node that does nothing but claim its disks.
+    TestImage {
+        lock: LockUse::Refreshed,
+        ..image("disks", "MICRODC_TEST_DISKS_IMAGE", "qemu-tests/profiles/disks.toml")
+    },
+    image("minio", "MICRODC_TEST_MINIO_IMAGE", "profiles/minio.toml"),
+    TestImage {
+        packages_of: Some("router"),
+        ..image("router-probe", "MICRODC_TEST_PROBE_IMAGE", "qemu-tests/profiles/router-probe.toml")
+    },
+    // A node with an operator and much time for its trials, for the emulated BCM2711.
+    TestImage {
+        packages_of: Some("router"),
+        ..image("router-slow", "MICRODC_TEST_SLOW_IMAGE", "qemu-tests/profiles/router-slow.toml")
+    },
+    // Services that test the supervisor, without a role's own.
+    TestImage {
+        packages_of: Some("router"),
+        ..image("services", "MICRODC_TEST_SERVICES_IMAGE", "qemu-tests/profiles/services.toml")
+    },
+    // Every part that no other image has.
+    image("parts", "MICRODC_TEST_PARTS_IMAGE", "qemu-tests/profiles/parts.toml"),
+    // A container host with Debian's containerd and runc.
+    image("containerd", "MICRODC_TEST_CONTAINERD_IMAGE", "qemu-tests/profiles/containerd.toml"),
+    TestImage {
+        stand_ins: &["k3s", "k3s-images"],
+        ..image(
+            "k3s-server-stand-in",
+            "MICRODC_TEST_K3S_SERVER_IMAGE",
+            "qemu-tests/profiles/k3s-server-stand-in.toml",
+        )
+    },
+    TestImage {
+        packages_of: Some("k3s-agent"),
+        stand_ins: &["k3s"],
+        ..image("k3s-agent-stand-in", "MICRODC_TEST_K3S_AGENT_IMAGE", "qemu-tests/profiles/k3s-agent-stand-in.toml")
+    },
+    TestImage {
+        packages_of: Some("tinkerbell"),
+        stand_ins: &["tinkerbell"],
+        ..image(
+            "tinkerbell-stand-in",
+            "MICRODC_TEST_TINKERBELL_IMAGE",
+            "qemu-tests/profiles/tinkerbell-stand-in.toml",
+        )
+    },
+];
 
-/// Variable of the environment that names another image of a container host.
-pub const CONTAINERD_IMAGE: &str = "MICRODC_TEST_CONTAINERD_IMAGE";
+impl TestImage {
+    /// Where the image is, or will be.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.replaced().unwrap_or_else(|| root().join("out").join(format!("{}.img", self.name)))
+    }
 
-/// Variables of the environment that name other images with a stand-in for k3s or Tinkerbell.
-pub const K3S_SERVER_IMAGE: &str = "MICRODC_TEST_K3S_SERVER_IMAGE";
-pub const K3S_AGENT_IMAGE: &str = "MICRODC_TEST_K3S_AGENT_IMAGE";
-pub const TINKERBELL_IMAGE: &str = "MICRODC_TEST_TINKERBELL_IMAGE";
+    /// The file that the environment names in its place.
+    #[must_use]
+    pub fn replaced(&self) -> Option<PathBuf> {
+        std::env::var_os(self.variable).map(PathBuf::from)
+    }
+}
 
 /// Top of the repository.
 #[must_use]
@@ -34,12 +107,15 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).unwrap_or(Path::new(".")).to_path_buf()
 }
 
-fn image(variable: &str, name: &str) -> PathBuf {
-    let path = std::env::var_os(variable).map_or_else(|| root().join("out").join(name), PathBuf::from);
+/// The image of this name.
+fn built(name: &str) -> PathBuf {
+    let image = IMAGES.iter().find(|image| image.name == name).unwrap_or_else(|| panic!("no test image {name}"));
+    let path = image.path();
     assert!(
         path.is_file(),
-        "{} is missing; qemu-tests/run builds it and then runs the tests ({variable} names another one)",
-        path.display()
+        "{} is missing; qemu-tests/run builds it and then runs the tests ({} names another one)",
+        path.display(),
+        image.variable
     );
     path
 }
@@ -50,7 +126,7 @@ fn image(variable: &str, name: &str) -> PathBuf {
 /// When it is not there; a test cannot go on without.
 #[must_use]
 pub fn router() -> PathBuf {
-    image(IMAGE, "router.img")
+    built("router")
 }
 
 /// The router image with the probe as one more service.
@@ -59,7 +135,7 @@ pub fn router() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn router_with_probe() -> PathBuf {
-    image(PROBE_IMAGE, "router-probe.img")
+    built("router-probe")
 }
 
 /// The image of a node with an operator and much time for its trials, for the emulated BCM2711.
@@ -68,7 +144,7 @@ pub fn router_with_probe() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn router_slow() -> PathBuf {
-    image(SLOW_IMAGE, "router-slow.img")
+    built("router-slow")
 }
 
 /// The image of services that test the supervisor, without a role's own.
@@ -77,7 +153,7 @@ pub fn router_slow() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn services() -> PathBuf {
-    image(SERVICES_IMAGE, "services.img")
+    built("services")
 }
 
 /// The image of a node that does nothing but claim its disks, with the probe.
@@ -86,7 +162,7 @@ pub fn services() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn disks() -> PathBuf {
-    image(DISKS_IMAGE, "disks.img")
+    built("disks")
 }
 
 /// The MinIO image, as it gets flashed.
@@ -95,7 +171,7 @@ pub fn disks() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn minio() -> PathBuf {
-    image(MINIO_IMAGE, "minio.img")
+    built("minio")
 }
 
 /// The image with every part that no other has, with the probe.
@@ -104,7 +180,7 @@ pub fn minio() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn parts() -> PathBuf {
-    image(PARTS_IMAGE, "parts.img")
+    built("parts")
 }
 
 /// The image of a container host with Debian's containerd and runc, and the probe.
@@ -113,7 +189,7 @@ pub fn parts() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn containerd() -> PathBuf {
-    image(CONTAINERD_IMAGE, "containerd.img")
+    built("containerd")
 }
 
 /// The k3s-server image with a stand-in for k3s, and the probe.
@@ -122,7 +198,7 @@ pub fn containerd() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn k3s_server() -> PathBuf {
-    image(K3S_SERVER_IMAGE, "k3s-server-stand-in.img")
+    built("k3s-server-stand-in")
 }
 
 /// The k3s-agent image with a stand-in for k3s, and the probe.
@@ -131,7 +207,7 @@ pub fn k3s_server() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn k3s_agent() -> PathBuf {
-    image(K3S_AGENT_IMAGE, "k3s-agent-stand-in.img")
+    built("k3s-agent-stand-in")
 }
 
 /// The tinkerbell image with a stand-in for Tinkerbell, and the probe.
@@ -140,7 +216,7 @@ pub fn k3s_agent() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn tinkerbell() -> PathBuf {
-    image(TINKERBELL_IMAGE, "tinkerbell-stand-in.img")
+    built("tinkerbell-stand-in")
 }
 
 /// The private key that signed the images under test: `keys/release.key`, else the development key.

@@ -7,32 +7,21 @@
 //! - [`agent`] asks the probe in a node · [`found`] what a stand-in found there
 //! - [`site`] a node and an operator who comes by ssh · [`updates`] nodes that take updates
 //! - [`server`] servers that a test plays itself · [`s3`] a client of S3
-//! - [`probe`] the wire format of the test image's agent, and its client
+//! - [`probe`] the wire format of the probe in the node, and its client
 //!
 //! The tests are in `tests/`, one file for each thing that is claimed.
 
-#[cfg(not(target_env = "musl"))]
+pub use guest::probe;
+
 pub mod agent;
-#[cfg(not(target_env = "musl"))]
 pub mod disks;
-#[cfg(not(target_env = "musl"))]
 pub mod figures;
-#[cfg(not(target_env = "musl"))]
 pub mod foreign;
-#[cfg(not(target_env = "musl"))]
 pub mod forge;
-#[cfg(not(target_env = "musl"))]
 pub mod found;
-#[cfg(not(target_env = "musl"))]
 pub mod images;
-pub mod probe;
-#[cfg(not(target_env = "musl"))]
 pub mod router;
-#[cfg(not(target_env = "musl"))]
 pub mod s3;
-#[cfg(not(target_env = "musl"))]
 pub mod server;
-#[cfg(not(target_env = "musl"))]
 pub mod site;
-#[cfg(not(target_env = "musl"))]
 pub mod updates;

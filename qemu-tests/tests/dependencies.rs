@@ -142,3 +142,30 @@ fn licence_expressions_are_read_as_spdx_means_them() {
         assert_eq!(permitted(expression, &allowed), wanted, "{expression:?}");
     }
 }
+
+#[test]
+fn the_test_command_runs_every_test_program_of_the_workspace() {
+    let script = std::fs::read_to_string(root().join("qemu-tests/run")).unwrap();
+    let run: BTreeSet<&str> = script
+        .split("--test ")
+        .skip(1)
+        .filter_map(|rest| rest.split(|letter: char| !letter.is_alphanumeric() && letter != '-').next())
+        .collect();
+    let mut programs = BTreeSet::new();
+    for package in packages().iter().filter(|package| package["source"].is_null()) {
+        for target in package["targets"].as_array().unwrap() {
+            if target["kind"][0] == "test" {
+                assert_eq!(
+                    target["test"],
+                    true,
+                    "{}: {} is not a test program by default",
+                    name(package),
+                    target["name"]
+                );
+                programs.insert(target["name"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    assert!(programs.len() >= 2, "{programs:?}");
+    assert_eq!(programs.iter().map(String::as_str).collect::<BTreeSet<_>>(), run);
+}

@@ -1,5 +1,5 @@
 //! What k3s finds on a node, against what its documentation asks for. A stand-in runs in its place
-//! (qemu-tests/src/bin/stand-in) and says what it found; the images are those of the profiles in everything else.
+//! (qemu-tests/guest/src/bin/stand-in) and says what it found; the images are those of the profiles in everything else.
 
 use contract::layout::Partition;
 use contract::names::NODE_CONFIG;

@@ -1,5 +1,6 @@
-//! All boot tests as one program, so that two nodes run at any time and no core waits for the last test of a file.
-//! `qemu-tests/run TEXT` runs those whose name holds the text: `qemu-tests/run trial::`.
+//! All boot tests as one program, so that several nodes run at any time and no core waits for the last test of a file.
+//! `qemu-tests/run TEXT` runs those whose name holds the text: `qemu-tests/run trial::`. Those in a module `long` take
+//! long, and hold more of what a shorter test holds already: `qemu-tests/run --long` runs them too.
 
 mod boot;
 mod claim;

@@ -71,12 +71,12 @@ fn a_release_whose_services_fail_is_left_behind() {
     let release = probe().version("for-another-machine").in_root("usr/lib/frr/bgpd", programs::for_another_machine);
     let because = ["service bgpd keeps crashing", "cannot start /usr/lib/frr/bgpd", "Exec format error"];
     bench.comes_back("service cannot start", &release.finish(), &because, nothing);
-    let because = ["services were not ready within 90 s", ": punctual"];
+    let because = ["services were not ready within 60 s", ": punctual"];
     bench.comes_back("service not ready by the deadline", &faulty("late"), &because, nothing);
     bench.comes_back("health gate stays red", &faulty("red"), &["health gate"], nothing);
     // The driver of its cards is never loaded.
     let release = probe().version("no-network").option("module_blacklist=virtio_net").finish();
-    bench.comes_back("no network by the deadline", &release, &["no network within 60 s"], nothing);
+    bench.comes_back("no network by the deadline", &release, &["no network within 40 s"], nothing);
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! What the end-to-end tests share: the built router image, projects and caches to build in, the program itself.
-#![allow(dead_code, reason = "each test program uses another part of it")]
 
 pub mod disk;
-#[path = "../folders/mod.rs"]
-pub mod folders;
 pub mod project;
 
 use contract::hash::Digest;

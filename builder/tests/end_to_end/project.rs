@@ -1,7 +1,7 @@
 //! A project and a cache of their own, to build the router in.
 
-use super::folders::copy;
 use super::{MICRODC, in_cache, router, said, workspace};
+use crate::folders::copy;
 use contract::keys::{PrivateKey, PublicKey};
 use microdc::lock::Lock;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,6 @@
 //! What the format tests share: a tree with everything in it, a boot partition that passes the checks, and the
 //! independent tools.
 
-#![allow(dead_code, reason = "each test file takes what it needs")]
-
 pub mod elf;
 
 use contract::keys::{PrivateKey, PublicKey};

@@ -1,8 +1,8 @@
 //! A mirror's indices, the keys that sign them, and locks.
 
-use super::source_kit::archive::{Archive, NOW, armored, new_key, sign};
-use super::source_kit::deb::xz;
 use super::{Case, check_all};
+use crate::source_kit::archive::{Archive, NOW, armored, new_key, sign};
+use crate::source_kit::deb::xz;
 use contract::hash::Digest;
 use microdc::lock::Lock;
 use microdc::source::keyring::Keyring;

@@ -1,7 +1,7 @@
 //! Package files.
 
-use super::source_kit::deb::{TarEntry, ar, control, deb, file, gz, locked, other, tar, tar_without_end, xz, zst};
 use super::{Case, check_all, everything};
+use crate::source_kit::deb::{TarEntry, ar, control, deb, file, gz, locked, other, tar, tar_without_end, xz, zst};
 use microdc::cache::Cache;
 use microdc::source::deb::{self as package, Effort};
 use std::fs;

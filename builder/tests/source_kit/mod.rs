@@ -1,5 +1,4 @@
 //! A whole small archive for tests: its own key, indices, packages, and a server that can fail.
-#![allow(dead_code, reason = "each test program uses another part of it")]
 
 pub mod archive;
 pub mod deb;

@@ -1,8 +1,5 @@
 //! A node's two slots as files, and web servers that behave as they are told.
 
-// Each test program uses its own share of this.
-#![allow(dead_code)]
-
 mod pack;
 pub mod server;
 

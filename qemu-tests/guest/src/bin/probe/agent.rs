@@ -1,8 +1,8 @@
-//! The agent: `qemu_tests::probe` says what it does.
+//! The agent: `guest::probe` says what it does.
 
 use super::ptrace;
 use contract::hash::Digest;
-use qemu_tests::probe::{PORT, Request, answer};
+use guest::probe::{PORT, Request, answer};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

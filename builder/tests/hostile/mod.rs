@@ -6,8 +6,6 @@ mod indices;
 mod packages;
 mod profiles;
 mod programs;
-#[path = "../source_kit/mod.rs"]
-mod source_kit;
 
 use std::collections::BTreeSet;
 use std::fs;

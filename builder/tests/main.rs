@@ -1,0 +1,44 @@
+//! All tests of the builder that look at it from outside, as one program: it is compiled and linked once.
+//! `cargo test --release -p microdc --test integration NAME` runs those whose name holds the text.
+
+// What they share.
+mod bills;
+mod end_to_end;
+mod folders;
+mod format_support;
+mod source_kit;
+
+// What is claimed.
+mod artifacts;
+mod built_image;
+mod bundle;
+mod bundle_damage;
+mod command_line;
+mod docs;
+mod examples;
+mod format_boot;
+mod format_eeprom;
+mod format_image;
+mod format_root;
+mod format_tree;
+mod hostile;
+mod looking;
+mod mistakes;
+mod pages;
+mod processes;
+mod profile;
+mod reproducible;
+mod schemas;
+mod serve;
+mod several;
+mod shared_cache;
+mod shipped;
+mod signing;
+mod source_deb;
+mod source_debian;
+mod source_go;
+mod source_http;
+mod source_resolve;
+mod source_signed;
+mod source_url;
+mod stages;

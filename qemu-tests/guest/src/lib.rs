@@ -1,0 +1,4 @@
+//! Programs that run in the node under test, inside test images only: the probe and the stand-ins (`src/bin`). What they
+//! share with the tests on the host is here: the probe's wire format.
+
+pub mod probe;
