@@ -22,33 +22,37 @@ fn the_same_image_boots_on_a_bcm2711_from_its_sd_card() {
     assert!(page.lines().any(|line| line == "slot A"), "{page}");
 }
 
-/// Here the request for the trial goes where it goes on the board: into the VideoCore's mailbox.
-#[test]
-fn an_update_on_a_bcm2711_is_tried_by_the_mailboxs_request_and_committed() {
-    let machine = Machine::new(images::router_slow()).name("r1").raspi4b().user_network();
-    let site = Site::of(machine.deadline(Duration::from_secs(1800)), |ssh| {
-        format!(
-            "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\n\
-             [router]\nasn = 65001\nannounce = [\"10.1.0.0/24\"]\n{ssh}"
-        )
-    });
-    let (index, line) = site.node.expect_any(&["r1 is up", "microdc: FAILED"], 3 * STEP).unwrap();
-    assert_eq!(index, 0, "{line}");
-    let release = Forge::of(&images::router_slow()).version("by-mailbox").finish();
-    let shelf = Shelf::open();
-    let url = shelf.publish(&release);
-    // On a busy machine the firmware's watchdog may have reset the node before it came up.
-    let before = site.node.resets().len();
-    let begin = Instant::now();
-    let output = site.ssh(&["update", &url]);
-    let line = site.node.expect("the firmware's mailbox was asked for a trial boot", TRIAL);
-    let line = line.unwrap_or_else(|error| panic!("{error:?}\n{}", words(&output)));
-    assert!(line.contains("tag 0x00038064"), "{line}");
-    site.node.expect(&format!("boot {}: partition 3, tryboot 1", before + 2), STEP).unwrap();
-    site.node.expect("trial of by-mailbox in slot B", 2 * STEP).unwrap();
-    site.node.expect("committed: slot B, by-mailbox", 2 * TRIAL).unwrap();
-    figure("raspi4b, command to commit", format_args!("{:.1} s", begin.elapsed().as_secs_f32()));
-    assert_eq!(site.node.resets()[before..], [Reset::Guest]);
-    let status = status(&site);
-    assert_eq!((status.slot.as_str(), status.update.default_slot), ("B", Some(Slot::B)));
+mod long {
+    use super::*;
+
+    /// Here the request for the trial goes where it goes on the board: into the VideoCore's mailbox.
+    #[test]
+    fn an_update_on_a_bcm2711_is_tried_by_the_mailboxs_request_and_committed() {
+        let machine = Machine::new(images::router_slow()).name("r1").raspi4b().user_network();
+        let site = Site::of(machine.deadline(Duration::from_secs(1800)), |ssh| {
+            format!(
+                "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\n\
+                 [router]\nasn = 65001\nannounce = [\"10.1.0.0/24\"]\n{ssh}"
+            )
+        });
+        let (index, line) = site.node.expect_any(&["r1 is up", "microdc: FAILED"], 3 * STEP).unwrap();
+        assert_eq!(index, 0, "{line}");
+        let release = Forge::of(&images::router_slow()).version("by-mailbox").finish();
+        let shelf = Shelf::open();
+        let url = shelf.publish(&release);
+        // On a busy machine the firmware's watchdog may have reset the node before it came up.
+        let before = site.node.resets().len();
+        let begin = Instant::now();
+        let output = site.ssh(&["update", &url]);
+        let line = site.node.expect("the firmware's mailbox was asked for a trial boot", TRIAL);
+        let line = line.unwrap_or_else(|error| panic!("{error:?}\n{}", words(&output)));
+        assert!(line.contains("tag 0x00038064"), "{line}");
+        site.node.expect(&format!("boot {}: partition 3, tryboot 1", before + 2), STEP).unwrap();
+        site.node.expect("trial of by-mailbox in slot B", 2 * STEP).unwrap();
+        site.node.expect("committed: slot B, by-mailbox", 2 * TRIAL).unwrap();
+        figure("raspi4b, command to commit", format_args!("{:.1} s", begin.elapsed().as_secs_f32()));
+        assert_eq!(site.node.resets()[before..], [Reset::Guest]);
+        let status = status(&site);
+        assert_eq!((status.slot.as_str(), status.update.default_slot), ("B", Some(Slot::B)));
+    }
 }
