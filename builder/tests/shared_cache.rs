@@ -4,6 +4,7 @@ use crate::end_to_end::project::{Project, Warmth, digest_in};
 use crate::end_to_end::{router, said};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Several projects that share the cache of the first.
@@ -20,9 +21,10 @@ fn start(mut command: Command) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// The digest that the router has when it is built alone.
-fn alone(within: &Path) -> String {
-    Project::new(&within.join("alone"), Warmth::Fetched).built(&["--offline"])
+/// The digest that the router has when it is built alone; built once.
+fn alone(within: &Path) -> &'static str {
+    static ALONE: OnceLock<String> = OnceLock::new();
+    ALONE.get_or_init(|| Project::new(&within.join("alone"), Warmth::Warm).built(&["--offline"]))
 }
 
 /// Waits until a build has begun to unpack into this cache.

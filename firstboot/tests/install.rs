@@ -104,7 +104,7 @@ fn a_dry_run_tells_and_writes_nothing() {
 fn an_interrupted_install_goes_on_where_it_was() {
     let (node, release) = (Node::with_older(), {
         let mut release = Recipe::new(noise(30, 50), noise(330, 51));
-        release.pack = node::lzma2;
+        release.pack = crate::node::lzma2;
         release
     });
     let bundle = release.bundle();
