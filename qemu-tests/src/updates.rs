@@ -1,5 +1,6 @@
 //! Nodes that take updates: a router with an operator, a neighbour that speaks BGP with it, and a server of bundles.
 
+use crate::bundles;
 use crate::figures::figure;
 use crate::forge::Forged;
 use crate::images;
@@ -9,7 +10,6 @@ use crate::site::{Site, words};
 use contract::control::Status;
 use contract::layout::Slot;
 use emulator::{Machine, Network, Node};
-use microdc::bundle;
 use microdc::serve::Server;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Output;
@@ -55,11 +55,7 @@ impl Shelf {
     #[must_use]
     pub fn publish(&self, release: &Forged) -> String {
         let name = format!("{}.{}", release.manifest.version, contract::bundle::EXTENSION);
-        let trusted = [images::signing_key().public()];
-        let frame_blocks = contract::bundle::FRAME_BLOCKS;
-        let request = bundle::Request { image: release.path(), slot: None, trusted: &trusted, frame_blocks };
-        let made = bundle::write(&request, Some(&self.folder.path().join(&name)), &|_| Ok(()));
-        made.unwrap_or_else(|error| panic!("{name}: {error}"));
+        bundles::write(release, &self.path(&name));
         format!("http://10.0.2.2:{}/{name}", self.server.address().port())
     }
 }
@@ -137,12 +133,12 @@ impl Bench {
         let begin = Instant::now();
         while there() {
             assert!(begin.elapsed() < STEP, "the router never went down");
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(250));
         }
         let gone = Instant::now();
         while !there() {
             assert!(gone.elapsed() < TRIAL, "the router's prefix does not come back");
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(250));
         }
         gone.elapsed()
     }

@@ -1,10 +1,9 @@
 //! A role serves on while its node takes an update: what a client of the node's HTTP service waits, before and meanwhile.
 
-use contract::bundle::FRAME_BLOCKS;
 use contract::control::{Call, Request as Ask, VERSION};
 use emulator::{Machine, Node};
-use microdc::bundle;
 use microdc::serve::Server;
+use qemu_tests::bundles;
 use qemu_tests::figures::figure;
 use qemu_tests::forge::Forge;
 use qemu_tests::images;
@@ -57,9 +56,7 @@ fn a_node_answers_its_clients_while_it_takes_an_update() {
     // Nothing of the other slot is in its place: every block is read, hashed and written.
     let release = Forge::of(&image).version("latency-2").manifest(|manifest| manifest.rollback_index += 1).finish();
     let folder = tempfile::tempdir().unwrap();
-    let trusted = [images::signing_key().public()];
-    let wanted = bundle::Request { image: release.path(), slot: None, trusted: &trusted, frame_blocks: FRAME_BLOCKS };
-    bundle::write(&wanted, Some(&folder.path().join("b.bundle")), &|_| Ok(())).unwrap();
+    bundles::write(&release, &folder.path().join("b.bundle"));
     let server = Server::start(folder.path(), "127.0.0.1:0".parse().unwrap()).unwrap();
 
     let config = format!(

@@ -6,7 +6,8 @@ mod pack;
 mod read;
 mod slot_image;
 
-pub use pack::{Source, pack};
+pub use frame::pack as pack_frame;
+pub use pack::{Source, pack, pack_by};
 pub use read::{Checked, Contents, FramesOf, ReadError, Reader, Section, is_bundle};
 pub use slot_image::SlotImage;
 
@@ -35,6 +36,10 @@ pub enum Progress {
 
 /// Told what the work is at; an error stops it.
 pub type Report<'r> = &'r (dyn Fn(Progress) -> io::Result<()> + Sync);
+
+/// Gives what is stored for the blocks of a frame: usually [`pack_frame`]. Who makes many bundles that are much alike can
+/// remember what it gave.
+pub type Packer<'p> = &'p (dyn Fn(&[u8]) -> io::Result<Vec<u8>> + Sync);
 
 /// What becomes a bundle.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +101,19 @@ pub enum WriteError {
 /// # Errors
 /// When the image is not whole, or the bundle cannot be written: its folder is then as it was.
 pub fn write(request: &Request<'_>, output: Option<&Path>, report: Report<'_>) -> Result<Summary, WriteError> {
+    write_by(&pack_frame, request, output, report)
+}
+
+/// As [`write`], with frames from elsewhere.
+///
+/// # Errors
+/// As [`write`], and what `packer` says.
+pub fn write_by(
+    packer: Packer<'_>,
+    request: &Request<'_>,
+    output: Option<&Path>,
+    report: Report<'_>,
+) -> Result<Summary, WriteError> {
     let Request { image, slot, trusted, frame_blocks } = *request;
     let io = |what| move |source| WriteError::Io { path: image.to_owned(), what, source };
     report(Progress::Verify).map_err(io("verifying it"))?;
@@ -111,7 +129,7 @@ pub fn write(request: &Request<'_>, output: Option<&Path>, report: Report<'_>) -
     let usual = usual_path(image, &found.manifest.version);
     let file = File::open(image).map_err(io("opening it"))?;
     let source = Source::of(&file, verified.layout, slot).map_err(io("reading it"))?;
-    pack(&source, frame_blocks, output.unwrap_or(&usual), report)
+    pack_by(packer, &source, frame_blocks, output.unwrap_or(&usual), report)
 }
 
 /// The name of a bundle beside the image that it is made from: `NAME-VERSION.bundle`.

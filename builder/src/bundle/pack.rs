@@ -1,7 +1,6 @@
 //! Packs a slot: blocks are hashed and compressed in order, and the sections before them follow.
 
-use super::frame::pack as pack_frame;
-use super::{Progress, Report, Summary, WriteError};
+use super::{Packer, Progress, Report, Summary, WriteError, pack_frame};
 use crate::image::file_digest;
 use crate::unfinished::Unfinished;
 use contract::bundle::{HEAD, Head, ImageSections, MAX_FRAME_BLOCKS, Sections, short};
@@ -71,6 +70,20 @@ pub fn pack(
     output: &Path,
     report: Report<'_>,
 ) -> Result<Summary, WriteError> {
+    pack_by(&pack_frame, source, frame_blocks, output, report)
+}
+
+/// As [`pack`], with frames from elsewhere.
+///
+/// # Errors
+/// As [`pack`], and what `packer` says.
+pub fn pack_by(
+    packer: Packer<'_>,
+    source: &Source<'_>,
+    frame_blocks: u32,
+    output: &Path,
+    report: Report<'_>,
+) -> Result<Summary, WriteError> {
     if !(1..=MAX_FRAME_BLOCKS).contains(&frame_blocks) {
         return Err(WriteError::FrameBlocks(frame_blocks));
     }
@@ -81,7 +94,7 @@ pub fn pack(
 
     let unfinished = Unfinished::create(output)?;
     let file = unfinished.file();
-    let mut frames = Frames { file, at: sections.frames, crc: Crc::new(), done: 0, total: 0 };
+    let mut frames = Frames { file, packer, at: sections.frames, crc: Crc::new(), done: 0, total: 0 };
     frames.total = manifest.boot.length + manifest.root.length;
     let mut packed = Vec::new();
     for image in Which::BOTH {
@@ -128,6 +141,7 @@ pub fn pack(
 /// The part of the file that holds the frames, as far as it is written.
 struct Frames<'f> {
     file: &'f File,
+    packer: Packer<'f>,
     /// Where the next frame goes.
     at: u64,
     crc: Crc,
@@ -160,7 +174,7 @@ impl Frames<'_> {
             let read = source.file.read_exact_at(&mut bytes, offset);
             read.map_err(|source| WriteError::Read { image, source })?;
 
-            let compress = || bytes.par_chunks(frame_length).map(pack_frame).collect::<io::Result<Vec<_>>>();
+            let compress = || bytes.par_chunks(frame_length).map(self.packer).collect::<io::Result<Vec<_>>>();
             let (stored, hashes) = rayon::join(compress, || hash_blocks(&bytes));
             leaves.extend(hashes);
             let stored = stored.map_err(WriteError::Compress)?;

@@ -4,8 +4,8 @@ use contract::control::{Call, Request as Ask, VERSION};
 use contract::layout::Partition;
 use emulator::powercut::WriteLog;
 use emulator::{Disk, Node};
-use microdc::bundle;
 use microdc::serve::Server;
+use qemu_tests::bundles;
 use qemu_tests::disks;
 use qemu_tests::forge::Forge;
 use qemu_tests::images;
@@ -149,10 +149,7 @@ impl Run {
             .option("quiet")
             .finish();
         let folder = tempfile::tempdir().unwrap();
-        let trusted = [images::signing_key().public()];
-        let frame_blocks = contract::bundle::FRAME_BLOCKS;
-        let request = bundle::Request { image: release.path(), slot: None, trusted: &trusted, frame_blocks };
-        bundle::write(&request, Some(&folder.path().join("b.bundle")), &|_| Ok(())).unwrap();
+        bundles::write(&release, &folder.path().join("b.bundle"));
         let server = Server::start(folder.path(), "127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("http://10.0.2.2:{}/b.bundle", server.address().port());
         self.call(Ask::Update { urls: vec![url], dry_run: false, force: false });
