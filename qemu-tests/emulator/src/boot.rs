@@ -114,7 +114,12 @@ fn device_tree(plan: &Plan, boot: &Boot, mode: BootMode, files: &TempDir) -> Res
             if !output.status.success() {
                 return Err(BootError::Host(format!("QEMU: {}", String::from_utf8_lossy(&output.stderr))));
             }
-            host("QEMU's device tree", Tree::parse(&host("reading QEMU's device tree", std::fs::read(&path))?))?
+            let bytes = host("reading QEMU's device tree", std::fs::read(&path))?;
+            let mut tree = host("QEMU's device tree", Tree::parse(&bytes))?;
+            if !plan.hardware.kaslr {
+                tree.remove("/chosen", "kaslr-seed");
+            }
+            tree
         }
     };
     host("the firmware's report in the device tree", tree.set_bootloader(boot.partition, boot.tryboot, mode))?;

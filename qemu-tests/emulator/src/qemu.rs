@@ -128,6 +128,8 @@ pub(crate) struct Hardware {
     pub(crate) emmc: bool,
     /// Whether that disk takes no writes.
     pub(crate) read_only: bool,
+    /// Whether the kernel gets a seed for its place in memory.
+    pub(crate) kaslr: bool,
     /// Time at power-on, where it is not the host's.
     pub(crate) clock: Option<String>,
 }
