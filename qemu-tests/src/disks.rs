@@ -2,8 +2,12 @@
 
 use crate::images;
 use crate::probe::{self, Request};
-use crate::router::STEP;
-use emulator::{Machine, Network, Node};
+use crate::router::{STEP, wait_up};
+use contract::layout::{MIB, Partition};
+use emulator::{Disk, Machine, Network, Node};
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 
 /// Size of the disk that they boot from, in bytes.
 pub const SIZE: u64 = 3 << 30;
@@ -19,13 +23,54 @@ pub fn node_config(disks: &str) -> String {
 /// The node n1 with these lines under `[disks]` of its node.toml, booting from an NVMe disk, with the probe.
 #[must_use]
 pub fn machine(disks: &str) -> Machine {
-    Machine::new(images::disks())
-        .name("n1")
-        .memory(512)
-        .disk_size(SIZE)
-        .network(&Network::new())
-        .port(probe::PORT)
-        .node_config(node_config(disks))
+    machine_on(&images::disks()).node_config(node_config(disks))
+}
+
+/// The node n1 on a copy of this disk.
+#[must_use]
+pub fn machine_on(disk: &Path) -> Machine {
+    Machine::new(disk).name("n1").memory(512).disk_size(SIZE).network(&Network::new()).port(probe::PORT)
+}
+
+/// The disk of a node n1 as its first boot leaves it: tests that begin there copy it in place of a first boot each.
+#[derive(Debug)]
+pub struct Settled {
+    /// Without a name, so that it goes away with this program.
+    file: File,
+    /// What the node drew for itself.
+    pub machine_id: String,
+}
+
+impl Settled {
+    /// Boots this machine for the first time, and switches it off as an operator does.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn by(machine: Machine) -> Settled {
+        let node = machine.start().unwrap();
+        wait_up(&node, "n1").unwrap();
+        let machine_id = machine_id(&node);
+        node.power_off().unwrap();
+        node.wait_off(STEP).unwrap();
+        let copy = Disk::copy_of(node.disk().path(), 0).unwrap();
+        Settled { file: copy.reopen().unwrap(), machine_id }
+    }
+
+    /// Where it can be copied from.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+    }
+}
+
+/// The identity that the node has drawn.
+///
+/// # Panics
+/// When it does not answer.
+#[must_use]
+pub fn machine_id(node: &Node) -> String {
+    String::from_utf8(ask(node, &Request::Cat("/run/machine-id".to_owned()))).unwrap()
 }
 
 /// How a claim ended.
@@ -85,4 +130,20 @@ pub fn restart(node: &mut Node, disks: &str) {
     node.kill();
     node.disk().write_node_config(node_config(disks).as_bytes()).unwrap();
     node.power_on().unwrap();
+}
+
+/// Fills slot B with what slot A has.
+///
+/// # Panics
+/// When the disk is no image.
+pub fn fill_slot_b(disk: &Disk) {
+    for (from, to) in [(Partition::BootA, Partition::BootB), (Partition::RootA, Partition::RootB)] {
+        let length = disk.extent(from).unwrap().length;
+        for at in (0..length).step_by(MIB as usize) {
+            let piece = disk.read(from, at, MIB as usize).unwrap();
+            if piece.iter().any(|&byte| byte != 0) {
+                disk.write(to, at, &piece).unwrap();
+            }
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! PID 1 does not fall: services that behave as badly as they can, and what happens when it does fall or stands still.
+//! PID 1 does not fall: services that behave as badly as they can, and what happens when it, or the kernel, does fall or
+//! stands still.
 
 use emulator::{End, Machine, Network, Node, Reset};
 use qemu_tests::agent::Agent;
@@ -132,8 +133,9 @@ fn the_end_comes_although_a_service_will_not_die(node: &Node) {
     assert!(!end.contains("could not be unmounted"), "{end}");
 }
 
+/// One node, broken four times: each time it comes back, whoever sees to that.
 #[test]
-fn a_pid_1_that_stands_still_or_falls_leads_to_a_restart() {
+fn a_pid_1_that_stands_still_or_falls_and_a_kernel_that_panics_or_hangs_lead_to_a_restart() {
     let node = start("pid1-fault", PLAIN);
     wait_up(&node, "s1").unwrap();
     let begin = Instant::now();
@@ -141,9 +143,27 @@ fn a_pid_1_that_stands_still_or_falls_leads_to_a_restart() {
     assert_eq!(node.wait_reset(1, STEP).unwrap(), Reset::Watchdog);
     figure("PID 1 stopped, to the watchdog's reset", format_args!("{:.1} s", begin.elapsed().as_secs_f32()));
     wait_up(&node, "s1").unwrap();
-    // No answer comes to this one.
-    let mut port = node.port(PORT).unwrap();
-    port.write_all(format!("{}\n", Request::Break(1)).as_bytes()).unwrap();
+    unanswered(&node, &Request::Break(1));
     assert_eq!(node.wait_reset(2, STEP).unwrap(), Reset::Guest);
     wait_up(&node, "s1").unwrap();
+    panic_the_kernel(&node, "1");
+    assert_eq!(node.wait_reset(3, STEP).unwrap(), Reset::Guest);
+    wait_up(&node, "s1").unwrap();
+    panic_the_kernel(&node, "0");
+    assert_eq!(node.wait_reset(4, STEP).unwrap(), Reset::Watchdog);
+    wait_up(&node, "s1").unwrap();
+}
+
+/// Asks for what the node does not outlive.
+fn unanswered(node: &Node, request: &Request) {
+    let mut port = node.port(PORT).unwrap();
+    port.write_all(format!("{request}\n").as_bytes()).unwrap();
+}
+
+/// Panics the kernel with `panic` as its time until reboot in seconds; 0: it stands still for ever.
+fn panic_the_kernel(node: &Node, panic: &str) {
+    let set = "/proc/sys/kernel/panic";
+    Agent(node).write(set, panic);
+    assert_eq!(Agent(node).cat(set).trim(), panic);
+    unanswered(node, &Request::Write { path: "/proc/sysrq-trigger".to_owned(), text: "c".to_owned() });
 }

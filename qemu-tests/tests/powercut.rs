@@ -1,5 +1,5 @@
 //! Power cuts during the claim: the writes of one claim are recorded, and many states that a cut may leave are taken up by
-//! the next boot. Most by firstboot's own code on the host, some by booting them.
+//! the next boot. Most by firstboot's own code on the host, some by booting them; `long/powercut.rs` boots more.
 
 use contract::layout::Partition;
 use contract::node::Serial;
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const SEPARATE: u32 = 180;
 /// The same for a system disk, with `state` and `data` on it.
 const SYSTEM: u32 = 90;
-const BOOTED: u32 = 6;
+const BOOTED: u32 = 3;
 const BLOCK: u32 = 512;
 const SEED: u64 = 1;
 
@@ -83,13 +83,18 @@ fn boots(cut: &Cut, node: &Node) {
     }
 }
 
-/// Six states from all over the record.
-fn sample(count: u32) -> impl Iterator<Item = u32> {
-    (1..=BOOTED).map(move |at| at * (count / (BOOTED + 1)) + at)
+/// States from all over the record.
+fn sample(count: u32, booted: u32) -> impl Iterator<Item = u32> {
+    (1..=booted).map(move |at| at * (count / (booted + 1)) + at)
 }
 
 #[test]
 fn a_claim_of_a_disk_with_somebodys_raid_on_it_survives_a_power_cut_at_any_write() {
+    the_claim_of_a_disk_survives(BOOTED);
+}
+
+/// Boots so many of the states.
+pub fn the_claim_of_a_disk_survives(booted: u32) {
     let folder = tempfile::tempdir().unwrap();
     let raid = folder.path().join("raid");
     foreign::ALL.iter().find(|foreign| foreign.serial == "RAID").unwrap().make(&raid);
@@ -145,7 +150,7 @@ fn a_claim_of_a_disk_with_somebodys_raid_on_it_survives_a_power_cut_at_any_write
         format_args!("{} in {:.0} s", cuts.count(), began.elapsed().as_secs_f32()),
     );
 
-    for number in sample(cuts.count()) {
+    for number in sample(cuts.count(), booted) {
         let cut = cuts.cut(number);
         let disk = state(&log, &cut, &raid);
         let mut node = machine(disk.path(), false).start().unwrap();
@@ -166,6 +171,11 @@ fn slots(disk: &Disk) -> Vec<contract::hash::Digest> {
 
 #[test]
 fn the_first_boot_of_a_system_disk_survives_a_power_cut_at_any_write() {
+    the_first_boot_survives(BOOTED);
+}
+
+/// Boots so many of the states.
+pub fn the_first_boot_survives(booted: u32) {
     let mut node = disks::machine("data = \"ext4\"").recorded().prepare().unwrap();
     let before = keep(node.disk());
     let flashed = slots(&before);
@@ -187,7 +197,7 @@ fn the_first_boot_of_a_system_disk_survives_a_power_cut_at_any_write() {
         assert_eq!(again, (Outcome::Found, Outcome::Found), "{cut}");
         format!("{first:?}")
     });
-    for number in sample(cuts.count()) {
+    for number in sample(cuts.count(), booted) {
         let cut = cuts.cut(number);
         let disk = state(&log, &cut, before.path());
         let mut node =

@@ -1,13 +1,15 @@
 //! The BCM2711's own path: Debian's kernel with the board's device tree, the image as SD card.
 
 use contract::layout::Slot;
-use emulator::{Machine, Reset};
+use emulator::{Disk, Machine, Reset};
+use qemu_tests::disks::fill_slot_b;
 use qemu_tests::figures::figure;
 use qemu_tests::forge::Forge;
 use qemu_tests::images;
 use qemu_tests::router::{Router, STEP};
 use qemu_tests::site::{Site, words};
 use qemu_tests::updates::{Shelf, TRIAL, status};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -22,21 +24,43 @@ fn the_same_image_boots_on_a_bcm2711_from_its_sd_card() {
     assert!(page.lines().any(|line| line == "slot A"), "{page}");
 }
 
+/// A node with an operator, on this image, and up.
+fn start_slow(image: &Path) -> Site {
+    let machine = Machine::new(image).name("r1").raspi4b().user_network();
+    let site = Site::of(machine.deadline(Duration::from_secs(1800)), |ssh| {
+        format!(
+            "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\n\
+             [router]\nasn = 65001\nannounce = [\"10.1.0.0/24\"]\n{ssh}"
+        )
+    });
+    let (index, line) = site.node.expect_any(&["r1 is up", "microdc: FAILED"], 3 * STEP).unwrap();
+    assert_eq!(index, 0, "{line}");
+    site
+}
+
+/// Here the request for the trial goes where it goes on the board: into the VideoCore's mailbox.
+#[test]
+fn a_trial_on_a_bcm2711_is_asked_for_by_the_mailbox_and_begins_in_the_other_slot() {
+    let image = Disk::copy_of(&images::router_slow(), 0).unwrap();
+    fill_slot_b(&image);
+    let site = start_slow(image.path());
+    // On a busy machine the firmware's watchdog may have reset the node before it came up.
+    let before = site.node.resets().len();
+    let output = site.ssh(&["rollback"]);
+    let line = site.node.expect("the firmware's mailbox was asked for a trial boot", TRIAL);
+    let line = line.unwrap_or_else(|error| panic!("{error:?}\n{}", words(&output)));
+    assert!(line.contains("tag 0x00038064"), "{line}");
+    site.node.expect(&format!("boot {}: partition 3, tryboot 1", before + 2), STEP).unwrap();
+    site.node.expect(" (trial)", 2 * STEP).unwrap();
+}
+
 mod long {
     use super::*;
 
     /// Here the request for the trial goes where it goes on the board: into the VideoCore's mailbox.
     #[test]
     fn an_update_on_a_bcm2711_is_tried_by_the_mailboxs_request_and_committed() {
-        let machine = Machine::new(images::router_slow()).name("r1").raspi4b().user_network();
-        let site = Site::of(machine.deadline(Duration::from_secs(1800)), |ssh| {
-            format!(
-                "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\n\
-                 [router]\nasn = 65001\nannounce = [\"10.1.0.0/24\"]\n{ssh}"
-            )
-        });
-        let (index, line) = site.node.expect_any(&["r1 is up", "microdc: FAILED"], 3 * STEP).unwrap();
-        assert_eq!(index, 0, "{line}");
+        let site = start_slow(&images::router_slow());
         let release = Forge::of(&images::router_slow()).version("by-mailbox").finish();
         let shelf = Shelf::open();
         let url = shelf.publish(&release);

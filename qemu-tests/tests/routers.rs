@@ -1,46 +1,45 @@
 //! Two routers from the same image, each with its own node.toml.
 
-use emulator::Network;
 use emulator::network::frame::Body;
+use emulator::{Network, Node};
 use qemu_tests::figures::figure;
 use qemu_tests::images;
 use qemu_tests::probe::{PORT, Request, ask};
 use qemu_tests::router::{Router, STEP, number_after, service, wait_route, wait_said, wait_up};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const R1: Router = Router { number: 1 };
 const R2: Router = Router { number: 2 };
 
+/// What the other announces, in the kernel of the first, and the reverse.
+const LEARNT: [&str; 3] = ["10.2.0.0/24", "via 10.0.0.2", "proto bgp"];
+const GIVEN: [&str; 3] = ["10.1.0.0/24", "via 10.0.0.1", "proto bgp"];
+
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f32())
 }
 
-/// Two routers on one backbone, each with a LAN.
-struct Pair {
-    nodes: [emulator::Node; 2],
-    lans: [Network; 2],
-}
-
-fn start(image: impl Fn() -> PathBuf, port: Option<&str>) -> Pair {
-    let (backbone, lans) = (Network::new(), [Network::new(), Network::new()]);
-    let nodes = [(R1, R2, &lans[0]), (R2, R1, &lans[1])].map(|(router, neighbour, lan)| {
-        let machine = router.machine(image(), &[neighbour]).network(&backbone).network(lan);
-        port.into_iter().fold(machine, |machine, port| machine.port(port)).start().unwrap()
-    });
-    Pair { nodes, lans }
-}
-
 #[test]
-fn bgp_brings_a_prefix_into_the_others_kernel_and_packets_follow_it() {
-    let Pair { nodes: [r1, r2], lans } = start(images::router, None);
-    wait_up(&r1, "r1").unwrap();
-    let route = wait_route(&r1, &["10.2.0.0/24", "via 10.0.0.2", "proto bgp"]).unwrap();
+fn two_routers_tell_each_other_the_way_and_outlast_a_killed_bgpd_and_a_pulled_cable() {
+    let (backbone, lans) = (Network::new(), [Network::new(), Network::new()]);
+    let machine =
+        |router: Router, neighbour, image, lan| router.machine(image, &[neighbour]).network(&backbone).network(lan);
+    // One of them with the probe, by which bgpd is killed; the other as it gets flashed.
+    let r1 = machine(R1, R2, images::router_with_probe(), &lans[0]).port(PORT).start().unwrap();
+    let r2 = machine(R2, R1, images::router(), &lans[1]).start().unwrap();
+    bgp_brings_a_prefix_into_the_others_kernel_and_packets_follow_it(&r1, &r2, &lans);
+    a_killed_bgpd_is_restarted_and_its_session_comes_back(&r1, &r2);
+    a_pulled_cable_takes_the_route_away_and_the_plugged_one_brings_it_back(&r1);
+}
+
+fn bgp_brings_a_prefix_into_the_others_kernel_and_packets_follow_it(r1: &Node, r2: &Node, lans: &[Network; 2]) {
+    wait_up(r1, "r1").unwrap();
+    let route = wait_route(r1, &LEARNT).unwrap();
     figure("two routers, power-on to the BGP prefix in the kernel", seconds(r1.uptime()));
     assert!(route.contains("dev eth0"), "{route}");
-    wait_up(&r2, "r2").unwrap();
-    wait_route(&r2, &["10.1.0.0/24", "via 10.0.0.1", "proto bgp"]).unwrap();
+    wait_up(r2, "r2").unwrap();
+    wait_route(r2, &GIVEN).unwrap();
 
     let host = |net: u8| {
         let gateway = Some(Ipv4Addr::new(10, net, 0, 1));
@@ -55,15 +54,11 @@ fn bgp_brings_a_prefix_into_the_others_kernel_and_packets_follow_it() {
 
     let answer = h1.ping(h2.address(), STEP).unwrap();
     assert_eq!(answer.packet.ttl, 62);
-    assert!(wait_said(&r1, "] health ").ends_with("health passed"), "{}", r1.console());
+    assert!(wait_said(r1, "] health ").ends_with("health passed"), "{}", r1.console());
 }
 
-#[test]
-fn a_killed_bgpd_is_restarted_and_its_session_comes_back() {
-    let Pair { nodes: [r1, r2], lans: _lans } = start(images::router_with_probe, Some(PORT));
-    let learnt = ["10.2.0.0/24", "via 10.0.0.2", "proto bgp"];
-    wait_up(&r1, "r1").unwrap();
-    wait_route(&r1, &learnt).unwrap();
+fn a_killed_bgpd_is_restarted_and_its_session_comes_back(r1: &Node, r2: &Node) {
+    wait_route(r1, &LEARNT).unwrap();
     let before = r1.page("s", STEP).unwrap();
     let pid = number_after(service(&before, "bgpd"), "pid").unwrap();
 
@@ -80,24 +75,19 @@ fn a_killed_bgpd_is_restarted_and_its_session_comes_back() {
     assert_eq!(number_after(service(&after, "bgpd"), "restarts"), Some(1), "{after}");
 
     // The other side must have it from the new session: it lost the route with the old one.
-    wait_route(&r2, &["10.1.0.0/24", "via 10.0.0.1", "proto bgp"]).unwrap();
-    wait_route(&r1, &learnt).unwrap();
+    wait_route(r2, &GIVEN).unwrap();
+    wait_route(r1, &LEARNT).unwrap();
     figure("bgpd killed to session back", seconds(begin.elapsed()));
 }
 
-#[test]
-fn a_pulled_cable_takes_the_route_away_and_the_plugged_one_brings_it_back() {
-    let Pair { nodes: [r1, r2], lans: _lans } = start(images::router, None);
-    let learnt = ["10.2.0.0/24", "via 10.0.0.2", "proto bgp"];
-    wait_up(&r1, "r1").unwrap();
-    wait_up(&r2, "r2").unwrap();
-    wait_route(&r1, &learnt).unwrap();
+fn a_pulled_cable_takes_the_route_away_and_the_plugged_one_brings_it_back(r1: &Node) {
+    wait_route(r1, &LEARNT).unwrap();
     r1.set_link(0, false).unwrap();
     let begin = Instant::now();
-    while r1.page("r", STEP).unwrap().lines().any(|line| learnt.iter().all(|word| line.contains(word))) {
+    while r1.page("r", STEP).unwrap().lines().any(|line| LEARNT.iter().all(|word| line.contains(word))) {
         assert!(begin.elapsed() < STEP, "the route stays although the cable is out");
         std::thread::sleep(Duration::from_millis(250));
     }
     r1.set_link(0, true).unwrap();
-    wait_route(&r1, &learnt).unwrap();
+    wait_route(r1, &LEARNT).unwrap();
 }

@@ -1,24 +1,19 @@
 //! `state` that is damaged, full, or on a disk that takes no writes: the node comes up, says so, and loses nothing silently.
 
 use contract::layout::Partition;
-use emulator::{Machine, Network, Node};
-use qemu_tests::disks;
+use emulator::Node;
+use qemu_tests::disks::{self, Settled};
 use qemu_tests::foreign;
-use qemu_tests::probe::{PORT, Request};
 use qemu_tests::router::{STEP, wait_up};
 use std::os::unix::fs::FileExt as _;
+use std::sync::LazyLock;
 
-/// A node that was up once and is off now.
+/// The disk of a node that was up once.
+static SETTLED: LazyLock<Settled> = LazyLock::new(|| Settled::by(disks::machine("data = \"none\"")));
+
+/// A node on that disk, off.
 fn settled() -> Node {
-    let node = disks::machine("data = \"none\"").start().unwrap();
-    wait_up(&node, "n1").unwrap();
-    node.power_off().unwrap();
-    node.wait_off(STEP).unwrap();
-    node
-}
-
-fn machine_id(node: &Node) -> String {
-    String::from_utf8(disks::ask(node, &Request::Cat("/run/machine-id".to_owned()))).unwrap()
+    disks::machine_on(&SETTLED.path()).prepare().unwrap()
 }
 
 /// Runs e2fsprogs' debugger over `state` of a node that is off.
@@ -31,16 +26,11 @@ fn debugfs(node: &Node, request: &str) {
 #[test]
 fn a_lost_superblock_is_repaired_and_nothing_is_forgotten() {
     let mut node = settled();
-    node.power_on().unwrap();
-    wait_up(&node, "n1").unwrap();
-    let id = machine_id(&node);
-    node.power_off().unwrap();
-    node.wait_off(STEP).unwrap();
     node.disk().write(Partition::State, 1024, &[0xff; 1024]).unwrap();
     node.power_on().unwrap();
     node.expect("had to be repaired", STEP).unwrap();
     wait_up(&node, "n1").unwrap();
-    assert_eq!(machine_id(&node), id);
+    assert_eq!(disks::machine_id(&node), SETTLED.machine_id);
     // Full: the node comes up and says it.
     node.power_off().unwrap();
     node.wait_off(STEP).unwrap();
@@ -51,7 +41,7 @@ fn a_lost_superblock_is_repaired_and_nothing_is_forgotten() {
     let line = node.expect("state is nearly full", STEP).unwrap();
     println!("{line}");
     wait_up(&node, "n1").unwrap();
-    assert_eq!(machine_id(&node), id);
+    assert_eq!(disks::machine_id(&node), SETTLED.machine_id);
     let page = node.page("s", STEP).unwrap();
     assert!(page.contains("warning state is nearly full"), "{page}");
 }
@@ -83,22 +73,9 @@ fn a_state_beyond_repair_is_kept_aside_and_made_anew() {
 
 #[test]
 fn a_node_on_a_disk_that_takes_no_writes_comes_up_with_its_identity() {
-    let mut node = settled();
-    node.power_on().unwrap();
-    wait_up(&node, "n1").unwrap();
-    let id = machine_id(&node);
-    node.power_off().unwrap();
-    node.wait_off(STEP).unwrap();
-    let worn = Machine::new(node.disk().path())
-        .name("n1")
-        .network(&Network::new())
-        .port(PORT)
-        .disk_size(disks::SIZE)
-        .emmc()
-        .read_only();
-    let node = worn.start().unwrap();
+    let node = disks::machine_on(&SETTLED.path()).memory(1024).emmc().read_only().start().unwrap();
     let line = node.expect("is read-only", STEP).unwrap();
     assert!(line.contains("taken into memory") && line.contains("replace the disk"), "{line}");
     wait_up(&node, "n1").unwrap();
-    assert_eq!(machine_id(&node), id);
+    assert_eq!(disks::machine_id(&node), SETTLED.machine_id);
 }

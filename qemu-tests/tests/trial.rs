@@ -31,9 +31,13 @@ fn faulty(fault: &str) -> qemu_tests::forge::Forged {
 fn nothing(_: &mut Bench) {}
 
 #[test]
-fn a_release_that_never_reaches_its_system_is_left_behind() {
+fn a_release_that_never_reaches_its_system_and_a_slot_that_is_damaged_are_left_behind() {
     let mut bench = Bench::start("early", &images::router_with_probe());
+    a_release_that_never_reaches_its_system_is_left_behind(&mut bench);
+    a_slot_that_is_damaged_before_its_trial_is_left_behind(&mut bench);
+}
 
+fn a_release_that_never_reaches_its_system_is_left_behind(bench: &mut Bench) {
     let release = probe().version("kernel-panics").option("rdinit=/nonexistent").finish();
     bench.comes_back("kernel panic at start", &release, EARLY, nothing);
     let release = probe().version("kernel-hangs").file(KERNEL, &programs::hanging_kernel()).finish();
@@ -64,36 +68,40 @@ fn a_release_that_never_reaches_its_system_is_left_behind() {
 }
 
 #[test]
-fn a_release_whose_services_fail_is_left_behind() {
-    let mut bench = Bench::start("services", &images::router_with_probe());
+fn a_release_whose_services_kernel_or_pid_1_fail_is_left_behind() {
+    let mut bench = Bench::start("late", &images::router_with_probe());
+    a_release_whose_services_fail_is_left_behind(&mut bench);
+    a_release_whose_kernel_or_pid_1_fails_is_left_behind(&mut bench);
+}
 
+fn a_release_whose_services_fail_is_left_behind(bench: &mut Bench) {
+    let trial = trial_of(bench);
+    let in_time = |ms: u64| format!("within {} s", ms / 1000);
     bench.comes_back("service keeps crashing", &faulty("abort"), &["service probe keeps crashing"], nothing);
     let release = probe().version("for-another-machine").in_root("usr/lib/frr/bgpd", programs::for_another_machine);
     let because = ["service bgpd keeps crashing", "cannot start /usr/lib/frr/bgpd", "Exec format error"];
     bench.comes_back("service cannot start", &release.finish(), &because, nothing);
-    let because = ["services were not ready within 60 s", ": punctual"];
+    let late = format!("services were not ready {}", in_time(trial.services_ms));
+    let because = [late.as_str(), ": punctual"];
     bench.comes_back("service not ready by the deadline", &faulty("late"), &because, nothing);
     bench.comes_back("health gate stays red", &faulty("red"), &["health gate"], nothing);
     // The driver of its cards is never loaded.
     let release = probe().version("no-network").option("module_blacklist=virtio_net").finish();
-    bench.comes_back("no network by the deadline", &release, &["no network within 40 s"], nothing);
+    let because = format!("no network {}", in_time(trial.network_ms));
+    bench.comes_back("no network by the deadline", &release, &[because.as_str()], nothing);
 }
 
-#[test]
-fn a_release_whose_kernel_or_pid_1_fails_is_left_behind() {
-    let mut bench = Bench::start("late", &images::router_with_probe());
-
+fn a_release_whose_kernel_or_pid_1_fails_is_left_behind(bench: &mut Bench) {
+    let before = bench.site.node.resets().len();
     bench.comes_back("PID 1 stands still", &faulty("stop"), SILENT, nothing);
-    assert!(bench.site.node.resets().contains(&Reset::Watchdog));
+    assert!(bench.site.node.resets()[before..].contains(&Reset::Watchdog));
     bench.comes_back("PID 1 falls", &faulty("break"), SILENT, nothing);
     bench.comes_back("kernel panic in the system", &faulty("panic"), SILENT, nothing);
     bench.comes_back("reset without a word", &faulty("reset"), SILENT, nothing);
 }
 
 /// Damage to the new slot after it was found whole: between the end of the old system and the trial.
-#[test]
-fn a_slot_that_is_damaged_before_its_trial_is_left_behind() {
-    let mut bench = Bench::start("damage", &images::router_with_probe());
+fn a_slot_that_is_damaged_before_its_trial_is_left_behind(bench: &mut Bench) {
     let root = bench.site.node.disk().extent(Partition::RootB).unwrap();
     for (cause, version, at) in [
         ("verity: a block of the root is damaged", "bad-block", 1024 + 0x60),
@@ -109,9 +117,13 @@ fn a_slot_that_is_damaged_before_its_trial_is_left_behind() {
 }
 
 #[test]
-fn an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept() {
+fn updates_in_a_row_are_committed_and_an_operator_or_the_loss_of_power_end_a_trial() {
     let mut bench = Bench::start("hand", &images::router_with_probe());
+    updates_in_a_row_are_committed_and_the_role_is_back_after_each(&bench, 2);
+    an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept(&mut bench);
+}
 
+fn an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept(bench: &mut Bench) {
     // Its health gate stays red, so that no commit comes before the operator.
     let release = probe().version("rolled-back").option("probe.fault=red").finish();
     bench.comes_back("operator's rollback", &release, &["an operator asked to go back"], |bench| {
@@ -170,17 +182,11 @@ fn until_let_in(bench: &Bench, command: &[&str]) -> std::process::Output {
     }
 }
 
-#[test]
-fn two_updates_in_a_row_are_committed_and_the_role_is_back_after_each() {
-    rounds(2);
-}
-
-/// `A → B → A` and so on, by nothing but the bundle's URL.
-fn rounds(count: usize) {
-    let bench = Bench::start("rounds", &images::router_with_probe());
+/// `A → B → A` and so on, by nothing but the bundle's URL. The bench is fresh, and so many updates are an even number.
+fn updates_in_a_row_are_committed_and_the_role_is_back_after_each(bench: &Bench, count: usize) {
     let releases = ["even", "odd"].map(|version| probe().version(version).finish());
     let urls = releases.each_ref().map(|release| bench.shelf.publish(release));
-    let settle = Duration::from_millis(settle_ms(&bench));
+    let settle = Duration::from_millis(trial_of(bench).settle_ms);
     let (mut longest, mut gone) = (Duration::ZERO, Duration::ZERO);
     for round in 1..=count {
         let which = round % 2;
@@ -191,21 +197,27 @@ fn rounds(count: usize) {
         (longest, gone) = (longest.max(took), gone.max(away));
     }
     let beyond = longest.saturating_sub(settle).as_secs_f32();
-    figure("updates in a row, the longest from command to commit beyond settling", format_args!("{beyond:.1} s"));
-    figure("updates in a row, the longest without the role", format_args!("{:.1} s", gone.as_secs_f32()));
+    figure(
+        &format!("{count} updates, the longest from command to commit beyond settling"),
+        format_args!("{beyond:.1} s"),
+    );
+    figure(&format!("{count} updates, the longest without the role"), format_args!("{:.1} s", gone.as_secs_f32()));
     assert_eq!(bench.site.node.resets(), vec![Reset::Guest; count]);
     assert_eq!(bench.status().update.failed, []);
 }
 
-/// The settling time of the profile, as the node has it.
-fn settle_ms(bench: &Bench) -> u64 {
+/// How long the profile gives a trial for each step, as the node has it.
+fn trial_of(bench: &Bench) -> contract::role::Trial {
     let bytes = bench.site.probe(&Request::Cat(contract::names::ROLE_SPEC.to_owned())).unwrap();
-    serde_json::from_slice::<contract::role::RoleSpec>(&bytes).unwrap().update.settle_ms
+    serde_json::from_slice::<contract::role::RoleSpec>(&bytes).unwrap().update
 }
 
 mod long {
+    use super::*;
+
     #[test]
     fn ten_updates_in_a_row_are_committed_and_the_role_is_back_after_each() {
-        super::rounds(10);
+        let bench = Bench::start("rounds", &images::router_with_probe());
+        updates_in_a_row_are_committed_and_the_role_is_back_after_each(&bench, 10);
     }
 }

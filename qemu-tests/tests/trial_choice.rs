@@ -4,25 +4,13 @@
 use contract::autoboot;
 use contract::layout::{MIB, Partition, Slot};
 use contract::names::AUTOBOOT;
-use emulator::{Disk, Machine, Network, Node};
+use emulator::{Disk, Machine, Network, Node, Reset};
+use qemu_tests::disks::fill_slot_b;
 use qemu_tests::images;
 use qemu_tests::router::{Router, STEP, wait_up};
 use std::time::{Duration, Instant};
 
 const R1: Router = Router { number: 1 };
-
-/// Fills slot B with what slot A has.
-fn fill_slot_b(disk: &Disk) {
-    for (from, to) in [(Partition::BootA, Partition::BootB), (Partition::RootA, Partition::RootB)] {
-        let length = disk.extent(from).unwrap().length;
-        for at in (0..length).step_by(MIB as usize) {
-            let piece = disk.read(from, at, MIB as usize).unwrap();
-            if piece.iter().any(|&byte| byte != 0) {
-                disk.write(to, at, &piece).unwrap();
-            }
-        }
-    }
-}
 
 fn choice(node: &Node) -> Option<Vec<u8>> {
     node.disk().read_file(Partition::Bootsel, AUTOBOOT).unwrap()
@@ -71,8 +59,12 @@ fn a_node_that_lost_its_choice_or_its_memory_boots_and_says_so() {
     }
     let said = node.console();
     assert!(said.contains("slot A runs without being the chosen one"), "{said}");
+    // By the button, after which it still knows who it is.
+    let (boots, resets) = (node.boots(), node.resets().len());
     node.reset().unwrap();
+    assert_eq!(node.wait_reset(resets + 1, STEP).unwrap(), Reset::Button);
     assert!(wait_up(&node, "r1").unwrap().contains("slot B"));
+    assert_eq!(node.boots(), boots + 1);
 
     // There is no bootsel at all.
     let mark = node.console().len();

@@ -4,7 +4,8 @@
 //!
 //! A record is kept in `target/powercut/NAME`. With `MICRODC_POWERCUT_STATE=NUMBER` nothing is recorded: that one state of
 //! the kept record is made again, checked and booted. `MICRODC_POWERCUT_SEED=NUMBER` draws the states of an earlier run, or of
-//! a kept record. `MICRODC_POWERCUT_BOOTS=NUMBER` boots more states of each run, or fewer.
+//! a kept record. `MICRODC_POWERCUT_BOOTS=NUMBER` boots more states of each run, or fewer. `long/many_cuts.rs`
+//! draws and boots more.
 
 mod check;
 mod record;
@@ -12,21 +13,28 @@ mod record;
 use check::Checked;
 use emulator::Machine;
 use emulator::powercut::{Cut, Cuts, Medium};
-use qemu_tests::disks;
+use qemu_tests::disks::{self, Settled};
 use qemu_tests::figures::figure;
 use qemu_tests::probe::{PORT, Request};
-use qemu_tests::router::{STEP, wait_up};
+use qemu_tests::router::wait_up;
 use record::{Record, Run};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::Instant;
 
 /// Blocks of this many bytes come whole or not at all: the disk's.
 const BLOCK: u64 = 512;
-/// States of each run, beside those behind its flushes, and how many of all are booted.
-const DRAWN: u32 = 330;
-const BOOTED: usize = 34;
+/// States of a run, beside those behind its flushes, and how many of all are booted.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub drawn: u32,
+    pub booted: usize,
+    /// The module of the test, by which it is found again.
+    pub module: &'static str,
+}
+
+const SAMPLE: Sample = Sample { drawn: 110, booted: 3, module: "powercut_update" };
 /// Names a state: nothing is recorded, and only this one is looked at.
 const ONE: &str = "MICRODC_POWERCUT_STATE";
 const SEED: &str = "MICRODC_POWERCUT_SEED";
@@ -39,9 +47,9 @@ fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
 }
 
 /// Checks all states of a run, and boots some.
-fn survives(name: &str, make: impl FnOnce() -> Record) {
+fn survives(sample: Sample, name: &str, make: impl FnOnce() -> Record) {
     let one: Option<u32> = number(ONE);
-    let folder = record::folder(name);
+    let folder = record::folder(&format!("{}.{name}", sample.module.replace("::", ".")));
     let record = match one {
         Some(_) => Record::load(&folder),
         None => {
@@ -50,7 +58,7 @@ fn survives(name: &str, make: impl FnOnce() -> Record) {
         }
     };
     let seed = number(SEED).unwrap_or(record.facts.seed);
-    let cuts = Cuts::new(&record.log, BLOCK, DRAWN, seed);
+    let cuts = Cuts::new(&record.log, BLOCK, sample.drawn, seed);
     let mut all: Vec<Cut> = match one {
         Some(one) => vec![cuts.cut(one)],
         None => (0..cuts.count()).map(|number| cuts.cut(number)).collect(),
@@ -61,8 +69,9 @@ fn survives(name: &str, make: impl FnOnce() -> Record) {
     let again = |cut: &Cut| {
         format!(
             "{name}, seed {seed}, {cut}; to see it again: {SEED}={seed} {ONE}={} cargo test -p qemu-tests --test \
-             boot-tests {name}",
-            cut.number()
+             boot-tests {}::{name}",
+            cut.number(),
+            sample.module
         )
     };
 
@@ -94,9 +103,9 @@ fn survives(name: &str, make: impl FnOnce() -> Record) {
     }
 
     let begin = Instant::now();
-    let step = (all.len() / number(BOOTS).unwrap_or(BOOTED).max(1)).max(1);
-    let sample: Vec<Cut> = all.iter().skip(step / 2).step_by(step).cloned().collect();
-    share(&sample, |cuts| {
+    let step = (all.len() / number(BOOTS).unwrap_or(sample.booted).max(1)).max(1);
+    let booted: Vec<Cut> = all.iter().skip(step / 2).step_by(step).cloned().collect();
+    share(&booted, |cuts| {
         let mut medium = Medium::new(&record.log, &record.before).unwrap();
         for cut in cuts {
             let node = medium.at(cut, |disk| {
@@ -116,7 +125,7 @@ fn survives(name: &str, make: impl FnOnce() -> Record) {
     });
     figure(
         &format!("power cuts, {name}, booted to the role"),
-        format_args!("{} of {}, in {:.0} s", sample.len(), sample.len(), begin.elapsed().as_secs_f32()),
+        format_args!("{} of {}, in {:.0} s", booted.len(), booted.len(), begin.elapsed().as_secs_f32()),
     );
 }
 
@@ -138,7 +147,11 @@ fn share(cuts: &[Cut], work: impl Fn(&[Cut]) + Sync) {
 
 #[test]
 fn an_update_that_is_committed_survives_a_power_cut_at_any_write() {
-    survives("an_update_that_is_committed", || {
+    committed(SAMPLE);
+}
+
+pub fn committed(sample: Sample) {
+    survives(sample, "an_update_that_is_committed", || {
         let mut run = Run::start(settled());
         run.promise("/state/machine-id");
         run.promise("/state/node.toml");
@@ -155,7 +168,11 @@ fn an_update_that_is_committed_survives_a_power_cut_at_any_write() {
 
 #[test]
 fn a_trial_that_is_rolled_back_survives_a_power_cut_at_any_write() {
-    survives("a_trial_that_is_rolled_back", || {
+    rolled_back(SAMPLE);
+}
+
+pub fn rolled_back(sample: Sample) {
+    survives(sample, "a_trial_that_is_rolled_back", || {
         let mut run = Run::start(settled());
         run.promise("/state/machine-id");
         run.write("/state/before-the-update");
@@ -170,8 +187,12 @@ fn a_trial_that_is_rolled_back_survives_a_power_cut_at_any_write() {
 
 #[test]
 fn a_claim_and_a_commit_together_survive_a_power_cut_at_any_write() {
-    survives("a_claim_and_a_commit_together", || {
-        let mut run = Run::start(machine().prepare().unwrap());
+    claim_and_commit(SAMPLE);
+}
+
+pub fn claim_and_commit(sample: Sample) {
+    survives(sample, "a_claim_and_a_commit_together", || {
+        let mut run = Run::start(machine().recorded().prepare().unwrap());
         run.promise("/state/machine-id");
         run.promise("/state/node.toml");
         run.write("/data/right-after-the-claim");
@@ -186,26 +207,13 @@ fn a_claim_and_a_commit_together_survive_a_power_cut_at_any_write() {
 fn machine() -> Machine {
     let config = "name = \"n1\"\n[cluster]\nname = \"rack1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\n\
                   [disks]\ndata = \"ext4\"\n";
-    Machine::new(qemu_tests::images::disks())
-        .name("n1")
-        .memory(512)
-        .disk_size(disks::SIZE)
-        .user_network()
-        .port(PORT)
-        .recorded()
-        .deadline(std::time::Duration::from_secs(1800))
-        .node_config(config)
+    machine_on(&qemu_tests::images::disks()).node_config(config)
 }
 
 /// One that has claimed its disk at an earlier boot, and is off.
 fn settled() -> emulator::Node {
-    let mut node = machine().start().unwrap();
-    wait_up(&node, "n1").unwrap();
-    node.power_off().unwrap();
-    node.wait_off(STEP).unwrap();
-    node.kill();
-    let machine = machine_on(node.disk().path());
-    machine.prepare().unwrap()
+    static SETTLED: LazyLock<Settled> = LazyLock::new(|| Settled::by(machine()));
+    machine_on(&SETTLED.path()).recorded().prepare().unwrap()
 }
 
 fn machine_on(disk: &std::path::Path) -> Machine {
@@ -215,6 +223,5 @@ fn machine_on(disk: &std::path::Path) -> Machine {
         .disk_size(disks::SIZE)
         .user_network()
         .port(PORT)
-        .recorded()
         .deadline(std::time::Duration::from_secs(1800))
 }
