@@ -155,6 +155,6 @@ pub(crate) fn next_data(file: &File, at: u64, length: u64) -> (u64, u64) {
 
 /// The seed of all ids of an image: the role alone, so that builds of one role share what did not change.
 #[must_use]
-pub fn seed(role: contract::role::Role) -> Seed {
+pub fn seed(role: &contract::role::Role) -> Seed {
     Seed::of(&["image", role.name()])
 }

@@ -28,6 +28,8 @@ pub enum ScaffoldError {
 #[derive(Clone, Debug)]
 pub struct Made {
     pub files: Vec<PathBuf>,
+    /// Whether no profile of the role is there to be included.
+    pub own_role: bool,
 }
 
 /// Begins a profile in the project at `base`. `node_config` makes a node config for a role without an example.
@@ -37,15 +39,17 @@ pub struct Made {
 pub fn make(
     base: &Path,
     name: &str,
-    role: Role,
-    node_config: &dyn Fn(Role, &HostName) -> String,
+    role: &Role,
+    node_config: &dyn Fn(&Role, &HostName) -> String,
 ) -> Result<Made, ScaffoldError> {
     let host = host_name(name).ok_or_else(|| ScaffoldError::Name(name.to_owned()))?;
     let profiles = base.join("profiles");
     let of_role = |ending: &str| Some(profiles.join(format!("{role}.{ending}"))).filter(|path| path.is_file());
     let include = match of_role("toml") {
         Some(_) => format!("[\"{role}.toml\"]"),
-        None => parts(&profiles).ok_or_else(|| ScaffoldError::NoParts { role, base: base.to_owned() })?,
+        None => {
+            parts(&profiles).ok_or_else(|| ScaffoldError::NoParts { role: role.clone(), base: base.to_owned() })?
+        }
     };
     let read = |path: &Path| {
         let io = |source| ScaffoldError::Io { doing: "read", path: path.to_owned(), source };
@@ -82,7 +86,8 @@ pub fn make(
         let mut file = std::fs::File::create_new(path).map_err(io("write"))?;
         std::io::Write::write_all(&mut file, text.as_bytes()).map_err(io("write"))?;
     }
-    Ok(Made { files: files.into_iter().map(|(path, _)| path).collect() })
+    let own_role = of_role("toml").is_none();
+    Ok(Made { files: files.into_iter().map(|(path, _)| path).collect(), own_role })
 }
 
 /// A profile's name becomes those of files, and of the node of its example.
@@ -100,7 +105,7 @@ fn parts(profiles: &Path) -> Option<String> {
 }
 
 /// An example node config, for a node of another name.
-fn renamed(text: &str, host: &HostName) -> String {
+pub(crate) fn renamed(text: &str, host: &HostName) -> String {
     let mut done = false;
     let lines = text.lines().map(|line| match !done && line.starts_with("name = ") {
         true => {
@@ -112,7 +117,7 @@ fn renamed(text: &str, host: &HostName) -> String {
     lines.collect()
 }
 
-fn profile(name: &str, role: Role, include: &str) -> String {
+fn profile(name: &str, role: &Role, include: &str) -> String {
     format!(
         r#"# {name}: what it has beyond what it includes. profiles/REFERENCE.md names every key.
 format = 1

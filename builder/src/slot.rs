@@ -14,7 +14,7 @@ use contract::keys::{ManifestSignature, PrivateKey};
 use contract::layout::{Extent, trailer_offset};
 use contract::manifest::{self, BlockImage, Manifest, ManifestError};
 use contract::names::{BOARD, CMDLINE_TXT, CONFIG_TXT};
-use contract::role::Role;
+use contract::role::Compatible;
 use contract::trailer::{Trailer, TrailerError};
 use contract::tree::{HashTree, TreeError};
 use std::fs::File;
@@ -23,7 +23,8 @@ use std::os::unix::fs::FileExt as _;
 
 /// What a slot is made of.
 pub struct SlotSpec<'a> {
-    pub role: Role,
+    /// For which nodes it is.
+    pub compatible: Compatible,
     pub version: String,
     /// Seconds since 1970.
     pub built: u64,
@@ -40,6 +41,11 @@ pub struct SlotSpec<'a> {
     /// Names of what was handed over by hand.
     pub supplied: Vec<String>,
     pub key: &'a dyn Sign,
+}
+
+/// The label of the root file system: what ext4 has room for of the role's name, which is ASCII.
+fn label(role: &str) -> &str {
+    role.get(..ext4::LABEL).unwrap_or(role)
 }
 
 /// Who signs the manifest.
@@ -105,7 +111,7 @@ pub fn write(
     root: Extent,
     wrote: &dyn Fn(u64, u64) -> io::Result<()>,
 ) -> Result<SlotSummary, SlotError> {
-    let plan = ext4::plan(spec.root, &spec.seed, spec.role.name(), spec.built)?;
+    let plan = ext4::plan(spec.root, &spec.seed, label(spec.compatible.role.name()), spec.built)?;
     let trailer_at = trailer_offset(root.length).unwrap_or(0);
     let needed = plan.length() + contract::tree::tree_length(plan.length())?;
     if needed > trailer_at {
@@ -122,7 +128,8 @@ pub fn write(
 
     let manifest = Manifest {
         format: manifest::FORMAT,
-        role: spec.role,
+        role: spec.compatible.role.clone(),
+        compatible: spec.compatible.stored(),
         board: BOARD.to_owned(),
         version: spec.version.clone(),
         built: spec.built,

@@ -33,7 +33,7 @@ use std::path::Path;
 pub struct Expect<'k> {
     pub trusted: &'k [PublicKey],
     /// The role that it must be for, if it matters.
-    pub role: Option<Role>,
+    pub role: Option<&'k Role>,
     pub bootsel: Bootsel,
 }
 
@@ -263,8 +263,8 @@ fn verify_slot(
     };
     trailer.signature = signature.unwrap_or(trailer.signature);
     let manifest = trailer.verify(expect.trusted).map_err(bad_trailer)?;
-    if let Some(wanted) = expect.role.filter(|wanted| *wanted != manifest.role) {
-        return Err(VerifyError::Role { slot, wanted, found: manifest.role });
+    if let Some(wanted) = expect.role.filter(|wanted| **wanted != manifest.role) {
+        return Err(VerifyError::Role { slot, wanted: wanted.clone(), found: manifest.role });
     }
 
     let room = Extent { offset: root.offset, length: trailer_at - root.offset };

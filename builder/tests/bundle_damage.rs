@@ -17,6 +17,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
+const ROUTER: Role = Role::literal("router");
+
 #[path = "../../firstboot/tests/node/pack.rs"]
 mod pack_as_documented;
 
@@ -59,7 +61,8 @@ static BUNDLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         |bytes: &[u8]| BlockImage { length: bytes.len() as u64, root_hash: HashTree::over(bytes).unwrap().root_hash };
     let manifest = Manifest {
         format: FORMAT,
-        role: Role::Router,
+        role: ROUTER,
+        compatible: None,
         board: BOARD.to_owned(),
         version: "1".to_owned(),
         built: 1_790_000_000,

@@ -3,7 +3,6 @@
 use crate::end_to_end::project::{Project, Warmth};
 use crate::end_to_end::{MICRODC, said, workspace};
 use crate::folders::copy;
-use contract::role::Role;
 use microdc::cli;
 use microdc::profile::{check, load};
 use std::os::unix::fs::PermissionsExt;
@@ -60,9 +59,8 @@ fn exit_codes_are_what_the_help_says() {
     assert_eq!(microdc(&["build", "router", "--unsigned", "--key", "x"]).status.code(), Some(2));
     assert_eq!(microdc(&[]).status.code(), Some(2));
     for wrong in [
-        &["node", "new", "toaster", "r1"][..],
-        &["verify", "x.img", "--role", "toaster"],
-        &["new", "edge", "--role", "toaster"],
+        &["verify", "x.img", "--role", "a toaster"][..],
+        &["new", "edge", "--role", "Toaster"],
         &["build", "router", "--supply", "bad"],
         &["lock", "router", "--supply", "bad"],
         &["build", "router", "minio", "-o", "x.img"],
@@ -157,13 +155,13 @@ fn new(folder: &Path, arguments: &[&str], status: i32) -> String {
 fn a_new_profile_of_each_role_passes_the_checks_of_a_build() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path());
-    for role in Role::ALL {
+    for role in ["k3s-agent", "k3s-server", "minio", "router", "tinkerbell", "edge"] {
         let name = format!("my-{role}");
-        let text = new(folder.path(), &[&name, "--role", role.name()], 0);
+        let text = new(folder.path(), &[&name, "--role", role], 0);
         assert!(text.contains(&format!("microdc build {name}")), "{text}");
         let path = folder.path().join(format!("profiles/{name}.toml"));
         let profile = load(&path).unwrap_or_else(|error| panic!("{role}: {error}"));
-        assert_eq!((profile.role, profile.name.as_str()), (role, name.as_str()));
+        assert_eq!((profile.role.name(), profile.compatible.profile.as_str()), (role, name.as_str()));
         assert!(profile.warnings.is_empty());
         check::role_spec(&profile, "1", Vec::new()).unwrap_or_else(|mistakes| panic!("{role}: {mistakes:?}"));
         // Its options, with their # taken away, are keys that there are.
@@ -182,6 +180,22 @@ fn a_new_profile_of_each_role_passes_the_checks_of_a_build() {
 }
 
 #[test]
+fn a_role_without_a_profile_is_ones_own_and_a_slip_of_the_pen_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    project(folder.path());
+    let text = new(folder.path(), &["store", "--role", "minoi"], 0);
+    assert!(text.contains("minoi is a role of your own (did you mean `minio`?)"), "{text}");
+    new(folder.path(), &["edge", "--role", "edge"], 0);
+    let node = |arguments: &[&str], status| {
+        said(&Command::new(MICRODC).arg("node").args(arguments).current_dir(folder.path()).output().unwrap(), status)
+    };
+    // The profile's own example, for a node of this name.
+    assert!(node(&["new", "edge", "e7"], 0).contains("name = \"e7\""));
+    let text = node(&["new", "toaster", "t1"], 1);
+    assert!(text.contains("neither a profile nor one of the roles k3s-agent, "), "{text}");
+}
+
+#[test]
 fn a_new_profile_overwrites_nothing() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path());
@@ -197,7 +211,8 @@ fn a_new_profile_overwrites_nothing() {
     for name in ["Edge", "../edge", "a b", "1st", ""] {
         assert!(new(folder.path(), &[name], 1).contains("is no name of a profile"), "{name}");
     }
-    assert!(new(folder.path(), &["edge2", "--role", "toaster"], 2).contains("roles: "));
+    let text = new(folder.path(), &["edge2", "--role", "A Toaster"], 2);
+    assert!(text.contains("is not a valid name of a role"), "{text}");
     let empty = tempfile::tempdir().unwrap();
     assert!(new(empty.path(), &["edge"], 1).contains("checkout"));
 }

@@ -16,6 +16,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::LazyLock;
 
+const ROUTER: Role = Role::literal("router");
+
 fn some_files() -> Vec<FatFile> {
     let file = |path: &str, bytes: Vec<u8>| FatFile { path: path.to_owned(), bytes: bytes.into() };
     vec![
@@ -133,7 +135,7 @@ proptest! {
     fn no_damage_makes_the_partition_table_reader_panic(
         changes in prop::collection::vec((0usize..33 * 512 + 34 * 512, any::<u8>()), 1..40),
     ) {
-        let mut ends = gpt::table(layout(), &Ids::derive(&seed(Role::Router))).unwrap();
+        let mut ends = gpt::table(layout(), &Ids::derive(&seed(&ROUTER))).unwrap();
         for (at, value) in changes {
             let head = ends.head.len();
             if at < head { ends.head[at] = value } else { ends.tail[at - head] = value }
@@ -144,7 +146,7 @@ proptest! {
 
 #[test]
 fn the_partition_table_is_right_and_follows_from_the_seed() {
-    let ids = Ids::derive(&seed(Role::Router));
+    let ids = Ids::derive(&seed(&ROUTER));
     let ends = gpt::table(layout(), &ids).unwrap();
     assert_eq!(ends, gpt::table(layout(), &ids).unwrap());
     assert_eq!(gpt::read(&ends, layout().image_size()).unwrap(), (layout(), ids));
@@ -174,7 +176,7 @@ fn the_partition_table_is_right_and_follows_from_the_seed() {
 
 #[test]
 fn either_copy_of_the_table_is_enough_to_know_the_other() {
-    let ids = Ids::derive(&seed(Role::Router));
+    let ids = Ids::derive(&seed(&ROUTER));
     let ends = gpt::table(layout(), &ids).unwrap();
     let mut headless = ends.clone();
     headless.head.fill(0);
@@ -219,8 +221,7 @@ fn the_initramfs_holds_init_its_spec_and_the_modules_in_order() {
     let modules = [module("virtio_blk"), module("nvme")];
     let keys = [public(1), public(2)];
     let firstboot = vec![7; 300_000];
-    let inputs =
-        Inputs { firstboot: &firstboot, role: Role::Router, modules: &modules, keys: &keys, disk_timeout_s: 30 };
+    let inputs = Inputs { firstboot: &firstboot, role: &ROUTER, modules: &modules, keys: &keys, disk_timeout_s: 30 };
     let packed = initramfs::make(&inputs).unwrap();
     assert_eq!(packed.path, "initramfs.img");
     let plain = zstd::decode_all(&packed.bytes[..]).unwrap();

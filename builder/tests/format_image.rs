@@ -15,6 +15,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+const ROUTER: Role = Role::literal("router");
+
 struct Shared {
     _folder: tempfile::TempDir,
     path: PathBuf,
@@ -34,7 +36,7 @@ fn expect() -> [contract::keys::PublicKey; 2] {
 }
 
 fn check(path: &Path) -> Result<microdc::verify::Verified, VerifyError> {
-    verify(path, &Expect { trusted: &expect(), role: Some(Role::Router), bootsel: Bootsel::AsBuilt })
+    verify(path, &Expect { trusted: &expect(), role: Some(&ROUTER), bootsel: Bootsel::AsBuilt })
 }
 
 fn extent(partition: Partition) -> Extent {
@@ -222,7 +224,8 @@ fn an_unknown_signer_is_named_and_refused() {
 
 #[test]
 fn an_image_for_another_role_is_refused() {
-    let expect = Expect { trusted: &expect(), role: Some(Role::Minio), bootsel: Bootsel::AsBuilt };
+    let minio = Role::literal("minio");
+    let expect = Expect { trusted: &expect(), role: Some(&minio), bootsel: Bootsel::AsBuilt };
     let error = verify(&IMAGE.path, &expect).unwrap_err();
     assert_eq!(error.to_string(), "slot A is for the role router, not for minio");
 }

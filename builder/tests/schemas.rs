@@ -82,7 +82,9 @@ fn every_example_of_the_node_reference_is_valid() {
 fn what_the_loader_refuses_the_schema_refuses() {
     let profile = [
         "colour = 3",
-        "role = \"toaster\"",
+        "role = \"A Toaster\"",
+        "role = 3",
+        "compatible = \"a toaster\"",
         "summary = 3",
         "include = \"base\"",
         "[kernel]\nmodule = []",

@@ -19,11 +19,13 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+const ROUTER: Role = Role::literal("router");
+
 /// A boot partition whose initramfs trusts the keys 1 and 2.
 fn boot_that_trusts() -> Vec<FatFile> {
     let keys = [public(1), public(2)];
     let inputs =
-        initramfs::Inputs { firstboot: b"program", role: Role::Router, modules: &[], keys: &keys, disk_timeout_s: 5 };
+        initramfs::Inputs { firstboot: b"program", role: &ROUTER, modules: &[], keys: &keys, disk_timeout_s: 5 };
     let made = initramfs::make(&inputs).unwrap();
     boot_files().into_iter().map(|file| if file.path == made.path { made.clone() } else { file }).collect()
 }

@@ -6,7 +6,7 @@ use crate::node::server::{Answer, Server, ranged, redirect, status, whole};
 use crate::node::{BLOCK, Node, lzma2, new_release, noise};
 use contract::hash::Digest;
 use contract::keys::{KeyId, PrivateKey};
-use contract::role::Role;
+use contract::role::Compatible;
 use contract::update::{FailedRelease, Release};
 use firstboot::install::Order;
 use firstboot::install::fixture::{Parts, Recipe};
@@ -208,15 +208,22 @@ fn what_nobody_trusted_has_signed_is_refused() {
 fn what_is_signed_but_not_for_this_node_is_refused() {
     let bundle = new_release().bundle();
     let server = Server::of(bundle.clone());
-    let other_role = |order: &mut Order| order.role = Role::Minio;
-    by_stream_as(other_role, &bundle, "it is for the role router, and this node has the role minio", Harm::None);
-    by_web_as(other_role, &server, "it is for the role router", Harm::None);
-    by_stream_as(
-        |order| (order.role, order.force) = (Role::Minio, true),
-        &bundle,
-        "it is for the role router",
-        Harm::None,
-    );
+    let node =
+        |role: &str, profile: &str| Compatible { role: role.parse().unwrap(), profile: profile.parse().unwrap() };
+    let both = "it is for profile \"router\" (role router); this node runs profile \"minio\" (role minio)";
+    let other_role = |order: &mut Order| order.node_is = node("minio", "minio");
+    by_stream_as(other_role, &bundle, both, Harm::None);
+    by_web_as(other_role, &server, both, Harm::None);
+    by_stream_as(|order| (order.node_is, order.force) = (node("minio", "minio"), true), &bundle, both, Harm::None);
+    // Another profile of the same role, unless it is forced.
+    let both = "it is for profile \"router\" (role router); this node runs profile \"edge\" (role router); --force";
+    let other_profile = |order: &mut Order| order.node_is = node("router", "edge");
+    by_stream_as(other_profile, &bundle, both, Harm::None);
+    by_web_as(other_profile, &server, both, Harm::None);
+    let (on_disk, mut order) = bare();
+    (order.node_is, order.force) = (node("router", "edge"), true);
+    on_disk.stream(&order, &bundle).0.unwrap();
+    on_disk.assert_holds(&new_release());
     let newer = |order: &mut Order| order.rollback_index = 6;
     by_stream_as(newer, &bundle, "its rollback index is 5, and this node has committed 6", Harm::None);
     by_web_as(newer, &server, "its rollback index is 5", Harm::None);

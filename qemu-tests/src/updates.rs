@@ -201,7 +201,7 @@ impl Bench {
         let took = begin.elapsed();
         self.serves();
         let status = self.status();
-        assert_eq!((status.slot.as_str(), status.version.as_str()), (slot.to_string().as_str(), version.as_str()));
+        assert_eq!((status.slot, &status.version), (slot, version));
         assert_eq!(status.update.default_slot, Some(slot));
         (took, away)
     }
@@ -306,7 +306,7 @@ fn said_installed(output: &Output) -> bool {
 
 /// The slot that does not run.
 fn other(status: &Status) -> Slot {
-    if status.slot == "A" { Slot::B } else { Slot::A }
+    status.slot.other()
 }
 
 #[cfg(test)]

@@ -162,5 +162,5 @@ fn signed_anew(change: impl FnOnce(&mut Manifest)) -> impl FnOnce(&Disk) {
 
 #[test]
 fn a_rightly_signed_manifest_of_another_role_is_refused() {
-    refused_by_name(signed_anew(|manifest| manifest.role = Role::Minio), "minio");
+    refused_by_name(signed_anew(|manifest| manifest.role = Role::literal("minio")), "minio");
 }

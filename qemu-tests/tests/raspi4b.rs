@@ -77,6 +77,6 @@ mod long {
         figure("raspi4b, command to commit", format_args!("{:.1} s", begin.elapsed().as_secs_f32()));
         assert_eq!(site.node.resets()[before..], [Reset::Guest]);
         let status = status(&site);
-        assert_eq!((status.slot.as_str(), status.update.default_slot), ("B", Some(Slot::B)));
+        assert_eq!((status.slot, status.update.default_slot), (Slot::B, Some(Slot::B)));
     }
 }

@@ -157,7 +157,7 @@ fn an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept(bench:
     let _ = bench.said(mark, "committed: slot A");
     bench.serves();
     let status = bench.status();
-    assert_eq!((status.slot.as_str(), status.update.default_slot), ("A", Some(Slot::A)));
+    assert_eq!((status.slot, status.update.default_slot), (Slot::A, Some(Slot::A)));
     let standby = status.update.standby.expect("slot B is whole");
     assert_eq!((standby.version.as_str(), standby.manifest), ("power-cut", release.digest));
 

@@ -2,6 +2,7 @@
 //! damaged of its memory and its choice it mends.
 
 use contract::layout::{Partition, Slot};
+use contract::manifest::Manifest;
 use contract::names::AUTOBOOT;
 use contract::update::UpdateEvent;
 use emulator::Machine;
@@ -64,6 +65,14 @@ fn a_release_that_an_operator_sends_is_tried_and_kept_and_the_one_before_is_left
     assert!(output.status.success(), "{output:?}");
     let plan = events(&output);
     assert!(matches!(&plan[..], [UpdateEvent::Plan { slot: Slot::B, dry_run: true, .. }]), "{plan:?}");
+    // Another profile's bundle is refused by name, unless it is forced.
+    let storage = |manifest: &mut Manifest| manifest.compatible = "storage".parse().ok();
+    let other = shelf.publish(&Forge::of(&images::router()).version("other").manifest(storage).finish());
+    let both =
+        "it is for profile \"storage\" (role router); this node runs profile \"router\" (role router); --force";
+    refused(&site.ssh(&["update", "--dry-run", &other]), both);
+    let output = site.ssh(&["update", "--dry-run", "--force", &other]);
+    assert!(output.status.success(), "{output:?}");
     let half = site.path("half");
     let whole = std::fs::read(&bundle).unwrap();
     std::fs::write(&half, &whole[..whole.len() / 2]).unwrap();
@@ -82,7 +91,7 @@ fn a_release_that_an_operator_sends_is_tried_and_kept_and_the_one_before_is_left
     }
     site.node.expect("committed: slot B, second", TRIAL).unwrap();
     let after = status(&site);
-    assert_eq!((after.update.default_slot, after.trial, after.slot.as_str()), (Some(Slot::B), false, "B"));
+    assert_eq!((after.update.default_slot, after.trial, after.slot), (Some(Slot::B), false, Slot::B));
 
     // Slot A, left in its trial.
     assert!(words(&site.ssh(&["rollback"])).contains(&format!("{} is whole in slot A", before.version)));
@@ -94,7 +103,7 @@ fn a_release_that_an_operator_sends_is_tried_and_kept_and_the_one_before_is_left
     site.node.expect(&format!("the trial of {} failed: {reason}", before.version), TRIAL).unwrap();
     wait_up(&site.node, "r1").unwrap();
     let after = status(&site);
-    assert_eq!((after.slot.as_str(), after.update.default_slot, after.update.failures), ("B", Some(Slot::B), 1));
+    assert_eq!((after.slot, after.update.default_slot, after.update.failures), (Slot::B, Some(Slot::B), 1));
     let failed = &after.update.failed[0];
     assert_eq!((&failed.release.version, failed.reason.as_str()), (&before.version, reason));
     assert!(site.fine(&["metrics"]).contains("microdc_update_failed_total 1\n"));
@@ -119,5 +128,5 @@ fn a_damaged_choice_is_mended(site: &mut Site) {
     site.ssh(&["reboot"]);
     wait_up(&site.node, "r1").unwrap();
     let after = status(site);
-    assert_eq!((after.slot.as_str(), after.version.as_str(), after.update.failures), ("B", "second", 1));
+    assert_eq!((after.slot, after.version.as_str(), after.update.failures), (Slot::B, "second", 1));
 }

@@ -51,7 +51,7 @@ impl Bundles {
                     slot: Name::B,
                     urls: vec![format!("{}/{frame_blocks}.bundle", self.server.url)],
                     keys: vec![self.key.clone()],
-                    role: new.manifest.role,
+                    node_is: new.manifest.compatible(),
                     rollback_index: 0,
                     running: Some(old.manifest.clone()),
                     refused: Vec::new(),

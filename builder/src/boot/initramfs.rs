@@ -20,7 +20,7 @@ const ZSTD_LEVEL: i32 = 9;
 pub struct Inputs<'a> {
     /// The bytes of firstboot, a static AArch64 program.
     pub firstboot: &'a [u8],
-    pub role: Role,
+    pub role: &'a Role,
     /// In load order.
     pub modules: &'a [Module],
     pub keys: &'a [PublicKey],
@@ -60,7 +60,7 @@ pub fn make(inputs: &Inputs<'_>) -> Result<FatFile, InitramfsError> {
 pub fn archive(inputs: &Inputs<'_>) -> Result<Vec<u8>, InitramfsError> {
     let file_name = |module: &Module| module.path.rsplit('/').next().unwrap_or_default().to_owned();
     let spec = InitramfsSpec {
-        role: inputs.role,
+        role: inputs.role.clone(),
         modules: inputs.modules.iter().map(|module| format!("/{MODULES}/{}", file_name(module))).collect(),
         keys: inputs.keys.to_vec(),
         disk_timeout_s: inputs.disk_timeout_s,

@@ -22,7 +22,6 @@ mod verify;
 
 use anyhow::Result;
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use contract::role::Role;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,14 +61,6 @@ enum Verb {
     Man(man::Man),
     #[command(subcommand)]
     Cache(cache::CacheVerb),
-}
-
-/// A role by its name.
-fn role(text: &str) -> Result<Role, String> {
-    Role::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| {
-        let names = Role::ALL.map(Role::name).join(", ");
-        format!("there is no role {text:?}; roles: {names}")
-    })
 }
 
 /// What every verb ends with.

@@ -1,5 +1,6 @@
 //! `microdc new`: a profile to begin with.
 
+use crate::profile::diagnostic::did_you_mean;
 use crate::scaffold;
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -10,25 +11,34 @@ use contract::role::Role;
 /// Writes profiles/NAME.toml, which includes the role's own profile and says
 /// what yours has beyond it; its example profiles/NAME.node.toml; the overlay
 /// overlays/NAME for files of your own; and a lock with the versions that the
-/// role's lock has. Nothing is overwritten.
+/// role's lock has. Nothing is overwritten. A role that has no profile in
+/// profiles/ is one of your own: its profile includes the common parts.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  microdc new edge\n  microdc new store --role minio")]
+#[command(
+    after_help = "Examples:\n  microdc new edge\n  microdc new store --role minio\n  microdc new edge --role edge"
+)]
 pub(super) struct New {
     /// Name of the profile: small letters, digits and hyphens
     name: String,
-    /// What its nodes are for
-    #[arg(long, default_value = "router", value_parser = super::role, value_name = "ROLE")]
+    /// What its nodes are for: a role in profiles/, or one of your own
+    #[arg(long, default_value = "router", value_name = "ROLE")]
     role: Role,
 }
 
 impl New {
     pub(super) fn run(self) -> Result<()> {
         let base = std::env::current_dir().context("the current folder is gone")?;
-        let made = scaffold::make(&base, &self.name, self.role, &super::node::example)?;
+        let made = scaffold::make(&base, &self.name, &self.role, &super::node::starter)?;
         for path in &made.files {
             println!("{}", path.strip_prefix(&base).unwrap_or(path).display());
         }
         let name = &self.name;
+        if made.own_role {
+            let role = &self.role;
+            let meant = did_you_mean(role.name(), super::node::roles());
+            let meant = meant.map(|help| format!(" ({help})")).unwrap_or_default();
+            println!("\nThere is no profiles/{role}.toml: {role} is a role of your own{meant}");
+        }
         println!("\nNext:");
         println!("  edit profiles/{name}.toml: profiles/REFERENCE.md names every key");
         println!("  microdc build {name}     makes out/{name}.img");

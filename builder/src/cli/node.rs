@@ -2,6 +2,7 @@
 
 use crate::profile::diagnostic::{Diagnostic, Place, Sources};
 use crate::profile::load;
+use crate::scaffold;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use contract::node::{HostName, NodeConfig, NodeConfigError};
@@ -37,13 +38,14 @@ pub(super) struct Check {
 
 /// Print a node.toml to begin with
 ///
-/// With everything that a node of the role needs, and the rest as comments.
+/// With everything that a node of the role needs, and the rest as comments. For
+/// a profile of your own it is the profile's example, with the node's name.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  microdc node new router r1 > r1.toml")]
+#[command(after_help = "Examples:\n  microdc node new router r1 > r1.toml\n  microdc node new edge e1 > e1.toml")]
 pub(super) struct New {
-    /// Role of the node
-    #[arg(value_parser = super::role)]
-    role: Role,
+    /// Role of the node; or a profile's name in profiles/, or path of a .toml
+    /// file
+    role: String,
     /// Its host name
     name: String,
 }
@@ -143,31 +145,48 @@ fn try_templates(profile: &str, config: &NodeConfig) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// What every role's file has.
+/// What every node's file has.
 const COMMON: &str = include_str!("node_common.toml");
-/// What a router's has besides.
-const ROUTER: &str = include_str!("node_router.toml");
-const MINIO: &str = include_str!("node_minio.toml");
-const K3S_SERVER: &str = include_str!("node_k3s_server.toml");
-const K3S_AGENT: &str = include_str!("node_k3s_agent.toml");
-const TINKERBELL: &str = include_str!("node_tinkerbell.toml");
+/// What the file of a role that comes with microdc has besides.
+const STARTERS: [(&str, &str); 5] = [
+    ("k3s-agent", include_str!("node_k3s_agent.toml")),
+    ("k3s-server", include_str!("node_k3s_server.toml")),
+    ("minio", include_str!("node_minio.toml")),
+    ("router", include_str!("node_router.toml")),
+    ("tinkerbell", include_str!("node_tinkerbell.toml")),
+];
 
 impl New {
     fn run(self) -> Result<()> {
         let name = HostName::try_from(self.name).map_err(anyhow::Error::msg)?;
-        print!("{}", example(self.role, &name));
+        let role = self.role.as_str();
+        let text = match role.parse::<Role>() {
+            Ok(role) if roles().any(|known| known == role.name()) => starter(&role, &name),
+            _ => {
+                let base = std::env::current_dir().context("the current folder is gone")?;
+                let path = load::find(role, &base).map_err(|error| {
+                    let shipped = roles().collect::<Vec<_>>().join(", ");
+                    anyhow::anyhow!("{role:?} is neither a profile nor one of the roles {shipped}: {error}")
+                })?;
+                let example = load::load(&path)?.example.value;
+                let text = std::fs::read_to_string(&example);
+                let text = text.with_context(|| format!("reading {}", example.display()))?;
+                scaffold::renamed(&text, &name)
+            }
+        };
+        print!("{text}");
         Ok(())
     }
 }
 
-pub(super) fn example(role: Role, name: &HostName) -> String {
-    let own = match role {
-        Role::Router => ROUTER,
-        Role::K3sServer => K3S_SERVER,
-        Role::K3sAgent => K3S_AGENT,
-        Role::Tinkerbell => TINKERBELL,
-        Role::Minio => MINIO,
-    };
+/// The roles that come with microdc.
+pub(super) fn roles() -> impl Iterator<Item = &'static str> {
+    STARTERS.iter().map(|(role, _)| *role)
+}
+
+/// A node config to begin with. A role of one's own has what every node has.
+pub(super) fn starter(role: &Role, name: &HostName) -> String {
+    let own = STARTERS.iter().find(|(known, _)| *known == role.name()).map_or("", |(_, own)| own);
     format!("# {role} {0}. What begins with # is an option.\nname = \"{0}\"\n\n{COMMON}{own}", name.as_str())
 }
 
@@ -181,12 +200,12 @@ mod tests {
 
     #[test]
     fn an_example_is_a_node_config_as_it_is_and_with_every_option() {
-        for role in Role::ALL {
-            let text = example(role, &name());
+        for role in roles().chain(["edge"]) {
+            let text = starter(&role.parse().unwrap(), &name());
             let config = NodeConfig::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error} in\n{text}"));
-            assert_eq!((config.name.as_str(), config.router.is_some()), ("r7", role == Role::Router));
-            assert_eq!(config.k3s.is_some(), matches!(role, Role::K3sServer | Role::K3sAgent));
-            assert_eq!(config.tinkerbell.is_some(), role == Role::Tinkerbell);
+            assert_eq!((config.name.as_str(), config.router.is_some()), ("r7", role == "router"));
+            assert_eq!(config.k3s.is_some(), role.starts_with("k3s-"));
+            assert_eq!(config.tinkerbell.is_some(), role == "tinkerbell");
             // An option is a comment without a space behind its #.
             let option = |line: &str| line.starts_with('#') && !line.starts_with("# ");
             let all: String = text

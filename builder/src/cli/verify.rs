@@ -35,7 +35,7 @@ pub(super) struct Verify {
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
     /// Role that it must be for
-    #[arg(long, value_name = "ROLE", value_parser = super::role)]
+    #[arg(long, value_name = "ROLE")]
     role: Option<Role>,
     /// Print one JSON object instead of text
     #[arg(long)]
@@ -46,13 +46,13 @@ impl Verify {
     pub(super) fn run(self) -> Result<()> {
         let trusted = keys::trusted(&self.key)?;
         match is_bundle(&self.file).with_context(|| format!("reading {}", self.file.display()))? {
-            true => self.bundle(&trusted, self.role),
-            false => self.image(&trusted, self.role),
+            true => self.bundle(&trusted),
+            false => self.image(&trusted),
         }
     }
 
-    fn image(&self, trusted: &[PublicKey], role: Option<Role>) -> Result<()> {
-        let expect = Expect { trusted, role, bootsel: Bootsel::AsBuilt };
+    fn image(&self, trusted: &[PublicKey]) -> Result<()> {
+        let expect = Expect { trusted, role: self.role.as_ref(), bootsel: Bootsel::AsBuilt };
         let is_disk = self.is_disk().with_context(|| format!("reading {}", self.file.display()))?;
         let verified = if is_disk { verify::disk(&self.file, &expect) } else { verify::verify(&self.file, &expect) };
         if let Err(VerifyError::Trailer { source: TrailerError::Unsigned(key), .. }) = &verified {
@@ -96,7 +96,7 @@ impl Verify {
         Ok(table.is_ok_and(|table| table.partitions.len() > Partition::IN_IMAGE.len()))
     }
 
-    fn bundle(&self, trusted: &[PublicKey], role: Option<Role>) -> Result<()> {
+    fn bundle(&self, trusted: &[PublicKey]) -> Result<()> {
         let path = self.file.display();
         let checked = Reader::open(&self.file).and_then(|reader| reader.check(trusted, &|_| Ok(())));
         let checked = checked.with_context(|| format!("{path} is not whole"))?;
@@ -105,7 +105,7 @@ impl Verify {
         verify::boot_content(&boot, "boot image", &checked.manifest)
             .with_context(|| format!("{path} is whole, and would not boot"))?;
         let Manifest { role: found, version, kernel, root, .. } = &checked.manifest;
-        if let Some(wanted) = role.filter(|wanted| wanted != found) {
+        if let Some(wanted) = self.role.as_ref().filter(|wanted| *wanted != found) {
             bail!("{path} is for the role {found}, not for {wanted}");
         }
         if self.json {

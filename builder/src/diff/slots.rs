@@ -63,6 +63,7 @@ fn manifest(old: &Manifest, new: &Manifest) -> Vec<Field> {
     let fields = |manifest: &Manifest| {
         [
             ("role", manifest.role.to_string()),
+            ("compatible", manifest.compatible().profile.to_string()),
             ("version", manifest.version.clone()),
             ("built", show_time(manifest.built)),
             ("rollback index", manifest.rollback_index.to_string()),

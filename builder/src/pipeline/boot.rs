@@ -61,7 +61,7 @@ pub(super) fn kernel_config(profile: &Profile, kernel: &Package) -> Result<()> {
 
 pub(super) struct Inputs<'a> {
     pub cache: &'a Cache,
-    pub role: Role,
+    pub role: &'a Role,
     pub kernel: &'a Package,
     pub firmware: &'a Package,
     pub firstboot: &'a [u8],

@@ -130,7 +130,7 @@ impl Build<'_> {
         let _packing = enter(&self.gates.pack);
         boot::files(&boot::Inputs {
             cache: self.cache,
-            role: self.profile.role,
+            role: &self.profile.role,
             kernel: inputs.kernel,
             firmware: inputs.firmware,
             firstboot,
@@ -174,12 +174,12 @@ impl Build<'_> {
         let own = self.profile.kernel_options.iter().map(|option| option.value.clone());
         let spec = ImageSpec {
             slot: SlotSpec {
-                role: self.profile.role,
+                compatible: self.profile.compatible.clone(),
                 version: root.version.clone(),
                 built: root.lock.built(),
                 rollback_index: self.profile.rollback_index,
                 kernel: boot.release.clone(),
-                seed: image::seed(self.profile.role),
+                seed: image::seed(&self.profile.role),
                 root: &root.tree,
                 boot: &boot.files,
                 kernel_options: KERNEL_OPTIONS.iter().map(|&option| option.to_owned()).chain(own).collect(),
@@ -217,7 +217,8 @@ impl Build<'_> {
         Ok(Summary {
             image: self.output.to_owned(),
             profile: self.profile.name.clone(),
-            role: self.profile.role,
+            role: self.profile.role.clone(),
+            compatible: self.profile.compatible.profile.clone(),
             version: root.version.clone(),
             image_digest: image.digest,
             image_size: image.length,

@@ -13,7 +13,7 @@ use super::quantity::{Bytes, Milliseconds};
 use super::schema::{Directory, Group, Health, Named, Service, Template, User};
 use super::spanned::Spanned;
 use contract::layout::{DEFAULT_ROOT_SIZE, ImageLayout};
-use contract::role::Role;
+use contract::role::{Compatible, NameError, ProfileName, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,8 @@ pub struct Profile {
     pub name: String,
     pub path: PathBuf,
     pub role: Role,
+    /// For which nodes its images are.
+    pub compatible: Compatible,
     pub summary: String,
     pub version: Option<String>,
     pub rollback_index: u64,
@@ -98,6 +100,7 @@ pub struct Update {
 #[derive(Default)]
 struct Layer {
     role: Option<Located<Role>>,
+    compatible: Option<Located<ProfileName>>,
     summary: Option<Located<String>>,
     version: Option<Located<String>>,
     rollback_index: Option<Located<u64>>,
@@ -164,6 +167,7 @@ impl Merger<'_> {
         let kernel = own.kernel.clone().unwrap_or_default();
         let firmware = own.firmware.clone().unwrap_or_default();
         self.one("role", &mut into.role, from.role, own.role.is_some());
+        self.one("compatible", &mut into.compatible, from.compatible, own.compatible.is_some());
         self.one("summary", &mut into.summary, from.summary, own.summary.is_some());
         self.one("version", &mut into.version, from.version, own.version.is_some());
         self.one("rollback_index", &mut into.rollback_index, from.rollback_index, own.rollback_index.is_some());
@@ -269,6 +273,7 @@ impl Merger<'_> {
                 .collect::<Vec<_>>()
         };
         over(file, &mut layer.role, &content.role);
+        over(file, &mut layer.compatible, &content.compatible);
         over(file, &mut layer.summary, &content.summary);
         over(file, &mut layer.version, &content.version);
         over(file, &mut layer.rollback_index, &content.rollback_index);
@@ -364,10 +369,18 @@ impl Merger<'_> {
             }
         };
         let stem = loaded.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("image");
+        let profile = layer.compatible.map_or_else(|| stem.parse(), |compatible| Ok(compatible.value));
+        let profile = profile.map_err(|error: NameError| {
+            let help = Some("rename the file, or set `compatible` in it".to_owned());
+            let message = format!("the name of the file: {error}");
+            self.mistakes.push(Diagnostic::new(self.sources, message, &start, "in this profile", None, help));
+        });
+        let role = layer.role?.value;
         Some(Profile {
+            compatible: Compatible { role: role.clone(), profile: profile.ok()? },
             name: stem.to_owned(),
             path: loaded.path.clone(),
-            role: layer.role?.value,
+            role,
             summary: layer.summary?.value,
             version: layer.version.map(|version| version.value),
             rollback_index: layer.rollback_index.map_or(0, |index| index.value),

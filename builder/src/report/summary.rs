@@ -2,7 +2,7 @@
 
 use crate::signing::signature_of;
 use contract::hash::Digest;
-use contract::role::Role;
+use contract::role::{ProfileName, Role};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -19,6 +19,8 @@ pub struct Summary {
     pub image: PathBuf,
     pub profile: String,
     pub role: Role,
+    /// For which profile's nodes it is.
+    pub compatible: ProfileName,
     pub version: String,
     /// SHA-256 of the image file.
     pub image_digest: Digest,

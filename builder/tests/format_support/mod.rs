@@ -5,7 +5,7 @@ pub mod elf;
 
 use contract::keys::{PrivateKey, PublicKey};
 use contract::layout::{ImageLayout, MIB};
-use contract::role::Role;
+use contract::role::{Compatible, ProfileName, Role};
 use microdc::boot::files::KERNEL_OPTIONS;
 use microdc::boot::kernel::DEVICE_TREE;
 use microdc::format::fat::FatFile;
@@ -15,6 +15,8 @@ use microdc::tree::{Content, Entry, Kind, Node, Owner, Package, Tree};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
+
+const ROUTER: Role = Role::literal("router");
 
 /// A moment in 2026.
 pub const BUILT: u64 = 1_790_000_000;
@@ -139,12 +141,12 @@ pub fn layout() -> ImageLayout {
 
 pub fn slot_spec<'a>(tree: &'a Tree, boot: &'a [FatFile], key: &'a PrivateKey) -> SlotSpec<'a> {
     SlotSpec {
-        role: Role::Router,
+        compatible: Compatible { role: ROUTER, profile: ProfileName::from(&ROUTER) },
         version: "1.2.3".to_owned(),
         built: BUILT,
         rollback_index: 1,
         kernel: "6.12.1-test".to_owned(),
-        seed: image::seed(Role::Router),
+        seed: image::seed(&ROUTER),
         root: tree,
         boot,
         kernel_options: KERNEL_OPTIONS.map(str::to_owned).to_vec(),

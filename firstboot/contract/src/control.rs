@@ -6,8 +6,10 @@
 //! until the client closes.
 
 use crate::health::HealthReport;
+use crate::layout::Slot;
 use crate::storage::Storage;
 use crate::update::{UpdateEvent, UpdateStatus};
+use crate::words::words;
 use serde::{Deserialize, Serialize};
 
 /// Version of these types. A node refuses calls of another one.
@@ -67,7 +69,7 @@ pub enum Request {
         /// Say what would be fetched, and change nothing.
         #[serde(default)]
         dry_run: bool,
-        /// Take also a slot with a lower rollback index, and one that has failed here.
+        /// Take also a slot with a lower rollback index, one that has failed here, and one for another profile.
         #[serde(default)]
         force: bool,
     },
@@ -75,7 +77,7 @@ pub enum Request {
     Cancel,
     /// In a trial: end it and go back. Else: try the previous slot, and keep it when its health gate passes.
     Rollback {
-        /// Also to a slot with a lower rollback index, or one that has failed here.
+        /// Also to a slot with a lower rollback index, one that has failed here, or one for another profile.
         #[serde(default)]
         force: bool,
     },
@@ -107,10 +109,12 @@ pub struct Status {
     pub name: String,
     pub cluster: Option<String>,
     pub role: String,
+    /// The profile whose updates this node takes; nodes from before this key do not say it.
+    #[serde(default)]
+    pub profile: String,
     /// Version of the image.
     pub version: String,
-    /// `A` or `B`.
-    pub slot: String,
+    pub slot: Slot,
     /// Whether this is the first boot of a new slot, not committed yet.
     pub trial: bool,
     /// Name of the system disk.
@@ -151,8 +155,7 @@ pub struct Facts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceStatus {
     pub name: String,
-    /// One of [`SERVICE_STATES`].
-    pub state: String,
+    pub state: ServiceState,
     pub pid: Option<i32>,
     pub restarts: u32,
     /// Seconds since it became ready.
@@ -163,9 +166,25 @@ pub struct ServiceStatus {
     pub note: Option<String>,
 }
 
-/// What [`ServiceStatus::state`] can be.
-pub const SERVICE_STATES: [&str; 9] =
-    ["not wanted", "waiting", "starting", "ready", "done", "stopping", "back-off", "failed", "stopped"];
+words! {
+    /// Where a service is in its life.
+    pub enum ServiceState {
+        /// The node config does not ask for it.
+        NotWanted = "not wanted",
+        /// What it comes after is not ready yet.
+        Waiting = "waiting",
+        Starting = "starting",
+        Ready = "ready",
+        /// It ended well, as it was meant to.
+        Done = "done",
+        Stopping = "stopping",
+        /// It failed, and is tried again later.
+        BackOff = "back-off",
+        /// It cannot run at all.
+        Failed = "failed",
+        Stopped = "stopped",
+    }
+}
 
 /// A line that a service wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,7 +197,7 @@ pub struct LogLine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NetworkStatus {
     /// State of the service that sets it up.
-    pub state: String,
+    pub state: ServiceState,
     /// As that service says them.
     pub addresses: String,
     /// The kernel's main routing table. `nodectl` reads it itself; PID 1 leaves it empty.
@@ -249,6 +268,23 @@ mod tests {
         assert_eq!(line, r#"{"version":1,"request":{"verb":"logs","service":"bgpd","lines":20,"follow":true}}"#);
         assert_eq!(Call::parse(line.as_bytes()), Ok(logs));
         assert_eq!(Call::parse(br#"{"version":1,"request":{"verb":"poweroff"}}"#), Ok(Request::Poweroff));
+    }
+
+    #[test]
+    fn states_are_written_as_they_are_read_by_people() {
+        let words: Vec<String> =
+            ServiceState::ALL.iter().map(|state| serde_json::to_string(state).unwrap()).collect();
+        assert_eq!(
+            words.join(" "),
+            r#""not wanted" "waiting" "starting" "ready" "done" "stopping" "back-off" "failed" "stopped""#
+        );
+        for (state, word) in ServiceState::ALL.iter().zip(&words) {
+            assert_eq!(serde_json::from_str::<ServiceState>(word).unwrap(), *state);
+            assert_eq!(format!("{:?}", state.to_string()), *word);
+        }
+        let network = NetworkStatus { state: ServiceState::NotWanted, addresses: String::new(), routes: Vec::new() };
+        assert!(serde_json::to_string(&network).unwrap().starts_with(r#"{"state":"not wanted","#));
+        assert_eq!(serde_json::to_string(&Slot::B).unwrap(), "\"B\"");
     }
 
     #[test]

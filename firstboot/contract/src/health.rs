@@ -1,35 +1,18 @@
 //! How healthy a node is: one verdict over all health checks of its role, as PID 1 keeps it and
 //! as operators, metrics and the commit of an update read it.
 
+use crate::words::words;
 use serde::{Deserialize, Serialize};
 
-/// The whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Not every check has passed yet, and none is past its deadline.
-    Waiting,
-    /// Every check passes.
-    Passed,
-    /// A check did not pass by its deadline, or passed once and does not any more.
-    Failed,
-}
-
-impl Verdict {
-    /// As in sentences and metrics.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Verdict::Waiting => "waiting",
-            Verdict::Passed => "passed",
-            Verdict::Failed => "failed",
-        }
-    }
-}
-
-impl std::fmt::Display for Verdict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.word())
+words! {
+    /// The verdict over one check, or over all of them.
+    pub enum Verdict {
+        /// Not every check has passed yet, and none is past its deadline.
+        Waiting = "waiting",
+        /// Every check passes.
+        Passed = "passed",
+        /// A check did not pass by its deadline, or passed once and does not any more.
+        Failed = "failed",
     }
 }
 
@@ -74,6 +57,19 @@ impl HealthReport {
             .collect()
     }
 
+    /// As [`HealthReport::line`], and for how long it has passed at this time since power-on, in seconds:
+    /// `passed: 4 checks, for 12.0 s`.
+    #[must_use]
+    pub fn line_at(&self, now_s: f64) -> String {
+        match self.verdict {
+            Verdict::Passed => {
+                let span = (now_s - self.since_s).max(0.0);
+                format!("{}: {} checks, for {span:.1} s", self.verdict, self.checks.len())
+            }
+            _ => self.line(),
+        }
+    }
+
     /// One line: `passed`, or `failed: bgpd: it is in back-off`.
     #[must_use]
     pub fn line(&self) -> String {
@@ -110,6 +106,7 @@ mod tests {
         assert_eq!(report.line(), "waiting: route: no route");
         report.verdict = Verdict::Passed;
         assert_eq!(report.line(), "passed");
+        assert_eq!(report.line_at(73.5), "passed: 3 checks, for 12.5 s");
         let text = serde_json::to_string(&report).unwrap();
         assert!(text.starts_with(r#"{"verdict":"passed","since_s":61.0,"checks":[{"name":"zebra","#), "{text}");
         assert_eq!(serde_json::from_str::<HealthReport>(&text).unwrap(), report);

@@ -3,7 +3,7 @@
 use crate::hash::Digest;
 use crate::keys::PublicKey;
 use crate::layout::Slot;
-use crate::role::Role;
+use crate::role::{Compatible, Role};
 use serde::{Deserialize, Serialize};
 
 /// Stored as JSON at [`crate::names::INITRAMFS_SPEC`].
@@ -27,6 +27,8 @@ pub struct BootReport {
     /// Kernel name of the system disk, such as `nvme0n1`.
     pub disk: String,
     pub version: String,
+    /// Whose updates this node takes, by the manifest of the running slot.
+    pub compatible: Compatible,
     /// Of the manifest's bytes.
     pub manifest: Digest,
     pub root_hash: Digest,

@@ -31,3 +31,4 @@ pub mod template;
 pub mod trailer;
 pub mod tree;
 pub mod update;
+mod words;

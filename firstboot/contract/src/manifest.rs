@@ -3,7 +3,7 @@
 use crate::hash::Digest;
 use crate::layout::BLOCK;
 use crate::names::BOARD;
-use crate::role::Role;
+use crate::role::{Compatible, ProfileName, Role};
 use crate::tree::{self, TreeError};
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,10 @@ pub struct Manifest {
     /// [`FORMAT`].
     pub format: u32,
     pub role: Role,
+    /// The profile whose nodes this slot is for; absent when it carries the role's name, and in manifests from before this
+    /// key: see [`Manifest::compatible`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compatible: Option<ProfileName>,
     /// [`BOARD`].
     pub board: String,
     /// What people call this build.
@@ -92,6 +96,13 @@ pub enum ManifestError {
 }
 
 impl Manifest {
+    /// For which nodes the slot is. A manifest that names no profile is for the one that carries the role's name.
+    #[must_use]
+    pub fn compatible(&self) -> Compatible {
+        let profile = self.compatible.clone().unwrap_or_else(|| ProfileName::from(&self.role));
+        Compatible { role: self.role.clone(), profile }
+    }
+
     #[must_use]
     pub fn image(&self, image: Which) -> &BlockImage {
         match image {
@@ -136,7 +147,8 @@ impl Manifest {
 pub(crate) fn example() -> Manifest {
     Manifest {
         format: FORMAT,
-        role: Role::Router,
+        role: Role::literal("router"),
+        compatible: None,
         board: BOARD.to_owned(),
         version: "1.2.3".to_owned(),
         built: 1_790_000_000,

@@ -2,6 +2,7 @@
 //! console.
 
 use crate::node::{DataKind, Serial};
+use crate::words::words;
 use serde::{Deserialize, Serialize};
 
 /// The disks of a node, and what became of `state` and `data` at this boot.
@@ -61,6 +62,26 @@ pub enum State {
 impl Default for State {
     fn default() -> State {
         State::Volatile { reason: "nobody has looked for it yet".to_owned() }
+    }
+}
+
+words! {
+    /// What a [`Data`] is, without its figures.
+    pub enum DataClaim {
+        NotWanted = "not wanted",
+        Ready = "ready",
+        Refused = "refused",
+    }
+}
+
+impl Data {
+    #[must_use]
+    pub fn claim(&self) -> DataClaim {
+        match self {
+            Data::NotWanted => DataClaim::NotWanted,
+            Data::Ready { .. } => DataClaim::Ready,
+            Data::Refused { .. } => DataClaim::Refused,
+        }
     }
 }
 

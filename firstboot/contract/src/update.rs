@@ -2,6 +2,7 @@
 
 use crate::hash::Digest;
 use crate::layout::Slot;
+use crate::words::words;
 use serde::{Deserialize, Serialize};
 
 /// A slot's content, by its signed manifest.
@@ -99,6 +100,28 @@ pub enum Phase {
     Stray { reason: String },
 }
 
+words! {
+    /// What a [`Phase`] is, without its figures.
+    pub enum PhaseKind {
+        Committed = "committed",
+        Installing = "installing",
+        Trial = "trial",
+        Stray = "stray",
+    }
+}
+
+impl Phase {
+    #[must_use]
+    pub fn kind(&self) -> PhaseKind {
+        match self {
+            Phase::Committed => PhaseKind::Committed,
+            Phase::Installing { .. } => PhaseKind::Installing,
+            Phase::Trial { .. } => PhaseKind::Trial,
+            Phase::Stray { .. } => PhaseKind::Stray,
+        }
+    }
+}
+
 /// A release whose trial failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +149,21 @@ impl Default for UpdateStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_phase_is_known_by_one_word_everywhere() {
+        let (waits_for, reason) = (String::new(), String::new());
+        let phases = [
+            Phase::Committed,
+            Phase::Installing { done: 1, blocks: 2, fetched_bytes: 3 },
+            Phase::Trial { waits_for, deadline_s: 1.0 },
+            Phase::Stray { reason },
+        ];
+        assert_eq!(phases.each_ref().map(Phase::kind), PhaseKind::ALL);
+        for phase in &phases {
+            assert_eq!(serde_json::to_value(phase).unwrap()["is"], phase.kind().word());
+        }
+    }
 
     #[test]
     fn an_event_is_one_object_with_its_name() {

@@ -27,7 +27,7 @@ pub enum Misfit {
 ///
 /// # Errors
 /// When the manifest is for another role or does not fit the partition, or the kernel refuses.
-pub fn open(disk: &str, slot: Slot, extent: Extent, manifest: &Manifest, role: Role) -> anyhow::Result<PathBuf> {
+pub fn open(disk: &str, slot: Slot, extent: Extent, manifest: &Manifest, role: &Role) -> anyhow::Result<PathBuf> {
     check(manifest, role, extent.length)?;
     let partition = node::partition(disk, slot.root().number(), extent)?;
     let file = File::open(&partition).with_context(|| format!("opening {partition}"))?;
@@ -46,9 +46,9 @@ pub fn open(disk: &str, slot: Slot, extent: Extent, manifest: &Manifest, role: R
 }
 
 /// Checks what a signature does not: that the manifest is meant for this node's role and that all fits.
-fn check(manifest: &Manifest, role: Role, available: u64) -> Result<(), Misfit> {
-    if manifest.role != role {
-        return Err(Misfit::Role { expected: role, found: manifest.role });
+fn check(manifest: &Manifest, role: &Role, available: u64) -> Result<(), Misfit> {
+    if manifest.role != *role {
+        return Err(Misfit::Role { expected: role.clone(), found: manifest.role.clone() });
     }
     let tree = tree::tree_length(manifest.root.length).map_err(|_| Misfit::Overflow)?;
     let needed = [tree, TRAILER_SIZE].into_iter().try_fold(manifest.root.length, u64::checked_add);
@@ -75,6 +75,9 @@ fn check_tree(partition: &impl FileExt, root: &BlockImage) -> anyhow::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ROUTER: Role = Role::literal("router");
+    const MINIO: Role = Role::literal("minio");
     use contract::hash::Digest;
     use contract::manifest;
     use std::io::Write as _;
@@ -83,7 +86,8 @@ mod tests {
         let image = |blocks| BlockImage { length: blocks * BLOCK, root_hash: Digest::of(b"x") };
         Manifest {
             format: manifest::FORMAT,
-            role: Role::Router,
+            role: ROUTER,
+            compatible: None,
             board: contract::names::BOARD.to_owned(),
             version: "1".to_owned(),
             built: 0,
@@ -97,8 +101,8 @@ mod tests {
 
     #[test]
     fn a_manifest_for_another_role_is_refused() {
-        let misfit = Misfit::Role { expected: Role::Minio, found: Role::Router };
-        assert_eq!(check(&manifest(16), Role::Minio, 1 << 30), Err(misfit));
+        let misfit = Misfit::Role { expected: MINIO, found: ROUTER };
+        assert_eq!(check(&manifest(16), &MINIO, 1 << 30), Err(misfit));
     }
 
     #[test]
@@ -123,9 +127,9 @@ mod tests {
     #[test]
     fn a_root_that_just_fits_is_taken_and_one_block_more_is_not() {
         let available = 16 * BLOCK + BLOCK + TRAILER_SIZE;
-        assert_eq!(check(&manifest(16), Role::Router, available), Ok(()));
+        assert_eq!(check(&manifest(16), &ROUTER, available), Ok(()));
         let misfit = Misfit::Size { needed: available + BLOCK, available };
-        assert_eq!(check(&manifest(17), Role::Router, available), Err(misfit));
-        assert_eq!(check(&manifest(u64::MAX / BLOCK), Role::Router, available), Err(Misfit::Overflow));
+        assert_eq!(check(&manifest(17), &ROUTER, available), Err(misfit));
+        assert_eq!(check(&manifest(u64::MAX / BLOCK), &ROUTER, available), Err(Misfit::Overflow));
     }
 }

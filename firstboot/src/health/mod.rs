@@ -86,18 +86,6 @@ impl Health {
         self.gate.report()
     }
 
-    /// In one line, for people: `passed: 4 checks, for 12.0 s`, or `failed: bgpd: it is back-off`.
-    #[must_use]
-    pub fn line(&self, now: Moment) -> String {
-        let report = self.report();
-        match self.passed_for(now) {
-            Some(span) => {
-                format!("{}: {} checks, for {:.1} s", report.verdict, report.checks.len(), span.as_secs_f64())
-            }
-            None => report.line(),
-        }
-    }
-
     /// A check that never passed although its time is over, with its reason.
     #[must_use]
     pub fn overdue(&self) -> Option<String> {
@@ -123,7 +111,7 @@ fn stable(state: Option<&State>, wanted: Duration, now: Moment) -> Result<(), St
             Err(format!("ready for {:.0} s, not {:.0} s", up.as_secs_f64(), wanted.as_secs_f64()))
         }
         Some(State::Failed { reason }) => Err(reason.clone()),
-        Some(state) => Err(format!("it is {}", state.word())),
+        Some(state) => Err(format!("it is {}", state.kind())),
         None => Err("there is no such service".to_owned()),
     }
 }

@@ -78,7 +78,7 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
 
     let manifest = &found.signed.manifest;
     let device = stage("verifying the slot", place, || {
-        verity::open(&found.disk, found.slot, found.extent, manifest, spec.role)
+        verity::open(&found.disk, found.slot, found.extent, manifest, &spec.role)
     })?;
     console::say(format_args!(
         "slot {} on {}: {} {}, root {}{}",
@@ -98,6 +98,7 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
         slot: found.slot,
         disk: found.disk.clone(),
         version: manifest.version.clone(),
+        compatible: manifest.compatible(),
         manifest: found.signed.digest,
         root_hash: manifest.root.root_hash,
         rollback_index: manifest.rollback_index,

@@ -25,7 +25,8 @@ fn root(disk: &str, slot: Slot, holds: Holds) -> RootPartition {
         let image = BlockImage { length: 4096, root_hash };
         let manifest = Manifest {
             format: manifest::FORMAT,
-            role: Role::Router,
+            role: Role::literal("router"),
+            compatible: None,
             board: contract::names::BOARD.to_owned(),
             version: "1".to_owned(),
             built: 0,

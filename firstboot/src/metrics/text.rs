@@ -1,11 +1,11 @@
 //! Facts as text for Prometheus: the exposition format, version 0.0.4 ("Text-based format" in Prometheus's
 //! documentation). Each family stands once, with its help and type; names end in their unit.
 
-use contract::control::{Facts, SERVICE_STATES, ServiceStatus};
+use contract::control::{Facts, ServiceState, ServiceStatus};
 use contract::health::{HealthReport, Verdict};
 use contract::layout::Slot;
-use contract::storage::{Data, Storage};
-use contract::update::{Phase, UpdateStatus};
+use contract::storage::{DataClaim, Storage};
+use contract::update::{Phase, PhaseKind, UpdateStatus};
 use std::fmt::Write as _;
 
 /// Content type of the text.
@@ -16,12 +16,13 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub fn of(facts: &Facts) -> String {
     let mut page = Page::default();
     let status = &facts.status;
+    let slot = status.slot.to_string();
     let info = [
         ("name", status.name.as_str()),
         ("cluster", status.cluster.as_deref().unwrap_or("")),
         ("role", &status.role),
         ("version", &status.version),
-        ("slot", &status.slot),
+        ("slot", &slot),
         ("disk", &status.disk),
     ];
     page.family("microdc_node_info", "gauge", "Who the node is; always 1.").sample(&info, 1.0);
@@ -53,7 +54,7 @@ pub fn of(facts: &Facts) -> String {
 fn health(page: &mut Page, report: &HealthReport) {
     let mut verdicts =
         page.family("microdc_health_verdict", "gauge", "1 for the verdict over all checks of the role.");
-    for verdict in [Verdict::Waiting, Verdict::Passed, Verdict::Failed] {
+    for &verdict in Verdict::ALL {
         verdicts.sample(&[("verdict", verdict.word())], flag(report.verdict == verdict));
     }
     let mut checks = page.family("microdc_health_check_passed", "gauge", "Whether the check passes.");
@@ -63,17 +64,11 @@ fn health(page: &mut Page, report: &HealthReport) {
 }
 
 fn update(page: &mut Page, update: &UpdateStatus) {
-    let (now, progress) = match &update.phase {
-        Phase::Committed => ("committed", None),
-        Phase::Installing { done, blocks, .. } => ("installing", Some((*done, *blocks))),
-        Phase::Trial { .. } => ("trial", None),
-        Phase::Stray { .. } => ("stray", None),
-    };
     let mut phases = page.family("microdc_update_phase", "gauge", "1 for how the node stands with updates.");
-    for phase in ["committed", "installing", "trial", "stray"] {
-        phases.sample(&[("phase", phase)], flag(phase == now));
+    for &phase in PhaseKind::ALL {
+        phases.sample(&[("phase", phase.word())], flag(phase == update.phase.kind()));
     }
-    if let Some((done, blocks)) = progress {
+    if let Phase::Installing { done, blocks, .. } = update.phase {
         page.one("microdc_update_blocks_done", "gauge", "Blocks of the update that are in place.", done as f64);
         page.one("microdc_update_blocks", "gauge", "Blocks of the update.", blocks as f64);
     }
@@ -103,22 +98,17 @@ fn storage(page: &mut Page, storage: &Storage) {
         let serial = disk.serial.as_ref().map(ToString::to_string).unwrap_or_default();
         sizes.sample(&[("disk", &disk.name), ("serial", &serial)], disk.size as f64);
     }
-    let word = match storage.data {
-        Data::NotWanted => "not wanted",
-        Data::Ready { .. } => "ready",
-        Data::Refused { .. } => "refused",
-    };
     let mut claims = page.family("microdc_data_claim", "gauge", "1 for what became of the claim of data.");
-    for claim in ["not wanted", "ready", "refused"] {
-        claims.sample(&[("claim", claim)], flag(claim == word));
+    for &claim in DataClaim::ALL {
+        claims.sample(&[("claim", claim.word())], flag(claim == storage.data.claim()));
     }
 }
 
 fn services(page: &mut Page, services: &[ServiceStatus]) {
     let mut states = page.family("microdc_service_state", "gauge", "1 for the state that the service is in.");
     for service in services {
-        for state in SERVICE_STATES {
-            states.sample(&[("service", &service.name), ("state", state)], flag(service.state == state));
+        for &state in ServiceState::ALL {
+            states.sample(&[("service", &service.name), ("state", state.word())], flag(service.state == state));
         }
     }
     let mut each = |name, kind, help, value: &dyn Fn(&ServiceStatus) -> Option<f64>| {
@@ -192,9 +182,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn facts(name: &str, cluster: &str) -> Facts {
-        let service = |name: &str, state: &str, up_s, memory_bytes| ServiceStatus {
+        let service = |name: &str, state, up_s, memory_bytes| ServiceStatus {
             name: name.to_owned(),
-            state: state.to_owned(),
+            state,
             pid: None,
             restarts: 3,
             up_s,
@@ -207,7 +197,8 @@ mod tests {
                 cluster: Some(cluster.to_owned()),
                 role: "router".to_owned(),
                 version: "7".to_owned(),
-                slot: "B".to_owned(),
+                profile: "router".to_owned(),
+                slot: Slot::B,
                 trial: true,
                 disk: "nvme0n1".to_owned(),
                 state_persistent: true,
@@ -231,8 +222,14 @@ mod tests {
                 problems: Vec::new(),
                 warnings: Vec::new(),
             },
-            storage: Storage { data: Data::Refused { reason: "x".to_owned() }, ..Storage::default() },
-            services: vec![service("bgpd", "back-off", None, None), service("zebra", "ready", Some(9.5), Some(4096))],
+            storage: Storage {
+                data: contract::storage::Data::Refused { reason: "x".to_owned() },
+                ..Storage::default()
+            },
+            services: vec![
+                service("bgpd", ServiceState::BackOff, None, None),
+                service("zebra", ServiceState::Ready, Some(9.5), Some(4096)),
+            ],
         }
     }
 

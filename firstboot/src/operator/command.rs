@@ -21,7 +21,8 @@ nodectl: look into this node and steer its services
   update URL...       take a signed update from the first of these that gives it, and try it;
                       `update -` reads it from standard input
       --dry-run         say what would be fetched, and change nothing
-      --force           take also an older one, or one that has failed here
+      --force           take also an older one, one that has failed here, or another
+                        profile's
   cancel              stop taking an update
   rollback [--force]  end a trial, or try the previous slot again
   reboot              stop all services in order and restart the node

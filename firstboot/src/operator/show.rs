@@ -76,7 +76,10 @@ fn status_text(status: &Status) -> String {
     if let Some(cluster) = &status.cluster {
         fact("cluster", cluster);
     }
-    fact("role", &status.role);
+    match status.profile.as_str() {
+        profile if profile.is_empty() || profile == status.role => fact("role", &status.role),
+        profile => fact("role", &format_args!("{} (profile {profile})", status.role)),
+    }
     fact("version", &status.version);
     fact("slot", &format_args!("{}{}", status.slot, if status.trial { " (trial, not committed yet)" } else { "" }));
     fact("disk", &status.disk);
@@ -176,7 +179,7 @@ mod tests {
     fn services_are_a_table() {
         let service = |name: &str, note: Option<&str>| ServiceStatus {
             name: name.to_owned(),
-            state: "ready".to_owned(),
+            state: contract::control::ServiceState::Ready,
             pid: Some(70),
             restarts: 1,
             up_s: Some(61.0),

@@ -8,6 +8,7 @@
 //! NotWanted, Failed: it does not run, by the node config or because something it needs cannot be had
 //! ```
 
+use contract::control::ServiceState;
 use contract::role::{Restart, Service, ServiceKind};
 use std::time::Duration;
 
@@ -82,19 +83,19 @@ pub enum Then {
 }
 
 impl State {
-    /// One word for the operator.
+    /// The state as operators are told it.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn kind(&self) -> ServiceState {
         match self {
-            State::NotWanted => "not wanted",
-            State::Waiting => "waiting",
-            State::Starting { .. } => "starting",
-            State::Ready { .. } => "ready",
-            State::Done { .. } => "done",
-            State::Stopping { .. } => "stopping",
-            State::BackOff { .. } => "back-off",
-            State::Failed { .. } => "failed",
-            State::Stopped => "stopped",
+            State::NotWanted => ServiceState::NotWanted,
+            State::Waiting => ServiceState::Waiting,
+            State::Starting { .. } => ServiceState::Starting,
+            State::Ready { .. } => ServiceState::Ready,
+            State::Done { .. } => ServiceState::Done,
+            State::Stopping { .. } => ServiceState::Stopping,
+            State::BackOff { .. } => ServiceState::BackOff,
+            State::Failed { .. } => ServiceState::Failed,
+            State::Stopped => ServiceState::Stopped,
         }
     }
 }

@@ -1,14 +1,15 @@
-//! What the control socket answers: facts about the node in the types of [`contract::control`]. The console's status
-//! page shows the same facts.
+//! What the control socket answers: facts about the node in the types of [`contract::control`]. Pages, screen and metrics
+//! show the same facts.
 
 use super::events::LATE;
 use super::node::Node;
-use super::pages::resident_bytes;
 use crate::service::{Moment, State, Supervisor};
-use contract::control::{ConfigInForce, Facts, LogLine, MAX_LINES, NetworkStatus, Reply, ServiceStatus, Status};
+use contract::control::{
+    ConfigInForce, Facts, LogLine, MAX_LINES, NetworkStatus, Reply, ServiceState, ServiceStatus, Status,
+};
 use contract::health::{HealthReport, Verdict};
 use contract::role::NETWORK;
-use contract::update::{Phase, UpdateStatus};
+use contract::update::{Phase, PhaseKind, UpdateStatus};
 use std::collections::BTreeMap;
 
 /// Everything that answers are made from.
@@ -38,9 +39,10 @@ impl View<'_> {
             name: node.intake.config.name.as_str().to_owned(),
             cluster: node.intake.config.cluster.name.clone(),
             role: node.role.role.to_string(),
+            profile: node.report.compatible.profile.to_string(),
             version: node.report.version.clone(),
-            slot: node.report.slot.to_string(),
-            trial: matches!(self.update.phase, Phase::Trial { .. }),
+            slot: node.report.slot,
+            trial: self.update.phase.kind() == PhaseKind::Trial,
             disk: node.report.disk.clone(),
             state_persistent: node.state_is_kept(),
             config: node.intake.origin.to_string(),
@@ -59,7 +61,7 @@ impl View<'_> {
     /// What is wrong now, each in a few words; what was said as a warning comes last.
     fn problems(&self, now: Moment) -> Vec<String> {
         let of_service = |status: crate::service::Status<'_>| {
-            let word = status.state.word();
+            let word = status.state.kind();
             match status.state {
                 State::BackOff { .. } => Some(format!("{}: it fails and is tried again", status.name)),
                 State::Waiting | State::Starting { .. } if now >= LATE => {
@@ -85,7 +87,7 @@ impl View<'_> {
 pub fn services(supervisor: &Supervisor, now: Moment) -> Vec<ServiceStatus> {
     let one = |status: crate::service::Status<'_>| ServiceStatus {
         name: status.name.to_owned(),
-        state: status.state.word().to_owned(),
+        state: status.state.kind(),
         pid: status.pid,
         restarts: status.restarts,
         up_s: match status.state {
@@ -131,7 +133,7 @@ pub fn logs(
 pub fn network(supervisor: &Supervisor) -> NetworkStatus {
     let network = supervisor.statuses().find(|status| status.name == NETWORK);
     NetworkStatus {
-        state: network.as_ref().map_or("not wanted", |status| status.state.word()).to_owned(),
+        state: network.as_ref().map_or(ServiceState::NotWanted, |status| status.state.kind()),
         addresses: network.and_then(|status| status.said).unwrap_or("none").to_owned(),
         routes: Vec::new(),
     }
@@ -142,6 +144,13 @@ pub fn config(node: &Node) -> Reply {
     // Secrets hide themselves.
     let config = serde_json::to_value(&node.intake.config).unwrap_or_default();
     Reply::Config(ConfigInForce { origin: node.intake.origin.to_string(), notes: node.intake.notes.clone(), config })
+}
+
+/// Memory of this process that is in RAM, in bytes (`VmRSS` of /proc/self/status, which is in KiB).
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.unwrap_or(0) * 1024
 }
 
 #[cfg(test)]
@@ -156,5 +165,10 @@ mod tests {
         assert!(logs(&supervisor, Some("ssh"), 10).unwrap_err().contains("no service ssh"));
         assert_eq!(logs(&supervisor, None, 10), Ok((Vec::new(), BTreeMap::new())));
         assert_eq!(network(&supervisor).addresses, "none");
+    }
+
+    #[test]
+    fn pid_1_knows_its_own_memory() {
+        assert!(resident_bytes() > 100_000);
     }
 }

@@ -1,12 +1,11 @@
 //! The pages of the console: text to read, made from facts.
 
-use super::node::Node;
-use crate::service::{Moment, State, Supervisor};
+use crate::service::Supervisor;
+use contract::control::{Facts, ServiceState, ServiceStatus};
 use contract::names::CONSOLE_PREFIX;
 use contract::role::NETWORK;
 use contract::storage::Data;
-use contract::update::{Phase, UpdateStatus};
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 /// Log lines shown of each service.
 const LOG_LINES: usize = 10;
@@ -30,64 +29,59 @@ pub fn help() -> String {
     )
 }
 
+/// Who the node is and how it fares; `time` is the clock in words.
 #[must_use]
-pub fn status(node: &Node, supervisor: &Supervisor, health: &str, update: &UpdateStatus, now: Moment) -> String {
+pub fn status(facts: &Facts, time: &dyn Display) -> String {
     let mut body = String::new();
-    let report = &node.report;
-    let mut fact = |name: &str, value: &dyn std::fmt::Display| {
+    let Facts { status, services, storage } = facts;
+    let mut fact = |name: &str, value: &dyn Display| {
         let _ = writeln!(body, "{name} {value}");
     };
-    fact("name", &node.intake.config.name.as_str());
-    fact("role", &node.role.role);
-    fact("version", &report.version);
-    fact(
-        "slot",
-        &format_args!("{}{}", report.slot, if matches!(update.phase, Phase::Trial { .. }) { " (trial)" } else { "" }),
-    );
-    fact("disk", &report.disk);
-    fact("state", &if node.state_is_kept() { "persistent" } else { "in memory only" });
-    match &node.storage.data {
+    fact("name", &status.name);
+    fact("role", &status.role);
+    fact("version", &status.version);
+    fact("slot", &format_args!("{}{}", status.slot, if status.trial { " (trial)" } else { "" }));
+    fact("disk", &status.disk);
+    fact("state", &if status.state_persistent { "persistent" } else { "in memory only" });
+    match &storage.data {
         Data::NotWanted => {}
         Data::Ready { kind, device, serial, .. } => fact("data", &format_args!("{kind} on {device} ({serial})")),
         Data::Refused { .. } => fact("data", &"none"),
     }
-    fact("config", &node.intake.origin);
-    fact("time", &super::clock::Clock);
-    fact("uptime", &format_args!("{:.1} s", now.as_secs_f64()));
-    fact("health", &health);
-    fact("update", &crate::operator::update_line(&update.phase));
-    for failed in &update.failed {
+    fact("config", &status.config);
+    fact("time", time);
+    fact("uptime", &format_args!("{:.1} s", status.uptime_s));
+    fact("health", &status.health.line_at(status.uptime_s));
+    fact("update", &crate::operator::update_line(&status.update.phase));
+    for failed in &status.update.failed {
         fact("failed", &format_args!("{}: {}", failed.release.version, failed.reason));
     }
-    for status in supervisor.statuses() {
-        if status.name == NETWORK {
-            fact("addresses", &status.said.unwrap_or("none"));
+    for service in services {
+        if service.name == NETWORK {
+            fact("addresses", &status.addresses);
         }
-        fact("service", &service_line(&status, now));
+        fact("service", &service_line(service));
     }
-    fact("pid1", &format_args!("rss {:.1} MB", resident_bytes() as f64 / 1e6));
-    for warning in node.warnings.list() {
+    fact("pid1", &format_args!("rss {:.1} MB", status.pid1_resident_bytes as f64 / 1e6));
+    for warning in &status.warnings {
         fact("warning", warning);
     }
     framed("status", &body)
 }
 
-fn service_line(status: &crate::service::Status<'_>, now: Moment) -> String {
-    let mut line = format!("{}: {}", status.name, status.state.word());
-    if let Some(pid) = status.pid {
+fn service_line(service: &ServiceStatus) -> String {
+    let mut line = format!("{}: {}", service.name, service.state);
+    if let Some(pid) = service.pid {
         let _ = write!(line, ", pid {pid}");
     }
-    if status.restarts > 0 {
-        let _ = write!(line, ", restarts {}", status.restarts);
+    if service.restarts > 0 {
+        let _ = write!(line, ", restarts {}", service.restarts);
     }
-    match status.state {
-        State::Ready { since } => {
-            let _ = write!(line, ", up {:.1} s", now.saturating_sub(*since).as_secs_f64());
-        }
-        State::Failed { reason } => {
-            let _ = write!(line, ", {reason}");
-        }
-        _ => {}
+    if let Some(up) = service.up_s {
+        let _ = write!(line, ", up {up:.1} s");
+    }
+    if let (ServiceState::Failed, Some(reason)) = (service.state, &service.note) {
+        let _ = write!(line, ", {reason}");
     }
     line
 }
@@ -103,27 +97,25 @@ pub fn logs(supervisor: &Supervisor) -> String {
     framed("logs", &body)
 }
 
-/// Memory of this process that is in RAM, in bytes (`VmRSS` of /proc/self/status, which is in KiB).
-#[must_use]
-pub fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
-    kib.unwrap_or(0) * 1024
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::answers::View;
+    use super::super::node::Node;
     use super::*;
     use crate::config::intake::{Intake, Origin};
-    use crate::service::{Exit, Notice, Places, Report, Told};
+    use crate::service::{Exit, Moment, Notice, Places, Report, Told};
     use crate::system::events::Warnings;
     use contract::hash::Digest;
+    use contract::health::{HealthReport, Verdict};
     use contract::initramfs::BootReport;
     use contract::layout::Slot;
     use contract::node::NodeConfig;
-    use contract::role::{FORMAT, Role, RoleSpec};
+    use contract::role::{Compatible, FORMAT, ProfileName, Role, RoleSpec};
     use contract::storage::{self, Storage};
+    use contract::update::{Phase, UpdateStatus};
     use std::collections::BTreeMap;
+
+    const ROUTER: Role = Role::literal("router");
 
     fn node() -> Node {
         let mut warnings = Warnings::default();
@@ -133,6 +125,7 @@ mod tests {
                 slot: Slot::B,
                 disk: "nvme0n1".to_owned(),
                 version: "7".to_owned(),
+                compatible: Compatible { role: ROUTER, profile: ProfileName::from(&ROUTER) },
                 manifest: Digest([0; 32]),
                 root_hash: Digest([0; 32]),
                 rollback_index: 1,
@@ -144,7 +137,7 @@ mod tests {
             },
             role: RoleSpec {
                 format: FORMAT,
-                role: Role::Router,
+                role: ROUTER,
                 summary: String::new(),
                 version: "7".to_owned(),
                 modules: Vec::new(),
@@ -189,7 +182,9 @@ mod tests {
         supervisor.give_up("zebra", "no /run/zebra.conf", Moment::ZERO);
         let phase = Phase::Trial { waits_for: "its network".to_owned(), deadline_s: 600.0 };
         let update = UpdateStatus { phase, ..UpdateStatus::default() };
-        let page = status(&node(), &supervisor, "passed", &update, Moment::from_secs(3));
+        let health = HealthReport { verdict: Verdict::Passed, ..HealthReport::empty() };
+        let view = View { node: &node(), supervisor: &supervisor, health, update };
+        let page = status(&view.facts(Moment::from_secs(3)), &"now");
         let lines: Vec<&str> = page.lines().collect();
         assert_eq!(lines.first(), Some(&"microdc: page status"));
         assert_eq!(lines.last(), Some(&"microdc: end of page"));
@@ -201,7 +196,9 @@ mod tests {
             "disk nvme0n1",
             "state persistent",
             "update on trial: it waits for its network; over 600 s after power-on",
+            "time now",
             "uptime 3.0 s",
+            "health passed: 0 checks, for 3.0 s",
             "service bgpd: waiting",
             "service zebra: failed, no /run/zebra.conf",
             "warning the clock was set",
@@ -220,10 +217,5 @@ mod tests {
         for page in [help(), framed("routes", ""), framed("routes", "route default via 10.0.0.1")] {
             assert!(page.starts_with("microdc: page ") && page.ends_with("\nmicrodc: end of page\n"), "{page:?}");
         }
-    }
-
-    #[test]
-    fn pid_1_knows_its_own_memory() {
-        assert!(resident_bytes() > 100_000);
     }
 }

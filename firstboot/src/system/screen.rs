@@ -5,7 +5,7 @@
 //! Drawn with the escape sequences that every Linux terminal knows (console_codes(4)).
 
 use crate::service::Moment;
-use contract::control::Facts;
+use contract::control::{Facts, ServiceState};
 use contract::update::Phase;
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, tcgetattr, tcgetwinsize, tcsetattr};
@@ -112,9 +112,9 @@ pub fn text(facts: &Facts, size: Size) -> String {
     );
     fact("config", &status.config);
     let mut words: Vec<String> = Vec::new();
-    for service in services.iter().filter(|service| service.state != "not wanted") {
-        words.push(match service.state.as_str() {
-            "ready" | "done" => service.name.clone(),
+    for service in services.iter().filter(|service| service.state != ServiceState::NotWanted) {
+        words.push(match service.state {
+            ServiceState::Ready | ServiceState::Done => service.name.clone(),
             state => format!("{} ({state})", service.name),
         });
     }
@@ -184,7 +184,8 @@ mod tests {
             cluster: Some("rack1".to_owned()),
             role: "router".to_owned(),
             version: "2026.11.21".to_owned(),
-            slot: "B".to_owned(),
+            profile: "router".to_owned(),
+            slot: contract::layout::Slot::B,
             trial: true,
             disk: "nvme0n1".to_owned(),
             state_persistent: true,
@@ -201,10 +202,10 @@ mod tests {
         }
     }
 
-    fn service(name: &str, state: &str) -> ServiceStatus {
+    fn service(name: &str, state: ServiceState) -> ServiceStatus {
         ServiceStatus {
             name: name.to_owned(),
-            state: state.to_owned(),
+            state,
             pid: None,
             restarts: 0,
             up_s: None,
@@ -216,7 +217,11 @@ mod tests {
     #[test]
     fn the_screen_says_who_the_node_is_and_what_is_wrong_in_one_line() {
         let mut status = status();
-        let services = [service("bgpd", "back-off"), service("dnsmasq", "not wanted"), service("zebra", "ready")];
+        let services = [
+            service("bgpd", ServiceState::BackOff),
+            service("dnsmasq", ServiceState::NotWanted),
+            service("zebra", ServiceState::Ready),
+        ];
         let fine = shown(&status, &services, Size::default());
         assert_eq!(
             fine,
@@ -254,7 +259,7 @@ mod tests {
             rows in 0_usize..60, columns in 0_usize..200,
         ) {
             let status = Status { name, problems: vec![problem], addresses, ..status() };
-            let shown = shown(&status, &[service("\x1b[2J", "ready")], Size { rows, columns });
+            let shown = shown(&status, &[service("\x1b[2J", ServiceState::Ready)], Size { rows, columns });
             prop_assert!(shown.lines().count() <= rows);
             for line in shown.lines() {
                 prop_assert!(line.len() <= columns);

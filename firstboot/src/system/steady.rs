@@ -228,13 +228,7 @@ impl Loop {
         };
         // One page for a burst of letters: a noisy line must not keep PID 1 busy.
         match letters.iter().rev().find(|letter| b"srl?h".contains(letter)) {
-            Some(b's') => show(&pages::status(
-                &self.node,
-                &self.supervisor,
-                &self.health.line(now()),
-                &self.updates.status(),
-                now(),
-            )),
+            Some(b's') => show(&pages::status(&self.view().facts(now()), &super::clock::Clock)),
             Some(b'l') => show(&pages::logs(&self.supervisor)),
             Some(b'r') => self.begin_page(),
             Some(_) => show(&pages::help()),

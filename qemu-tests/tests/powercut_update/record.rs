@@ -154,7 +154,9 @@ impl Run {
         let url = format!("http://10.0.2.2:{}/b.bundle", server.address().port());
         self.call(Ask::Update { urls: vec![url], dry_run: false, force: false });
         self.node.expect(", tryboot 1", LONG).unwrap();
-        wait_up(&self.node, "n1").unwrap();
+        // The update is for the role that the profile declares, whatever it is called.
+        let up = wait_up(&self.node, "n1").unwrap();
+        assert!(up.contains("role edge"), "{up}");
     }
 
     /// Ends the trial by hand, and waits until the old slot is up.

@@ -115,6 +115,7 @@ fn manifest(look: &Look, signed: Result<(), String>) {
     let Manifest { role, version, board, kernel, rollback_index, built, boot, root, .. } = &look.manifest;
     let slot = look.slot.map_or("slot".to_owned(), |slot| format!("slot {slot}"));
     println!("  {slot:<9} {role} {version} for {board}, kernel {kernel}");
+    println!("  for       nodes of {}", look.manifest.compatible());
     println!("  built     {}, rollback index {rollback_index}", show_time(*built));
     match signed {
         Ok(()) => println!("  signed by {}", look.trailer.signature.key),

@@ -55,7 +55,10 @@ enum Source {
     File { file: usize, from: u64, blocks: u64 },
 }
 
-/// Lays out `tree`: label at most 16 bytes, every time stamp `built` (seconds since 1970).
+/// Longest label, in bytes (`s_volume_name`).
+pub const LABEL: usize = 16;
+
+/// Lays out `tree`: label at most [`LABEL`] bytes, every time stamp `built` (seconds since 1970).
 ///
 /// # Errors
 /// When something in the tree cannot stand in an ext4 file system (a missing parent, a bad name, a link to nowhere), or
@@ -63,8 +66,8 @@ enum Source {
 pub fn plan(tree: &Tree, seed: &Seed, label: &str, built: u64) -> Result<Plan, Ext4Error> {
     let built =
         u32::try_from(built).map_err(|_| Ext4Error::Layout(format!("time {built} is behind the year 2106")))?;
-    if label.len() > 16 {
-        return Err(Ext4Error::Layout(format!("the label {label:?} is longer than 16 bytes")));
+    if label.len() > LABEL {
+        return Err(Ext4Error::Layout(format!("the label {label:?} is longer than {LABEL} bytes")));
     }
     let numbered = inodes::number(tree)?;
     let inodes = u64::from(FIRST_INODE) - 1 + numbered.files.len() as u64 - 1;

@@ -43,7 +43,7 @@ pub fn role_spec(profile: &Profile, version: &str, modules: Vec<String>) -> Resu
     }
     Ok(RoleSpec {
         format: FORMAT,
-        role: profile.role,
+        role: profile.role.clone(),
         summary: profile.summary.clone(),
         version: version.to_owned(),
         modules,

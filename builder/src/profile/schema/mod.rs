@@ -12,7 +12,7 @@ pub use service::{Limits, Mount, Ready, Restart, Service};
 
 use super::quantity::{Bytes, Milliseconds, Mode};
 use super::spanned::Spanned;
-use contract::role::Role;
+use contract::role::{ProfileName, Role};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -26,8 +26,11 @@ pub type Named<T> = BTreeMap<Spanned<String>, T>;
 pub struct ProfileFile {
     /// Format of this file: 1. May be left out.
     pub format: Option<u32>,
-    /// The role that the image is for.
+    /// What its nodes are for: one of the roles that come with microdc, or a name of your own.
     pub role: Option<Spanned<Role>>,
+    /// For which profile's nodes the image is an update; without it, the profile's own. A node takes updates for its own
+    /// role and profile alone.
+    pub compatible: Option<Spanned<ProfileName>>,
     /// One line for people.
     pub summary: Option<Spanned<String>>,
     /// Version of the image; without it, made from the time of the newest input.

@@ -2,14 +2,16 @@
 //! to numbers and paths are checked by then.
 //!
 //! - here the whole, and what is made at boot · [`service`] programs that are kept running · [`capability`] their rights ·
-//!   [`health`] what must hold
+//!   [`health`] what must hold · [`name`] what a profile calls itself and its role
 
 mod capability;
 mod health;
+mod name;
 mod service;
 
 pub use capability::Capability;
 pub use health::{HealthCheck, HttpProbe, Probe, Target};
+pub use name::{Compatible, Incompatible, NameError, ProfileName, Role};
 pub use service::{EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind, TIME};
 
 use serde::{Deserialize, Serialize};
@@ -17,39 +19,6 @@ use std::collections::BTreeMap;
 
 /// Format number of role specs that this code writes and reads.
 pub const FORMAT: u32 = 1;
-
-/// What a node is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    K3sServer,
-    K3sAgent,
-    Minio,
-    Router,
-    Tinkerbell,
-}
-
-impl Role {
-    pub const ALL: [Role; 5] = [Role::K3sServer, Role::K3sAgent, Role::Minio, Role::Router, Role::Tinkerbell];
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::K3sServer => "k3s-server",
-            Role::K3sAgent => "k3s-agent",
-            Role::Minio => "minio",
-            Role::Router => "router",
-            Role::Tinkerbell => "tinkerbell",
-        }
-    }
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Stored as JSON at [`crate::names::ROLE_SPEC`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -19,7 +19,8 @@ impl Loop {
         }
     }
 
-    fn view(&self) -> View<'_> {
+    /// What answers and pages are made from.
+    pub(super) fn view(&self) -> View<'_> {
         let (health, update) = (self.health.report(), self.updates.status());
         View { node: &self.node, supervisor: &self.supervisor, health, update }
     }

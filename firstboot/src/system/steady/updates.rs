@@ -110,7 +110,7 @@ impl Loop {
         if self.stop.is_some() {
             return Err("the node is stopping".to_owned());
         }
-        let candidate = self.updates.candidate(&self.node.report, self.node.role.role, force)?;
+        let candidate = self.updates.candidate(&self.node.report, force)?;
         self.updates.ask_for_trial(&candidate, &mut self.node.warnings)?;
         let words = format!(
             "{} is {what} in slot {}, and the node restarts into its trial",
@@ -159,7 +159,7 @@ impl Loop {
             slot: self.node.report.slot.other(),
             urls,
             keys: self.node.report.keys.clone(),
-            role: self.node.role.role,
+            node_is: self.node.report.compatible.clone(),
             rollback_index: memory.rollback_index,
             running: self.updates.running.clone(),
             refused: memory.failed.clone(),

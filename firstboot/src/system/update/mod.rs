@@ -16,7 +16,7 @@ use contract::initramfs::BootReport;
 use contract::layout::Slot;
 use contract::manifest::Manifest;
 use contract::names::{AUTOBOOT, STATE_MOUNT, STATE_UPDATES};
-use contract::role::{Role, Trial};
+use contract::role::Trial;
 use contract::update::{Phase, Release, UpdateStatus};
 use installing::Installing;
 use machine::{Action, Boot, Choice, Facts, Machine, Standing};
@@ -208,15 +208,14 @@ impl Updates {
     ///
     /// # Errors
     /// Why it is not tried, in words.
-    pub fn candidate(&mut self, report: &BootReport, role: Role, force: bool) -> Result<Candidate, String> {
+    pub fn candidate(&mut self, report: &BootReport, force: bool) -> Result<Candidate, String> {
         let slot = self.slot.other();
         self.standby = None;
         let (release, manifest) = slots::manifest(report, slot)
             .map_err(|error| format!("slot {slot} holds nothing to be tried: {error:#}"))?;
         self.standby = Some(release.clone());
-        if manifest.role != role {
-            return Err(format!("slot {slot} is for the role {}, this node is a {role}", manifest.role));
-        }
+        let fits = report.compatible.takes(&manifest.compatible(), force);
+        fits.map_err(|error| format!("slot {slot} is not tried: {error}"))?;
         if release.rollback_index < self.memory.rollback_index && !force {
             return Err(format!(
                 "{} has the rollback index {}, and this node has committed {}; --force takes it nevertheless",

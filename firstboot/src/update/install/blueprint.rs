@@ -31,7 +31,7 @@ pub(super) struct Blueprint {
 }
 
 impl Blueprint {
-    /// Checks signature, role, board, rollback index, the memory of failures, and the partitions' sizes.
+    /// Checks signature, role and profile, board, rollback index, the memory of failures, and the partitions' sizes.
     pub fn check(head: Head, order: &Order, standby: &Pair) -> Result<Blueprint, InstallError> {
         let (manifest, sections) = head.verify(&order.keys)?;
         let release = Release {
@@ -39,9 +39,7 @@ impl Blueprint {
             manifest: Digest::of(&head.trailer.manifest),
             rollback_index: manifest.rollback_index,
         };
-        if manifest.role != order.role {
-            return Err(InstallError::Role { found: manifest.role, wanted: order.role });
-        }
+        order.node_is.takes(&manifest.compatible(), order.force)?;
         if !order.force {
             if manifest.rollback_index < order.rollback_index {
                 let (found, lowest) = (manifest.rollback_index, order.rollback_index);

@@ -2,7 +2,7 @@
 
 use contract::bundle::BundleError;
 use contract::manifest::Which;
-use contract::role::Role;
+use contract::role::Incompatible;
 use contract::tree::TreeError;
 
 /// A bundle that was not taken. The running slot is as it was; the standby slot cannot boot unless it is as it was.
@@ -10,8 +10,8 @@ use contract::tree::TreeError;
 pub enum InstallError {
     #[error("the bundle is refused: {0}")]
     Bundle(#[from] BundleError),
-    #[error("the bundle is refused: it is for the role {found}, and this node has the role {wanted}")]
-    Role { found: Role, wanted: Role },
+    #[error("the bundle is refused: {0}")]
+    Incompatible(#[from] Incompatible),
     #[error(
         "the bundle is refused: its rollback index is {found}, and this node has committed {lowest} already; --force takes it"
     )]

@@ -7,7 +7,7 @@ use contract::keys::PrivateKey;
 use contract::layout::{BLOCK, Slot, TRAILER_SIZE};
 use contract::manifest::{BlockImage, FORMAT, Manifest};
 use contract::names::BOARD;
-use contract::role::Role;
+use contract::role::{Compatible, ProfileName, Role};
 use contract::trailer::Trailer;
 use contract::tree::{self, HashTree};
 use std::fs::File;
@@ -26,6 +26,8 @@ pub struct Parts {
     /// Whether the head says the length that comes of the parts; else what stands there.
     pub true_length: bool,
 }
+
+const ROUTER: Role = Role::literal("router");
 
 /// A slot's content and how it is described.
 #[derive(Clone, Debug)]
@@ -47,7 +49,8 @@ impl Recipe {
         let image = |data: &[u8]| BlockImage { length: data.len() as u64, root_hash: over(data).root_hash };
         let manifest = Manifest {
             format: FORMAT,
-            role: Role::Router,
+            role: ROUTER,
+            compatible: None,
             board: BOARD.to_owned(),
             version: "2.0".to_owned(),
             built: 1_790_000_000,
@@ -67,7 +70,7 @@ impl Recipe {
             slot: Slot::B,
             urls: Vec::new(),
             keys: vec![PrivateKey::from_seed(&[1; 32]).public()],
-            role: Role::Router,
+            node_is: Compatible { role: ROUTER, profile: ProfileName::from(&ROUTER) },
             rollback_index: 5,
             running: None,
             refused: Vec::new(),

@@ -3,7 +3,7 @@
 use contract::keys::PublicKey;
 use contract::layout::Slot;
 use contract::manifest::Manifest;
-use contract::role::Role;
+use contract::role::Compatible;
 use contract::update::FailedRelease;
 use serde::{Deserialize, Serialize};
 
@@ -39,8 +39,8 @@ pub struct Order {
     pub urls: Vec<String>,
     /// Who may sign.
     pub keys: Vec<PublicKey>,
-    /// The role of this node: bundles for others are refused.
-    pub role: Role,
+    /// What this node runs: bundles for others are refused.
+    pub node_is: Compatible,
     /// A lower one is refused.
     pub rollback_index: u64,
     /// The manifest of the slot that runs. Without it nothing is copied from there.
@@ -49,7 +49,7 @@ pub struct Order {
     /// What failed here and is refused.
     #[serde(default)]
     pub refused: Vec<FailedRelease>,
-    /// Take also what has a lower rollback index, or failed here.
+    /// Take also what has a lower rollback index, failed here, or is for another profile of the same role.
     #[serde(default)]
     pub force: bool,
     /// Say what would be fetched, and write nothing.
