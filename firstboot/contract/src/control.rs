@@ -83,6 +83,14 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it may be asked at [`FACTS_SOCKET`] too. Everything may be asked at [`SOCKET`].
+    #[must_use]
+    pub fn is_for_facts(&self) -> bool {
+        matches!(self, Request::Metrics)
+    }
+}
+
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", content = "content", rename_all = "kebab-case")]

@@ -1,7 +1,7 @@
 //! `nodectl`: what an operator of a node has in hand. The same program as PID 1, by another name, with no rights of its
 //! own: it asks PID 1 over the control socket.
 //!
-//! - [`command`] words to a command · [`client`] the socket · [`show`] answers as text for people · [`update`] how updates
+//! - [`command`] a line to a command · [`verbs`] the commands · [`client`] the socket · [`show`] answers as text for people · [`update`] how updates
 //!   go
 //!
 //! It is the login shell of the user `operator`. sshd calls it as `nodectl -c "status --json"` for
@@ -12,13 +12,16 @@ pub mod command;
 mod disks;
 mod show;
 pub mod update;
+mod usage;
+mod verbs;
 
 use crate::sys::signal::Signals;
-use command::{Command, Usage};
+use command::Command;
 use contract::control::{Reply, Request, SOCKET};
 use contract::health::Verdict;
 use contract::update::UpdateEvent;
 pub use update::line as update_line;
+use usage::Usage;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
@@ -54,7 +57,7 @@ fn one(command: Result<Command, Usage>) -> i32 {
 }
 
 fn misused(usage: &Usage) -> i32 {
-    let _ = writeln!(io::stderr(), "nodectl: {usage}\n\n{}", command::HELP);
+    let _ = writeln!(io::stderr(), "nodectl: {usage}\n\n{}", verbs::help());
     MISUSED
 }
 
@@ -91,8 +94,8 @@ fn prompt() -> i32 {
 
 fn execute(command: &Command, signals: Option<&Signals>) -> i32 {
     match command {
-        Command::Help(None) => print(command::HELP),
-        Command::Help(Some(verb)) => print(command::help_of(*verb)),
+        Command::Help(None) => print(&verbs::help()),
+        Command::Help(Some(verb)) => print(&verb.help()),
         Command::Exit => true,
         Command::Ask { request, json } => return ask(request, *json, signals),
     };

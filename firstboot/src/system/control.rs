@@ -37,7 +37,7 @@ pub enum Source {
 pub enum Rank {
     /// Everything.
     Operator,
-    /// [`Request::Metrics`].
+    /// What [`Request::is_for_facts`] says.
     Reader,
 }
 
@@ -150,7 +150,7 @@ impl Control {
                 };
                 let reader = client.rank == Rank::Reader;
                 match step {
-                    Ok(Some(Ok(request))) if reader && request != Request::Metrics => {
+                    Ok(Some(Ok(request))) if reader && !request.is_for_facts() => {
                         let refusal = "only facts are given here".to_owned();
                         self.reply(number, &Reply::Refused(refusal), now);
                         None

@@ -1,0 +1,32 @@
+//! What is wrong with a command.
+
+use contract::control::MAX_LINES;
+
+/// Longest command line, in bytes, and longest one with addresses in it.
+pub const LONGEST: usize = 512;
+pub const LONGEST_UPDATE: usize = 2048;
+
+/// What is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Usage {
+    #[error("a command is missing")]
+    Empty,
+    #[error("a command line has at most {LONGEST} bytes, one of update {LONGEST_UPDATE}")]
+    TooLong,
+    #[error("a command has only letters, digits, spaces and . _ @ -; there is no shell here")]
+    Character,
+    #[error("there is no command {0:?}")]
+    Unknown(String),
+    #[error("{verb} does not take {word:?}")]
+    Excess { verb: &'static str, word: String },
+    #[error("{0} needs a service: `services` lists them")]
+    NoService(&'static str),
+    #[error("-n needs a number from 1 to {MAX_LINES}")]
+    Lines,
+    #[error("update needs where the bundle is: an address with http:// or https://, or - for standard input")]
+    NoSource,
+    #[error(
+        "{0:?} is no address that a bundle can be fetched from: it begins with http:// or https:// and names a host"
+    )]
+    Url(String),
+}

@@ -1,0 +1,337 @@
+//! The verbs of `nodectl`: one table. A row is all that a verb has here: its name and arguments, what the help says of it,
+//! which characters its line may hold, and the function that reads its words. Help, the reading of lines and the
+//! dispatch are made from the rows.
+
+use super::usage::Usage;
+use contract::control::{MAX_LINES, Request};
+use std::fmt;
+use std::fmt::Write as _;
+
+/// Lines of one service, and of each when all are shown.
+const LINES_OF_ONE: u32 = 20;
+const LINES_OF_EACH: u32 = 10;
+
+/// A verb.
+pub struct Verb {
+    pub name: &'static str,
+    /// What may stand behind the name, for the help page.
+    arguments: &'static str,
+    /// What it does, for the help page; more than one line where it must.
+    summary: &'static [&'static str],
+    /// Its options, each with its lines for the help page.
+    options: &'static [(&'static str, &'static [&'static str])],
+    /// What `help VERB` says behind the name.
+    about: &'static str,
+    pub line: Line,
+    pub act: Act,
+}
+
+/// How long its line may be, and what may stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Letters, digits and `._@-`.
+    Words,
+    /// Addresses too.
+    Urls,
+}
+
+/// What is done about it.
+#[derive(Clone, Copy)]
+pub enum Act {
+    /// PID 1 is asked. What the request may be asked for, and by whom, is the request's own matter.
+    Ask(fn(Words<'_>) -> Result<Request, Usage>),
+    Help,
+    Exit,
+}
+
+/// Every verb, in the order of the help page.
+pub static VERBS: [Verb; 16] = [
+    Verb {
+        summary: &["who the node is and how it fares"],
+        about: "name, role, version, slot, disk, addresses, services that are not ready, and what went less than well \
+                since power-on",
+        ..ask("status", |words| words.only(Request::Status))
+    },
+    Verb {
+        summary: &["every service: state, process, restarts"],
+        about: "a line each. \"waiting\": what it comes after is not ready; \"back-off\": it failed and is tried again; \
+                \"not wanted\": the node config does not ask for it",
+        ..ask("services", |words| words.only(Request::Services))
+    },
+    Verb {
+        arguments: "[SERVICE]",
+        summary: &["last log lines, of one service or of all"],
+        options: &[
+            ("-f", &["go on with new lines, until Ctrl-C"]),
+            ("-n LINES", &["so many lines (1 to 1000; usually 20, of all services 10 each)"]),
+        ],
+        about: "what services wrote, from memory. Older lines are on the node in two files of 1 MiB for each service",
+        ..ask("logs", logs)
+    },
+    Verb {
+        summary: &["the checks of its role, and the verdict over them"],
+        about: "\"passed\" when every check of the role passes, \"waiting\" until their deadlines, \"failed\" after them. \
+                Exit status 3 when it is not passed",
+        ..ask("health", |words| words.only(Request::Health))
+    },
+    Verb {
+        arguments: "SERVICE",
+        summary: &["stop a service and start it anew"],
+        about: "SIGTERM, then the end of all its processes when its time is up, then a new start. Services that come \
+                after it are left alone",
+        ..ask("restart", restart)
+    },
+    Verb {
+        summary: &["the disks, and what became of state and data on them"],
+        about: "every disk with its serial number, what a refused one holds, and what to put into node.toml to let \
+                microdc take it",
+        ..ask("disks", |words| words.only(Request::Disks))
+    },
+    Verb {
+        summary: &["addresses and the kernel's routing table"],
+        about: "what the network service says, and the kernel's main routing table",
+        ..ask("network", |words| words.only(Request::Network))
+    },
+    Verb {
+        summary: &["the node in figures, as Prometheus reads them"],
+        about: "what Prometheus would read. To let it: [metrics] listen = \"ADDRESS:9100\" in node.toml",
+        ..ask("metrics", |words| words.only(Request::Metrics))
+    },
+    Verb {
+        summary: &["the node config in force and where it came from, without secrets"],
+        about: "node.toml as the node understood it; to change it, put a new one on bootsel and reboot",
+        ..ask("config", |words| words.only(Request::Config))
+    },
+    Verb {
+        arguments: "URL...",
+        summary: &[
+            "take a signed update from the first of these that gives it, and try it;",
+            "`update -` reads it from standard input",
+        ],
+        options: &[
+            ("--dry-run", &["say what would be fetched, and change nothing"]),
+            ("--force", &["take also an older one, one that has failed here, or another", "profile's"]),
+        ],
+        about: "fetch what this node does not have into the slot that does not run, restart into it once, and keep it when \
+                its health gate has held. Going away does not stop it, but for -: `cancel` does. What has come is not \
+                fetched again. An update is for the nodes of one profile: another profile's of the same role needs --force",
+        line: Line::Urls,
+        ..ask("update", update)
+    },
+    Verb {
+        summary: &["stop taking an update"],
+        about: "stop taking an update; the running slot is as it was",
+        ..ask("cancel", |words| words.only(Request::Cancel))
+    },
+    Verb {
+        arguments: "[--force]",
+        summary: &["end a trial, or try the previous slot again"],
+        about: "in a trial, end it: the node restarts into the slot before. Else restart once into the other slot, and \
+                keep it when its health gate has held",
+        ..ask("rollback", rollback)
+    },
+    Verb {
+        summary: &["stop all services in order and restart the node"],
+        about: "an orderly restart; this session ends",
+        ..ask("reboot", |words| words.only(Request::Reboot))
+    },
+    Verb {
+        summary: &["stop all services in order and switch the node off"],
+        about: "an orderly end; only its power brings the node back",
+        ..ask("poweroff", |words| words.only(Request::Poweroff))
+    },
+    Verb {
+        arguments: "[COMMAND]",
+        summary: &["this page, or more about one command"],
+        about: "what there is",
+        ..verb("help", Act::Help)
+    },
+    Verb {
+        summary: &["leave the prompt"],
+        about: "leave the prompt; Ctrl-D does the same",
+        ..verb("exit", Act::Exit)
+    },
+];
+
+const fn verb(name: &'static str, act: Act) -> Verb {
+    Verb { name, arguments: "", summary: &[], options: &[], about: "", line: Line::Words, act }
+}
+
+const fn ask(name: &'static str, read: fn(Words<'_>) -> Result<Request, Usage>) -> Verb {
+    verb(name, Act::Ask(read))
+}
+
+impl Verb {
+    #[must_use]
+    pub fn find(word: &str) -> Option<&'static Verb> {
+        VERBS.iter().find(|verb| verb.name == word)
+    }
+
+    /// What `nodectl help VERB` says.
+    #[must_use]
+    pub fn help(&self) -> String {
+        let options = self.options.iter().map(|(option, _)| format!("[{option}]"));
+        let words: Vec<String> = [self.name.to_owned()].into_iter().chain(options).collect();
+        let space = if self.arguments.is_empty() { "" } else { " " };
+        format!("{}{space}{}: {}\n", words.join(" "), self.arguments, self.about)
+    }
+}
+
+/// Two verbs are the same when their names are.
+impl PartialEq for Verb {
+    fn eq(&self, other: &Verb) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Verb {}
+
+impl fmt::Debug for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verb({})", self.name)
+    }
+}
+
+/// What `nodectl help` says.
+#[must_use]
+pub fn help() -> String {
+    let mut page = "nodectl: look into this node and steer its services\n\n".to_owned();
+    for verb in &VERBS {
+        let name = format!("{} {}", verb.name, verb.arguments);
+        entry(&mut page, 2, 22, &name, verb.summary);
+        for (option, lines) in verb.options {
+            entry(&mut page, 6, 24, option, lines);
+        }
+    }
+    page.push_str(
+        "\nEvery command takes --json. Over ssh: ssh operator@NODE status --json\n\
+         Exit status: 0 done, 1 refused or not reachable, 2 not understood, 3 not healthy.\n",
+    );
+    page
+}
+
+/// A word at column `from`, and its lines at column `to`.
+fn entry(page: &mut String, from: usize, to: usize, word: &str, lines: &[&str]) {
+    for (at, line) in lines.iter().enumerate() {
+        let word = if at == 0 { word } else { "" };
+        let _ = writeln!(page, "{:from$}{word:<width$}{line}", "", width = to.saturating_sub(from));
+    }
+}
+
+/// The words behind a verb.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'w> {
+    pub verb: &'static str,
+    pub rest: &'w [&'w str],
+}
+
+impl<'w> Words<'w> {
+    /// # Errors
+    /// When a word is left.
+    fn only(self, request: Request) -> Result<Request, Usage> {
+        self.end().map(|()| request)
+    }
+
+    /// # Errors
+    /// When a word is left.
+    pub fn end(self) -> Result<(), Usage> {
+        match self.rest.first() {
+            Some(word) => Err(self.excess(word)),
+            None => Ok(()),
+        }
+    }
+
+    fn next(&mut self) -> Option<&'w str> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(first)
+    }
+
+    fn excess(self, word: &str) -> Usage {
+        Usage::Excess { verb: self.verb, word: word.to_owned() }
+    }
+}
+
+fn logs(mut words: Words<'_>) -> Result<Request, Usage> {
+    let (mut service, mut lines, mut follow) = (None, None, false);
+    while let Some(word) = words.next() {
+        match word {
+            "-f" | "--follow" => follow = true,
+            "-n" | "--lines" => {
+                let number = words.next().and_then(|number| number.parse().ok());
+                lines = Some(number.filter(|number| (1..=MAX_LINES).contains(number)).ok_or(Usage::Lines)?);
+            }
+            name if service.is_none() && !name.starts_with('-') => service = Some(name.to_owned()),
+            word => return Err(words.excess(word)),
+        }
+    }
+    let lines = lines.unwrap_or(if service.is_some() { LINES_OF_ONE } else { LINES_OF_EACH });
+    Ok(Request::Logs { service, lines, follow })
+}
+
+fn restart(mut words: Words<'_>) -> Result<Request, Usage> {
+    let service = words.next().filter(|word| !word.starts_with('-')).ok_or(Usage::NoService(words.verb))?;
+    words.only(Request::Restart { service: service.to_owned() })
+}
+
+fn rollback(mut words: Words<'_>) -> Result<Request, Usage> {
+    let force = words.rest.first() == Some(&"--force");
+    if force {
+        words.next();
+    }
+    words.only(Request::Rollback { force })
+}
+
+fn update(mut words: Words<'_>) -> Result<Request, Usage> {
+    let (mut urls, mut stream, mut dry_run, mut force) = (Vec::new(), false, false, false);
+    while let Some(word) = words.next() {
+        match word {
+            "--dry-run" => dry_run = true,
+            "--force" => force = true,
+            "-" if urls.is_empty() && !stream => stream = true,
+            word if stream || word.starts_with('-') => return Err(words.excess(word)),
+            url => {
+                let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+                if host.is_none_or(|host| host.is_empty() || host.starts_with(['/', ':', '?', '#', '@'])) {
+                    return Err(Usage::Url(url.to_owned()));
+                }
+                urls.push(url.to_owned());
+            }
+        }
+    }
+    if urls.is_empty() && !stream {
+        return Err(Usage::NoSource);
+    }
+    Ok(Request::Update { urls, dry_run, force })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_is_on_the_help_page_once_and_fits_the_terminal() {
+        let page = help();
+        for verb in &VERBS {
+            assert_eq!(page.matches(&format!("\n  {} ", verb.name)).count(), 1, "{}", verb.name);
+            assert!(!verb.summary.is_empty() && !verb.about.is_empty(), "{}", verb.name);
+            assert!(verb.help().starts_with(verb.name), "{}", verb.name);
+            assert_eq!(Verb::find(verb.name), Some(verb));
+        }
+        assert!(page.lines().all(|line| line.len() <= 96 && !line.ends_with(' ')), "{page}");
+        assert!(page.contains(
+            "\n  logs [SERVICE]      last log lines, of one service or of all\n      -f                go on"
+        ));
+        assert!(page.contains("\n                      `update -` reads it from standard input\n"));
+    }
+
+    #[test]
+    fn the_help_of_a_verb_names_its_options() {
+        let help = Verb::find("update").unwrap().help();
+        assert!(
+            help.starts_with("update [--dry-run] [--force] URL...: fetch what this node does not have"),
+            "{help}"
+        );
+        assert_eq!(Verb::find("exit").unwrap().help(), "exit: leave the prompt; Ctrl-D does the same\n");
+    }
+}
