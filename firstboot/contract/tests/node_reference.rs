@@ -35,26 +35,17 @@ fn the_reference_names_every_key() {
         "[network.eth0.bridge]\nzz = 1",
         "[network.eth0.wireguard]\nzz = 1",
         "[[network.eth0.wireguard.peer]]\nzz = 1",
-        "[router]\nzz = 1",
         "[[router.neighbor]]\nzz = 1",
         "[router.dhcp.eth0]\nzz = 1",
         "[router.firewall]\nzz = 1",
         "[ssh]\nzz = 1",
-        "[metrics]\nzz = 1",
-        "[k3s]\nzz = 1",
-        "[tinkerbell]\nzz = 1",
         "[tinkerbell.dhcp]\nzz = 1",
         "[tinkerbell.api]\nzz = 1",
-        "[minio]\nzz = 1",
-        "[bgp]\nzz = 1",
         "[[bgp.neighbor]]\nzz = 1",
-        "[haproxy]\nzz = 1",
-        "[nas]\nzz = 1",
-        "[node_exporter]\nzz = 1",
-        "[tailscale]\nzz = 1",
         "[time]\nzz = 1",
     ];
-    for table in tables {
+    let sections = NodeConfig::SECTIONS.iter().map(|section| format!("[{section}]\nzz = 1"));
+    for table in tables.into_iter().map(str::to_owned).chain(sections) {
         let keys = keys(&format!("{head}{table}"));
         assert!(!keys.is_empty(), "{table}");
         for key in keys {

@@ -2,6 +2,7 @@
 
 use super::network::Network;
 use super::problem::{Problem, problem};
+use super::section::{Common, Section};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
@@ -78,8 +79,12 @@ impl Speaker<'_> {
     }
 }
 
-impl Bgp {
-    pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
+impl Section for Bgp {
+    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+        if node.sections.contains(&"router") {
+            return Err(problem(["bgp"], "a router says under [router] what it announces and to whom"));
+        }
+        let network = node.network;
         let Bgp { asn, router_id, announce, neighbors } = self;
         Speaker { table: "bgp", asn: *asn, router_id: *router_id, announce, neighbors }.check(network)
     }

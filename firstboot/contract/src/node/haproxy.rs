@@ -1,8 +1,9 @@
 //! `[haproxy]`: one address in front of several servers, such as those of the k3s API.
 
 use super::listen;
-use super::network::{Network, is_domain};
+use super::network::is_domain;
 use super::problem::{Problem, problem};
+use super::section::{Common, Section};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -62,8 +63,9 @@ impl From<Server> for String {
     }
 }
 
-impl Haproxy {
-    pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
+impl Section for Haproxy {
+    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+        let Common { network, .. } = *node;
         let here = |key, message: &str| Err(problem(["haproxy", key], message));
         if self.config.is_some() {
             if self.listen.is_some() || !self.servers.is_empty() {

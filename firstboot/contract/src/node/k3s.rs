@@ -1,12 +1,13 @@
 //! `[k3s]`: a node's place in a Kubernetes cluster. Servers and agents have the same table; what a server needs besides
 //! may be left out, and agents are not asked for it.
 
-use super::disks::{DataKind, Disks};
+use super::disks::DataKind;
 use super::haproxy::Server;
 use super::listen::may_be_own;
-use super::network::{Network, is_domain};
+use super::network::is_domain;
 use super::problem::{Problem, problem};
 use super::secrets::is_kept;
+use super::section::{Common, Section};
 use super::values;
 use crate::secret::Secret;
 use ipnet::IpNet;
@@ -169,8 +170,9 @@ fn taint(text: &str) -> Result<(), String> {
     if known && label_key(key).is_ok() && label_value(value).is_ok() { Ok(()) } else { Err(wrong()) }
 }
 
-impl K3s {
-    pub(super) fn check(&self, disks: &Disks, network: &Network) -> Result<(), Problem> {
+impl Section for K3s {
+    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+        let Common { disks, network, .. } = *node;
         let here = |key: &str, message: &str| Err(problem(["k3s", key], message));
         for (key, secret) in [("token", &self.token), ("agent_token", &self.agent_token)] {
             if let Some(message) = secret.as_ref().and_then(|secret| wrong_token(secret.expose())) {

@@ -1,8 +1,8 @@
 //! `[metrics]`: where Prometheus may read the node's metrics. Without it nothing listens.
 
 use super::listen;
-use super::network::Network;
 use super::problem::Problem;
+use super::section::{Common, Section};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -17,8 +17,9 @@ pub struct Metrics {
     pub listen: SocketAddr,
 }
 
-impl Metrics {
-    pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
+impl Section for Metrics {
+    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+        let Common { network, .. } = *node;
         listen::check(&["metrics", "listen"], self.listen, network)
     }
 }

@@ -1,11 +1,12 @@
 //! `[minio]`: object storage, on one node or on several that are one.
 
-use super::disks::{DataKind, Disks};
+use super::disks::DataKind;
+use super::host::{HostName, Hosts};
 use super::listen;
 use super::network::{Network, is_domain};
 use super::problem::{Problem, problem};
 use super::secrets::is_kept;
-use super::{HostName, Hosts};
+use super::section::{Common, Section};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,14 +59,9 @@ const OWN: [&str; 12] = [
     "MINIO_UPDATE",
 ];
 
-impl Minio {
-    pub(super) fn check(
-        &self,
-        name: &HostName,
-        disks: &Disks,
-        network: &Network,
-        hosts: &Hosts,
-    ) -> Result<(), Problem> {
+impl Section for Minio {
+    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+        let Common { name, disks, network, hosts, .. } = *node;
         self.credentials()?;
         self.settings()?;
         self.peers(name, network, hosts)?;
@@ -84,7 +80,9 @@ impl Minio {
         }
         Ok(())
     }
+}
 
+impl Minio {
     fn credentials(&self) -> Result<(), Problem> {
         for (key, secret, shortest) in
             [("user", &self.user, SHORTEST_USER), ("password", &self.password, SHORTEST_PASSWORD)]

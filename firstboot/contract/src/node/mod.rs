@@ -3,6 +3,7 @@
 //! - [`NodeConfig`] the whole · [`network`] interfaces · [`disks`] · [`ssh`] · [`metrics`]
 //! - roles and parts, each by its table: [`router`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`bgp`] · [`haproxy`] · [`nas`] · [`node_exporter`] ·
 //!   [`tailscale`]; [`listen`] where a service may listen
+//! - [`section`] what a section is; the table of them is [`NodeConfig`]'s · [`host`] names of hosts
 //! - [`secrets`] what is moved off bootsel
 //! - [`problem`] what is wrong, and where
 //!
@@ -12,6 +13,7 @@
 mod bgp;
 mod disks;
 mod haproxy;
+mod host;
 mod k3s;
 mod listen;
 mod metrics;
@@ -22,6 +24,7 @@ mod node_exporter;
 mod problem;
 mod router;
 pub mod secrets;
+mod section;
 mod ssh;
 mod tailscale;
 mod tinkerbell;
@@ -30,6 +33,7 @@ mod values;
 pub use bgp::{Bgp, Neighbor};
 pub use disks::{DataKind, Disks, Serial};
 pub use haproxy::{Haproxy, Server};
+pub use host::{HostName, Hosts};
 pub use k3s::{Component, K3s, LabelKey, LabelValue, ServerUrl, Taint};
 pub use metrics::Metrics;
 pub use minio::Minio;
@@ -46,95 +50,55 @@ pub use tinkerbell::{Api, DhcpMode, Netboot, Tinkerbell, Url};
 
 use ipnet::IpNet;
 use problem::{Problem, problem};
+use section::{Common, Section as _};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Format of `node.toml` that this code reads. A later format that old files do not fit gets the next number.
 pub const FORMAT: u32 = 1;
 
-/// The whole of `node.toml`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct NodeConfig {
-    /// [`FORMAT`]; may be left out.
-    #[serde(default = "format")]
-    pub format: u32,
-    /// Host name: one label of RFC 1123.
-    pub name: HostName,
-    #[serde(default)]
-    pub cluster: Cluster,
-    #[serde(default)]
-    pub disks: Disks,
-    #[serde(default)]
-    pub network: Network,
-    /// Addresses of other hosts by their names, for `/etc/hosts`: the peers of a cluster, say.
-    #[serde(default, skip_serializing_if = "Hosts::is_empty")]
-    pub hosts: Hosts,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub router: Option<Router>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub k3s: Option<K3s>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tinkerbell: Option<Tinkerbell>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minio: Option<Minio>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bgp: Option<Bgp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub haproxy: Option<Haproxy>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nas: Option<Nas>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_exporter: Option<NodeExporter>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tailscale: Option<Tailscale>,
-    #[serde(default)]
-    pub ssh: Ssh,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metrics: Option<Metrics>,
-    #[serde(default)]
-    pub time: Time,
+section::node_config! {
+    /// The whole of `node.toml`.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+    #[serde(deny_unknown_fields)]
+    pub struct NodeConfig {
+        /// [`FORMAT`]; may be left out.
+        #[serde(default = "format")]
+        pub format: u32,
+        /// Host name: one label of RFC 1123.
+        pub name: HostName,
+        #[serde(default)]
+        pub cluster: Cluster,
+        #[serde(default)]
+        pub disks: Disks,
+        #[serde(default)]
+        pub network: Network,
+        /// Addresses of other hosts by their names, for `/etc/hosts`: the peers of a cluster, say.
+        #[serde(default, skip_serializing_if = "Hosts::is_empty")]
+        pub hosts: Hosts,
+        #[serde(default)]
+        pub ssh: Ssh,
+        #[serde(default)]
+        pub time: Time,
+    }
+
+    sections {
+        router: Router,
+        k3s: K3s,
+        tinkerbell: Tinkerbell,
+        minio: Minio,
+        bgp: Bgp,
+        haproxy: Haproxy,
+        nas: Nas,
+        node_exporter: NodeExporter,
+        tailscale: Tailscale,
+        metrics: Metrics,
+    }
 }
 
 fn format() -> u32 {
     FORMAT
-}
-
-/// Addresses by host name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(transparent)]
-pub struct Hosts(BTreeMap<String, Addresses>);
-
-/// One address, or a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(transparent)]
-struct Addresses(
-    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::OneOrMany<IpAddr>"))]
-    #[serde(deserialize_with = "values::one_or_many")]
-    Vec<IpAddr>,
-);
-
-impl Hosts {
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Each name with each of its addresses.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, IpAddr)> {
-        self.0.iter().flat_map(|(name, list)| list.0.iter().map(move |address| (name.as_str(), *address)))
-    }
-
-    fn check(&self) -> Result<(), Problem> {
-        match self.0.keys().find(|name| !network::is_domain(name)) {
-            Some(name) => Err(problem(["hosts", name.as_str()], format!("{name:?} is no host name"))),
-            None => Ok(()),
-        }
-    }
 }
 
 /// The cluster that a node belongs to.
@@ -185,74 +149,7 @@ impl Default for Time {
     }
 }
 
-/// A host name: letters, digits and hyphens, 1 to 63 of them, no hyphen at either end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(try_from = "String", into = "String")]
-pub struct HostName(String);
-
-impl HostName {
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The name of a node that nobody named: `microdc`.
-impl Default for HostName {
-    fn default() -> HostName {
-        HostName("microdc".to_owned())
-    }
-}
-
-impl TryFrom<String> for HostName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<HostName, String> {
-        let fine = (1..=63).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && !text.starts_with('-')
-            && !text.ends_with('-');
-        if fine {
-            Ok(HostName(text))
-        } else {
-            Err(format!("{text:?} is no host name: 1 to 63 letters, digits and hyphens, no hyphen at either end"))
-        }
-    }
-}
-
-impl From<HostName> for String {
-    fn from(name: HostName) -> String {
-        name.0
-    }
-}
-
 impl NodeConfig {
-    /// The config of a node that has a name and nothing else: DHCP on its first Ethernet port.
-    #[must_use]
-    pub fn named(name: HostName) -> NodeConfig {
-        NodeConfig {
-            format: FORMAT,
-            name,
-            cluster: Cluster::default(),
-            disks: Disks::default(),
-            network: Network::default(),
-            hosts: Hosts::default(),
-            router: None,
-            k3s: None,
-            tinkerbell: None,
-            minio: None,
-            bgp: None,
-            haproxy: None,
-            nas: None,
-            node_exporter: None,
-            tailscale: None,
-            ssh: Ssh::default(),
-            metrics: None,
-            time: Time::default(),
-        }
-    }
-
     /// Reads and checks a `node.toml`.
     ///
     /// # Errors
@@ -293,37 +190,9 @@ impl NodeConfig {
         network::check(&self.network)?;
         self.hosts.check()?;
         self.time.check()?;
-        if let Some(router) = &self.router {
-            router.check(&self.network)?;
-        }
-        if let Some(k3s) = &self.k3s {
-            k3s.check(&self.disks, &self.network)?;
-        }
-        if let Some(tinkerbell) = &self.tinkerbell {
-            tinkerbell.check(&self.disks, &self.network)?;
-        }
-        if let Some(metrics) = &self.metrics {
-            metrics.check(&self.network)?;
-        }
-        if let Some(minio) = &self.minio {
-            minio.check(&self.name, &self.disks, &self.network, &self.hosts)?;
-        }
-        if let Some(bgp) = &self.bgp {
-            if self.router.is_some() {
-                return Err(problem(["bgp"], "a router says under [router] what it announces and to whom"));
-            }
-            bgp.check(&self.network)?;
-        }
-        if let Some(haproxy) = &self.haproxy {
-            haproxy.check(&self.network)?;
-        }
-        if let Some(exporter) = &self.node_exporter {
-            exporter.check(&self.network)?;
-        }
-        if let Some(tailscale) = &self.tailscale {
-            tailscale.check()?;
-        }
-        Ok(())
+        let sections = self.sections();
+        let Self { name, disks, network, hosts, .. } = self;
+        self.check_sections(&Common { name, disks, network, hosts, sections: &sections })
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[nas]`: how this node is known to a NAS.
 
+use super::section::Section;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the iSCSI initiator.
@@ -66,6 +67,8 @@ fn is_qualified(rest: &str) -> bool {
     let domain = rest.get(7..).and_then(|rest| rest.strip_prefix('.')).and_then(|rest| rest.split(':').next());
     month && domain.is_some_and(super::network::is_domain)
 }
+
+impl Section for Nas {}
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
 //! `[node_exporter]`: where Prometheus's node exporter listens. Without it, it does not run.
 
 use super::listen;
-use super::network::Network;
 use super::problem::Problem;
+use super::section::{Common, Section};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -15,8 +15,9 @@ pub struct NodeExporter {
     pub listen: SocketAddr,
 }
 
-impl NodeExporter {
-    pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
+impl Section for NodeExporter {
+    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+        let Common { network, .. } = *node;
         listen::check(&["node_exporter", "listen"], self.listen, network)
     }
 }

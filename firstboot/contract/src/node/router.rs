@@ -1,8 +1,9 @@
 //! `[router]`: what a router announces, to whom, and what it does for its own networks.
 
 use super::bgp::{Neighbor, Speaker};
-use super::network::{InterfaceName, Network};
+use super::network::InterfaceName;
 use super::problem::{Problem, problem};
+use super::section::{Common, Section};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,8 +66,9 @@ pub struct Firewall {
     pub rules: Option<String>,
 }
 
-impl Router {
-    pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
+impl Section for Router {
+    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+        let Common { network, .. } = *node;
         let Router { asn, router_id, announce, neighbors, .. } = self;
         Speaker { table: "router", asn: *asn, router_id: *router_id, announce, neighbors }.check(network)?;
         for (name, dhcp) in &self.dhcp {

@@ -3,6 +3,7 @@
 use super::network::is_domain;
 use super::problem::{Problem, problem};
 use super::secrets::is_kept;
+use super::section::{Common, Section};
 use crate::secret::Secret;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,8 @@ pub struct Tailscale {
     pub accept: bool,
 }
 
-impl Tailscale {
-    pub(super) fn check(&self) -> Result<(), Problem> {
+impl Section for Tailscale {
+    fn check(&self, _: &Common<'_>) -> Result<(), Problem> {
         let key = self.auth_key.expose();
         let word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_kept(key) && (!word(key) || key.contains(['"', '\\'])) {

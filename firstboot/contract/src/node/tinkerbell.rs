@@ -1,10 +1,11 @@
 //! `[tinkerbell]`: what boots and installs other machines over the network.
 
-use super::disks::{DataKind, Disks};
+use super::disks::DataKind;
 use super::listen::may_be_own;
-use super::network::{InterfaceName, Network};
+use super::network::InterfaceName;
 use super::problem::{Problem, problem};
 use super::secrets::is_kept;
+use super::section::{Common, Section};
 use crate::secret::Secret;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -109,8 +110,9 @@ fn yes() -> bool {
     true
 }
 
-impl Tinkerbell {
-    pub(super) fn check(&self, disks: &Disks, network: &Network) -> Result<(), Problem> {
+impl Section for Tinkerbell {
+    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+        let Common { disks, network, .. } = *node;
         let address = IpAddr::V4(self.public_ip);
         if address.is_unspecified() || address.is_loopback() || !may_be_own(address, network) {
             let message = format!("{address} is none of this node's addresses; network.* has them");
