@@ -4,6 +4,18 @@
 //! metrics may ask for [`Request::Metrics`] and nothing else. The client sends one [`Call`] as a line of JSON of at most [`MAX_REQUEST`] bytes; the
 //! node sends one [`Reply`] as a line of JSON and closes. After a request to follow logs, lines of [`Reply::Logs`] come
 //! until the client closes.
+//!
+//! ```json
+//! {"version":1,"request":{"verb":"restart","service":"bgpd"}}
+//! {"reply":"done","content":"bgpd is being restarted"}
+//!
+//! {"version":1,"request":{"verb":"services"}}
+//! {"reply":"services","content":[{"name":"bgpd","state":"back-off","pid":null,"restarts":2,"up_s":null,"memory_bytes":0,"note":"killed by signal 11"}]}
+//! ```
+//!
+//! A slot is `"A"` or `"B"`, the state of a service one of [`ServiceState`]'s words, the phase of updates an object whose
+//! `is` is one of [`crate::update::PhaseKind`]'s. A key that is added gets a default, so that each side reads what the
+//! other's earlier versions write; what changes the meaning of a key raises [`VERSION`].
 
 use crate::health::HealthReport;
 use crate::layout::Slot;
@@ -276,6 +288,21 @@ mod tests {
         assert_eq!(line, r#"{"version":1,"request":{"verb":"logs","service":"bgpd","lines":20,"follow":true}}"#);
         assert_eq!(Call::parse(line.as_bytes()), Ok(logs));
         assert_eq!(Call::parse(br#"{"version":1,"request":{"verb":"poweroff"}}"#), Ok(Request::Poweroff));
+    }
+
+    #[test]
+    fn the_lines_of_the_documentation_are_read_and_written_as_they_stand_there() {
+        let documented = include_str!("control.rs").lines().filter_map(|line| line.strip_prefix("//! {"));
+        let mut count = 0;
+        for line in documented.map(|line| format!("{{{line}")) {
+            let again = match Call::parse(line.as_bytes()) {
+                Ok(request) => serde_json::to_string(&Call::new(request)),
+                Err(_) => serde_json::to_string(&serde_json::from_str::<Reply>(&line).unwrap()),
+            };
+            assert_eq!(again.unwrap(), line);
+            count += 1;
+        }
+        assert_eq!(count, 4);
     }
 
     #[test]

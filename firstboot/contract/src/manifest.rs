@@ -1,4 +1,8 @@
-//! The manifest: what a slot holds. It is signed as the exact bytes that are stored ([`crate::trailer`]).
+//! The manifest: what a slot holds. It is signed as the exact bytes that are stored ([`crate::trailer`]): JSON without
+//! blanks, keys in the order of [`Manifest`]'s fields.
+//!
+//! A key that is unknown is refused, so a key that is added is left out where it says what its absence says: older nodes
+//! then read what concerns them. What every slot has to say raises [`FORMAT`].
 
 use crate::hash::Digest;
 use crate::layout::BLOCK;
@@ -168,6 +172,18 @@ mod tests {
     fn a_manifest_is_read_back_as_written() {
         let manifest = example();
         assert_eq!(Manifest::parse(&manifest.to_bytes().unwrap()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn a_profile_of_its_role_s_name_leaves_the_manifest_as_it_was_before_there_was_compatible() {
+        let text = String::from_utf8(example().to_bytes().unwrap()).unwrap();
+        assert!(text.starts_with(r#"{"format":1,"role":"router","board":"rpi-cm4","version":"1.2.3","#), "{text}");
+        assert_eq!(example().compatible().to_string(), "profile \"router\" (role router)");
+        let own = Manifest { compatible: "storage".parse().ok(), ..example() };
+        let text = String::from_utf8(own.to_bytes().unwrap()).unwrap();
+        assert!(text.starts_with(r#"{"format":1,"role":"router","compatible":"storage","board":"#), "{text}");
+        let wrong = text.replace("storage", "a storage").into_bytes();
+        assert!(matches!(Manifest::parse(&wrong), Err(ManifestError::Json(_))));
     }
 
     #[test]
