@@ -24,7 +24,10 @@ fn tool(program: &str, arguments: &[&str]) -> String {
 
 /// The workflow as Python's YAML reads it.
 fn workflow() -> serde_json::Value {
-    let path = docs().join("github.yml");
+    yaml(&docs().join("github.yml"))
+}
+
+fn yaml(path: &Path) -> serde_json::Value {
     let read = "import json, sys, yaml; print(json.dumps(yaml.load(open(sys.argv[1]), yaml.BaseLoader)))";
     serde_json::from_str(&tool("/usr/bin/python3", &["-c", read, path.to_str().unwrap()])).unwrap()
 }
@@ -97,4 +100,23 @@ fn the_timers_service_runs_a_script_that_is_there() {
     assert!(
         text("microdc.timer").contains("OnCalendar=") && text("microdc.timer").contains("WantedBy=timers.target")
     );
+}
+
+/// The repository's own scripts, and the workflow that runs the long tests.
+#[test]
+fn the_nightly_workflow_runs_the_check_and_shellcheck_takes_its_scripts() {
+    let top = docs().join("../..");
+    for script in [".ci/run", ".ci/stages", "qemu-tests/run", "qemu-tests/needs"] {
+        let output =
+            Command::new("shellcheck").args(["-x", "-s", "bash", script]).current_dir(&top).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    let workflow = yaml(&top.join(".github/workflows/nightly.yml"));
+    assert!(workflow["on"]["schedule"].is_array() && workflow["permissions"]["contents"] == "read");
+    let steps = workflow["jobs"]["long"]["steps"].as_array().unwrap();
+    let run: Vec<&str> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
+    assert!(run.contains(&".ci/run --long"), "{run:?}");
+    for action in steps.iter().filter_map(|step| step["uses"].as_str()) {
+        assert!(action.contains("@v"), "{action} names no version");
+    }
 }
