@@ -1,5 +1,6 @@
 //! Reads a profile and everything that it includes.
 
+use super::check;
 use super::diagnostic::{Diagnostic, FileId, Place, Sources};
 use super::merge::{self, Profile};
 use super::renamed::{self, RENAMED};
@@ -81,7 +82,9 @@ pub fn find(name: &str, base: &Path) -> Result<PathBuf, ProfileError> {
 pub fn load(path: &Path) -> Result<Profile, ProfileError> {
     let mut sources = Sources::default();
     let loaded = load_file(path, &mut sources, &mut Vec::new())?;
-    merge::merge(&loaded, sources)
+    let profile = merge::merge(&loaded, sources)?;
+    let mistakes = check::node_toml(&profile);
+    if mistakes.is_empty() { Ok(profile) } else { Err(ProfileError::Mistakes(mistakes)) }
 }
 
 pub(super) fn load_file(

@@ -2,7 +2,7 @@
 //!
 //! [`schema`] is what may be written, [`artifact`] what comes from no package, [`load`] reads a file and what it includes,
 //! [`merge`] composes them, [`check`] turns the result into the role spec that the node reads, [`diagnostic`] shows mistakes
-//! in their line, [`renamed`] knows former names of keys.
+//! in their line, [`renamed`] knows former names of keys, [`node_toml`] what a node.toml can have.
 
 pub mod artifact;
 pub mod check;
@@ -10,6 +10,7 @@ pub mod diagnostic;
 pub mod explain;
 pub mod load;
 pub mod merge;
+pub mod node_toml;
 pub mod quantity;
 pub mod renamed;
 pub mod schema;

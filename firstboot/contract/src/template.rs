@@ -34,8 +34,7 @@ pub fn render(name: &str, source: &str, config: &NodeConfig) -> Result<String, T
     // Otherwise a release build does not say which value is missing.
     environment.set_debug(true);
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
-    environment.set_syntax(syntax.map_err(fail)?);
+    environment.set_syntax(syntax().map_err(fail)?);
     environment.add_filter("host", |net: &str| net.split('/').next().unwrap_or("").to_owned());
     environment.add_filter("is_ipv4", |net: &str| !net.contains(':'));
     environment.add_filter("socket_address", |socket: &str| {
@@ -46,6 +45,14 @@ pub fn render(name: &str, source: &str, config: &NodeConfig) -> Result<String, T
     // Files are made from secrets too; their modes say who reads them.
     let render = || environment.get_template(name).and_then(|template| template.render(Value::from(Serde(config))));
     crate::secret::revealed(render).map_err(fail)
+}
+
+/// How templates are written: with the usual marks; a line that is nothing but a block leaves no empty line behind.
+///
+/// # Errors
+/// None: only marks of one's own can contradict each other.
+pub fn syntax() -> Result<SyntaxConfig, minijinja::Error> {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()
 }
 
 #[cfg(test)]

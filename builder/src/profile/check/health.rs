@@ -3,6 +3,7 @@
 use super::super::diagnostic::{Place, did_you_mean};
 use super::super::merge::Located;
 use super::super::schema::{Health as HealthText, Http, Target as TargetText};
+use super::super::spanned::Spanned;
 use super::Checker;
 use contract::role::{HealthCheck, HttpProbe, Probe, Target};
 use std::collections::BTreeSet;
@@ -35,7 +36,7 @@ impl Checker<'_> {
                 deadline_ms: written.deadline.0,
                 every_ms: written.every.0,
                 timeout_ms: written.timeout.0,
-                when: written.when.clone(),
+                when: written.when.as_ref().map(|when| when.get_ref().clone()),
             });
         }
         checks
@@ -55,7 +56,7 @@ impl Checker<'_> {
         } else if written.stable.is_some() {
             self.wrong(place, "`stable` goes with `service`".to_owned(), None);
         }
-        if let Some(target) = &written.tcp {
+        if let Some(target) = written.tcp.as_ref().map(Spanned::get_ref) {
             if let TargetText::Is(address) = target {
                 self.address(address, place);
             }
@@ -72,7 +73,7 @@ impl Checker<'_> {
         } else if written.user.is_some() {
             self.wrong(place, "`user` goes with `run`".to_owned(), None);
         }
-        if let Some(target) = &written.route {
+        if let Some(target) = written.route.as_ref().map(Spanned::get_ref) {
             if let TargetText::Is(text) = target
                 && text.parse::<ipnet::IpNet>().is_err()
                 && text.parse::<std::net::IpAddr>().is_err()
@@ -81,7 +82,7 @@ impl Checker<'_> {
             }
             found.push((format!("route {}", shown(target)), Probe::Route(target_of(target))));
         }
-        if let Some(target) = &written.neighbour {
+        if let Some(target) = written.neighbour.as_ref().map(Spanned::get_ref) {
             if let TargetText::Is(text) = target
                 && text.parse::<std::net::IpAddr>().is_err()
             {

@@ -1,10 +1,14 @@
 //! Turns a profile into the role spec that the node reads: names become numbers, references are followed.
 //!
-//! - here accounts, and what is made at boot · [`service`] · [`health`] · [`update`]
+//! - here accounts, and what is made at boot · [`service`] · [`health`] · [`update`] · [`node_toml`] what is said about
+//!   node.toml, which is checked as soon as a profile is read
 
 mod health;
+mod node_toml;
 mod service;
 mod update;
+
+pub use node_toml::node_toml;
 
 use super::diagnostic::{Diagnostic, Place, did_you_mean};
 use super::merge::{Located, Profile};

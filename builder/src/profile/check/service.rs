@@ -84,7 +84,7 @@ impl Checker<'_> {
             new_privileges: written.new_privileges,
             mounts,
             needs_data: !written.data.is_empty(),
-            when: written.when.clone(),
+            when: written.when.as_ref().map(|when| when.get_ref().clone()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Checks of the health gate, as a profile writes them.
 
 use super::super::quantity::{Bytes, Milliseconds, Percent};
+use super::super::spanned::Spanned;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,7 +17,7 @@ pub struct Health {
     /// With `service`: for how long it must be ready without a break.
     pub stable: Option<Milliseconds>,
     /// `address:port`
-    pub tcp: Option<Target>,
+    pub tcp: Option<Spanned<Target>>,
     /// A request and its good answer.
     pub http: Option<Http>,
     /// A program that ends with status 0.
@@ -24,9 +25,9 @@ pub struct Health {
     /// With `run`: whose rights it has.
     pub user: Option<String>,
     /// An address that the routing table leads to, or a prefix that it holds.
-    pub route: Option<Target>,
+    pub route: Option<Spanned<Target>>,
     /// An address that answers on a directly connected link.
-    pub neighbour: Option<Target>,
+    pub neighbour: Option<Spanned<Target>>,
     /// What must be free on a file system.
     pub disk: Option<Disk>,
     /// What must be available.
@@ -41,7 +42,7 @@ pub struct Health {
     #[serde(default = "five_seconds")]
     pub timeout: Milliseconds,
     /// Dotted path in the node config: the check counts only where something stands there.
-    pub when: Option<String>,
+    pub when: Option<Spanned<String>>,
 }
 
 /// A text, or the place in the node config where it stands.

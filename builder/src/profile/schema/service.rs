@@ -1,6 +1,7 @@
 //! Services, as a profile writes them.
 
 use super::super::quantity::{Bytes, Milliseconds};
+use super::super::spanned::Spanned;
 use super::health::Http;
 use contract::role::{Capability, ServiceKind};
 use schemars::JsonSchema;
@@ -72,7 +73,7 @@ pub struct Service {
     #[serde(default)]
     pub hidden: Vec<String>,
     /// Dotted path in the node config: the service runs only where something stands there.
-    pub when: Option<String>,
+    pub when: Option<Spanned<String>>,
 }
 
 /// When a daemon counts as ready.

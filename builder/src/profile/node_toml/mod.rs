@@ -1,0 +1,9 @@
+//! What a profile says about node.toml, held against the types that read node.toml: a path that no node.toml can have
+//! is a mistake in the profile, and found when it is read.
+//!
+//! - [`types`] what may stand where · [`path`] dotted paths, as `when` and health checks name them · [`template`] what
+//!   templates use
+
+pub mod path;
+pub mod template;
+pub mod types;
