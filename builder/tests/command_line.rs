@@ -161,7 +161,7 @@ fn a_new_profile_of_each_role_passes_the_checks_of_a_build() {
         assert!(text.contains(&format!("microdc build {name}")), "{text}");
         let path = folder.path().join(format!("profiles/{name}.toml"));
         let profile = load(&path).unwrap_or_else(|error| panic!("{role}: {error}"));
-        assert_eq!((profile.role.name(), profile.compatible.profile.as_str()), (role, name.as_str()));
+        assert_eq!((profile.role.value.name(), profile.compatible.profile.as_str()), (role, name.as_str()));
         assert!(profile.warnings.is_empty());
         check::role_spec(&profile, "1", Vec::new()).unwrap_or_else(|mistakes| panic!("{role}: {mistakes:?}"));
         // Its options, with their # taken away, are keys that there are.

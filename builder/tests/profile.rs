@@ -197,7 +197,7 @@ fn the_profiles_of_a_cluster_are_sound() {
     let spec = |name: &str| {
         let profile = load(&root.join(format!("profiles/{name}.toml"))).unwrap();
         (
-            profile.role.to_string(),
+            profile.role.value.to_string(),
             check::role_spec(&profile, "1", Vec::new()).unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
         )
     };
@@ -394,8 +394,8 @@ fn content(profile: &microdc::profile::Profile) -> String {
         })),*].join("\n") };
     }
     macro_rules! listed {
-        ($($field:ident)*) => { [$(format!("{} {:?}", stringify!($field), {
-            profile.$field.iter().map(|located| &located.value).collect::<Vec<_>>()
+        ($($($field:ident).+)*) => { [$(format!("{} {:?}", stringify!($($field).+), {
+            profile.$($field).+.iter().map(|located| &located.value).collect::<Vec<_>>()
         })),*].join("\n") };
     }
     let packages: Vec<_> = profile
@@ -409,13 +409,14 @@ fn content(profile: &microdc::profile::Profile) -> String {
     let update = &profile.update;
     let times = [&update.settle, &update.network, &update.services, &update.commit]
         .map(|time| time.as_ref().map(|time| time.value));
-    let one = (&profile.role, &profile.summary, &profile.version, profile.rollback_index, profile.layout);
-    let kernel = (&profile.kernel_package.value, &profile.firmware_package.value);
-    let firmware = [&profile.firmware_suite, &profile.firmware_component].map(|at| at.as_ref().map(|at| &at.value));
+    let version = profile.version.as_ref().map(|version| &version.value);
+    let one = (&profile.role.value, &profile.summary.value, version, profile.rollback_index(), profile.layout);
+    let kernel = (&profile.kernel.package.value, &profile.firmware.package.value);
+    let firmware = [&profile.firmware.suite, &profile.firmware.component].map(|at| at.as_ref().map(|at| &at.value));
     format!(
         "{one:?}\n{kernel:?} {firmware:?} {times:?}\n{packages:?}\n{}\n{}",
         named!(artifacts users groups links directories sysctls services),
-        listed!(overlays initramfs_modules modules kernel_options kernel_config templates health),
+        listed!(overlays kernel.initramfs kernel.modules kernel.options kernel.config templates health),
     )
 }
 

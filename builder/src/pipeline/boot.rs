@@ -26,8 +26,8 @@ impl Modules {
         let release = Kernel::find(kernel)?.release;
         let all = modules::Modules::find(kernel, &release)?;
         let names = |list: &[crate::profile::Located<String>]| list.iter().map(|name| name.value.clone()).collect();
-        let initramfs: Vec<String> = names(&profile.initramfs_modules);
-        let system: Vec<String> = names(&profile.modules);
+        let initramfs: Vec<String> = names(&profile.kernel.initramfs);
+        let system: Vec<String> = names(&profile.kernel.modules);
         let initramfs = all.in_order(&initramfs)?;
         // What the initramfs has loaded need not be loaded again.
         let mut system = all.in_order(&system)?;
@@ -38,12 +38,12 @@ impl Modules {
 
 /// Compares what the profile asks of the kernel with the config that it was built with.
 pub(super) fn kernel_config(profile: &Profile, kernel: &Package) -> Result<()> {
-    let Some(first) = profile.kernel_config.first() else { return Ok(()) };
+    let Some(first) = profile.kernel.config.first() else { return Ok(()) };
     let kernel = Kernel::find(kernel)?;
     let at = |place, message: String| super::assemble::mistake(profile, place, &message);
     let config = KernelConfig::of(&kernel).map_err(|error| at(&first.place, error.to_string()))?;
     let mut lacks = Vec::new();
-    for wanted in &profile.kernel_config {
+    for wanted in &profile.kernel.config {
         let option: WantedOption = wanted.value.parse().map_err(|message| at(&wanted.place, message))?;
         if let Some(found) = config.lacks(&option) {
             lacks.push((&wanted.place, format!("{option} is wanted, and it is {found}")));

@@ -130,7 +130,7 @@ impl Build<'_> {
         let _packing = enter(&self.gates.pack);
         boot::files(&boot::Inputs {
             cache: self.cache,
-            role: &self.profile.role,
+            role: &self.profile.role.value,
             kernel: inputs.kernel,
             firmware: inputs.firmware,
             firstboot,
@@ -171,15 +171,15 @@ impl Build<'_> {
 
     fn image(&self, root: &Root<'_>, boot: &boot::Boot, locals: &Locals) -> Result<ImageSummary> {
         let stage = self.reporter.stage("image");
-        let own = self.profile.kernel_options.iter().map(|option| option.value.clone());
+        let own = self.profile.kernel.options.iter().map(|option| option.value.clone());
         let spec = ImageSpec {
             slot: SlotSpec {
                 compatible: self.profile.compatible.clone(),
                 version: root.version.clone(),
                 built: root.lock.built(),
-                rollback_index: self.profile.rollback_index,
+                rollback_index: self.profile.rollback_index(),
                 kernel: boot.release.clone(),
-                seed: image::seed(&self.profile.role),
+                seed: image::seed(&self.profile.role.value),
                 root: &root.tree,
                 boot: &boot.files,
                 kernel_options: KERNEL_OPTIONS.iter().map(|&option| option.to_owned()).chain(own).collect(),
@@ -217,7 +217,7 @@ impl Build<'_> {
         Ok(Summary {
             image: self.output.to_owned(),
             profile: self.profile.name.clone(),
-            role: self.profile.role.clone(),
+            role: self.profile.role.value.clone(),
             compatible: self.profile.compatible.profile.clone(),
             version: root.version.clone(),
             image_digest: image.digest,

@@ -85,7 +85,7 @@ pub(super) fn make<'p, B: Send>(
     let named = shelves.named(profile)?;
     let kernel = shelves.kernel(profile)?;
     super::boot::kernel_config(profile, &kernel)?;
-    let firmware = shelves.package(&profile.firmware_package.value)?;
+    let firmware = shelves.package(&profile.firmware.package.value)?;
     stage.result(format!("{} named by the profile", named.len()));
     stage.end();
     check_interrupted(from)?;
@@ -93,7 +93,10 @@ pub(super) fn make<'p, B: Send>(
 
     let stage = reporter.stage("root");
     let modules = Modules::order(profile, &kernel)?;
-    let version = profile.version.clone().unwrap_or_else(|| dated_version(resolver.lock().built()));
+    let version = match &profile.version {
+        Some(version) => version.value.clone(),
+        None => dated_version(resolver.lock().built()),
+    };
     let inputs = assemble::Inputs {
         profile,
         packages: &named,
@@ -152,11 +155,11 @@ fn request(profile: &Profile) -> Request {
             component: take.component.as_ref().map(|component| component.value.clone()),
         })
         .collect();
-    wanted.push(Wanted::named(&profile.kernel_package.value));
+    wanted.push(Wanted::named(&profile.kernel.package.value));
     wanted.push(Wanted {
-        name: profile.firmware_package.value.clone(),
-        suite: profile.firmware_suite.as_ref().map(|suite| suite.value.clone()),
-        component: profile.firmware_component.as_ref().map(|component| component.value.clone()),
+        name: profile.firmware.package.value.clone(),
+        suite: profile.firmware.suite.as_ref().map(|suite| suite.value.clone()),
+        component: profile.firmware.component.as_ref().map(|component| component.value.clone()),
     });
     Request::of(wanted)
 }

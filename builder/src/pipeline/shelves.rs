@@ -75,7 +75,7 @@ impl<'r> Shelves<'r> {
 
     /// The package that holds the kernel: the one named, or the one that it depends on.
     pub(super) fn kernel(&mut self, profile: &Profile) -> Result<Arc<Package>> {
-        let name = &profile.kernel_package.value;
+        let name = &profile.kernel.package.value;
         let holds = |package: &Package| package.entries.keys().any(|path| path.starts_with("boot/vmlinuz-"));
         let package = self.package(name)?;
         if holds(&package) {

@@ -2,6 +2,7 @@
 
 use super::quantity::Mode;
 use super::schema;
+use super::value::{Mistake, Value};
 use crate::tree::take::merged;
 use std::path::{Path, PathBuf};
 
@@ -64,15 +65,21 @@ impl std::fmt::Display for From {
     }
 }
 
-/// What is wrong with an artifact, and what to do.
-pub(super) type Mistake = (String, Option<String>);
-
 /// Folders that are filled at run time: nothing of an image lies there.
 const RUN_TIME: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
 
+impl Value for schema::Artifact {
+    type Written = schema::Artifact;
+    type Is = Artifact;
+
+    fn read(name: &str, written: &schema::Artifact, folder: &Path) -> Result<Artifact, Mistake> {
+        Artifact::parse(name, written, folder)
+    }
+}
+
 impl Artifact {
     /// Reads what was written; `folder` is the one of the file that says it.
-    pub(super) fn parse(name: &str, written: &schema::Artifact, folder: &Path) -> Result<Artifact, Mistake> {
+    fn parse(name: &str, written: &schema::Artifact, folder: &Path) -> Result<Artifact, Mistake> {
         check_name(name)?;
         let to = place(&written.to)?;
         let from = match (&written.url, &written.go, &written.file) {

@@ -135,6 +135,17 @@ impl Diagnostic {
     /// What `toml` found wrong, with a proposal where a key is misspelt.
     #[must_use]
     pub fn from_toml(sources: &Sources, file: FileId, error: &toml::de::Error) -> Diagnostic {
+        Diagnostic::from_toml_or(sources, file, error, None)
+    }
+
+    /// What `toml` found wrong, with a proposal where a key is misspelt, or else this help.
+    #[must_use]
+    pub fn from_toml_or(
+        sources: &Sources,
+        file: FileId,
+        error: &toml::de::Error,
+        otherwise: Option<String>,
+    ) -> Diagnostic {
         let span = error.span().unwrap_or(0..0);
         let message = error.message().lines().next().unwrap_or("malformed TOML").to_owned();
         let mut quoted = message.split('`').skip(1).step_by(2).map(str::to_owned);
@@ -142,7 +153,7 @@ impl Diagnostic {
             let known: Vec<String> = quoted.collect();
             did_you_mean(&found, known.iter().map(String::as_str))
         });
-        Diagnostic::new(sources, message, &Place { file, span }, "here", None, help)
+        Diagnostic::new(sources, message, &Place { file, span }, "here", None, help.or(otherwise))
     }
 }
 

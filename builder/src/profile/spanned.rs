@@ -3,10 +3,11 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use std::borrow::{Borrow, Cow};
+use std::fmt;
 use std::ops::Range;
 
-/// A value and the bytes of the file that say it. Compared by the value alone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A value and the bytes of the file that say it. Compared and shown by the value alone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Spanned<T>(serde_spanned::Spanned<T>);
 
 impl<T> Spanned<T> {
@@ -24,6 +25,12 @@ impl<T> Spanned<T> {
     #[must_use]
     pub fn into_inner(self) -> T {
         self.0.into_inner()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Spanned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get_ref().fmt(f)
     }
 }
 

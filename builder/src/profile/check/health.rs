@@ -1,9 +1,9 @@
 //! Checks of the health gate: each looks at exactly one thing, and that thing exists.
 
 use super::super::diagnostic::{Place, did_you_mean};
-use super::super::merge::Located;
 use super::super::schema::{Health as HealthText, Http, Target as TargetText};
 use super::super::spanned::Spanned;
+use super::super::value::Located;
 use super::Checker;
 use contract::role::{HealthCheck, HttpProbe, Probe, Target};
 use std::collections::BTreeSet;

@@ -1,17 +1,17 @@
 //! Turns a profile into the role spec that the node reads: names become numbers, references are followed.
 //!
-//! - here accounts, and what is made at boot · [`service`] · [`health`] · [`update`] · [`node_toml`] what is said about
-//!   node.toml, which is checked as soon as a profile is read
+//! - here accounts, and what is made at boot · [`service`] · [`health`] · [`update`]
+//! - what is checked as soon as a profile is read: [`node_toml`] what it says about node.toml · [`packages`]
 
 mod health;
 mod node_toml;
+mod packages;
 mod service;
 mod update;
 
-pub use node_toml::node_toml;
-
 use super::diagnostic::{Diagnostic, Place, did_you_mean};
-use super::merge::{Located, Profile};
+use super::merge::Profile;
+use super::value::Located;
 use contract::role::{Directory, FORMAT, Identity, RoleSpec, Template};
 use std::collections::BTreeMap;
 
@@ -20,6 +20,14 @@ use std::collections::BTreeMap;
 pub struct Accounts {
     users: BTreeMap<String, Identity>,
     groups: BTreeMap<String, u32>,
+}
+
+/// What is wrong with a profile, as far as its own files and overlays tell.
+#[must_use]
+pub fn written(profile: &Profile) -> Vec<Diagnostic> {
+    let mut mistakes = packages::take_something(profile);
+    mistakes.extend(node_toml::node_toml(profile));
+    mistakes
 }
 
 struct Checker<'p> {
@@ -47,8 +55,8 @@ pub fn role_spec(profile: &Profile, version: &str, modules: Vec<String>) -> Resu
     }
     Ok(RoleSpec {
         format: FORMAT,
-        role: profile.role.clone(),
-        summary: profile.summary.clone(),
+        role: profile.role.value.clone(),
+        summary: profile.summary.value.clone(),
         version: version.to_owned(),
         modules,
         sysctls,

@@ -2,10 +2,11 @@
 //! templates of its overlays. A path that no node.toml can have would switch a service off without a word.
 
 use super::super::diagnostic::{Diagnostic, Place};
-use super::super::merge::{Located, Profile};
+use super::super::merge::Profile;
 use super::super::node_toml::{path, template};
 use super::super::schema::{Health, Target, Template};
 use super::super::spanned::Spanned;
+use super::super::value::{Located, Mistake};
 use contract::names::TEMPLATES;
 use std::path::{Component, Path, PathBuf};
 
@@ -13,8 +14,7 @@ use std::path::{Component, Path, PathBuf};
 const LARGEST_TEMPLATE: u64 = 1 << 20;
 
 /// Everything that a profile says of node.toml and that no node.toml can have.
-#[must_use]
-pub fn node_toml(profile: &Profile) -> Vec<Diagnostic> {
+pub(super) fn node_toml(profile: &Profile) -> Vec<Diagnostic> {
     let mut mistakes = Vec::new();
     for entry in profile.services.values() {
         mistakes.extend(said(profile, &entry.place, entry.value.when.as_ref(), |when| path::when(when)));
@@ -40,7 +40,7 @@ fn said<T>(
     profile: &Profile,
     entry: &Place,
     value: Option<&Spanned<T>>,
-    check: impl Fn(&T) -> Result<(), path::Mistake>,
+    check: impl Fn(&T) -> Result<(), Mistake>,
 ) -> Option<Diagnostic> {
     let value = value?;
     let (message, help) = check(value.get_ref()).err()?;

@@ -1,8 +1,8 @@
 //! Services of a profile: what they name must exist, and none may wait for another in a circle.
 
 use super::super::diagnostic::{Place, did_you_mean};
-use super::super::merge::Located;
 use super::super::schema::{Ready as ReadyText, Service as ServiceText};
+use super::super::value::Located;
 use super::Checker;
 use contract::role::{
     Directory, EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind, TIME,

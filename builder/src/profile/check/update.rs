@@ -1,14 +1,15 @@
 //! The times of a trial: each has its default, and they follow each other.
 
-use super::super::merge::{Located, Update};
 use super::super::quantity::Milliseconds;
+use super::super::schema::UpdateKeys;
+use super::super::value::Located;
 use super::Checker;
 use contract::role::Trial;
 
 impl Checker<'_> {
     pub(super) fn update(&mut self) -> Trial {
         let profile = self.profile;
-        let Update { settle, network, services, commit } = &profile.update;
+        let UpdateKeys { settle, network, services, commit } = &profile.update;
         let usual = Trial::default();
         let time = |written: &Option<Located<Milliseconds>>, usual| written.as_ref().map_or(usual, |at| at.value.0);
         let trial = Trial {

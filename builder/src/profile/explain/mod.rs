@@ -2,10 +2,13 @@
 //! files themselves. What is told is a profile again, without includes ([`Explained::to_toml`]); a test holds the two
 //! against each other.
 
+mod merged;
 mod read;
 
+pub use merged::{Merged, Said, Value};
+
 use super::diagnostic::Sources;
-use super::load::{Loaded, ProfileError, load_file};
+use super::file::{Loaded, ProfileError, load_file};
 use super::merge;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -19,57 +22,6 @@ pub struct Explained {
     pub files: Vec<String>,
     /// In the order in which they were first said.
     pub values: Vec<Merged>,
-}
-
-/// One value, one list, or one named entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Merged {
-    /// The tables that it stands in, outermost first; none for what stands at the top.
-    pub table: Vec<String>,
-    /// Empty where the table itself is the entry.
-    pub key: String,
-    pub value: Value,
-    /// What it stands for, the latest first: values that do not count.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub instead_of: Vec<Said>,
-}
-
-/// What holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Value {
-    /// Stands for itself.
-    One(Said),
-    /// Adds up.
-    List(Vec<Said>),
-    /// A named entry: it counts as a whole, key by key as one file says it.
-    Entry { at: String, keys: Vec<(String, Said)> },
-    /// Entries of an array of tables: they add up.
-    Tables(Vec<Vec<(String, Said)>>),
-}
-
-/// Something that a file says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Said {
-    /// As TOML, on one line.
-    pub toml: String,
-    /// `FILE:LINE`, with the file as people who know the profile name it.
-    pub at: String,
-}
-
-impl Value {
-    /// The whole of it on one line, with the place of its first part.
-    fn summary(&self) -> Option<Said> {
-        match self {
-            Value::One(said) => Some(said.clone()),
-            Value::List(items) => items.first().map(|first| Said { toml: "[...]".to_owned(), at: first.at.clone() }),
-            Value::Entry { at, keys } => {
-                let keys: Vec<String> = keys.iter().map(|(key, said)| format!("{key} = {}", said.toml)).collect();
-                Some(Said { toml: format!("{{ {} }}", keys.join(", ")), at: at.clone() })
-            }
-            Value::Tables(_) => None,
-        }
-    }
 }
 
 /// Reads the profile at `path` with all its parts, and tells what it comes to.

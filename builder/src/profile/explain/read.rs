@@ -1,16 +1,11 @@
 //! What one file says, statement by statement, each with its line.
 
 use super::super::diagnostic::{Diagnostic, FileId, Sources};
-use super::{Merged, Said, Value};
+use super::super::field::{Keys as _, Kind};
+use super::super::schema::ProfileFile;
+use super::merged::{Merged, Said, Value};
 use serde_spanned::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
-
-/// Tables of named entries, each of which counts as a whole.
-const ENTRIES: [&str; 7] = ["artifact", "directory", "group", "link", "service", "sysctl", "user"];
-/// The table of packages: each is a table of its own, whose keys count one by one.
-const PACKAGES: &str = "packages";
-/// What is no value, but says which files count.
-const INCLUDE: &str = "include";
 
 struct File<'a> {
     name: &'a str,
@@ -25,10 +20,11 @@ pub(super) fn statements(sources: &Sources, id: FileId, name: &str) -> Result<Ve
     let mut found = Vec::new();
     for (key, value) in in_order(document.get_ref()) {
         let name = key.get_ref().as_ref();
+        let kind = ProfileFile::KEYS.iter().find(|key| key.name == name).map(|key| key.kind);
         match value.get_ref() {
-            _ if name == INCLUDE => (),
-            DeValue::Table(table) if ENTRIES.contains(&name) => found.extend(file.entries(name, table)),
-            DeValue::Table(table) if name == PACKAGES => {
+            _ if kind == Some(Kind::Includes) => (),
+            DeValue::Table(table) if kind == Some(Kind::Entries) => found.extend(file.entries(name, table)),
+            DeValue::Table(table) if kind == Some(Kind::Tables) => {
                 for (package, keys) in in_order(table) {
                     let path = vec![name.to_owned(), bare(package.get_ref())];
                     if let DeValue::Table(keys) = keys.get_ref() {

@@ -2,10 +2,9 @@
 //! (`firstboot/src/service/when.rs`, `firstboot/src/health/wanted.rs`).
 
 use super::super::diagnostic::nearest;
-use super::types::{Type, Unknown, Why, join};
-
-/// What is wrong, and what to do.
-pub type Mistake = (String, Option<String>);
+use super::super::field::join;
+use super::super::value::Mistake;
+use super::types::{Type, Unknown, Why};
 
 /// Follows the path of a `when`. It leads through tables; whatever stands at its end is asked for.
 ///

@@ -4,10 +4,11 @@
 //! The template is read as `minijinja` reads it, and values are followed by their types: through loops, `set`, `with`,
 //! subscripts and the filters that hand on what they get. What is not followed is not complained about.
 
-use super::path::{Mistake, explain};
+use super::path::explain;
 use super::types::{Type, Unknown, Why};
 use crate::profile::diagnostic::nearest;
-use minijinja::machinery::{Span, ast, parse};
+use crate::profile::value::Mistake;
+use minijinja::machinery::{ast, parse};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -166,7 +167,7 @@ impl<'t> Walk<'t> {
 
     fn value(&mut self, expression: &ast::Expr<'t>) -> Known {
         match expression {
-            ast::Expr::Var(name) => self.variable(name.id, name.span()),
+            ast::Expr::Var(name) => self.variable(name.id, range(expression)),
             ast::Expr::Const(_) => Known::Nothing,
             ast::Expr::Slice(slice) => {
                 [&slice.start, &slice.stop, &slice.step].into_iter().flatten().for_each(|at| drop(self.value(at)));
@@ -196,7 +197,7 @@ impl<'t> Walk<'t> {
                     None => one,
                 }
             }
-            ast::Expr::Filter(filter) => self.filter(filter),
+            ast::Expr::Filter(filter) => self.filter(filter, range(expression)),
             ast::Expr::Test(test) => {
                 self.value(&test.expr);
                 self.arguments(&test.args);
@@ -204,9 +205,9 @@ impl<'t> Walk<'t> {
             }
             ast::Expr::GetAttr(get) => {
                 let of = self.value(&get.expr);
-                self.key(&of, get.name, get.span())
+                self.key(&of, get.name, range(expression))
             }
-            ast::Expr::GetItem(get) => self.item(get),
+            ast::Expr::GetItem(get) => self.item(get, range(expression)),
             ast::Expr::Call(call) => self.call(call),
             ast::Expr::List(list) => self.all(&list.items),
             ast::Expr::Tuple(list) => self.all(&list.items),
@@ -223,7 +224,7 @@ impl<'t> Walk<'t> {
         Known::Nothing
     }
 
-    fn variable(&mut self, name: &str, span: Span) -> Known {
+    fn variable(&mut self, name: &str, span: Range<usize>) -> Known {
         if let Some(known) = self.scopes.iter().rev().find_map(|scope| scope.get(name)) {
             return known.clone();
         }
@@ -243,7 +244,7 @@ impl<'t> Walk<'t> {
     }
 
     /// What stands below a key.
-    fn key(&mut self, of: &Known, key: &str, span: Span) -> Known {
+    fn key(&mut self, of: &Known, key: &str, span: Range<usize>) -> Known {
         let Known::Of(place) = of else { return Known::Nothing };
         match place.key(key) {
             Ok(found) => Known::Of(found),
@@ -255,11 +256,11 @@ impl<'t> Walk<'t> {
         }
     }
 
-    fn item(&mut self, get: &ast::GetItem<'t>) -> Known {
+    fn item(&mut self, get: &ast::GetItem<'t>, span: Range<usize>) -> Known {
         let of = self.value(&get.expr);
         if let ast::Expr::Const(subscript) = &get.subscript_expr {
             return match subscript.value.as_str() {
-                Some(key) => self.key(&of, key, get.span()),
+                Some(key) => self.key(&of, key, span),
                 None => of.element(),
             };
         }
@@ -290,7 +291,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    fn filter(&mut self, filter: &ast::Filter<'t>) -> Known {
+    fn filter(&mut self, filter: &ast::Filter<'t>, span: Range<usize>) -> Known {
         // Without a value it is a block's, which is text.
         let value = filter.expr.as_ref().map_or(Known::Nothing, |value| self.value(value));
         self.arguments(&filter.args);
@@ -304,7 +305,7 @@ impl<'t> Walk<'t> {
             Some(key.value.as_str()?.to_owned())
         });
         let of_each =
-            by_key.map(|path| path.split('.').fold(value.element(), |of, key| self.key(&of, key, filter.span())));
+            by_key.map(|path| path.split('.').fold(value.element(), |of, key| self.key(&of, key, span.clone())));
         match filter.name {
             "items" | "dictsort" => match &value {
                 Known::Of(place) => {
@@ -317,7 +318,7 @@ impl<'t> Walk<'t> {
             "first" | "last" => value.element(),
             "attr" => match filter.args.first() {
                 Some(ast::CallArg::Pos(ast::Expr::Const(key))) => match key.value.as_str() {
-                    Some(key) => self.key(&value, key, filter.span()),
+                    Some(key) => self.key(&value, key, span),
                     None => Known::Nothing,
                 },
                 _ => Known::Nothing,
@@ -328,10 +329,27 @@ impl<'t> Walk<'t> {
         }
     }
 
-    fn wrong(&mut self, span: Span, message: String, help: Option<String>) {
-        let span = span.start_offset as usize..span.end_offset as usize;
+    fn wrong(&mut self, span: Range<usize>, message: String, help: Option<String>) {
         self.found.push(Misuse { span, message, help });
     }
+}
+
+/// The bytes of an expression. Its own span begins with its last operator.
+fn range(expression: &ast::Expr<'_>) -> Range<usize> {
+    let span = expression.span();
+    let mut start = span.start_offset;
+    let mut first = Some(expression);
+    while let Some(expression) = first {
+        start = start.min(expression.span().start_offset);
+        first = match expression {
+            ast::Expr::GetAttr(get) => Some(&get.expr),
+            ast::Expr::GetItem(get) => Some(&get.expr),
+            ast::Expr::Call(call) => Some(&call.expr),
+            ast::Expr::Filter(filter) => filter.expr.as_ref(),
+            _ => None,
+        };
+    }
+    start as usize..span.end_offset as usize
 }
 
 /// The words for a key that is not there, for whoever writes a template.
@@ -344,82 +362,4 @@ fn within(unknown: &Unknown) -> Mistake {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::check;
-    use proptest::prelude::*;
-
-    #[test]
-    fn what_the_types_have_is_accepted_in_every_branch() {
-        for source in [
-            "{{ name }} {{ router.asn }} {{ tinkerbell.api.key }} {{ minio['user'] }}",
-            "{% if haproxy is not defined %}{% elif haproxy.config is defined %}{{ haproxy.config }}{% endif %}",
-            "{% for port, settings in network|items if settings.wireguard is defined %}{{ loop.index }}{{ port }}{{ settings.wireguard.listen_port }}{% endfor %}",
-            "{% set speaker = bgp if bgp is defined else router %}{{ speaker.router_id }}{% for n in speaker.neighbor %}{{ n.bfd }}{% endfor %}",
-            "{% if bgp is defined %}{% set s = bgp %}{% else %}{% set s = router %}{% endif %}{{ s.router_id }}",
-            "{% set ids = namespace(first=\"\") %}{% set ids.first = name %}{{ ids.first }}{{ ids.other }}",
-            "{% set own = network.lo.addresses if network.lo is defined else [] %}{% for net in own %}{{ net|host }}{% endfor %}",
-            "{% for k in router.neighbor|map(attribute='address') %}{{ k }}{% endfor %}{{ (router.neighbor|first).asn }}",
-            "{% with n = router.neighbor[0] %}{{ n.address }}{% endwith %}{% for name in k3s.tls_san %}{{ name }}{% endfor %}",
-            "{% for n in router.neighbor|selectattr('bfd')|sort(attribute='asn') %}{{ n.address }}{% endfor %}{{ range(3) }}",
-            "{{ network[name].mtu }} {{ k3s.labels['a.b/c'] }} {{ minio.settings.ANY }} {{ network.eth0.gateway[0] }}",
-            "{% macro %}",
-            "{{ ",
-            "{{ unknown_filter|no_such }",
-            "{# {{ nmae }} #}{% raw %}{{ nmae }}{% endraw %}",
-        ] {
-            assert_eq!(check("t", source), [], "{source}");
-        }
-    }
-
-    #[test]
-    fn what_no_type_has_is_found_wherever_it_stands() {
-        for (source, at, wanted) in [
-            ("{{ nmae }}", "nmae", "did you mean `name`?"),
-            ("{% if rotuer is defined %}{% endif %}", "rotuer", "did you mean `router`?"),
-            ("{{ 'x' if router.fierwall is defined }}", "router.fierwall", "`router.firewall`"),
-            ("{% if 0 %}{{ ssh.kesy }}{% endif %}", "ssh.kesy", "`ssh.keys`"),
-            ("{% for n in router.neighbor %}{{ n.adress }}{% endfor %}", "n.adress", "`router.neighbor.address`"),
-            ("{% for p, s in network|items if s.adresses %}{% endfor %}", "s.adresses", "`network.NAME.addresses`"),
-            (
-                "{% for p, s in router.dhcp|dictsort %}{{ s.frist }}{% endfor %}",
-                "s.frist",
-                "`router.dhcp.NAME.first`",
-            ),
-            ("{% set r = router %}{{ r.dchp }}", "r.dchp", "`router.dhcp`"),
-            ("{% set s = bgp if bgp is defined else router %}{{ s.anounce }}", "s.anounce", "announce`"),
-            ("{{ router.neighbor.address }}", "router.neighbor.address", "for ... in router.neighbor"),
-            ("{{ (router.neighbor|first).addr }}", "(router.neighbor|first).addr", "`router.neighbor.address`"),
-            ("{{ router.neighbor|map(attribute='adress')|join(',') }}", "", "`router.neighbor.address`"),
-            ("{{ router['dchp'] }}", "router['dchp']", "`router.dhcp`"),
-            ("{{ router|attr('dchp') }}", "", "`router.dhcp`"),
-            ("{{ name.first }}", "name.first", "`name` is a single value"),
-            ("{% for key in ssh.keys %}{% endfor %}{{ key }}", "key", "no node.toml has `key`"),
-            ("{% for key in ssh.keys %}{{ kye }}{% endfor %}", "kye", "did you mean `key`?"),
-            ("{{ [name, nmae] }}{{ {'a': name} }}", "nmae", "`name`"),
-            ("{{ name|default(nmae) }}", "nmae", "`name`"),
-            ("{% set x %}{{ nmae }}{% endset %}", "nmae", "`name`"),
-            ("{% filter upper %}{{ nmae }}{% endfilter %}", "nmae", "`name`"),
-            ("{{ name ~ nmae }}", "nmae", "`name`"),
-            ("{{ name is sameas(nmae) }}", "nmae", "`name`"),
-        ] {
-            let found = check("t", source);
-            assert_eq!(found.len(), 1, "{source}: {found:?}");
-            let said = format!("{}; {:?}", found[0].message, found[0].help);
-            assert!(said.contains(wanted), "{source}: {said}");
-            assert!(
-                at.is_empty() || &source[found[0].span.clone()] == at,
-                "{source}: {}",
-                &source[found[0].span.clone()]
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_template_makes_it_panic(source in "(\\{\\{|\\}\\}|\\{%|%\\}|for|in|if|set|name|router| |\\.|\\||[a-z\\[\\]'\"(),=]|\\PC){0,40}") {
-            for misuse in check("t", &source) {
-                prop_assert!(source.get(misuse.span.clone()).is_some(), "{misuse:?}");
-            }
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! The types of node.toml, read from the JSON Schema of what it is once it has been read.
 
+use crate::profile::field::join;
 use contract::node::NodeConfig;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -116,7 +117,8 @@ impl<'s> Type<'s> {
     /// A schema more, which may hold too.
     fn with(mut self, schema: &'s Value) -> Type<'s> {
         if let Some(name) = schema["$ref"].as_str().and_then(|to| to.strip_prefix("#/$defs/")) {
-            return self.with(&self.root["$defs"][name]);
+            let root = self.root;
+            return self.with(&root["$defs"][name]);
         }
         let choices: Vec<&Value> =
             ["anyOf", "oneOf", "allOf"].iter().filter_map(|some| schema[*some].as_array()).flatten().collect();
@@ -164,10 +166,4 @@ fn named(schema: &Value) -> impl Iterator<Item = &Value> {
 fn free(schema: &Value) -> impl Iterator<Item = &Value> {
     let rest = schema.get("additionalProperties").filter(|rest| **rest != Value::Bool(false));
     rest.into_iter().chain(schema["patternProperties"].as_object().into_iter().flat_map(|by| by.values()))
-}
-
-/// A path with one key more.
-#[must_use]
-pub fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

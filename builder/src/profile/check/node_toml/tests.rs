@@ -112,14 +112,10 @@ fn the_template_that_is_in_the_image_is_the_one_that_is_looked_into() {
 fn every_profile_of_the_repository_is_sound() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut seen = 0;
-    for folder in ["profiles", "qemu-tests/profiles"] {
-        for entry in std::fs::read_dir(workspace.join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            if !name.ends_with(".toml") || name.ends_with(".node.toml") || !text.contains("\nexample = ") {
-                continue;
-            }
+    for entry in std::fs::read_dir(workspace.join("profiles")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.ends_with(".toml") && !name.ends_with(".node.toml") {
             load(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             seen += 1;
         }

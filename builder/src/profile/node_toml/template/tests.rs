@@ -1,0 +1,75 @@
+//! Templates of every shape, and what is found in them.
+
+use super::check;
+use proptest::prelude::*;
+
+#[test]
+fn what_the_types_have_is_accepted_in_every_branch() {
+    for source in [
+        "{{ name }} {{ router.asn }} {{ tinkerbell.api.key }} {{ minio['user'] }}",
+        "{% if haproxy is not defined %}{% elif haproxy.config is defined %}{{ haproxy.config }}{% endif %}",
+        "{% for port, settings in network|items if settings.wireguard is defined %}{{ loop.index }}{{ port }}{{ settings.wireguard.listen_port }}{% endfor %}",
+        "{% set speaker = bgp if bgp is defined else router %}{{ speaker.router_id }}{% for n in speaker.neighbor %}{{ n.bfd }}{% endfor %}",
+        "{% if bgp is defined %}{% set s = bgp %}{% else %}{% set s = router %}{% endif %}{{ s.router_id }}",
+        "{% set ids = namespace(first=\"\") %}{% set ids.first = name %}{{ ids.first }}{{ ids.other }}",
+        "{% set own = network.lo.addresses if network.lo is defined else [] %}{% for net in own %}{{ net|host }}{% endfor %}",
+        "{% for k in router.neighbor|map(attribute='address') %}{{ k }}{% endfor %}{{ (router.neighbor|first).asn }}",
+        "{% with n = router.neighbor[0] %}{{ n.address }}{% endwith %}{% for name in k3s.tls_san %}{{ name }}{% endfor %}",
+        "{% for n in router.neighbor|selectattr('bfd')|sort(attribute='asn') %}{{ n.address }}{% endfor %}{{ range(3) }}",
+        "{{ network[name].mtu }} {{ k3s.labels['a.b/c'] }} {{ minio.settings.ANY }} {{ network.eth0.gateway[0] }}",
+        "{% macro %}",
+        "{{ ",
+        "{{ unknown_filter|no_such }",
+        "{# {{ nmae }} #}{% raw %}{{ nmae }}{% endraw %}",
+    ] {
+        assert_eq!(check("t", source), [], "{source}");
+    }
+}
+
+#[test]
+fn what_no_type_has_is_found_wherever_it_stands() {
+    for (source, at, wanted) in [
+        ("{{ nmae }}", "nmae", "did you mean `name`?"),
+        ("{% if rotuer is defined %}{% endif %}", "rotuer", "did you mean `router`?"),
+        ("{{ 'x' if router.fierwall is defined }}", "router.fierwall", "`router.firewall`"),
+        ("{% if 0 %}{{ ssh.kesy }}{% endif %}", "ssh.kesy", "`ssh.keys`"),
+        ("{% for n in router.neighbor %}{{ n.adress }}{% endfor %}", "n.adress", "`router.neighbor.address`"),
+        ("{% for p, s in network|items if s.adresses %}{% endfor %}", "s.adresses", "`network.NAME.addresses`"),
+        ("{% for p, s in router.dhcp|dictsort %}{{ s.frist }}{% endfor %}", "s.frist", "`router.dhcp.NAME.first`"),
+        ("{% set r = router %}{{ r.dchp }}", "r.dchp", "`router.dhcp`"),
+        ("{% set s = bgp if bgp is defined else router %}{{ s.anounce }}", "s.anounce", "announce`"),
+        ("{{ router.neighbor.address }}", "router.neighbor.address", "for ... in router.neighbor"),
+        ("{{ (router.neighbor|first).addr }}", "(router.neighbor|first).addr", "`router.neighbor.address`"),
+        ("{{ router.neighbor|map(attribute='adress')|join(',') }}", "", "`router.neighbor.address`"),
+        ("{{ router['dchp'] }}", "router['dchp']", "`router.dhcp`"),
+        ("{{ router|attr('dchp') }}", "", "`router.dhcp`"),
+        ("{{ name.first }}", "name.first", "`name` is a single value"),
+        ("{% for key in ssh.keys %}{% endfor %}{{ key }}", "key", "no node.toml has `key`"),
+        ("{% for key in ssh.keys %}{{ kye }}{% endfor %}", "kye", "did you mean `key`?"),
+        ("{{ [name, nmae] }}{{ {'a': name} }}", "nmae", "`name`"),
+        ("{{ name|default(nmae) }}", "nmae", "`name`"),
+        ("{% set x %}{{ nmae }}{% endset %}", "nmae", "`name`"),
+        ("{% filter upper %}{{ nmae }}{% endfilter %}", "nmae", "`name`"),
+        ("{{ name ~ nmae }}", "nmae", "`name`"),
+        ("{{ name is sameas(nmae) }}", "nmae", "`name`"),
+    ] {
+        let found = check("t", source);
+        assert_eq!(found.len(), 1, "{source}: {found:?}");
+        let said = format!("{}; {:?}", found[0].message, found[0].help);
+        assert!(said.contains(wanted), "{source}: {said}");
+        assert!(
+            at.is_empty() || &source[found[0].span.clone()] == at,
+            "{source}: {}",
+            &source[found[0].span.clone()]
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_template_makes_it_panic(source in "(\\{\\{|\\}\\}|\\{%|%\\}|for|in|if|set|name|router| |\\.|\\||[a-z\\[\\]'\"(),=]|\\PC){0,40}") {
+        for misuse in check("t", &source) {
+            prop_assert!(source.get(misuse.span.clone()).is_some(), "{misuse:?}");
+        }
+    }
+}
