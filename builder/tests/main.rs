@@ -27,6 +27,7 @@ mod mistakes;
 mod pages;
 mod processes;
 mod profile;
+mod profile_entries;
 mod reproducible;
 mod schemas;
 mod serve;
