@@ -74,13 +74,16 @@ pub struct SlotSummary {
     pub boot_content: u64,
 }
 
+const MIB: u64 = 1 << 20;
+
 /// A slot that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
     #[error(transparent)]
     Root(#[from] Ext4Error),
     #[error(
-        "the root file system with its hash tree takes {needed} bytes, and the root partition has {room}: give the profile a larger root"
+        "the root file system with its hash tree takes {} MiB, and a root partition of this image has {} MiB: set `[disk] root` in the profile, to \"{}MiB\" or more",
+        needed.div_ceil(MIB), room / MIB, (needed + (64 << 10)).div_ceil(MIB)
     )]
     RootFull { needed: u64, room: u64 },
     #[error(transparent)]

@@ -82,7 +82,7 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
     let project = &scene.project;
     let good = std::fs::read_to_string(project.folder.join(PROFILE)).unwrap();
     let line_of = |text: &str| good.lines().position(|line| line.contains(text)).unwrap() + 1;
-    let cases: [(&str, &str, &[&str]); 6] = [
+    let cases: [(&str, &str, &[&str]); 9] = [
         // A typo in a key.
         (
             "capabilities = [\"NET_ADMIN\"]",
@@ -109,6 +109,16 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
             ],
         ),
         ("[kernel]", "[kernel]\nconfig = [\"VETH\"]", &["\"VETH\" is no option of a kernel's config"]),
+        // A module that the kernel does not have.
+        ("\"vrf\",", "\"vrff\",", &["has no module \"vrff\"; did you mean \"vrf\"?"]),
+        // A root that is too small for what is in it.
+        (
+            "[kernel]",
+            "[disk]\nroot = \"16MiB\"\n[kernel]",
+            &["root = \"16MiB\"", "set `[disk] root` in the profile, to \"", "MiB\" or more"],
+        ),
+        // Something that no node.toml has: the service would never run.
+        ("when = \"router.dhcp\"", "when = \"router.dchp\"", &["no node.toml has `router.dchp`", "`router.dhcp`"]),
     ];
     for (from, to, parts) in cases {
         project.edit(PROFILE, from, to);
@@ -131,8 +141,12 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
     let template = "overlays/bgp/usr/lib/microdc/templates/bgpd.conf.j2";
     let whole = std::fs::read_to_string(project.folder.join(template)).unwrap();
     project.write(template, &format!("{whole}{{{{ router.no_such_value }}}}\n"));
-    let line = format!("{}", whole.lines().count() + 1);
-    scene.refused(&[], &["template bgpd.conf.j2", "router.node.toml", "no_such_value", &line]);
+    let line = whole.lines().count() + 1;
+    let place = format!("bgpd.conf.j2:{line}:");
+    scene.refused(&[], &["no node.toml has `router.no_such_value`", &place, "bgp.toml"]);
+    // What a node may have, and the example has not.
+    project.write(template, &format!("{whole}{{{{ haproxy.listen }}}}\n"));
+    scene.refused(&[], &["template bgpd.conf.j2", "router.node.toml", "`haproxy` is undefined", &line.to_string()]);
     project.write(template, &whole);
     scene.recovers();
 }

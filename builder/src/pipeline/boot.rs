@@ -25,12 +25,20 @@ impl Modules {
     pub(super) fn order(profile: &Profile, kernel: &Package) -> Result<Modules> {
         let release = Kernel::find(kernel)?.release;
         let all = modules::Modules::find(kernel, &release)?;
-        let names = |list: &[crate::profile::Located<String>]| list.iter().map(|name| name.value.clone()).collect();
-        let initramfs: Vec<String> = names(&profile.kernel.initramfs);
-        let system: Vec<String> = names(&profile.kernel.modules);
-        let initramfs = all.in_order(&initramfs)?;
+        let in_order = |list: &[crate::profile::Located<String>]| {
+            let names: Vec<String> = list.iter().map(|name| name.value.clone()).collect();
+            all.in_order(&names).map_err(|error| {
+                // Shown at the name that leads to it.
+                let at = list.iter().find(|name| all.in_order(std::slice::from_ref(&name.value)).is_err());
+                match at {
+                    Some(name) => super::assemble::mistake(profile, &name.place, &error.to_string()),
+                    None => error.into(),
+                }
+            })
+        };
+        let initramfs = in_order(&profile.kernel.initramfs)?;
         // What the initramfs has loaded need not be loaded again.
-        let mut system = all.in_order(&system)?;
+        let mut system = in_order(&profile.kernel.modules)?;
         system.retain(|module| initramfs.iter().all(|other| other.name != module.name));
         Ok(Modules { initramfs, system })
     }

@@ -14,7 +14,7 @@ use crate::release_key::ReleaseKeys;
 use crate::report::{Reporter, Summary, human_bytes};
 use crate::resolve::LockMode;
 use crate::signing;
-use crate::slot::SlotSpec;
+use crate::slot::{SlotError, SlotSpec};
 use crate::source::local::Snapshot;
 use anyhow::{Result, bail};
 use contract::hash::Digest;
@@ -201,9 +201,22 @@ impl Build<'_> {
                 }
             });
             Ok(())
-        })?;
+        })
+        .map_err(|error| self.at_its_line(error))?;
         self.reporter.did("image", true);
         Ok(image)
+    }
+
+    /// A root that is too small is shown where its size is set.
+    fn at_its_line(&self, error: image::ImageError) -> anyhow::Error {
+        match (&error, &self.profile.disk.root) {
+            (image::ImageError::Slot { source, .. }, Some(size))
+                if matches!(**source, SlotError::RootFull { .. }) =>
+            {
+                super::assemble::mistake(self.profile, &size.place, &source.to_string())
+            }
+            _ => error.into(),
+        }
     }
 
     fn summary(&self, root: &Root<'_>, image: ImageSummary, locals: &Locals, start: Instant) -> Result<Summary> {
