@@ -15,7 +15,7 @@ use contract::role::Role;
 /// profiles/ is one of your own: its profile includes the common parts.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  microdc new edge\n  microdc new store --role minio\n  microdc new edge --role edge"
+    after_help = "Examples:\n  microdc new edge\n  microdc new store --role minio\n  microdc new cache --role cache"
 )]
 pub(super) struct New {
     /// Name of the profile: small letters, digits and hyphens

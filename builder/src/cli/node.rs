@@ -41,7 +41,9 @@ pub(super) struct Check {
 /// With everything that a node of the role needs, and the rest as comments. For
 /// a profile of your own it is the profile's example, with the node's name.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  microdc node new router r1 > r1.toml\n  microdc node new edge e1 > e1.toml")]
+#[command(
+    after_help = "Examples:\n  microdc node new router r1 > r1.toml\n  microdc node new profiles/edge.toml e1 > e1.toml"
+)]
 pub(super) struct New {
     /// Role of the node; or a profile's name in profiles/, or path of a .toml
     /// file
