@@ -5,7 +5,7 @@ use crate::lock::Lock;
 use crate::node_program::TARGET;
 use crate::pipeline;
 use crate::report::human_bytes;
-use crate::source::mirror::{Mirror, Told};
+use crate::source::mirror::{Mirror, MirrorSettings};
 use emulator::{Model, Qemu};
 use serde::Serialize;
 use std::os::unix::fs::PermissionsExt as _;
@@ -145,7 +145,7 @@ fn mirror(base: &Path) -> Seen {
         .map(|settings| settings.debian)
         .map_err(|error| error.to_string())
         .and_then(|told| {
-            Mirror::find(&Told::default(), &told, Path::new("/etc/apt")).map_err(|error| error.to_string())
+            Mirror::find(&MirrorSettings::default(), &told, Path::new("/etc/apt")).map_err(|error| error.to_string())
         });
     match mirror {
         Ok(mirror) => Seen::Good(mirror.archive),
@@ -233,7 +233,7 @@ fn clock(base: &Path) -> Seen {
 
 /// `newest` is the date of the newest index that a lock was made from: no clock that is right stands before it.
 fn judge_clock(now: u64, newest: u64) -> Seen {
-    let show = crate::source::release::show_time;
+    let show = contract::calendar::show_time;
     if now < newest {
         return Seen::Lacks(
             format!("it says {}, and a lock here was made from an index of {}", show(now), show(newest)),

@@ -4,7 +4,7 @@
 //! [`format`] and [`boot`] → [`slot`] → [`image`] → [`bundle`]. [`pipeline`] runs the stages of a build, [`report`] shows
 //! them, `cli` is the command line. No stage starts a program but [`node_program`], which compiles firstboot.
 //!
-//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`look`] opens images to be looked into,
+//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`open`] opens images to be looked into,
 //! [`diff`] compares them, [`sbom`] lists what is in them, [`verify`] checks images, [`signing`] signs them where the
 //! private key is, [`serve`] gives bundles and images to nodes. For people: [`scaffold`] begins profiles, [`schema`]
 //! describes files, [`doctor`] looks at the machine. [`foreign`] lists every parser of foreign bytes.
@@ -21,8 +21,8 @@ pub mod format;
 pub mod image;
 pub mod inventory;
 pub mod lock;
-pub mod look;
 pub mod node_program;
+pub mod open;
 pub mod pipeline;
 pub mod profile;
 pub mod release_key;

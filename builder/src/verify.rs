@@ -10,10 +10,10 @@ pub use unsigned::{Unsigned, unsigned};
 
 use crate::boot::eeprom::{self, EepromError};
 use crate::boot::files::root_hash;
+use crate::format::disk_table;
 use crate::format::fat_read::{FatReadError, InFile, Reader, Source};
 use crate::format::gpt::{self, Ends, GptError, HEAD, TAIL};
 use crate::image;
-use crate::look;
 use contract::hash::Digest;
 use contract::keys::{KeyId, ManifestSignature, PublicKey};
 use contract::layout::{ALIGN, BLOCK, Extent, ImageLayout, Partition, SECTOR, Slot, TRAILER_SIZE, trailer_offset};
@@ -78,7 +78,7 @@ pub enum VerifyError {
     #[error("the image has {0} bytes, which is no length of an image: it is cut off, or no image")]
     Length(u64),
     #[error("the disk's partition table: {0}")]
-    Disk(look::table::TableError),
+    Disk(disk_table::TableError),
     #[error("the partition table at byte 0 and its copy at byte {backup}: {source}")]
     Table { backup: u64, source: GptError },
     #[error("{place}, block {block} (byte {offset} of the image): {what}")]
@@ -157,8 +157,8 @@ fn with_signature(
 /// The first thing that is wrong, by partition, block and offset.
 pub fn disk(path: &Path, expect: &Expect<'_>) -> Result<Verified, VerifyError> {
     let file = File::open(path).map_err(VerifyError::Open)?;
-    let length = look::length(&file).map_err(VerifyError::Open)?;
-    let layout = look::table::read(&file, length).map_err(VerifyError::Disk)?.layout;
+    let length = disk_table::length(&file).map_err(VerifyError::Open)?;
+    let layout = disk_table::read(&file, length).map_err(VerifyError::Disk)?.layout;
     let blocks = Blocks { file: &file, length };
     let (default, node_config) = bootsel(blocks, layout, Bootsel::Bootable)?;
     let mut slots = BTreeMap::new();

@@ -177,7 +177,7 @@ fn control_request(bytes: &[u8]) {
 
 fn http_answer(bytes: &[u8]) {
     let text = text(bytes);
-    let _ = web::ContentRange::parse(&text);
+    let _ = contract::content_range::ContentRange::parse(&text);
     let (from, to) = text.split_once('\n').unwrap_or(("http://a/b", &text));
     if let Ok(url) = web::redirect(from, to) {
         assert!(url.to_ascii_lowercase().starts_with("http"));

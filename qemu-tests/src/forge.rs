@@ -16,7 +16,7 @@ use contract::names::{CMDLINE_TXT, INITRAMFS};
 use contract::trailer::Trailer;
 use contract::tree::HashTree;
 use emulator::Disk;
-use microdc::look::{Look, Medium};
+use microdc::open::{Medium, OpenSlot};
 use std::path::Path;
 
 /// A slot in the making.
@@ -127,7 +127,7 @@ impl Forge {
     #[must_use]
     pub fn in_root(mut self, path: &str, change: impl FnOnce(&mut [u8])) -> Forge {
         let medium = Medium::open(self.disk.path()).unwrap_or_else(|error| panic!("{error}"));
-        let root = medium.pick(Some(Slot::A)).and_then(Look::root).unwrap_or_else(|error| panic!("{error}"));
+        let root = medium.pick(Some(Slot::A)).and_then(OpenSlot::root).unwrap_or_else(|error| panic!("{error}"));
         let mut file = root.open(path).unwrap_or_else(|error| panic!("{error}"));
         let mut before = vec![0; BLOCK as usize];
         let read = file.read_bytes(&mut before).unwrap_or_else(|error| panic!("{path}: {error}"));

@@ -5,7 +5,7 @@ use super::folder;
 use anyhow::{Context as _, Result, bail};
 use microdc::cache::digest_of;
 use microdc::lock::LockedPackage;
-use microdc::source::mirror::{Mirror, Told};
+use microdc::source::mirror::{Mirror, MirrorSettings};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ impl Apt {
         let keys = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?.join("keys/debian");
         let keys = KEYS.map(|name| fs::read_to_string(keys.join(format!("{name}.asc"))));
         fs::write(folder.join("keys.asc"), keys.into_iter().collect::<Result<String, _>>()?)?;
-        let mirror = Mirror::find(&Told::default(), &Told::default(), Path::new("/etc/apt"))?;
+        let mirror = Mirror::find(&MirrorSettings::default(), &MirrorSettings::default(), Path::new("/etc/apt"))?;
         let mut sources = String::new();
         for suite in SUITES {
             let (uri, keys) = (mirror.base(suite), folder.join("keys.asc"));

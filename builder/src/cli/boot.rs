@@ -55,7 +55,7 @@ impl Boot {
             return until_healthy(machine, Duration::from_secs(self.within));
         }
         let end = machine.prepare()?.interactive()?;
-        eprintln!("\nthe node is off: {end}");
+        note!("\nthe node is off: {end}");
         Ok(())
     }
 }
@@ -69,16 +69,16 @@ fn until_healthy(machine: Machine, within: Duration) -> Result<()> {
     let node = machine.deadline(within + 2 * OFF).start()?;
     let start = std::time::Instant::now();
     let verdict = node.expect_any(&["] health passed", "] health failed"], within);
-    print!("{}", node.console());
+    out!("{}", node.console())?;
     let seconds = start.elapsed().as_secs_f64();
     let (found, line) = verdict.context("the health gate gave no verdict")?;
     if found == 1 {
         bail!("the health gate did not pass: {line}");
     }
-    eprintln!("\nhealthy {seconds:.1} s after power-on");
+    note!("\nhealthy {seconds:.1} s after power-on");
     // A clean end is part of what is tried out.
     node.power_off().context("switching the node off")?;
     let end = node.wait_off(OFF).context("it was healthy, and did not switch itself off")?;
-    eprintln!("the node is off: {end}");
+    note!("the node is off: {end}");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `microdc build`: a profile in, an image out.
 
 use super::from::FromArguments;
+use crate::cli::output;
 use crate::pipeline::{self, Options, Outcome, Supply};
 use crate::report::Reporter;
 use anyhow::{Context as _, Result, bail};
@@ -87,9 +88,9 @@ impl Build {
             let Some(options) = builds.first() else { bail!("no profile is named") };
             let summary = pipeline::build(options, &reporter)?;
             if self.json {
-                println!("{}", serde_json::to_string_pretty(&summary)?);
+                output::json(&summary)?;
             } else {
-                println!("{summary}");
+                outln!("{summary}")?;
             }
             return Ok(());
         }
@@ -106,10 +107,10 @@ fn report(outcomes: &[Outcome], json: bool) -> Result<()> {
             Err(error) => Ok(serde_json::json!({ "profile": outcome.profile, "error": super::chain(error) })),
         };
         let all = outcomes.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        output::json(&all)?;
     } else {
         for summary in outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok()) {
-            println!("{summary}");
+            outln!("{summary}")?;
         }
     }
     let failed = outcomes.iter().filter_map(|outcome| Some((&outcome.profile, outcome.result.as_ref().err()?)));
@@ -118,7 +119,7 @@ fn report(outcomes: &[Outcome], json: bool) -> Result<()> {
         return Ok(());
     }
     for (profile, error) in &failed {
-        eprintln!("{profile} failed: {}", super::chain(error));
+        note!("{profile} failed: {}", super::chain(error));
     }
     let names: Vec<&str> = failed.iter().map(|(profile, _)| profile.as_str()).collect();
     bail!("{} of {} images were not made: {}", failed.len(), outcomes.len(), names.join(", "))

@@ -2,6 +2,7 @@
 
 use super::keys;
 use crate::bundle::{self, Progress, Request};
+use crate::cli::output;
 use crate::report::{Reporter, human_bytes};
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -79,16 +80,16 @@ impl Bundle {
                 "manifest_digest": summary.manifest_digest,
                 "manifest": manifest,
             });
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::json(&report)?;
             return Ok(());
         }
-        println!("{}", summary.path.display());
-        println!("  slot      {} {}, kernel {}", manifest.role, manifest.version, manifest.kernel);
+        outln!("{}", summary.path.display())?;
+        outln!("  slot      {} {}, kernel {}", manifest.role, manifest.version, manifest.kernel)?;
         let content = human_bytes(manifest.boot.length + manifest.root.length);
         let (length, frames) = (human_bytes(summary.length), summary.frames);
-        println!("  size      {length}, of {content} in {frames} frames");
-        println!("  SHA-256   {}", summary.digest);
-        println!("  signed by {}, rollback index {}", summary.key, manifest.rollback_index);
+        outln!("  size      {length}, of {content} in {frames} frames")?;
+        outln!("  SHA-256   {}", summary.digest)?;
+        outln!("  signed by {}, rollback index {}", summary.key, manifest.rollback_index)?;
         Ok(())
     }
 }

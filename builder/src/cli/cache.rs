@@ -1,6 +1,7 @@
 //! `microdc cache`: what it holds, and taking away what nobody used for long.
 
 use crate::cache::{Cache, gc};
+use crate::cli::output;
 use crate::report::human_bytes;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -68,12 +69,12 @@ impl Show {
         let total: u64 = usage.values().map(|kind| kind.bytes).sum();
         if self.json {
             let report = serde_json::json!({ "folder": cache.root(), "bytes": total, "kinds": usage });
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::json(&report)?;
             return Ok(());
         }
-        println!("{}: {}", cache.root().display(), human_bytes(total));
+        outln!("{}: {}", cache.root().display(), human_bytes(total))?;
         for (kind, gc::Usage { entries, bytes }) in usage {
-            println!("  {kind:<12} {entries:>6} {:>10}", human_bytes(bytes));
+            outln!("  {kind:<12} {entries:>6} {:>10}", human_bytes(bytes))?;
         }
         Ok(())
     }
@@ -88,7 +89,7 @@ impl Gc {
                 break cache;
             }
             if !std::mem::replace(&mut told, true) {
-                eprintln!("waiting for a build that uses {}", root.display());
+                note!("waiting for a build that uses {}", root.display());
             }
             std::thread::sleep(Duration::from_millis(50));
             if interrupted.load(Ordering::Relaxed) {
@@ -115,14 +116,14 @@ impl Gc {
             let report = serde_json::json!({
                 "folder": cache.root(), "dry_run": self.dry_run, "removed": usage, "bytes": bytes, "left": before - bytes,
             });
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::json(&report)?;
             return Ok(());
         }
         for (kind, gc::Usage { entries, bytes }) in usage {
-            println!("  {kind:<12} {entries:>6} {:>10}", human_bytes(bytes));
+            outln!("  {kind:<12} {entries:>6} {:>10}", human_bytes(bytes))?;
         }
         let done = if self.dry_run { "would be removed" } else { "removed" };
-        println!("{} {done}, {} left in {}", human_bytes(bytes), human_bytes(before - bytes), cache.root().display());
+        outln!("{} {done}, {} left in {}", human_bytes(bytes), human_bytes(before - bytes), cache.root().display())?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! `microdc completions`: what shells complete.
 
+use crate::cli::output;
 use anyhow::Result;
 use clap::Args;
 use clap_complete::Shell;
@@ -19,7 +20,9 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn run(self) -> Result<()> {
-        clap_complete::generate(self.shell, &mut super::command(), "microdc", &mut std::io::stdout());
-        Ok(())
+        // The generator panics when it cannot write.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::command(), "microdc", &mut script);
+        Ok(output::bytes(&script)?)
     }
 }

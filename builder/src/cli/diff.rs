@@ -1,10 +1,11 @@
 //! `microdc diff`: what differs between two images, bundles or locks.
 
 use crate::cache::Cache;
+use crate::cli::output::{self, OutputError};
 use crate::diff::{Difference, FileChange, ItemChange, Seen, Total, locks, slots};
 use crate::lock::Lock;
-use crate::look::Medium;
-use crate::look::files::EntryKind;
+use crate::open::Medium;
+use crate::open::files::EntryKind;
 use crate::report::human_bytes;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -63,9 +64,9 @@ impl Diff {
             difference.notes.clear();
         }
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&difference)?);
+            output::json(&difference)?;
         } else {
-            print(&difference);
+            print(&difference)?;
         }
         Ok(())
     }
@@ -75,52 +76,53 @@ fn lock(path: &Path) -> Result<Lock> {
     Lock::load(path)?.with_context(|| format!("there is no lock {}", path.display()))
 }
 
-fn print(difference: &Difference) {
+fn print(difference: &Difference) -> Result<(), OutputError> {
     let Difference { manifest, packages, artifacts, files, boot, totals, notes } = difference;
     if difference.is_none() {
-        println!("nothing differs");
+        outln!("nothing differs")?;
     }
     for field in manifest {
-        println!("{:<14} {} → {}", field.name, field.old, field.new);
+        outln!("{:<14} {} → {}", field.name, field.old, field.new)?;
     }
     for (title, changes) in [("packages", packages), ("artifacts", artifacts)] {
         if !changes.is_empty() {
-            println!("\n{title} ({})", changes.len());
-            changes.iter().for_each(item);
+            outln!("\n{title} ({})", changes.len())?;
+            changes.iter().try_for_each(item)?;
         }
     }
     for (title, changes) in [("files", files), ("boot files", boot)] {
         if !changes.is_empty() {
-            println!("\n{title} ({})", changes.len());
+            outln!("\n{title} ({})", changes.len())?;
             let slash = if title == "files" { "/" } else { "" };
-            changes.iter().for_each(|change| file(change, slash));
+            changes.iter().try_for_each(|change| file(change, slash))?;
         }
     }
     if !difference.is_none() && !totals.is_empty() {
-        println!("\nsizes");
-        totals.iter().for_each(total);
+        outln!("\nsizes")?;
+        totals.iter().try_for_each(total)?;
     }
     if !notes.is_empty() {
-        println!();
-        notes.iter().for_each(|note| println!("note: {note}"));
+        outln!()?;
+        notes.iter().try_for_each(|note| outln!("note: {note}"))?;
     }
+    Ok(())
 }
 
-fn item(ItemChange { name, old, new }: &ItemChange) {
+fn item(ItemChange { name, old, new }: &ItemChange) -> Result<(), OutputError> {
     match (old, new) {
-        (None, Some(new)) => println!("+ {name} {}, {}", new.version, human_bytes(new.size)),
-        (Some(old), None) => println!("- {name} {}, {}", old.version, human_bytes(old.size)),
+        (None, Some(new)) => outln!("+ {name} {}, {}", new.version, human_bytes(new.size)),
+        (Some(old), None) => outln!("- {name} {}, {}", old.version, human_bytes(old.size)),
         (Some(old), Some(new)) if old.version == new.version => {
-            println!("~ {name} {} has other bytes than before, {}", new.version, by(old.size, new.size));
+            outln!("~ {name} {} has other bytes than before, {}", new.version, by(old.size, new.size))
         }
         (Some(old), Some(new)) => {
-            println!("~ {name} {} → {}, {}", old.version, new.version, by(old.size, new.size));
+            outln!("~ {name} {} → {}, {}", old.version, new.version, by(old.size, new.size))
         }
-        (None, None) => (),
+        (None, None) => Ok(()),
     }
 }
 
-fn file(FileChange { path, old, new, what }: &FileChange, slash: &str) {
+fn file(FileChange { path, old, new, what }: &FileChange, slash: &str) -> Result<(), OutputError> {
     let lone = |mark: char, seen: &Seen| {
         let what = match &seen.entry.kind {
             EntryKind::File { size } => human_bytes(*size),
@@ -128,7 +130,7 @@ fn file(FileChange { path, old, new, what }: &FileChange, slash: &str) {
             EntryKind::Link { target } => format!("link to {target}"),
             EntryKind::Special => "special file".to_owned(),
         };
-        println!("{mark} {slash}{path}, {what}");
+        outln!("{mark} {slash}{path}, {what}")
     };
     match (old, new) {
         (None, Some(new)) => lone('+', new),
@@ -149,14 +151,14 @@ fn file(FileChange { path, old, new, what }: &FileChange, slash: &str) {
                 },
                 _ => "another kind of file".to_owned(),
             });
-            println!("~ {slash}{path}, {}", said.collect::<Vec<_>>().join(", "));
+            outln!("~ {slash}{path}, {}", said.collect::<Vec<_>>().join(", "))
         }
-        (None, None) => (),
+        (None, None) => Ok(()),
     }
 }
 
-fn total(Total { name, old, new }: &Total) {
-    println!("  {name:<28} {}", by(*old, *new));
+fn total(Total { name, old, new }: &Total) -> Result<(), OutputError> {
+    outln!("  {name:<28} {}", by(*old, *new))
 }
 
 /// A size on both sides, and by how much it grew or shrank.

@@ -1,5 +1,6 @@
 //! `microdc doctor`: what this machine lacks.
 
+use crate::cli::output;
 use crate::doctor::{self, Found, Health};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -28,7 +29,7 @@ impl Doctor {
             found.iter().filter(|found| found.health == Health::Lacks && found.needed_for("build")).collect();
         if self.json {
             let report = serde_json::json!({ "can_build": lacking.is_empty(), "checks": found });
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::json(&report)?;
         } else {
             for Found { what, health, says, advice, verbs } in &found {
                 let word = match health {
@@ -36,9 +37,9 @@ impl Doctor {
                     Health::Note => "note",
                     Health::Lacks => "lacks",
                 };
-                println!("{word:>6}  {what}: {says}");
+                outln!("{word:>6}  {what}: {says}")?;
                 if let Some(advice) = advice {
-                    println!("        for {}: {advice}", verbs.join(", "));
+                    outln!("        for {}: {advice}", verbs.join(", "))?;
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Arguments of the verbs that take things from outside.
 
-use crate::pipeline::From;
+use crate::pipeline::Environment;
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub(super) struct FromArguments {
 }
 
 impl FromArguments {
-    pub(super) fn read(self, base: PathBuf, interrupted: &Arc<AtomicBool>) -> From {
-        From {
+    pub(super) fn read(self, base: PathBuf, interrupted: &Arc<AtomicBool>) -> Environment {
+        Environment {
             base,
             offline: self.offline,
             mirror: self.mirror,

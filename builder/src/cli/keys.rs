@@ -46,10 +46,10 @@ impl Keys {
         match self {
             Keys::New(new) => {
                 let (path, public) = release_key::make(&new.folder, &new.name)?;
-                println!("{}: private, keep it safe and out of git", path.display());
-                println!("{}: public, key id {}", path.with_extension("pub").display(), public.id());
+                outln!("{}: private, keep it safe and out of git", path.display())?;
+                outln!("{}: public, key id {}", path.with_extension("pub").display(), public.id())?;
             }
-            Keys::Show(show) => println!("{}", release_key::read_public(&show.file)?.id()),
+            Keys::Show(show) => outln!("{}", release_key::read_public(&show.file)?.id())?,
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `microdc lock`: the exact inputs of profiles, without an image.
 
 use super::from::FromArguments;
+use crate::cli::output;
 use crate::pipeline::{self, LockOptions, Supply};
 use crate::report::Reporter;
 use anyhow::{Context as _, Result, bail};
@@ -47,17 +48,17 @@ impl Lock {
         let options = LockOptions { profiles, update: self.update, check: self.check, supplies: self.supply, from };
         let done = pipeline::lock(&options, &Reporter::new(self.json))?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&done)?);
+            output::json(&done)?;
         } else {
             for lock in &done {
                 let path = lock.lock.display();
                 let count = format!("{} packages, {} artifacts", lock.packages, lock.artifacts);
                 match (lock.changes.len(), lock.differs) {
-                    (0, false) => println!("{path}: unchanged, {count}"),
-                    (0, true) => println!("{path}: the same packages, newer indices; {count}"),
-                    (changes, _) => println!("{path}: {changes} changed; {count}"),
+                    (0, false) => outln!("{path}: unchanged, {count}")?,
+                    (0, true) => outln!("{path}: the same packages, newer indices; {count}")?,
+                    (changes, _) => outln!("{path}: {changes} changed; {count}")?,
                 }
-                lock.changes.iter().for_each(|change| println!("  {change}"));
+                lock.changes.iter().try_for_each(|change| outln!("  {change}"))?;
             }
         }
         let open: Vec<&str> = done.iter().filter(|lock| lock.differs).map(|lock| lock.profile.as_str()).collect();

@@ -30,8 +30,7 @@ impl Man {
                     format!("there is no verb {:?}; `microdc --help` lists them", self.verb.join(" "))
                 })?;
             }
-            super::end_with_the_reader();
-            print!("{}", page(found)?);
+            out!("{}", page(found)?)?;
             return Ok(());
         };
         std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
@@ -43,7 +42,7 @@ impl Man {
             queue.extend(next.get_subcommands());
             count += 1;
         }
-        println!("{}: {count} pages", folder.display());
+        outln!("{}: {count} pages", folder.display())?;
         Ok(())
     }
 }

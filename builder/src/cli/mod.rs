@@ -1,5 +1,8 @@
 //! The command line: one file a verb. Exit status: 0 done, 1 failed, 2 called wrongly, 130 interrupted.
 
+#[macro_use]
+mod output;
+
 mod boot;
 mod build;
 mod bundle;
@@ -22,6 +25,7 @@ mod verify;
 
 use anyhow::Result;
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use output::OutputError;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +67,9 @@ enum Verb {
     Cache(cache::CacheVerb),
 }
 
+/// The exit status when whoever read standard output has gone: what a shell says of a program that SIGPIPE ended.
+const READER_IS_GONE: u8 = 141;
+
 /// What every verb ends with.
 const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 called wrongly, 130 interrupted.";
 
@@ -96,44 +103,29 @@ pub fn main() -> ExitCode {
         }
     };
     if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("warning: Ctrl-C will stop the program without cleaning up: {error}");
+        note!("warning: Ctrl-C will stop the program without cleaning up: {error}");
     }
-    match run(cli, &interrupted) {
+    match run(cli, &interrupted).and_then(|()| Ok(output::flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output_error(&error).is_some_and(OutputError::reader_is_gone) => ExitCode::from(READER_IS_GONE),
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
-            if is_disk_full(&error) {
-                eprintln!("free some space, or choose another disk: MICRODC_CACHE names the cache, -o the image");
+            note!("error: {}", chain(&error));
+            if output_error(&error).is_none() && is_disk_full(&error) {
+                note!("free some space, or choose another disk: MICRODC_CACHE names the cache, -o the image");
             }
             if interrupted.load(Ordering::SeqCst) { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
 }
 
-/// Ends the program without a word when what reads its output has gone (`| head`). Only for verbs that write to nothing
-/// else than standard output.
-fn end_with_the_reader() {
-    // SAFETY: the default action of a signal runs no code of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-}
-
 fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
     match cli.verb {
         Verb::Build(build) => build.run(interrupted),
         Verb::Boot(boot) => boot.run(),
-        Verb::Verify(verify) => {
-            end_with_the_reader();
-            verify.run()
-        }
+        Verb::Verify(verify) => verify.run(),
         Verb::Bundle(bundle) => bundle.run(interrupted),
-        Verb::Inspect(inspect) => {
-            end_with_the_reader();
-            inspect.run()
-        }
-        Verb::Diff(diff) => {
-            end_with_the_reader();
-            diff.run()
-        }
+        Verb::Inspect(inspect) => inspect.run(),
+        Verb::Diff(diff) => diff.run(),
         Verb::Sbom(sbom) => sbom.run(),
         Verb::Serve(serve) => serve.run(interrupted),
         Verb::Sign(sign) => sign.run(),
@@ -141,18 +133,17 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
         Verb::Keys(keys) => keys.run(),
         Verb::New(new) => new.run(),
         Verb::Doctor(doctor) => doctor.run(),
-        Verb::Schema(schema) => {
-            end_with_the_reader();
-            schema.run()
-        }
-        Verb::Completions(completions) => {
-            end_with_the_reader();
-            completions.run()
-        }
+        Verb::Schema(schema) => schema.run(),
+        Verb::Completions(completions) => completions.run(),
         Verb::Man(man) => man.run(),
         Verb::Lock(lock) => lock.run(interrupted),
         Verb::Cache(cache) => cache.run(interrupted),
     }
+}
+
+/// Whether standard output was what failed.
+fn output_error(error: &anyhow::Error) -> Option<&OutputError> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 fn is_disk_full(error: &anyhow::Error) -> bool {

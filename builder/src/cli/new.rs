@@ -30,19 +30,19 @@ impl New {
         let base = std::env::current_dir().context("the current folder is gone")?;
         let made = scaffold::make(&base, &self.name, &self.role, &super::node::starter)?;
         for path in &made.files {
-            println!("{}", path.strip_prefix(&base).unwrap_or(path).display());
+            outln!("{}", path.strip_prefix(&base).unwrap_or(path).display())?;
         }
         let name = &self.name;
         if made.own_role {
             let role = &self.role;
             let meant = did_you_mean(role.name(), super::node::roles());
             let meant = meant.map(|help| format!(" ({help})")).unwrap_or_default();
-            println!("\nThere is no profiles/{role}.toml: {role} is a role of your own{meant}");
+            outln!("\nThere is no profiles/{role}.toml: {role} is a role of your own{meant}")?;
         }
-        println!("\nNext:");
-        println!("  edit profiles/{name}.toml: profiles/REFERENCE.md names every key");
-        println!("  microdc build {name}     makes out/{name}.img");
-        println!("  microdc boot out/{name}.img --node profiles/{name}.node.toml");
+        outln!("\nNext:")?;
+        outln!("  edit profiles/{name}.toml: profiles/REFERENCE.md names every key")?;
+        outln!("  microdc build {name}     makes out/{name}.img")?;
+        outln!("  microdc boot out/{name}.img --node profiles/{name}.node.toml")?;
         Ok(())
     }
 }

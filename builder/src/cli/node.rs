@@ -1,5 +1,6 @@
 //! `microdc node`: node configs, checked by the node's own code.
 
+use crate::cli::output;
 use crate::profile::diagnostic::{Diagnostic, Place, Sources};
 use crate::profile::load;
 use crate::scaffold;
@@ -90,12 +91,12 @@ impl Check {
                     "line": mistake.place.map(|place| place.0), "column": mistake.place.map(|place| place.1),
                 }),
             };
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::json(&report)?;
         }
         match found {
             Ok(config) => {
                 if !self.json {
-                    println!("{}: a node config, of {}", path.display(), config.name.as_str());
+                    outln!("{}: a node config, of {}", path.display(), config.name.as_str())?;
                 }
                 Ok(())
             }
@@ -176,7 +177,7 @@ impl New {
                 scaffold::renamed(&text, &name)
             }
         };
-        print!("{text}");
+        out!("{text}")?;
         Ok(())
     }
 }

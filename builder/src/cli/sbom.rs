@@ -1,6 +1,7 @@
 //! `microdc sbom`: the bill of materials of an image.
 
-use crate::look::Medium;
+use crate::cli::output;
+use crate::open::Medium;
 use crate::sbom::{self, cyclonedx, spdx};
 use crate::unfinished::Unfinished;
 use anyhow::{Context as _, Result};
@@ -50,7 +51,7 @@ impl Sbom {
         };
         let text = serde_json::to_string_pretty(&document)? + "\n";
         match &self.output {
-            None => std::io::stdout().write_all(text.as_bytes())?,
+            None => output::bytes(text.as_bytes())?,
             Some(output) => {
                 let unfinished = Unfinished::create(output)?;
                 let written = unfinished.file().write_all(text.as_bytes());

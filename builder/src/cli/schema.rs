@@ -1,5 +1,6 @@
 //! `microdc schema`: JSON Schemas of the files that people write, for editors.
 
+use crate::cli::output;
 use crate::schema::{Kind, markdown};
 use anyhow::Result;
 use clap::Args;
@@ -37,9 +38,9 @@ impl Schema {
     pub(super) fn run(self) -> Result<()> {
         let schema = self.kind.schema();
         if self.markdown {
-            print!("{}", markdown(&schema));
+            out!("{}", markdown(&schema))?;
         } else {
-            println!("{}", serde_json::to_string_pretty(&schema)?);
+            output::json(&schema)?;
         }
         Ok(())
     }

@@ -3,7 +3,6 @@
 use crate::serve::{self, Event, Server};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,8 +39,8 @@ impl Serve {
         let log = move |event: &Event| {
             // A reader that went away ends the log, not the server.
             let _ = match serde_json::to_string(event) {
-                Ok(line) if json => writeln!(std::io::stdout(), "{line}"),
-                _ => writeln!(std::io::stdout(), "{event}"),
+                Ok(line) if json => outln!("{line}"),
+                _ => outln!("{event}"),
             };
         };
         let server = Server::logging(&folder, listen, Box::new(log))
@@ -58,23 +57,22 @@ impl Serve {
 fn announce(folder: &std::path::Path, server: &Server, json: bool) -> Result<()> {
     let urls = serve::urls(server.address());
     let bundles = serve::list(folder).with_context(|| format!("looking into {}", folder.display()))?;
-    let mut out = std::io::stdout().lock();
     if json {
         let said = serde_json::json!({ "event": "listening", "urls": urls, "bundles": bundles });
-        writeln!(out, "{said}")?;
+        outln!("{said}")?;
         return Ok(());
     }
-    writeln!(out, "serving {} at {}", folder.display(), urls.join(", "))?;
+    outln!("serving {} at {}", folder.display(), urls.join(", "))?;
     if bundles.is_empty() {
-        writeln!(out, "there is no bundle in it yet; `microdc bundle IMAGE` makes one")?;
+        outln!("there is no bundle in it yet; `microdc bundle IMAGE` makes one")?;
     }
     for bundle in &bundles {
         let name = serve::encode(&bundle.name);
-        writeln!(out, "\n{} ({:.1} MB)", bundle.name, bundle.bytes as f64 / 1e6)?;
+        outln!("\n{} ({:.1} MB)", bundle.name, bundle.bytes as f64 / 1e6)?;
         for url in &urls {
-            writeln!(out, "  ssh operator@NODE update {url}/{name}")?;
+            outln!("  ssh operator@NODE update {url}/{name}")?;
         }
     }
-    writeln!(out)?;
+    outln!()?;
     Ok(())
 }

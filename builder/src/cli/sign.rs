@@ -1,5 +1,6 @@
 //! `microdc sign`: a manifest, where the private key is; and its signature, back into the image.
 
+use crate::cli::output::{self, OutputError};
 use crate::release_key;
 use crate::signing::{self, Attached};
 use anyhow::{Result, bail};
@@ -64,12 +65,11 @@ impl Sign {
         let id = key.public().id().to_string();
         if self.json {
             let report = serde_json::json!({ "signature": output, "key": id, "manifest": manifest });
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::json(&report)?;
             return Ok(());
         }
-        println!("{}", output.display());
-        show(&manifest, &id);
-        Ok(())
+        outln!("{}", output.display())?;
+        Ok(show(&manifest, &id)?)
     }
 
     fn attach(&self, signature: &Path) -> Result<()> {
@@ -79,19 +79,19 @@ impl Sign {
             let report = serde_json::json!({
                 "image": self.file, "image_digest": digest, "key": id, "manifest": manifest,
             });
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::json(&report)?;
             return Ok(());
         }
-        println!("{}", self.file.display());
-        show(&manifest, &id);
-        println!("  image     SHA-256 {digest}");
+        outln!("{}", self.file.display())?;
+        show(&manifest, &id)?;
+        outln!("  image     SHA-256 {digest}")?;
         Ok(())
     }
 }
 
-fn show(manifest: &Manifest, key: &str) {
+fn show(manifest: &Manifest, key: &str) -> Result<(), OutputError> {
     let Manifest { role, version, kernel, rollback_index, root, .. } = manifest;
-    println!("  slot      {role} {version}, kernel {kernel}");
-    println!("  root hash {}", root.root_hash);
-    println!("  signed by {key}, rollback index {rollback_index}");
+    outln!("  slot      {role} {version}, kernel {kernel}")?;
+    outln!("  root hash {}", root.root_hash)?;
+    outln!("  signed by {key}, rollback index {rollback_index}")
 }

@@ -2,7 +2,9 @@
 
 use super::keys;
 use crate::bundle::{Reader, is_bundle};
-use crate::look::{self, Medium};
+use crate::cli::output;
+use crate::format::disk_table;
+use crate::open::Medium;
 use crate::signing;
 use crate::verify::{self, Bootsel, Expect, VerifyError};
 use anyhow::{Context as _, Result, bail};
@@ -72,17 +74,17 @@ impl Verify {
             let slots: Vec<_> = slots.collect();
             let kind = if is_disk { "disk" } else { "image" };
             let report = serde_json::json!({ kind: self.file, "default": verified.default, "slots": slots });
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::json(&report)?;
             return Ok(());
         }
         let what = if is_disk { "every bit of its slots" } else { "every bit" };
-        println!("{}: {what} is as it was signed", self.file.display());
+        outln!("{}: {what} is as it was signed", self.file.display())?;
         for (slot, found) in &verified.slots {
             let Manifest { role, version, kernel, root, .. } = &found.manifest;
-            println!("  slot {slot}    {role} {version}, kernel {kernel}, signed by {}", found.key);
-            println!("  root hash {}", root.root_hash);
+            outln!("  slot {slot}    {role} {version}, kernel {kernel}, signed by {}", found.key)?;
+            outln!("  root hash {}", root.root_hash)?;
         }
-        println!("  boots from slot {}", verified.default);
+        outln!("  boots from slot {}", verified.default)?;
         Ok(())
     }
 
@@ -92,7 +94,7 @@ impl Verify {
         if file.metadata()?.file_type().is_block_device() {
             return Ok(true);
         }
-        let table = look::table::read(&file, look::length(&file)?);
+        let table = disk_table::read(&file, disk_table::length(&file)?);
         Ok(table.is_ok_and(|table| table.partitions.len() > Partition::IN_IMAGE.len()))
     }
 
@@ -111,12 +113,12 @@ impl Verify {
         if self.json {
             let key = checked.key.to_string();
             let report = serde_json::json!({ "bundle": self.file, "key": key, "manifest": checked.manifest });
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::json(&report)?;
             return Ok(());
         }
-        println!("{path}: every bit is as it was signed");
-        println!("  bundle    {found} {version}, kernel {kernel}, signed by {}", checked.key);
-        println!("  root hash {}", root.root_hash);
+        outln!("{path}: every bit is as it was signed")?;
+        outln!("  bundle    {found} {version}, kernel {kernel}, signed by {}", checked.key)?;
+        outln!("  root hash {}", root.root_hash)?;
         Ok(())
     }
 }

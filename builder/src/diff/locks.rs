@@ -4,10 +4,10 @@
 use super::{Difference, FileChange, Item, ItemChange, Total, files, items};
 use crate::cache::Cache;
 use crate::lock::{Lock, LockedFrom, LockedPackage};
-use crate::look::files::{Entry, EntryKind};
+use crate::open::files::{Entry, EntryKind};
 use crate::source::deb;
-use crate::source::release::show_time;
 use crate::tree::{self, Kind, take::merged};
+use contract::calendar::show_time;
 use contract::hash::Digest;
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@
 pub mod locks;
 pub mod slots;
 
-use crate::look::files::{Entry, EntryKind};
+use crate::open::files::{Entry, EntryKind};
 use contract::hash::Digest;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

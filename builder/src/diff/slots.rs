@@ -2,9 +2,9 @@
 
 use super::{Difference, Field, FileChange, Item, Total, files, items};
 use crate::inventory::Inventory;
-use crate::look::files::{Entry, EntryKind};
-use crate::look::{Look, LookError};
-use crate::source::release::show_time;
+use crate::open::files::{Entry, EntryKind};
+use crate::open::{OpenError, OpenSlot};
+use contract::calendar::show_time;
 use contract::hash::Digest;
 use contract::manifest::Manifest;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// When one of them cannot be read.
-pub fn compare(old: &Look, new: &Look) -> Result<Difference, LookError> {
+pub fn compare(old: &OpenSlot, new: &OpenSlot) -> Result<Difference, OpenError> {
     let mut difference = Difference { manifest: manifest(&old.manifest, &new.manifest), ..Difference::default() };
     match (old.inventory(), new.inventory()) {
         (Ok(old), Ok(new)) => {
@@ -41,7 +41,7 @@ pub fn compare(old: &Look, new: &Look) -> Result<Difference, LookError> {
         total("boot partition", old.manifest.boot.length, new.manifest.boot.length),
     ];
     match (boot(old), boot(new)) {
-        (Err(LookError::NoBoot), _) | (_, Err(LookError::NoBoot)) => {
+        (Err(OpenError::NoBoot), _) | (_, Err(OpenError::NoBoot)) => {
             difference.notes.push("boot files are not compared: a root partition alone has none".to_owned());
         }
         (old_boot, new_boot) => {
@@ -95,17 +95,17 @@ fn artifacts(inventory: &Inventory) -> BTreeMap<String, Item> {
 }
 
 /// The boot partition's files, as entries of a file system without owners.
-fn boot(look: &Look) -> Result<BTreeMap<String, Entry>, LookError> {
+fn boot(look: &OpenSlot) -> Result<BTreeMap<String, Entry>, OpenError> {
     let entry = |size| Entry { kind: EntryKind::File { size }, mode: 0, uid: 0, gid: 0 };
     Ok(look.boot_files()?.into_iter().map(|(name, size)| (name, entry(size))).collect())
 }
 
 fn boot_files(
-    old: &Look,
-    new: &Look,
+    old: &OpenSlot,
+    new: &OpenSlot,
     old_entries: &BTreeMap<String, Entry>,
     new_entries: &BTreeMap<String, Entry>,
-) -> Result<Vec<FileChange>, LookError> {
+) -> Result<Vec<FileChange>, OpenError> {
     files(old_entries, new_entries, &|side, name| {
         let look = if side { new } else { old };
         Ok(Digest::of(&look.read_boot(name)?))

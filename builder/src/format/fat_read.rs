@@ -1,7 +1,7 @@
 //! Reads FAT16 and FAT32 volumes. The bytes are foreign: nothing in them is trusted, and no loop of clusters is
 //! followed twice.
 
-use super::fat::FatType;
+use super::fat_type::FatType;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;

@@ -59,7 +59,7 @@ impl Locals {
                 && !supplied.contains_key(name)
             {
                 let copy = local::snapshot(cache, path).map_err(|error| {
-                    super::assemble::mistake(profile, place, &format!("the artifact {name}: {error}"))
+                    super::mistake::mistake(profile, place, &format!("the artifact {name}: {error}"))
                 })?;
                 files.insert(name.clone(), copy);
             }
@@ -122,7 +122,7 @@ pub(super) struct Inputs<'p, 'a> {
     pub lock: Option<&'a Lock>,
     pub mode: LockMode,
     pub cache: &'a Cache,
-    pub from: &'a super::From,
+    pub from: &'a super::Environment,
     pub settings: &'a Settings,
     pub client: &'a Client,
     pub reporter: &'a Reporter,
@@ -135,7 +135,7 @@ pub(super) fn gather<'p>(inputs: &Inputs<'p, '_>) -> Result<Gathered<'p>> {
     let lock = lock.filter(|_| mode != LockMode::Update);
     for (name, Located { value: artifact, place }) in &profile.artifacts {
         let at = |error: anyhow::Error| {
-            super::assemble::mistake(profile, place, &format!("the artifact {name}: {error:#}"))
+            super::mistake::mistake(profile, place, &format!("the artifact {name}: {error:#}"))
         };
         let pinned = lock.and_then(|lock| lock.artifacts.get(name)).filter(|locked| is_of(locked, &artifact.from));
         let supplied = locals.supplied.get(name);

@@ -36,13 +36,13 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
         for pattern in &wanted.patterns {
             let why = format!("{} takes {:?}", profile.shown(&pattern.place), pattern.value);
             take::take(&mut tree, package, std::slice::from_ref(&pattern.value), &why)
-                .map_err(|error| mistake(profile, &pattern.place, &error.to_string()))?;
+                .map_err(|error| super::mistake::mistake(profile, &pattern.place, &error.to_string()))?;
         }
     }
     for Placed { name, artifact, content, origin, place, .. } in inputs.artifacts {
         tree.insert_parents(&artifact.to);
         tree.insert(&artifact.to, Node::of(Kind::File(content.clone()), artifact.mode, origin))
-            .map_err(|error| mistake(profile, place, &format!("the artifact {name}: {error}")))?;
+            .map_err(|error| super::mistake::mistake(profile, place, &format!("the artifact {name}: {error}")))?;
     }
     for module in inputs.modules {
         let path = module.path.trim_start_matches('/');
@@ -61,7 +61,7 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
         tree.insert_parents(path);
         let origin = origin::made(&format!("a link of {}", profile.shown(&target.place)));
         tree.insert(path, Node::of(Kind::Symlink(target.value.clone()), 0o777, &origin))
-            .map_err(|error| mistake(profile, &target.place, &error.to_string()))?;
+            .map_err(|error| super::mistake::mistake(profile, &target.place, &error.to_string()))?;
     }
     // The program itself comes with the initramfs and is shown here.
     file(&mut tree, FIRSTBOOT, Vec::new(), 0o755, &origin::of_artifact("firstboot", "PID 1"))?;
@@ -107,7 +107,7 @@ fn accounts(profile: &Profile) -> Result<Accounts> {
         if accounts.gid(name) == Some(id) {
             return Ok(());
         }
-        accounts.add_group(name, id).map_err(|error| mistake(profile, place, &error.to_string()))
+        accounts.add_group(name, id).map_err(|error| super::mistake::mistake(profile, place, &error.to_string()))
     };
     for (name, group) in &profile.groups {
         own(&mut accounts, name, group.value.id, &group.place)?;
@@ -117,7 +117,7 @@ fn accounts(profile: &Profile) -> Result<Accounts> {
     }
     for (name, entry) in &profile.users {
         let user = &entry.value;
-        let at = |error: String| mistake(profile, &entry.place, &error);
+        let at = |error: String| super::mistake::mistake(profile, &entry.place, &error);
         let group = user.group.as_deref().unwrap_or(name);
         let gid = accounts.gid(group).ok_or_else(|| at(format!("there is no group {group:?}")))?;
         if accounts.user(name).is_some_and(|there| there.uid == user.id && there.gid == gid) && name != "root" {
@@ -160,7 +160,7 @@ fn shells(profile: &Profile, tree: &Tree) -> Result<()> {
         let Some(shell) = &entry.value.shell else { continue };
         let found = tree.resolve(shell.trim_start_matches('/')).and_then(|path| tree.nodes.get(&path));
         if !found.is_some_and(|node| matches!(node.kind, Kind::File(_)) && node.mode & 0o111 != 0) {
-            return Err(mistake(
+            return Err(super::mistake::mistake(
                 profile,
                 &entry.place,
                 &format!("{shell}, the shell of {name}, is no program in the image"),
@@ -175,12 +175,12 @@ fn program(profile: &Profile, place: &Place, run: &[String], tree: &Tree) -> Res
     let path = tree.resolve(program.trim_start_matches('/'));
     match path.and_then(|path| tree.nodes.get(&path)) {
         Some(node) if matches!(node.kind, Kind::File(_)) && node.mode & 0o111 != 0 => Ok(()),
-        Some(_) => Err(mistake(profile, place, &format!("{program} is no program"))),
+        Some(_) => Err(super::mistake::mistake(profile, place, &format!("{program} is no program"))),
         None => {
             let known = tree.nodes.keys().map(|path| format!("/{path}")).collect::<Vec<_>>();
             let near = crate::profile::diagnostic::did_you_mean(program, known.iter().map(String::as_str));
             let help = near.unwrap_or_else(|| "take it from a package".to_owned());
-            Err(mistake(profile, place, &format!("{program} is not in the image; {help}")))
+            Err(super::mistake::mistake(profile, place, &format!("{program} is not in the image; {help}")))
         }
     }
 }
@@ -195,7 +195,7 @@ fn templates(profile: &Profile, tree: &Tree) -> Result<()> {
         let inside = format!("{TEMPLATES}/{from}");
         let Some(Node { kind: Kind::File(content), .. }) = tree.nodes.get(inside.trim_start_matches('/')) else {
             let message = format!("the template {from} is in no overlay: no file {inside} in the image");
-            return Err(mistake(profile, &entry.place, &message));
+            return Err(super::mistake::mistake(profile, &entry.place, &message));
         };
         let source = content.to_bytes().with_context(|| format!("reading the template {from}"))?;
         let source = std::str::from_utf8(&source).with_context(|| format!("the template {from} is not UTF-8"))?;
@@ -203,10 +203,6 @@ fn templates(profile: &Profile, tree: &Tree) -> Result<()> {
             .with_context(|| format!("the template {from} cannot be rendered with the example {}", path.display()))?;
     }
     Ok(())
-}
-
-pub(super) fn mistake(profile: &Profile, place: &Place, message: &str) -> anyhow::Error {
-    Diagnostic::new(&profile.sources, message, place, "here", None, None).into()
 }
 
 fn joined(mistakes: &[Diagnostic]) -> String {

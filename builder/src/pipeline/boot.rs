@@ -48,7 +48,7 @@ impl Modules {
 pub(super) fn kernel_config(profile: &Profile, kernel: &Package) -> Result<()> {
     let Some(first) = profile.kernel.config.first() else { return Ok(()) };
     let kernel = Kernel::find(kernel)?;
-    let at = |place, message: String| super::assemble::mistake(profile, place, &message);
+    let at = |place, message: String| super::mistake::mistake(profile, place, &message);
     let config = KernelConfig::of(&kernel).map_err(|error| at(&first.place, error.to_string()))?;
     let mut lacks = Vec::new();
     for wanted in &profile.kernel.config {

@@ -9,12 +9,13 @@ mod artifacts;
 mod assemble;
 mod boot;
 mod inventory;
+mod mistake;
 mod one;
+mod package_set;
 mod record;
 mod root;
 pub mod settings;
 mod several;
-mod shelves;
 mod supply;
 mod update;
 
@@ -45,12 +46,12 @@ pub struct Options {
     /// The public key of who will sign an unsigned image; `keys/release.pub` when none is named.
     pub public: Option<PathBuf>,
     pub supplies: Vec<Supply>,
-    pub from: From,
+    pub from: Environment,
 }
 
 /// Where things are taken from.
 #[derive(Clone, Debug)]
-pub struct From {
+pub struct Environment {
     /// The folder that holds `profiles/`, `keys/`, `out/` and `microdc.toml`.
     pub base: PathBuf,
     pub offline: bool,
@@ -63,7 +64,7 @@ pub struct From {
     pub interrupted: Arc<AtomicBool>,
 }
 
-impl From {
+impl Environment {
     fn jobs(&self) -> usize {
         self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }

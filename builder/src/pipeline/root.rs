@@ -2,9 +2,9 @@
 
 use super::artifacts::{self, Gathered, Locals};
 use super::boot::Modules;
+use super::package_set::PackageSet;
 use super::settings::Settings;
-use super::shelves::Shelves;
-use super::{From, assemble};
+use super::{Environment, assemble};
 use crate::cache::Cache;
 use crate::lock::Lock;
 use crate::profile::Profile;
@@ -12,10 +12,10 @@ use crate::report::Reporter;
 use crate::resolve::{self, LockMode, Request, Resolver, Wanted};
 use crate::source::deb;
 use crate::source::keyring::Keyring;
-use crate::source::mirror::{Mirror, Told};
-use crate::source::release::show_time;
+use crate::source::mirror::{Mirror, MirrorSettings};
 use crate::tree::{Package, Tree};
 use anyhow::{Result, bail};
+use contract::calendar::show_time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) struct Inputs<'a> {
     pub mode: LockMode,
     pub locals: &'a Locals,
     pub cache: &'a Cache,
-    pub from: &'a From,
+    pub from: &'a Environment,
     pub settings: &'a Settings,
     pub reporter: &'a Reporter,
 }
@@ -74,18 +74,18 @@ pub(super) fn make<'p, B: Send>(
 
     let stage = reporter.stage("packages");
     let request = request(profile);
-    let told = Told { mirror: from.mirror.clone(), security: from.security_mirror.clone() };
+    let told = MirrorSettings { mirror: from.mirror.clone(), security: from.security_mirror.clone() };
     let mirror = Mirror::find(&told, &settings.debian, Path::new("/etc/apt"))?;
     let keyring = Keyring::debian()?;
     let places = resolve::Places { cache, mirror: &mirror, keyring: &keyring, progress: &stage };
     let resolver = Resolver::new(&request, lock, &resolving, places, &client);
     let unpacked = unpacked(cache, lock);
     resolver.prefetch()?;
-    let mut shelves = Shelves::new(&resolver);
-    let named = shelves.named(profile)?;
-    let kernel = shelves.kernel(profile)?;
+    let mut set = PackageSet::new(&resolver);
+    let named = set.named(profile)?;
+    let kernel = set.kernel(profile)?;
     super::boot::kernel_config(profile, &kernel)?;
-    let firmware = shelves.package(&profile.firmware.package.value)?;
+    let firmware = set.package(&profile.firmware.package.value)?;
     stage.result(format!("{} named by the profile", named.len()));
     stage.end();
     check_interrupted(from)?;
@@ -108,9 +108,9 @@ pub(super) fn make<'p, B: Send>(
     let for_boot = ForBoot { kernel: &kernel, firmware: &firmware, modules: &modules };
     let (tree, boot) = rayon::join(|| assemble::assemble(&inputs, &mut &resolver), || boot(for_boot));
     let (tree, boot) = (tree?, boot?);
-    shelves.copyright_holders()?;
+    set.copyright_holders()?;
     let lock = Lock { artifacts: gathered.locked.clone(), ..resolver.lock() };
-    let packages = shelves.all(&lock)?;
+    let packages = set.all(&lock)?;
     tell(reporter, &unpacked, &lock);
     stage.result(format!("{} entries from {} packages", tree.nodes.len(), packages.len()));
     drop(stage);
@@ -138,7 +138,7 @@ fn tell(reporter: &Reporter, before: &BTreeSet<String>, lock: &Lock) {
 
 /// # Errors
 /// When the operator wants to stop.
-pub(super) fn check_interrupted(from: &From) -> Result<()> {
+pub(super) fn check_interrupted(from: &Environment) -> Result<()> {
     if from.interrupted.load(Ordering::Relaxed) {
         bail!("interrupted; what was fetched stays in the cache");
     }

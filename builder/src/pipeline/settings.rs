@@ -1,7 +1,7 @@
 //! `microdc.toml`: where this site takes things from.
 
 use crate::profile;
-use crate::source::mirror::Told;
+use crate::source::mirror::MirrorSettings;
 use crate::source::url::UrlMirror;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use std::path::Path;
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Debian's archive.
-    pub debian: Told,
+    pub debian: MirrorSettings,
     /// Copies of release files, in the order in which they are asked.
     pub mirrors: Vec<UrlMirror>,
 }
@@ -56,6 +56,9 @@ impl Settings {
             toml::from_str(&text).map_err(|error| profile::Diagnostic::from_toml(&sources, file, &error))?;
         let mirrors = read.sources.mirrors.iter().map(|text| UrlMirror::parse(text, base));
         let mirrors = mirrors.collect::<Result<_, _>>().with_context(|| format!("{}: mirrors", path.display()))?;
-        Ok(Settings { debian: Told { mirror: read.debian.mirror, security: read.debian.security }, mirrors })
+        Ok(Settings {
+            debian: MirrorSettings { mirror: read.debian.mirror, security: read.debian.security },
+            mirrors,
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::artifacts::Locals;
 use super::settings::Settings;
-use super::{From, Supply, root, supply};
+use super::{Environment, Supply, root, supply};
 use crate::cache::Cache;
 use crate::lock::{Change, Lock};
 use crate::profile::diagnostic::did_you_mean;
@@ -24,7 +24,7 @@ pub struct LockOptions {
     /// Nothing is written.
     pub check: bool,
     pub supplies: Vec<Supply>,
-    pub from: From,
+    pub from: Environment,
 }
 
 /// What became of a lock.

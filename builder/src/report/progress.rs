@@ -4,7 +4,7 @@ use super::summary::StageTime;
 use crate::source::progress::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,7 +78,8 @@ impl Reporter {
     /// A line that stays, above the bars.
     pub fn say(&self, line: &str) {
         if self.lines {
-            eprintln!("{}{line}", self.label);
+            // Progress that cannot be written stops no build.
+            let _ = writeln!(std::io::stderr(), "{}{line}", self.label);
         } else {
             // A hidden bar has nowhere to print to; that is what `silent` means.
             let _ = self.bars.println(format!("{}{line}", self.label));

@@ -1,8 +1,8 @@
 //! What the programs of a root say that is in them.
 
 use super::{crates, go};
-use crate::look::LookError;
-use crate::look::files::{EntryKind, Root};
+use crate::open::OpenError;
+use crate::open::files::{EntryKind, Root};
 use object::LittleEndian;
 use object::elf::{self, FileHeader64};
 use object::read::ReadCache;
@@ -27,7 +27,7 @@ pub struct Program {
 ///
 /// # Errors
 /// When the root cannot be read; a file that is no whole ELF file says nothing.
-pub fn programs(root: &Root) -> Result<Vec<Program>, LookError> {
+pub fn programs(root: &Root) -> Result<Vec<Program>, OpenError> {
     let mut found = Vec::new();
     for (path, entry) in root.entries()? {
         if !matches!(entry.kind, EntryKind::File { size } if size >= SMALLEST) {

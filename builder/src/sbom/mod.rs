@@ -15,9 +15,9 @@ pub mod purl;
 pub mod spdx;
 
 use crate::inventory::{Artifact, Inventory, Package, licences};
-use crate::look::{Look, LookError};
-use crate::source::release::show_time;
+use crate::open::{OpenError, OpenSlot};
 use crate::tree::origin::{self, Source};
+use contract::calendar::show_time;
 use contract::hash::Digest;
 use contract::names::LICENCES;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,12 +73,12 @@ pub struct Component {
 ///
 /// # Errors
 /// When the slot cannot be read, or does not say what it is made of.
-pub fn of(look: &Look) -> Result<Bom, LookError> {
+pub fn of(look: &OpenSlot) -> Result<Bom, OpenError> {
     let inventory = look.inventory()?;
     let root = look.root()?;
     let archive = match root.read(LICENCES.trim_start_matches('/')) {
-        Err(LookError::NoFile(_)) => BTreeMap::new(),
-        bytes => licences::read(&bytes?).map_err(|error| LookError::Root(format!("{LICENCES}: {error}")))?,
+        Err(OpenError::NoFile(_)) => BTreeMap::new(),
+        bytes => licences::read(&bytes?).map_err(|error| OpenError::Root(format!("{LICENCES}: {error}")))?,
     };
     let mut texts = BTreeMap::new();
     let with_files = packages_with_files(&inventory);

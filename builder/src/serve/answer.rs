@@ -4,7 +4,7 @@ use super::folder::{Listed, Served, encode};
 use super::nodes::NodeProgress;
 use super::range::Share;
 use crate::clock;
-use crate::source::release::http_time;
+use contract::calendar::http_time;
 use std::collections::BTreeMap;
 
 /// An answer: what is sent first, and which bytes of a file follow.

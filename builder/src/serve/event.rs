@@ -1,6 +1,6 @@
 //! What happens, as a line of the access log or as an object of JSON.
 
-use crate::source::release::show_time;
+use contract::calendar::show_time;
 use serde::Serialize;
 use std::net::IpAddr;
 

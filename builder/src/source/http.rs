@@ -14,53 +14,10 @@ use std::time::Duration;
 use contract::hash::Digest;
 use ureq::http::StatusCode;
 
+pub use super::fetch_error::FetchError;
 use super::partial::Partial;
 use super::progress::Progress;
 use crate::cache::{Cache, CacheError};
-
-/// How a download fails.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// The server says that it is not there (404 or 410).
-    #[error("{url} is not on the mirror (HTTP {status})")]
-    Gone { url: String, status: u16 },
-    #[error("{url}: the mirror answered HTTP {status}; check the mirror, or name another with --mirror")]
-    Status { url: String, status: u16 },
-    #[error(
-        "{url}: gave up after {attempts} attempts, with {have} bytes{} here: {last}; \
-         what is here is kept and the next build goes on from it; check the network, or name another mirror with --mirror",
-        of(*.size)
-    )]
-    Unreachable { url: String, attempts: u32, have: u64, size: Option<u64>, last: String },
-    #[error(
-        "{url} has {found} bytes, {expected} were expected; the mirror is not in step with its index: try later, or name another with --mirror"
-    )]
-    Size { url: String, expected: u64, found: u64 },
-    #[error("{url} is larger than the {limit} bytes that are taken for it at most; check the mirror")]
-    TooLarge { url: String, limit: u64 },
-    #[error(
-        "{url}: its SHA-256 is {found}, {expected} was expected; nothing of it is kept; the mirror or something on the way altered it: try again, or name another with --mirror"
-    )]
-    Digest { url: String, expected: Digest, found: Digest },
-    #[error("{url}: the server does not say how long it is, so that half of it would not be noticed")]
-    NoLength { url: String },
-    #[error("stopped; what was fetched is kept")]
-    Cancelled,
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-}
-
-pub(super) fn of(size: Option<u64>) -> String {
-    size.map_or_else(String::new, |size| format!(" of {size}"))
-}
-
-impl FetchError {
-    /// Whether the mirror said that this file is not there.
-    #[must_use]
-    pub fn is_gone(&self) -> bool {
-        matches!(self, FetchError::Gone { .. })
-    }
-}
 
 /// How patient a [`Client`] is.
 #[derive(Clone, Debug)]
@@ -132,7 +89,6 @@ pub struct Client {
 
 /// More breaks than this in one file, and the mirror is not worth it even if each attempt brings something.
 const MOST_ATTEMPTS: u32 = 100;
-pub(super) const CHUNK: usize = 128 * 1024;
 
 /// What one attempt came to.
 enum Attempt {

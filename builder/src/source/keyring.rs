@@ -13,7 +13,7 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::{KeyDetails as _, Tag, VerifyingKey};
 
-use super::release::show_time;
+use contract::calendar::show_time;
 
 /// Debian's keys: primary fingerprint, then the certificate. The Debian 12 and 13 automatic keys sign sid as well.
 const DEBIAN: [(&str, &str); 6] = [

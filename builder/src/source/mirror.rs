@@ -35,7 +35,7 @@ pub enum MirrorError {
 
 /// What the operator said about mirrors, in one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct MirrorSettings {
     pub mirror: Option<String>,
     pub security: Option<String>,
 }
@@ -45,7 +45,11 @@ impl Mirror {
     ///
     /// # Errors
     /// When none is known, or what was told is no URL.
-    pub fn find(command_line: &Told, configured: &Told, apt: &Path) -> Result<Mirror, MirrorError> {
+    pub fn find(
+        command_line: &MirrorSettings,
+        configured: &MirrorSettings,
+        apt: &Path,
+    ) -> Result<Mirror, MirrorError> {
         for told in [command_line, configured] {
             if let Some(archive) = &told.mirror {
                 return Mirror::told(archive, told.security.as_deref());
@@ -180,7 +184,7 @@ mod tests {
     }
 
     fn find(files: &[(&str, &str)]) -> Result<Mirror, MirrorError> {
-        Mirror::find(&Told::default(), &Told::default(), apt(files).path())
+        Mirror::find(&MirrorSettings::default(), &MirrorSettings::default(), apt(files).path())
     }
 
     fn mirror(archive: &str, security: &str) -> Mirror {
@@ -226,18 +230,21 @@ mod tests {
     #[test]
     fn what_was_told_goes_before_what_apt_says() {
         let folder = apt(&[("sources.list", "deb http://m.example/debian trixie main\n")]);
-        let told = |url: &str| Told { mirror: Some(url.into()), security: None };
-        let find = |line: &Told, file: &Told| Mirror::find(line, file, folder.path());
+        let told = |url: &str| MirrorSettings { mirror: Some(url.into()), security: None };
+        let find = |line: &MirrorSettings, file: &MirrorSettings| Mirror::find(line, file, folder.path());
         let both = find(&told("http://line.example/debian"), &told("http://file.example/debian")).unwrap();
         assert_eq!(both, mirror("http://line.example/debian", "http://line.example/debian-security"));
         assert_eq!(
-            find(&Told::default(), &told("http://file.example/debian/")).unwrap().archive,
+            find(&MirrorSettings::default(), &told("http://file.example/debian/")).unwrap().archive,
             "http://file.example/debian"
         );
         assert!(matches!(
-            find(&told("http://x.example/mirror"), &Told::default()),
+            find(&told("http://x.example/mirror"), &MirrorSettings::default()),
             Err(MirrorError::NoSecurity { .. })
         ));
-        assert!(matches!(find(&told("ftp://x.example/debian"), &Told::default()), Err(MirrorError::BadUrl { .. })));
+        assert!(matches!(
+            find(&told("ftp://x.example/debian"), &MirrorSettings::default()),
+            Err(MirrorError::BadUrl { .. })
+        ));
     }
 }

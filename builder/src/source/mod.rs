@@ -7,6 +7,7 @@ pub mod ar;
 pub mod checksums;
 pub mod deb;
 pub mod depends;
+mod fetch_error;
 pub mod go;
 pub mod http;
 pub mod index;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use contract::hash::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::http::{CHUNK, FetchError, of};
+use super::fetch_error::{CHUNK, FetchError, of};
 use super::progress::Progress;
 use crate::cache::{Cache, CacheError};
 

@@ -8,7 +8,7 @@ use microdc::cache::Cache;
 use microdc::lock::{Lock, LockedPackage};
 use microdc::source::deb::{self, Effort};
 use microdc::source::http::{Client, Patience, Wanted};
-use microdc::source::mirror::{Mirror, Told};
+use microdc::source::mirror::{Mirror, MirrorSettings};
 use microdc::source::progress::Quiet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -85,7 +85,7 @@ impl Router {
 
 /// The mirror of the machine's own apt settings.
 pub fn machine_mirror() -> Mirror {
-    Mirror::find(&Told::default(), &Told::default(), Path::new("/etc/apt")).unwrap()
+    Mirror::find(&MirrorSettings::default(), &MirrorSettings::default(), Path::new("/etc/apt")).unwrap()
 }
 
 /// Where something of a package stands in a cache.

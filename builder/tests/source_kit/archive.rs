@@ -236,11 +236,7 @@ pub fn base(suite: &str) -> &'static str {
     if suite.ends_with("-security") { "debian-security" } else { "debian" }
 }
 
-/// A time as the archive writes it, from what `show_time` gives.
+/// A time as the archive writes it.
 pub fn rfc822(seconds: u64) -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let shown = microdc::source::release::show_time(seconds);
-    let (date, clock) = shown.split_once(' ').unwrap();
-    let parts: Vec<&str> = date.split('-').collect();
-    format!("Sat, {} {} {} {clock}", parts[2], MONTHS[parts[1].parse::<usize>().unwrap() - 1], parts[0])
+    contract::calendar::http_time(seconds).replace("GMT", "UTC")
 }

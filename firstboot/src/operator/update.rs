@@ -29,7 +29,7 @@ pub fn facts(update: &UpdateStatus) -> Vec<(&'static str, String)> {
     facts.push(("standby", standby.to_owned()));
     for failed in &update.failed {
         let digest: String = failed.release.manifest.to_string().chars().take(12).collect();
-        let at = crate::service::utc(failed.at);
+        let at = contract::calendar::stamp(failed.at);
         facts.push(("failed", format!("{} ({digest}), {at}: {}", failed.release.version, failed.reason)));
     }
     facts

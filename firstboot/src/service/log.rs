@@ -122,22 +122,6 @@ fn printable(bytes: &[u8]) -> String {
     text.trim_end_matches('\r').chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
-/// A time as `2026-01-31T23:59:59Z`, from seconds since 1970 (days to a date: the Gregorian calendar's 400-year cycle).
-#[must_use]
-pub fn utc(unix: u64) -> String {
-    let (days, second) = (unix / 86_400, unix % 86_400);
-    // Years are counted from March, so that the leap day is the last of its year; day 0 is 0000-03-01.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
 /// The last lines of a log that an earlier run of the node left in `folder`, with their times; none when there is none.
 #[must_use]
 pub fn history(folder: &Path, name: &str) -> Vec<String> {
@@ -247,18 +231,6 @@ mod tests {
         assert!(read.len() > 100 && read.iter().all(|line| line.starts_with("T bgpd line ")), "{:?}", read.first());
         let log = Log::new(None, read);
         assert_eq!(log.ring().last(1).collect::<Vec<_>>(), ["T bgpd line 1999"]);
-    }
-
-    #[test]
-    fn times_are_written_as_the_calendar_has_them() {
-        for (unix, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_735_689_599, "2024-12-31T23:59:59Z"),
-            (1_795_248_772, "2026-11-21T08:12:52Z"),
-        ] {
-            assert_eq!(utc(unix), text);
-        }
     }
 
     proptest! {

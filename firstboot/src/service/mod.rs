@@ -19,7 +19,6 @@ mod tests;
 mod unit;
 mod when;
 
-pub use log::utc;
 pub use look::Look;
 pub use machine::{Exit, Moment, Notice, State};
 pub use places::Places;

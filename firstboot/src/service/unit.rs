@@ -1,7 +1,7 @@
 //! One service with its process: the pipe it writes to, its cgroup, its readiness check.
 
 use super::environment;
-use super::log::{Log, LogFile, utc};
+use super::log::{Log, LogFile};
 use super::look::Look;
 use super::machine::{Exit, Machine, Moment, Policy};
 use super::places::{PATH, Places};
@@ -372,6 +372,6 @@ impl Unit {
     /// What stands before each line in its file: the time and its name.
     fn stamp(&self) -> String {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        format!("{} {}", utc(u64::try_from(now.tv_sec).unwrap_or(0)), self.name)
+        format!("{} {}", contract::calendar::stamp(u64::try_from(now.tv_sec).unwrap_or(0)), self.name)
     }
 }

@@ -18,7 +18,7 @@ fn path() -> PathBuf {
 /// Sets the clock to `seconds` since 1970 unless it stands there or later.
 pub fn floor(seconds: u64, warnings: &mut Warnings) {
     if let Err(error) = time::advance_to(seconds) {
-        warnings.add(format_args!("cannot set the clock to {}: {error}", crate::service::utc(seconds)));
+        warnings.add(format_args!("cannot set the clock to {}: {error}", contract::calendar::stamp(seconds)));
     }
 }
 
@@ -45,7 +45,7 @@ pub struct Clock;
 
 impl std::fmt::Display for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&crate::service::utc(time::now()))?;
+        f.write_str(&contract::calendar::stamp(time::now()))?;
         f.write_str(if time::is_true() { "" } else { " (not confirmed by a time server)" })
     }
 }

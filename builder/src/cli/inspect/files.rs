@@ -1,8 +1,8 @@
 //! `--files`: the files of a slot.
 
-use super::print_json;
-use crate::look::files::{Entry, EntryKind};
-use crate::look::{Look, LookError};
+use crate::cli::output;
+use crate::open::files::{Entry, EntryKind};
+use crate::open::{OpenError, OpenSlot};
 use anyhow::{Context as _, Result, bail};
 use globset::{GlobBuilder, GlobMatcher};
 use serde_json::json;
@@ -10,7 +10,7 @@ use serde_json::json;
 /// Before the name of a file of the boot partition.
 pub(super) const BOOT: &str = "boot:";
 
-pub(super) fn list(look: &Look, pattern: &str, as_json: bool) -> Result<()> {
+pub(super) fn list(look: &OpenSlot, pattern: &str, as_json: bool) -> Result<()> {
     let wanted = Pattern::new(pattern)?;
     let entries = look.root()?.entries()?;
     let inventory = look.inventory().ok();
@@ -18,7 +18,7 @@ pub(super) fn list(look: &Look, pattern: &str, as_json: bool) -> Result<()> {
     let boot_reasons = inventory.as_ref().map(|inventory| inventory.boot_reasons()).unwrap_or_default();
     let root: Vec<(&String, &Entry)> = entries.iter().filter(|(path, _)| wanted.means(path)).collect();
     let boot = match look.boot_files() {
-        Err(LookError::NoBoot) => Default::default(),
+        Err(OpenError::NoBoot) => Default::default(),
         boot => boot?,
     };
     let boot: Vec<(String, u64)> = boot
@@ -42,7 +42,7 @@ pub(super) fn list(look: &Look, pattern: &str, as_json: bool) -> Result<()> {
             let why = boot_reasons.get(name.trim_start_matches(BOOT));
             json!({ "path": name, "kind": "file", "size": size, "why": why })
         });
-        return print_json(&root.chain(boot).collect::<Vec<_>>());
+        return output::json(&root.chain(boot).collect::<Vec<_>>());
     }
     for (path, entry) in root {
         let owner = format!("{}:{}", entry.uid, entry.gid);
@@ -50,10 +50,10 @@ pub(super) fn list(look: &Look, pattern: &str, as_json: bool) -> Result<()> {
             EntryKind::Link { target } => format!(" -> {target}"),
             _ => String::new(),
         };
-        println!("{} {owner:>9} {:>10} /{path}{target}", entry.permissions(), entry.size());
+        outln!("{} {owner:>9} {:>10} /{path}{target}", entry.permissions(), entry.size())?;
     }
     for (name, size) in boot {
-        println!("{:<10} {:>9} {size:>10} {name}", "boot file", "");
+        outln!("{:<10} {:>9} {size:>10} {name}", "boot file", "")?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ mod show;
 mod why;
 
 use super::keys;
-use crate::look::{Look, Medium};
+use crate::open::{Medium, OpenSlot};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use contract::layout::Slot;
@@ -64,7 +64,7 @@ impl Inspect {
         let file = self.file.as_deref().unwrap_or(Path::new(""));
         let path = || file.display().to_string();
         let medium = Medium::open(file).with_context(path)?;
-        let pick = || -> Result<&Look> { medium.pick(self.slot).with_context(path) };
+        let pick = || -> Result<&OpenSlot> { medium.pick(self.slot).with_context(path) };
         if let Some(pattern) = &self.files {
             return files::list(pick()?, pattern, self.json).with_context(path);
         }
@@ -77,16 +77,10 @@ impl Inspect {
         if self.packages {
             return show::packages(pick()?, self.json).with_context(path);
         }
-        let signed = |look: &Look| match keys::trusted(&self.key) {
+        let signed = |look: &OpenSlot| match keys::trusted(&self.key) {
             Ok(trusted) => look.signed(&trusted),
             Err(error) => Err(error.to_string()),
         };
         show::all(file, &medium, self.slot, &signed, self.json).with_context(path)
     }
-}
-
-/// Prints a value as JSON.
-pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
 }

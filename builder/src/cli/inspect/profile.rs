@@ -1,6 +1,6 @@
 //! `--profile`: what a profile comes to.
 
-use super::print_json;
+use crate::cli::output;
 use crate::profile::explain::explain;
 use crate::profile::load;
 use anyhow::{Context as _, Result};
@@ -9,8 +9,8 @@ pub(super) fn show(name: &str, as_json: bool) -> Result<()> {
     let base = std::env::current_dir().context("the current folder is gone")?;
     let explained = explain(&load::find(name, &base)?)?;
     if as_json {
-        return print_json(&explained);
+        return output::json(&explained);
     }
-    print!("{}", explained.to_toml());
+    out!("{}", explained.to_toml())?;
     Ok(())
 }

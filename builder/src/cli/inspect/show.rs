@@ -1,12 +1,12 @@
 //! What is said of a whole image, disk or bundle.
 
-use super::print_json;
 use crate::bundle::{Contents, FramesOf, Reader};
+use crate::cli::output::{self, OutputError};
 use crate::inventory::{Inventory, licences};
-use crate::look::{Kind, Look, LookError, Medium};
+use crate::open::{Kind, Medium, OpenError, OpenSlot};
 use crate::report::human_bytes;
-use crate::source::release::show_time;
 use anyhow::{Context as _, Result};
+use contract::calendar::show_time;
 use contract::layout::Slot;
 use contract::manifest::Manifest;
 use contract::names::LICENCES;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Whether a slot's signature is to be believed; otherwise why not.
-pub(super) type Signed<'s> = &'s dyn Fn(&Look) -> Result<(), String>;
+pub(super) type Signed<'s> = &'s dyn Fn(&OpenSlot) -> Result<(), String>;
 
 pub(super) fn all(path: &Path, medium: &Medium, slot: Option<Slot>, signed: Signed<'_>, as_json: bool) -> Result<()> {
     let contents = match medium.kind {
@@ -25,24 +25,24 @@ pub(super) fn all(path: &Path, medium: &Medium, slot: Option<Slot>, signed: Sign
     if let Some(slot) = slot {
         medium.pick(Some(slot))?;
     }
-    let chosen = |look: &&Look| slot.is_none_or(|slot| look.slot == Some(slot));
-    let looks: Vec<&Look> = medium.slots.iter().filter(chosen).collect();
+    let chosen = |look: &&OpenSlot| slot.is_none_or(|slot| look.slot == Some(slot));
+    let looks: Vec<&OpenSlot> = medium.slots.iter().filter(chosen).collect();
     if as_json {
-        return print_json(&report(path, medium, &looks, contents.as_ref(), signed)?);
+        return output::json(&report(path, medium, &looks, contents.as_ref(), signed)?);
     }
-    println!("{}", path.display());
-    head(medium);
+    outln!("{}", path.display())?;
+    head(medium)?;
     for look in looks {
-        println!();
-        manifest(look, signed(look));
+        outln!()?;
+        manifest(look, signed(look))?;
         made_of(look)?;
     }
     for (slot, why) in &medium.unreadable {
-        println!("\n  slot {slot}    cannot be read: {why}");
+        outln!("\n  slot {slot}    cannot be read: {why}")?;
     }
     if let Some(contents) = &contents {
-        println!();
-        sections(contents);
+        outln!()?;
+        sections(contents)?;
     }
     Ok(())
 }
@@ -50,11 +50,11 @@ pub(super) fn all(path: &Path, medium: &Medium, slot: Option<Slot>, signed: Sign
 fn report(
     path: &Path,
     medium: &Medium,
-    looks: &[&Look],
+    looks: &[&OpenSlot],
     contents: Option<&Contents>,
     signed: Signed<'_>,
 ) -> Result<Value> {
-    let slot = |look: &&Look| {
+    let slot = |look: &&OpenSlot| {
         let inventory = look.inventory();
         let mut slot = json!({
             "slot": look.slot,
@@ -96,105 +96,107 @@ fn report(
     }))
 }
 
-fn head(medium: &Medium) {
+fn head(medium: &Medium) -> Result<(), OutputError> {
     let boots = match (medium.default, &medium.table) {
         (Some(slot), _) => format!(", boots from slot {slot}"),
         (None, Some(_)) => ", does not say which slot boots".to_owned(),
         (None, None) => String::new(),
     };
-    println!("  {:<9} {}{boots}", medium.kind.to_string(), human_bytes(medium.length));
-    let Some(table) = &medium.table else { return };
-    println!("\n  {:<18} {:>14} {:>14}", "partition", "from byte", "bytes");
+    outln!("  {:<9} {}{boots}", medium.kind.to_string(), human_bytes(medium.length))?;
+    let Some(table) = &medium.table else { return Ok(()) };
+    outln!("\n  {:<18} {:>14} {:>14}", "partition", "from byte", "bytes")?;
     for listed in &table.partitions {
         let name = format!("{} {}", listed.number, listed.name);
-        println!("  {name:<18} {:>14} {:>14}", listed.offset, listed.length);
+        outln!("  {name:<18} {:>14} {:>14}", listed.offset, listed.length)?;
     }
+    Ok(())
 }
 
-fn manifest(look: &Look, signed: Result<(), String>) {
+fn manifest(look: &OpenSlot, signed: Result<(), String>) -> Result<(), OutputError> {
     let Manifest { role, version, board, kernel, rollback_index, built, boot, root, .. } = &look.manifest;
     let slot = look.slot.map_or("slot".to_owned(), |slot| format!("slot {slot}"));
-    println!("  {slot:<9} {role} {version} for {board}, kernel {kernel}");
-    println!("  for       nodes of {}", look.manifest.compatible());
-    println!("  built     {}, rollback index {rollback_index}", show_time(*built));
+    outln!("  {slot:<9} {role} {version} for {board}, kernel {kernel}")?;
+    outln!("  for       nodes of {}", look.manifest.compatible())?;
+    outln!("  built     {}, rollback index {rollback_index}", show_time(*built))?;
     match signed {
-        Ok(()) => println!("  signed by {}", look.trailer.signature.key),
-        Err(why) => println!("  signed by nobody that is trusted here: {why}"),
+        Ok(()) => outln!("  signed by {}", look.trailer.signature.key)?,
+        Err(why) => outln!("  signed by nobody that is trusted here: {why}")?,
     }
     if !look.manifest.supplied.is_empty() {
-        println!("  supplied  {} (by hand, not from the lock)", look.manifest.supplied.join(", "));
+        outln!("  supplied  {} (by hand, not from the lock)", look.manifest.supplied.join(", "))?;
     }
-    println!("  manifest  {}", look.manifest_digest());
-    println!("  boot      {}, root hash {}", human_bytes(boot.length), boot.root_hash);
-    println!("  root      {}, root hash {}", human_bytes(root.length), root.root_hash);
+    outln!("  manifest  {}", look.manifest_digest())?;
+    outln!("  boot      {}, root hash {}", human_bytes(boot.length), boot.root_hash)?;
+    outln!("  root      {}, root hash {}", human_bytes(root.length), root.root_hash)
 }
 
-fn made_of(look: &Look) -> Result<()> {
+fn made_of(look: &OpenSlot) -> Result<()> {
     let inventory = match look.inventory() {
-        Err(error @ (LookError::NoInventory | LookError::Root(_) | LookError::Inventory(_))) => {
-            println!("  made of   not known: {error}");
+        Err(error @ (OpenError::NoInventory | OpenError::Root(_) | OpenError::Inventory(_))) => {
+            outln!("  made of   not known: {error}")?;
             return Ok(());
         }
         inventory => inventory?,
     };
     let files: usize = inventory.root.iter().map(|reason| reason.paths.len()).sum();
     let (packages, artifacts) = (inventory.packages.len(), inventory.artifacts.len());
-    println!("  made of   profile {} by microdc {}", inventory.profile, inventory.microdc);
-    println!("            {packages} packages, {artifacts} artifacts, {files} files and folders");
+    outln!("  made of   profile {} by microdc {}", inventory.profile, inventory.microdc)?;
+    outln!("            {packages} packages, {artifacts} artifacts, {files} files and folders")?;
     let mut suites: BTreeMap<&str, usize> = BTreeMap::new();
     inventory.packages.iter().for_each(|package| *suites.entry(&package.suite).or_default() += 1);
     let suites: Vec<String> = suites.iter().map(|(suite, count)| format!("{suite} {count}")).collect();
-    println!("  suites    {}", suites.join(", "));
+    outln!("  suites    {}", suites.join(", "))?;
     for artifact in &inventory.artifacts {
         let version = artifact.version.as_deref().unwrap_or("without version");
         let by_hand = if artifact.supplied { ", supplied by hand" } else { "" };
-        println!("  artifact  {} {version}, {}{by_hand}", artifact.name, human_bytes(artifact.size));
+        outln!("  artifact  {} {version}, {}{by_hand}", artifact.name, human_bytes(artifact.size))?;
     }
-    println!("  licences  in {LICENCES}");
+    outln!("  licences  in {LICENCES}")?;
     Ok(())
 }
 
-fn sections(contents: &Contents) {
-    println!("  checksum  {}", contents.checksum);
-    println!("\n  {:<18} {:>12} {:>12}", "section", "from byte", "bytes");
+fn sections(contents: &Contents) -> Result<(), OutputError> {
+    outln!("  checksum  {}", contents.checksum)?;
+    outln!("\n  {:<18} {:>12} {:>12}", "section", "from byte", "bytes")?;
     for section in &contents.sections {
         let image = section.image.map(|image| format!(", {image}")).unwrap_or_default();
-        println!("  {:<18} {:>12} {:>12}", format!("{}{image}", section.name), section.offset, section.length);
+        outln!("  {:<18} {:>12} {:>12}", format!("{}{image}", section.name), section.offset, section.length)?;
     }
-    println!();
+    outln!()?;
     for FramesOf { image, blocks, frames, uncompressed, content, stored } in &contents.frames {
         let (each, share) = (contents.frame_blocks, *stored as f64 * 100.0 / *content as f64);
-        println!("  {image}      {blocks} blocks in {frames} frames of {each}: {share:.1} % of their size,");
-        println!("            {uncompressed} of them not compressed");
+        outln!("  {image}      {blocks} blocks in {frames} frames of {each}: {share:.1} % of their size,")?;
+        outln!("            {uncompressed} of them not compressed")?;
     }
+    Ok(())
 }
 
-pub(super) fn packages(look: &Look, as_json: bool) -> Result<()> {
+pub(super) fn packages(look: &OpenSlot, as_json: bool) -> Result<()> {
     let Inventory { packages, artifacts, .. } = look.inventory()?;
     if as_json {
-        return print_json(&json!({ "packages": packages, "artifacts": artifacts }));
+        return output::json(&json!({ "packages": packages, "artifacts": artifacts }));
     }
     for package in &packages {
         let place = format!("{}/{}", package.suite, package.component);
-        println!("{} {} ({place}, {})", package.name, package.version, human_bytes(package.size));
-        println!("  SHA-256 {}", package.sha256);
-        println!("  licence {}", package.copyright.as_deref().unwrap_or("not in the image"));
+        outln!("{} {} ({place}, {})", package.name, package.version, human_bytes(package.size))?;
+        outln!("  SHA-256 {}", package.sha256)?;
+        outln!("  licence {}", package.copyright.as_deref().unwrap_or("not in the image"))?;
     }
     for artifact in &artifacts {
         let version = artifact.version.as_deref().unwrap_or("without version");
         let by_hand = if artifact.supplied { ", supplied by hand" } else { "" };
         let (name, kind) = (&artifact.name, &artifact.kind);
-        println!("{name} {version} (artifact, {kind}, {}{by_hand})", human_bytes(artifact.size));
-        println!("  SHA-256 {}", artifact.sha256);
+        outln!("{name} {version} (artifact, {kind}, {}{by_hand})", human_bytes(artifact.size))?;
+        outln!("  SHA-256 {}", artifact.sha256)?;
         if let Some(from) = &artifact.from {
-            println!("  from    {from}");
+            outln!("  from    {from}")?;
         }
-        println!("  at      {}", artifact.path);
+        outln!("  at      {}", artifact.path)?;
     }
     Ok(())
 }
 
-pub(super) fn licence(look: &Look, name: &str) -> Result<()> {
+pub(super) fn licence(look: &OpenSlot, name: &str) -> Result<()> {
     let inventory = look.inventory()?;
     let package = inventory.package(name).with_context(|| {
         let names = inventory.packages.iter().map(|package| package.name.as_str());
@@ -206,6 +208,6 @@ pub(super) fn licence(look: &Look, name: &str) -> Result<()> {
     })?;
     let archive = licences::read(&look.root()?.read(LICENCES.trim_start_matches('/'))?).context(LICENCES)?;
     let text = archive.get(path).with_context(|| format!("{path} is not in {LICENCES}"))?;
-    std::io::Write::write_all(&mut std::io::stdout(), text)?;
+    output::bytes(text)?;
     Ok(())
 }

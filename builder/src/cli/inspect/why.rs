@@ -1,9 +1,9 @@
 //! `--why`: why a file is in an image, down to the line of a profile that asked for it.
 
 use super::files::BOOT;
-use super::print_json;
+use crate::cli::output;
 use crate::inventory::Inventory;
-use crate::look::{Look, LookError};
+use crate::open::{OpenError, OpenSlot};
 use crate::tree::origin::{self, Source};
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
@@ -15,27 +15,27 @@ struct Step {
     origin: String,
 }
 
-pub(super) fn explain(look: &Look, wanted: &str, as_json: bool) -> Result<()> {
+pub(super) fn explain(look: &OpenSlot, wanted: &str, as_json: bool) -> Result<()> {
     let inventory = look.inventory()?;
     let steps = steps(look, &inventory, wanted)?;
     if as_json {
         let because: Vec<Value> = steps.iter().map(|step| to_json(&inventory, step)).collect();
-        return print_json(&json!({ "asked": wanted, "because": because }));
+        return output::json(&json!({ "asked": wanted, "because": because }));
     }
     for (depth, step) in steps.iter().enumerate() {
         let indent = "  ".repeat(depth);
         let (source, reason) = step.origin.split_once(", ").unwrap_or((&step.origin, ""));
-        println!("{indent}{}", step.path);
+        outln!("{indent}{}", step.path)?;
         match origin::source(&step.origin) {
             Source::Microdc => {
-                println!("{indent}  made by the build: {}", if reason.is_empty() { source } else { reason })
+                outln!("{indent}  made by the build: {}", if reason.is_empty() { source } else { reason })?
             }
-            Source::Overlay(name) => println!("{indent}  from the overlay {name}"),
-            Source::Artifact(name) => println!("{indent}  artifact {name}: {reason}"),
+            Source::Overlay(name) => outln!("{indent}  from the overlay {name}")?,
+            Source::Artifact(name) => outln!("{indent}  artifact {name}: {reason}")?,
             Source::Package(name) => {
                 let suite = inventory.package(name).map(|package| format!(" ({})", package.suite));
-                println!("{indent}  {source}{}", suite.unwrap_or_default());
-                println!("{indent}  {reason}");
+                outln!("{indent}  {source}{}", suite.unwrap_or_default())?;
+                outln!("{indent}  {reason}")?;
             }
         }
     }
@@ -56,7 +56,7 @@ fn to_json(inventory: &Inventory, step: &Step) -> Value {
 }
 
 /// The path that was asked for, then what needed it, and so on to what nobody needed but a person wanted.
-fn steps(look: &Look, inventory: &Inventory, wanted: &str) -> Result<Vec<Step>> {
+fn steps(look: &OpenSlot, inventory: &Inventory, wanted: &str) -> Result<Vec<Step>> {
     if let Some(name) = wanted.strip_prefix(BOOT) {
         let reasons = inventory.boot_reasons();
         let reason = reasons.iter().find(|(path, _)| path.eq_ignore_ascii_case(name));
@@ -85,7 +85,7 @@ fn steps(look: &Look, inventory: &Inventory, wanted: &str) -> Result<Vec<Step>> 
 }
 
 /// A path that the inventory has not by this name: another name by way of links, or none at all.
-fn resolve(look: &Look, path: &str, known: &BTreeSet<&str>) -> Result<String> {
+fn resolve(look: &OpenSlot, path: &str, known: &BTreeSet<&str>) -> Result<String> {
     let root = look.root()?;
     // The last part may itself be a link, which has a reason of its own.
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -98,7 +98,7 @@ fn resolve(look: &Look, path: &str, known: &BTreeSet<&str>) -> Result<String> {
     match root.resolve(path) {
         Ok(found) if known.contains(found.as_str()) => Ok(found),
         Ok(found) => Err(anyhow!("/{found} is in the image, and its inventory does not know why")),
-        Err(LookError::NoFile(_)) => {
+        Err(OpenError::NoFile(_)) => {
             let same = known.iter().find(|other| other.rsplit('/').next() == Some(name));
             let near = match same {
                 Some(same) => Some(format!("did you mean /{same}?")),

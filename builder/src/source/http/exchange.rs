@@ -1,6 +1,8 @@
 //! One request and its answer, on a thread of its own, so that a cancel need not wait for the mirror.
 
-use super::{CHUNK, Client, FetchError};
+use super::Client;
+use crate::source::fetch_error::{CHUNK, FetchError};
+use contract::content_range::ContentRange;
 use std::io::Read as _;
 use std::sync::mpsc;
 use std::thread;
@@ -55,14 +57,14 @@ impl Client {
                 Ok(response) => response,
                 Err(error) => return drop(sender.send(Err(error.to_string()))),
             };
-            let range = header_text(&response, CONTENT_RANGE.as_str());
+            let range = header_text(&response, CONTENT_RANGE.as_str()).and_then(ContentRange::parse);
             // A weak tag says nothing about single bytes.
             let tag = header_text(&response, ETAG.as_str()).filter(|tag| tag.starts_with('"'));
             let head = Head {
                 status: response.status(),
                 length: header_number(&response, CONTENT_LENGTH.as_str()),
-                from: range.and_then(range_start),
-                total: range.and_then(range_total),
+                from: range.map(|range| range.first),
+                total: range.map(|range| range.length),
                 validator: tag.or(header_text(&response, LAST_MODIFIED.as_str())).map(str::to_owned),
             };
             if sender.send(Ok(head)).is_err() {
@@ -115,14 +117,4 @@ fn header_text<'a>(response: &'a ureq::http::Response<ureq::Body>, name: &str) -
 
 fn header_number(response: &ureq::http::Response<ureq::Body>, name: &str) -> Option<u64> {
     header_text(response, name)?.trim().parse().ok()
-}
-
-/// Length of the whole in `Content-Range: bytes 100-199/200`.
-fn range_total(value: &str) -> Option<u64> {
-    value.rsplit_once('/')?.1.trim().parse().ok()
-}
-
-/// First byte of `Content-Range: bytes 100-199/200`.
-fn range_start(value: &str) -> Option<u64> {
-    value.trim().strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }

@@ -3,26 +3,6 @@
 
 use ureq::http::{HeaderMap, Uri, header};
 
-/// `Content-Range` (RFC 9110, 14.4): first byte, last byte, length of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ContentRange {
-    pub first: u64,
-    pub last: u64,
-    pub length: u64,
-}
-
-impl ContentRange {
-    /// `None` for anything but `bytes FIRST-LAST/LENGTH` that makes sense.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<ContentRange> {
-        let (range, length) = text.strip_prefix("bytes ")?.split_once('/')?;
-        let (first, last) = range.split_once('-')?;
-        let number = |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let found = ContentRange { first: number(first)?, last: number(last)?, length: number(length)? };
-        (found.first <= found.last && found.last < found.length).then_some(found)
-    }
-}
-
 /// What says that a file is still the same one: its strong entity tag, else the time of its last change.
 pub(super) fn version(headers: &HeaderMap) -> Option<String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -75,26 +55,6 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_a_whole_and_sensible_range_counts() {
-        let found = ContentRange::parse("bytes 5-9/100");
-        assert_eq!(found, Some(ContentRange { first: 5, last: 9, length: 100 }));
-        for text in [
-            "",
-            "bytes 5-9/*",
-            "bytes */100",
-            "bytes 9-5/100",
-            "bytes 5-100/100",
-            "octets 5-9/100",
-            "bytes 5-9",
-            "bytes +5-9/100",
-            "bytes 5-99999999999999999999/100",
-            "bytes 5 - 9/100",
-        ] {
-            assert_eq!(ContentRange::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn redirects_lead_to_web_servers_and_nowhere_else() {
         let from = "http://a.example:80/dir/file?x=1";
         for (to, wanted) in [
@@ -115,7 +75,6 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(from in ".{0,40}", to in ".{0,40}") {
-            let _ = ContentRange::parse(&to);
             let _ = redirect(&from, &to);
             let _ = redirect("http://a/b", &to);
         }

@@ -3,10 +3,11 @@
 //! believed by its own signature, whoever sends it, and a node needs no true time for that.
 
 use super::error::InstallError;
-use super::http::{self, ContentRange};
+use super::http;
 use super::order::Order;
 use super::tally::Tally;
 use crate::tls;
+use contract::content_range::ContentRange;
 use contract::names::{HTTP_NODE, HTTP_PROGRESS};
 use contract::update::UpdateEvent;
 use std::io::{ErrorKind, Read};

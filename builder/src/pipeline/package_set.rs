@@ -9,14 +9,14 @@ use anyhow::{Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub(super) struct Shelves<'r> {
+pub(super) struct PackageSet<'r> {
     resolver: &'r Resolver<'r>,
     packages: BTreeMap<String, Arc<Package>>,
 }
 
-impl<'r> Shelves<'r> {
-    pub(super) fn new(resolver: &'r Resolver<'r>) -> Shelves<'r> {
-        Shelves { resolver, packages: BTreeMap::new() }
+impl<'r> PackageSet<'r> {
+    pub(super) fn new(resolver: &'r Resolver<'r>) -> PackageSet<'r> {
+        PackageSet { resolver, packages: BTreeMap::new() }
     }
 
     pub(super) fn package(&mut self, name: &str) -> Result<Arc<Package>> {
@@ -33,7 +33,7 @@ impl<'r> Shelves<'r> {
         let mut named = BTreeMap::new();
         for (name, (place, _)) in &profile.packages {
             let package = self.package(name).map_err(|error| match error.downcast_ref() {
-                Some(ResolveError::Unknown { .. }) => super::assemble::mistake(profile, place, &error.to_string()),
+                Some(ResolveError::Unknown { .. }) => super::mistake::mistake(profile, place, &error.to_string()),
                 _ => error,
             })?;
             named.insert(name.clone(), package);

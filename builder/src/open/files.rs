@@ -1,6 +1,6 @@
 //! The files of a slot: what stands in its root and in its boot partition.
 
-use super::{Look, LookError};
+use super::{OpenError, OpenSlot};
 use crate::format::fat_read::Reader as FatReader;
 use contract::hash::Digest;
 use ext4_view::{Ext4, Ext4Error, FileType};
@@ -77,20 +77,20 @@ impl Entry {
 /// The root file system of a slot. Paths have no leading slash; the root itself is the empty path.
 pub struct Root(Ext4);
 
-impl Look {
+impl OpenSlot {
     /// Opens the root file system.
     ///
     /// # Errors
     /// When it cannot be read as ext4.
-    pub fn root(&self) -> Result<Root, LookError> {
-        Ok(Root(Ext4::load(Box::new(self.root.clone())).map_err(|error| LookError::Root(error.to_string()))?))
+    pub fn root(&self) -> Result<Root, OpenError> {
+        Ok(Root(Ext4::load(Box::new(self.root.clone())).map_err(|error| OpenError::Root(error.to_string()))?))
     }
 
     /// Files of the boot partition, by name, with their sizes in bytes.
     ///
     /// # Errors
     /// When it cannot be read as FAT.
-    pub fn boot_files(&self) -> Result<BTreeMap<String, u64>, LookError> {
+    pub fn boot_files(&self) -> Result<BTreeMap<String, u64>, OpenError> {
         Ok(self.boot()?.list()?)
     }
 
@@ -98,16 +98,16 @@ impl Look {
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
-    pub fn read_boot(&self, name: &str) -> Result<Vec<u8>, LookError> {
-        self.boot()?.read(name)?.ok_or_else(|| LookError::NoFile(name.to_owned()))
+    pub fn read_boot(&self, name: &str) -> Result<Vec<u8>, OpenError> {
+        self.boot()?.read(name)?.ok_or_else(|| OpenError::NoFile(name.to_owned()))
     }
 
     /// The boot partition, open.
     ///
     /// # Errors
     /// When there is none, or it cannot be read as FAT.
-    pub fn boot(&self) -> Result<FatReader<super::Bytes>, LookError> {
-        Ok(FatReader::open(self.boot.clone().ok_or(LookError::NoBoot)?)?)
+    pub fn boot(&self) -> Result<FatReader<super::Bytes>, OpenError> {
+        Ok(FatReader::open(self.boot.clone().ok_or(OpenError::NoBoot)?)?)
     }
 }
 
@@ -116,8 +116,8 @@ impl Root {
     ///
     /// # Errors
     /// When it is damaged.
-    pub fn entries(&self) -> Result<BTreeMap<String, Entry>, LookError> {
-        let bad = |path: &str, why: &dyn std::fmt::Display| LookError::Root(format!("/{path}: {why}"));
+    pub fn entries(&self) -> Result<BTreeMap<String, Entry>, OpenError> {
+        let bad = |path: &str, why: &dyn std::fmt::Display| OpenError::Root(format!("/{path}: {why}"));
         let mut found = BTreeMap::from([(String::new(), self.entry("")?)]);
         let mut waiting = vec![String::new()];
         while let Some(folder) = waiting.pop() {
@@ -146,7 +146,7 @@ impl Root {
     ///
     /// # Errors
     /// When there is nothing, or it cannot be read.
-    pub fn entry(&self, path: &str) -> Result<Entry, LookError> {
+    pub fn entry(&self, path: &str) -> Result<Entry, OpenError> {
         let full = format!("/{path}");
         let metadata = self.0.symlink_metadata(full.as_str()).map_err(|error| failed(path, error))?;
         let kind = match metadata.file_type() {
@@ -165,7 +165,7 @@ impl Root {
     ///
     /// # Errors
     /// When there is nothing.
-    pub fn resolve(&self, path: &str) -> Result<String, LookError> {
+    pub fn resolve(&self, path: &str) -> Result<String, OpenError> {
         let found = self.0.canonicalize(format!("/{path}").as_str()).map_err(|error| failed(path, error))?;
         Ok(found.display().to_string().trim_start_matches('/').to_owned())
     }
@@ -174,7 +174,7 @@ impl Root {
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
-    pub fn read(&self, path: &str) -> Result<Vec<u8>, LookError> {
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, OpenError> {
         self.0.read(format!("/{path}").as_str()).map_err(|error| failed(path, error))
     }
 
@@ -182,7 +182,7 @@ impl Root {
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
-    pub fn digest(&self, path: &str) -> Result<Digest, LookError> {
+    pub fn digest(&self, path: &str) -> Result<Digest, OpenError> {
         let mut file = self.0.open(format!("/{path}").as_str()).map_err(|error| failed(path, error))?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 64 * 1024];
@@ -198,15 +198,15 @@ impl Root {
     ///
     /// # Errors
     /// When there is none.
-    pub fn open(&self, path: &str) -> Result<ext4_view::File, LookError> {
+    pub fn open(&self, path: &str) -> Result<ext4_view::File, OpenError> {
         self.0.open(format!("/{path}").as_str()).map_err(|error| failed(path, error))
     }
 }
 
-fn failed(path: &str, error: Ext4Error) -> LookError {
+fn failed(path: &str, error: Ext4Error) -> OpenError {
     match error {
-        Ext4Error::NotFound | Ext4Error::NotADirectory => LookError::NoFile(path.to_owned()),
-        error => LookError::Root(format!("/{path}: {error}")),
+        Ext4Error::NotFound | Ext4Error::NotADirectory => OpenError::NoFile(path.to_owned()),
+        error => OpenError::Root(format!("/{path}: {error}")),
     }
 }
 

@@ -7,7 +7,7 @@ use gpt::disk::LogicalBlockSize;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 
 /// A partition table with our partitions in it.
 #[derive(Clone, Debug)]
@@ -46,6 +46,15 @@ impl Table {
     pub fn is_image(&self, length: u64) -> bool {
         self.partitions.len() == Partition::IN_IMAGE.len() && self.layout.image_size() == length
     }
+}
+
+/// Length of a file or block device in bytes.
+///
+/// # Errors
+/// When it cannot be found out.
+pub fn length(mut file: &File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    if metadata.file_type().is_block_device() { file.seek(io::SeekFrom::End(0)) } else { Ok(metadata.len()) }
 }
 
 /// Reads the partition table of a disk of `length` bytes. One good copy of it is enough.

@@ -1,14 +1,14 @@
-//! Opens whatever holds a slot, to look into it: an image, a node's disk, one root partition, a bundle. Nothing is
-//! written, and nothing that is found is believed: whether it is whole and whose it is says [`crate::verify`].
+//! Opens whatever holds a slot: an image, a node's disk, one root partition, a bundle. Nothing is written, and nothing that
+//! is found is believed: whether it is whole and who signed it is for [`crate::verify`] to say.
 //!
-//! - [`table`] the partitions of a disk · [`bytes`] where an image's bytes are read from · [`files`] what a slot holds
+//! - [`bytes`] where an image's bytes are read from · [`files`] what a slot holds
 
 pub mod bytes;
 pub mod files;
-pub mod table;
 
 use crate::boot::eeprom;
 use crate::bundle::{self, Reader as BundleReader, SlotImage, is_bundle};
+use crate::format::disk_table::{self, Table, TableError, length};
 use crate::format::fat_read::Reader as FatReader;
 use crate::inventory::{Inventory, InventoryError};
 use bytes::Bytes;
@@ -19,13 +19,12 @@ use contract::manifest::{Manifest, Which};
 use contract::names::{AUTOBOOT, INVENTORY};
 use contract::trailer::{Trailer, TrailerError};
 use std::fs::File;
-use std::io::{self, Seek as _};
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use table::{Table, TableError};
 
-/// What can be looked into.
+/// What can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -59,13 +58,13 @@ pub struct Medium {
     /// The slot that the EEPROM boots from, where that can be read.
     pub default: Option<Slot>,
     /// The slots that have a trailer.
-    pub slots: Vec<Look>,
+    pub slots: Vec<OpenSlot>,
     /// Slots whose trailer cannot be read, and why. Those that are neither here nor above are empty.
     pub unreadable: Vec<(Slot, String)>,
 }
 
-/// A slot that is open to be looked into.
-pub struct Look {
+/// A slot that is open for reading.
+pub struct OpenSlot {
     /// Nothing for one that lies on no disk.
     pub slot: Option<Slot>,
     pub trailer: Trailer,
@@ -74,9 +73,9 @@ pub struct Look {
     boot: Option<Bytes>,
 }
 
-/// What cannot be looked into.
+/// What cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum LookError {
+pub enum OpenError {
     #[error("opening it: {0}")]
     Open(#[from] io::Error),
     #[error("it is no image, disk, root partition or bundle of microdc: {0}")]
@@ -111,27 +110,18 @@ pub enum LookError {
     NoFile(String),
 }
 
-/// Length of a file or block device in bytes.
-///
-/// # Errors
-/// When it cannot be found out.
-pub fn length(mut file: &File) -> io::Result<u64> {
-    let metadata = file.metadata()?;
-    if metadata.file_type().is_block_device() { file.seek(io::SeekFrom::End(0)) } else { Ok(metadata.len()) }
-}
-
 impl Medium {
     /// Opens what lies at `path`, for reading alone.
     ///
     /// # Errors
     /// When it cannot be read, or is nothing that holds a slot.
-    pub fn open(path: &Path) -> Result<Medium, LookError> {
+    pub fn open(path: &Path) -> Result<Medium, OpenError> {
         if is_bundle(path)? {
             return Medium::bundle(path);
         }
         let file = Arc::new(File::open(path)?);
         let length = length(&file)?;
-        match table::read(&file, length) {
+        match disk_table::read(&file, length) {
             Ok(table) => Ok(Medium::disk(&file, length, table)),
             Err(error) => match root_partition(&file, length)? {
                 Some(look) => Ok(Medium {
@@ -142,18 +132,18 @@ impl Medium {
                     slots: vec![look],
                     unreadable: Vec::new(),
                 }),
-                None => Err(LookError::Foreign(error)),
+                None => Err(OpenError::Foreign(error)),
             },
         }
     }
 
-    fn bundle(path: &Path) -> Result<Medium, LookError> {
+    fn bundle(path: &Path) -> Result<Medium, OpenError> {
         let reader = Arc::new(BundleReader::open(path)?);
         let trailer = reader.head().trailer.clone();
         let manifest = Manifest::parse(&trailer.manifest).map_err(bundle::ReadError::from)?;
-        let image = |which| Ok::<_, LookError>(Bytes::InBundle(Arc::new(SlotImage::of(reader.clone(), which)?)));
+        let image = |which| Ok::<_, OpenError>(Bytes::InBundle(Arc::new(SlotImage::of(reader.clone(), which)?)));
         let (root, boot) = (image(Which::Root)?, Some(image(Which::Boot)?));
-        let slots = vec![Look { slot: None, trailer, manifest, root, boot }];
+        let slots = vec![OpenSlot { slot: None, trailer, manifest, root, boot }];
         let length = reader.length();
         Ok(Medium { kind: Kind::Bundle, length, table: None, default: None, slots, unreadable: Vec::new() })
     }
@@ -164,9 +154,9 @@ impl Medium {
             Medium { kind, length, table: None, default: None, slots: Vec::new(), unreadable: Vec::new() };
         let extent = |partition| table.layout.extent(partition).unwrap_or(Extent { offset: 0, length: 0 });
         for slot in Slot::BOTH {
-            match look(file, slot, extent(slot.boot()), extent(slot.root())) {
+            match slot_at(file, slot, extent(slot.boot()), extent(slot.root())) {
                 Ok(look) => medium.slots.push(look),
-                Err(LookError::Trailer(TrailerError::Empty)) => (),
+                Err(OpenError::Trailer(TrailerError::Empty)) => (),
                 Err(error) => medium.unreadable.push((slot, error.to_string())),
             }
         }
@@ -181,53 +171,59 @@ impl Medium {
     ///
     /// # Errors
     /// When there is none, or which one is meant is not clear.
-    pub fn pick(&self, named: Option<Slot>) -> Result<&Look, LookError> {
+    pub fn pick(&self, named: Option<Slot>) -> Result<&OpenSlot, OpenError> {
         if named.is_some() && self.table.is_none() {
-            return Err(LookError::NoChoice(self.kind));
+            return Err(OpenError::NoChoice(self.kind));
         }
         let of = |slot| self.slots.iter().find(|look| look.slot == Some(slot));
         if let Some(slot) = named {
             let unreadable = self.unreadable.iter().find(|(other, _)| *other == slot);
-            let why = unreadable.map(|(slot, why)| LookError::Unreadable { slot: *slot, why: why.clone() });
-            return of(slot).ok_or(why.unwrap_or(LookError::Empty(slot)));
+            let why = unreadable.map(|(slot, why)| OpenError::Unreadable { slot: *slot, why: why.clone() });
+            return of(slot).ok_or(why.unwrap_or(OpenError::Empty(slot)));
         }
         if let Some(look) = self.default.and_then(of) {
             return Ok(look);
         }
         match (&self.slots[..], &self.unreadable[..]) {
             ([look], _) => Ok(look),
-            ([], [(slot, why), ..]) => Err(LookError::Unreadable { slot: *slot, why: why.clone() }),
-            ([], []) => Err(LookError::NoSlot),
-            _ => Err(LookError::WhichSlot),
+            ([], [(slot, why), ..]) => Err(OpenError::Unreadable { slot: *slot, why: why.clone() }),
+            ([], []) => Err(OpenError::NoSlot),
+            _ => Err(OpenError::WhichSlot),
         }
     }
 }
 
-fn look(file: &Arc<File>, slot: Slot, boot: Extent, root: Extent) -> Result<Look, LookError> {
+fn slot_at(file: &Arc<File>, slot: Slot, boot: Extent, root: Extent) -> Result<OpenSlot, OpenError> {
     let trailer = trailer(file, root)?;
     let manifest = Manifest::parse(&trailer.manifest).map_err(TrailerError::from)?;
-    Ok(Look { slot: Some(slot), trailer, manifest, root: Bytes::of(file, root), boot: Some(Bytes::of(file, boot)) })
+    Ok(OpenSlot {
+        slot: Some(slot),
+        trailer,
+        manifest,
+        root: Bytes::of(file, root),
+        boot: Some(Bytes::of(file, boot)),
+    })
 }
 
 /// A root partition that lies in a file of its own; nothing when it has no trailer.
-fn root_partition(file: &Arc<File>, length: u64) -> Result<Option<Look>, LookError> {
+fn root_partition(file: &Arc<File>, length: u64) -> Result<Option<OpenSlot>, OpenError> {
     let whole = Extent { offset: 0, length };
     let trailer = match trailer(file, whole) {
-        Err(LookError::Trailer(_)) => return Ok(None),
+        Err(OpenError::Trailer(_)) => return Ok(None),
         trailer => trailer?,
     };
     let manifest = Manifest::parse(&trailer.manifest).map_err(TrailerError::from)?;
-    Ok(Some(Look { slot: None, trailer, manifest, root: Bytes::of(file, whole), boot: None }))
+    Ok(Some(OpenSlot { slot: None, trailer, manifest, root: Bytes::of(file, whole), boot: None }))
 }
 
-fn trailer(file: &File, root: Extent) -> Result<Trailer, LookError> {
+fn trailer(file: &File, root: Extent) -> Result<Trailer, OpenError> {
     let at = trailer_offset(root.length).ok_or(TrailerError::Damaged("the partition has no room for one"))?;
     let mut bytes = vec![0; TRAILER_SIZE as usize];
     file.read_exact_at(&mut bytes, root.offset + at)?;
     Ok(Trailer::parse(&bytes)?)
 }
 
-impl Look {
+impl OpenSlot {
     /// Whether one of these keys signed the manifest; otherwise why it is not to be believed.
     ///
     /// # Errors
@@ -246,10 +242,10 @@ impl Look {
     ///
     /// # Errors
     /// When it does not say, or that cannot be read.
-    pub fn inventory(&self) -> Result<Inventory, LookError> {
+    pub fn inventory(&self) -> Result<Inventory, OpenError> {
         let root = self.root()?;
         match root.read(INVENTORY.trim_start_matches('/')) {
-            Err(LookError::NoFile(_)) => Err(LookError::NoInventory),
+            Err(OpenError::NoFile(_)) => Err(OpenError::NoInventory),
             bytes => Ok(Inventory::parse(&bytes?)?),
         }
     }
