@@ -7,7 +7,7 @@
 //! therefore counted again.
 
 use super::fat_read::{self, FatReadError};
-use super::fat_type::FatType;
+pub use super::fat_type::FatType;
 use contract::layout::{BLOCK, BOOT_SIZE, BOOTSEL_SIZE};
 use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 use std::io::{self, Read, Seek, SeekFrom, Write};

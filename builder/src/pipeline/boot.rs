@@ -31,7 +31,7 @@ impl Modules {
                 // Shown at the name that leads to it.
                 let at = list.iter().find(|name| all.in_order(std::slice::from_ref(&name.value)).is_err());
                 match at {
-                    Some(name) => super::assemble::mistake(profile, &name.place, &error.to_string()),
+                    Some(name) => super::mistake::mistake(profile, &name.place, &error.to_string()),
                     None => error.into(),
                 }
             })

@@ -213,7 +213,7 @@ impl Build<'_> {
             (image::ImageError::Slot { source, .. }, Some(size))
                 if matches!(**source, SlotError::RootFull { .. }) =>
             {
-                super::assemble::mistake(self.profile, &size.place, &source.to_string())
+                super::mistake::mistake(self.profile, &size.place, &source.to_string())
             }
             _ => error.into(),
         }
