@@ -171,7 +171,7 @@ impl New {
                     let shipped = roles().collect::<Vec<_>>().join(", ");
                     anyhow::anyhow!("{role:?} is neither a profile nor one of the roles {shipped}: {error}")
                 })?;
-                let example = load::load(&path)?.example.value;
+                let example = load::load(&path)?.keys.example.value;
                 let text = std::fs::read_to_string(&example);
                 let text = text.with_context(|| format!("reading {}", example.display()))?;
                 scaffold::renamed(&text, &name)
