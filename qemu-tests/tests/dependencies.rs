@@ -171,3 +171,18 @@ fn the_test_command_runs_every_test_program_of_the_workspace() {
     assert!(programs.len() >= 2, "{programs:?}");
     assert_eq!(programs.iter().map(String::as_str).collect::<BTreeSet<_>>(), run);
 }
+
+/// A file that `main.rs` does not name is in no program, and its tests would never run.
+#[test]
+fn every_file_of_tests_is_part_of_its_program() {
+    for folder in ["builder/tests", "firstboot/tests", "qemu-tests/tests"] {
+        let folder = root().join(folder);
+        let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let named = main.lines().any(|line| line == format!("mod {name};"));
+            assert!(name == "main" || named, "main.rs does not name {}", path.display());
+        }
+    }
+}
