@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use microdc::node_program::TARGET;
-use microdc::pipeline::{From, Options, Supply, build_several};
+use microdc::pipeline::{Environment, Options, Supply, build_several};
 use microdc::report::Reporter;
 use qemu_tests::images::{IMAGES, LockUse, TestImage, root};
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
 /// Builds images of which none needs another one's lock.
 fn build(root: &Path, images: &[&TestImage], supplies: &[Supply]) -> Result<()> {
     let begun = Instant::now();
-    let from = From {
+    let from = Environment {
         base: root.to_owned(),
         offline: false,
         mirror: None,
