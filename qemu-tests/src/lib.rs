@@ -5,6 +5,7 @@
 //! - [`images`] where the images under test are · [`forge`] faulty releases made from them
 //! - [`router`] node configs of routers, and what a router is expected to say
 //! - [`agent`] asks the probe in a node · [`found`] what a stand-in found there
+//! - [`attack`] what a service that fell could reach
 //! - [`bundles`] bundles of those · [`site`] a node and an operator who comes by ssh · [`updates`] nodes that take updates
 //! - [`server`] servers that a test plays itself · [`s3`] a client of S3
 //! - [`probe`] the wire format of the probe in the node, and its client
@@ -14,6 +15,7 @@
 pub use guest::probe;
 
 pub mod agent;
+pub mod attack;
 pub mod bundles;
 pub mod disks;
 pub mod figures;

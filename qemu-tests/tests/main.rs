@@ -4,6 +4,7 @@
 
 mod boot;
 mod claim;
+mod confinement;
 mod containers;
 mod damage;
 mod dependencies;

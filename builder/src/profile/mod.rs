@@ -9,6 +9,7 @@ pub mod artifact;
 pub mod check;
 pub mod diagnostic;
 pub mod explain;
+pub mod exposure;
 pub mod field;
 mod file;
 pub mod load;

@@ -59,13 +59,15 @@ pub const NETWORK_JOB: &str = "/run/microdc/network.json";
 pub const RUN_HOSTNAME: &str = "/run/hostname";
 pub const RUN_HOSTS: &str = "/run/hosts";
 pub const RUN_MACHINE_ID: &str = "/run/machine-id";
-pub const RUN_RESOLV_CONF: &str = "/run/resolv.conf";
+pub const RUN_RESOLV_CONF: &str = "/run/network/resolv.conf";
 
 /// Where the initramfs leaves what it learnt for the system half: [`crate::initramfs::BootReport`] as JSON.
 pub const BOOT_REPORT: &str = "/run/microdc/boot.json";
 
 /// What the network's child says of it: [`crate::network::NetworkReport`] as JSON.
-pub const NETWORK_REPORT: &str = "/run/microdc/network-report.json";
+pub const NETWORK_REPORT: &str = "/run/network/report.json";
+/// All that the network's child may write: its report, and the resolvers.
+pub const NETWORK_FOLDER: &str = "/run/network";
 
 /// Device-mapper name of the verified root.
 pub const VERITY_NAME: &str = "microdc-root";

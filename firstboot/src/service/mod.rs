@@ -2,9 +2,11 @@
 //!
 //! - [`machine`] the rules, without processes or clocks · [`unit`] one service with its process, output and sockets
 //! - [`supervisor`] all of them: order, readiness, stop · [`status`] what they say of themselves to others
-//! - [`places`] where they have their things · [`log`] what they write · [`when`] whether they are wanted · [`environment`] their variables · [`look`] a child that
+//! - [`places`] where they have their things · [`confine`] what keeps each from the rest of the node · [`log`] what they write
+//! - [`when`] whether they are wanted · [`environment`] their variables · [`look`] a child that
 //!   looks whether something is as it should be
 
+mod confine;
 pub mod environment;
 mod log;
 mod look;
@@ -19,6 +21,7 @@ mod tests;
 mod unit;
 mod when;
 
+pub use confine::{Ground, confinement};
 pub use look::Look;
 pub use machine::{Exit, Moment, Notice, State};
 pub use places::Places;

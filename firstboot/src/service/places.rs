@@ -1,5 +1,6 @@
 //! Where services have their things.
 
+use super::confine::Ground;
 use std::path::PathBuf;
 
 /// Where `PATH` of services and of programs that look at something leads.
@@ -16,4 +17,6 @@ pub struct Places {
     pub logs: Option<PathBuf>,
     /// Folder of notify sockets.
     pub notify: PathBuf,
+    /// What services are confined by; without it, by nothing.
+    pub ground: Option<Ground>,
 }

@@ -221,6 +221,13 @@ impl Supervisor {
         false
     }
 
+    /// The cgroups, by their names in `/proc/PID/cgroup`, of the services whose processes may be operators.
+    #[must_use]
+    pub fn operators(&self) -> Vec<String> {
+        let units = self.units.iter().filter(|unit| unit.spec.sandbox.operators);
+        units.filter_map(|unit| unit.cgroup_name(&self.places)).collect()
+    }
+
     /// What to wait for.
     #[must_use]
     pub fn sources(&self) -> Vec<(Source, BorrowedFd<'_>)> {

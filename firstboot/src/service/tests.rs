@@ -34,6 +34,7 @@ fn shell(script: &str) -> Service {
         working_folder: None,
         new_privileges: false,
         mounts: Vec::new(),
+        sandbox: contract::role::Sandbox::default(),
         needs_data: false,
         when: None,
     }
@@ -44,7 +45,7 @@ impl Host {
         let folder = tempfile::tempdir().unwrap();
         let services = services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect();
         let path = folder.path().to_owned();
-        let places = Places { cgroups: None, looks: None, logs: Some(path.clone()), notify: path };
+        let places = Places { cgroups: None, looks: None, logs: Some(path.clone()), notify: path, ground: None };
         let config = serde_json::json!({ "router": { "dhcp": {} } });
         let supervisor = Supervisor::new(services, &config, places);
         Host { supervisor, begin: Instant::now(), told: Vec::new(), folder }

@@ -1,11 +1,12 @@
 //! One service with its process: the pipe it writes to, its cgroup, its readiness check.
 
+use super::confine::confinement;
 use super::environment;
 use super::log::{Log, LogFile};
 use super::look::Look;
 use super::machine::{Exit, Machine, Moment, Policy};
 use super::places::{PATH, Places};
-use crate::sys::cgroup::Cgroup;
+use crate::sys::cgroup::{self, Cgroup};
 use crate::sys::notify::{Notification, NotifySocket};
 use crate::sys::process::{Program, Surroundings, kill_session, spawn};
 use crate::sys::socket::{TcpProbe, unix_accepts};
@@ -118,6 +119,7 @@ impl Unit {
         };
         let environment = self.environment(places)?;
         self.mount_points()?;
+        let confinement = places.ground.as_ref().map(|ground| confinement(&self.spec, ground)).transpose()?;
         let Some((_, write)) = &self.pipe else { return Err("it has no pipe".to_owned()) };
         let program = Program {
             run: &self.spec.run,
@@ -130,7 +132,7 @@ impl Unit {
                 folder: self.spec.working_folder.as_deref(),
                 open_files: self.spec.limits.open_files,
                 new_privileges: self.spec.new_privileges,
-                mounts: &self.spec.mounts,
+                confinement: confinement.as_ref(),
                 files: &[],
             },
         };
@@ -177,6 +179,14 @@ impl Unit {
 
     fn cgroup(&self, places: &Places) -> Option<std::io::Result<Cgroup>> {
         places.cgroups.as_ref().map(|parent| Cgroup::create(parent, &self.name))
+    }
+
+    /// The name of its cgroup in `/proc/PID/cgroup`, whether it has been made or not.
+    #[must_use]
+    pub fn cgroup_name(&self, places: &Places) -> Option<String> {
+        let parent = places.cgroups.as_deref()?;
+        let inside = parent.strip_prefix(cgroup::MOUNT).unwrap_or(parent);
+        Some(format!("/{}", inside.join(&self.name).display()))
     }
 
     /// Whether processes of an earlier start are still there.

@@ -4,6 +4,7 @@
 //! is dropped, and the loop goes on.
 
 use super::events::now as clock;
+use super::visitors::Visitors;
 use crate::service::{Moment, Supervisor};
 use contract::control::{Call, LogLine, MAX_REQUEST, Reply, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,8 +46,7 @@ pub enum Rank {
 struct Door {
     listener: UnixListener,
     rank: Rank,
-    /// Group that may ask here, besides root.
-    group: Option<u32>,
+    visitors: Visitors,
 }
 
 /// The sockets and their clients.
@@ -83,23 +83,18 @@ enum Stage {
     Watching,
 }
 
-/// Whether a process with these numbers may ask.
-fn admitted(uid: u32, gid: u32, group: Option<u32>) -> bool {
-    uid == 0 || Some(gid) == group
-}
-
 impl Control {
-    /// Binds `path` anew for root and `group`.
+    /// Binds `path` anew for these visitors.
     ///
     /// # Errors
     /// When its folder is missing or not writable.
-    pub fn open(&mut self, path: &Path, rank: Rank, group: Option<u32>) -> io::Result<()> {
+    pub fn open(&mut self, path: &Path, rank: Rank, visitors: Visitors) -> io::Result<()> {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        std::os::unix::fs::chown(path, Some(0), Some(group.unwrap_or(0)))?;
+        std::os::unix::fs::chown(path, Some(0), Some(visitors.group().unwrap_or(0)))?;
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o660))?;
-        self.doors.push(Door { listener, rank, group });
+        self.doors.push(Door { listener, rank, visitors });
         Ok(())
     }
 
@@ -179,8 +174,8 @@ impl Control {
         };
         match door.listener.accept() {
             Ok((stream, _)) => {
-                let group = door.group;
-                self.admit(stream, rank, group, now);
+                let welcome = door.visitors.welcome(&stream);
+                self.admit(stream, rank, welcome, now);
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             // Out of descriptors or memory: asking again at once would keep the loop busy.
@@ -188,10 +183,8 @@ impl Control {
         }
     }
 
-    fn admit(&mut self, stream: UnixStream, rank: Rank, group: Option<u32>, now: Moment) {
-        let known = rustix::net::sockopt::socket_peercred(&stream)
-            .is_ok_and(|peer| admitted(peer.uid.as_raw(), peer.gid.as_raw(), group));
-        if !known || stream.set_nonblocking(true).is_err() {
+    fn admit(&mut self, stream: UnixStream, rank: Rank, welcome: bool, now: Moment) {
+        if !welcome || stream.set_nonblocking(true).is_err() {
             return;
         }
         self.next = self.next.wrapping_add(1);

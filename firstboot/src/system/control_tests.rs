@@ -21,9 +21,10 @@ impl Host {
     fn new() -> Host {
         let folder = tempfile::tempdir().unwrap();
         let mut control = Control::default();
-        control.open(&folder.path().join("control"), Rank::Operator, None).unwrap();
-        control.open(&folder.path().join("facts"), Rank::Reader, None).unwrap();
-        let places = Places { cgroups: None, looks: None, logs: None, notify: folder.path().to_owned() };
+        control.open(&folder.path().join("control"), Rank::Operator, Visitors::default()).unwrap();
+        control.open(&folder.path().join("facts"), Rank::Reader, Visitors::default()).unwrap();
+        let places =
+            Places { cgroups: None, looks: None, logs: None, notify: folder.path().to_owned(), ground: None };
         let supervisor = Supervisor::new(BTreeMap::new(), &serde_json::Value::Null, places);
         Host { control, supervisor, folder, now: SECOND, asked: Vec::new() }
     }
@@ -247,12 +248,6 @@ fn where_facts_are_read_nothing_else_can_be_asked_and_operators_keep_their_room(
     ask(&mut reader, Request::Metrics);
     host.settle();
     assert_eq!(host.asked, [Request::Status, Request::Metrics]);
-}
-
-#[test]
-fn only_root_and_the_operators_group_are_admitted() {
-    assert!(admitted(0, 0, None) && admitted(0, 5, Some(1000)) && admitted(1000, 1000, Some(1000)));
-    assert!(!admitted(1000, 1000, None) && !admitted(110, 110, Some(1000)) && !admitted(1000, 110, Some(1000)));
 }
 
 #[test]

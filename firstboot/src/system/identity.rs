@@ -3,7 +3,9 @@
 
 use super::events::Warnings;
 use crate::config::store::{Access, write_atomic};
-use contract::names::{RUN_HOSTNAME, RUN_HOSTS, RUN_MACHINE_ID, RUN_RESOLV_CONF, STATE_MACHINE_ID, STATE_MOUNT};
+use contract::names::{
+    NETWORK_FOLDER, RUN_HOSTNAME, RUN_HOSTS, RUN_MACHINE_ID, RUN_RESOLV_CONF, STATE_MACHINE_ID, STATE_MOUNT,
+};
 use contract::node::NodeConfig;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -20,6 +22,9 @@ pub fn run(config: &NodeConfig, warnings: &mut Warnings) {
         (RUN_MACHINE_ID, machine_id),
         (RUN_RESOLV_CONF, String::new()),
     ];
+    if let Err(error) = std::fs::create_dir_all(NETWORK_FOLDER) {
+        warnings.add(format_args!("cannot make {NETWORK_FOLDER}: {error}"));
+    }
     for (path, text) in files {
         if let Err(error) = write_atomic(Path::new(path), text.as_bytes(), Access::root(0o644)) {
             warnings.add(format_args!("cannot write {path}: {error}"));

@@ -1,5 +1,5 @@
 //! The system half of PID 1, after switch root. Stages in order, each in its own file:
-//! [`mounts`] → [`modules`] → [`clock`] → state → node config → [`update`]: what this boot is → [`identity`] → [`sysctls`] → [`directories`] → templates →
+//! [`mounts`] → [`modules`] → [`lock`] → [`clock`] → state → node config → [`update`]: what this boot is → [`identity`] → [`sysctls`] → [`directories`] → templates →
 //! services and network, in [`steady`], until a reboot or power-off is asked for.
 //!
 //! No stage ends the boot: what goes wrong is said on the console and kept for the status page, and the node comes up as
@@ -12,15 +12,18 @@ mod directories;
 mod events;
 mod identity;
 mod keys;
+mod lock;
 mod modules;
 mod mounts;
 mod node;
 mod pages;
+mod rehearse;
 mod screen;
 mod services;
 mod steady;
 mod sysctls;
 pub mod update;
+mod visitors;
 
 use crate::claim;
 use crate::config::intake::{Intake, Keeper, intake};
@@ -33,6 +36,7 @@ use contract::role::{FORMAT, RoleSpec};
 use contract::storage::{Data, Disk, State, Storage};
 use events::Warnings;
 use node::Node;
+pub use rehearse::run as confine_as;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use update::Updates;
@@ -52,6 +56,7 @@ pub fn run() {
     let cgroups = mounts::run(&mut warnings);
     feed();
     modules::run(&role.modules, &mut warnings);
+    lock::run(&mut warnings);
     feed();
     clock::floor(report.built, &mut warnings);
     let state = state(&report, &mut warnings);

@@ -5,9 +5,9 @@ use crate::config::store::{Access, write_atomic};
 use crate::config::templates::{Missing, needs};
 use crate::health::Health;
 use crate::net::NetworkJob;
-use crate::service::{LOOKS, Places, Supervisor, wanted};
+use crate::service::{Ground, LOOKS, Places, Supervisor, wanted};
 use contract::names;
-use contract::role::{Capability, Identity, Limits, NETWORK, Ready, Restart, Service, ServiceKind, TIME};
+use contract::role::{Capability, Identity, Limits, NETWORK, Ready, Restart, Sandbox, Service, ServiceKind, TIME};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,8 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
     }
     let looks = cgroups.as_ref().and_then(|folder| Some(folder.parent()?.join(LOOKS)));
     let health = Health::new(&node.role.health, &node.role.services, &config, looks.clone());
-    let places = Places { cgroups, looks, logs, notify: PathBuf::from(names::NOTIFY) };
+    let ground = Some(Ground::of(&node.role));
+    let places = Places { cgroups, looks, logs, notify: PathBuf::from(names::NOTIFY), ground };
     let mut supervisor = Supervisor::new(services, &config, places);
     for Missing { to, reason } in missing {
         let users = node.role.services.iter().filter(|(_, service)| needs(service, to));
@@ -66,7 +67,7 @@ fn write_job(node: &Node) -> std::io::Result<()> {
 }
 
 /// The network as a service: a child of this same program, with the rights to set up the network and no others.
-fn network_service(services: &BTreeMap<String, Service>) -> Service {
+pub(super) fn network_service(services: &BTreeMap<String, Service>) -> Service {
     let before =
         |(name, service): (&String, &Service)| (service.kind == ServiceKind::BeforeNetwork).then(|| name.clone());
     Service {
@@ -85,6 +86,11 @@ fn network_service(services: &BTreeMap<String, Service>) -> Service {
         working_folder: None,
         new_privileges: false,
         mounts: Vec::new(),
+        sandbox: Sandbox {
+            network_settings: true,
+            folders: vec![names::NETWORK_FOLDER.to_owned()],
+            ..Sandbox::default()
+        },
         needs_data: false,
         when: None,
     }
@@ -102,6 +108,7 @@ fn time_service() -> Service {
         run: vec![names::FIRSTBOOT.to_owned(), TIME.to_owned()],
         capabilities: Vec::new(),
         identity: Identity { uid: NOBODY, gid: NOBODY, ..Identity::default() },
+        sandbox: Sandbox::default(),
         start_timeout_ms: 365 * 24 * 3600 * 1000,
         limits: Limits { memory: Some(16 << 20), pids: Some(4), ..Limits::default() },
         ..network_service(&BTreeMap::new())

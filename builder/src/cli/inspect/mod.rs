@@ -2,6 +2,7 @@
 
 mod files;
 mod profile;
+mod security;
 mod show;
 mod why;
 
@@ -22,7 +23,8 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  microdc inspect out/router.img\n  microdc inspect out/router.img --packages\n  microdc \
                   inspect out/router.img --files 'usr/lib/frr/*'\n  microdc inspect out/router.img --why \
                   /usr/sbin/nft\n  microdc inspect out/router.img --licence frr\n  microdc inspect \
-                  out/router-1.2.3.bundle --files 'boot:*'\n  microdc inspect --profile router\n\nIn patterns `*` \
+                  out/router-1.2.3.bundle --files 'boot:*'\n  microdc inspect --profile router\n  microdc inspect \
+                  --profile router --security\n\nIn patterns `*` \
                   stops at a slash and `**` does not; a folder means all below it.\n`boot:NAME` is a file of the boot \
                   partition."
 )]
@@ -33,6 +35,10 @@ pub(super) struct Inspect {
     /// Show instead what a profile comes to, and which file says each value
     #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "files", "why", "packages", "licence", "slot", "key"])]
     profile: Option<String>,
+    /// Show how far each service of the profile would reach if it fell, from
+    /// 0.0 to 10.0
+    #[arg(long, requires = "profile")]
+    security: bool,
     /// List the files, or those that a pattern means
     #[arg(long, value_name = "PATTERN", num_args = 0..=1, default_missing_value = "**")]
     files: Option<String>,
@@ -58,6 +64,9 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<()> {
+        if let Some(name) = self.profile.as_ref().filter(|_| self.security) {
+            return security::show(name, self.json);
+        }
         if let Some(name) = &self.profile {
             return profile::show(name, self.json);
         }

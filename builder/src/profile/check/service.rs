@@ -5,7 +5,7 @@ use super::super::schema::{Ready as ReadyText, Service as ServiceText};
 use super::super::value::Located;
 use super::Checker;
 use contract::role::{
-    Directory, EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind, TIME,
+    Directory, EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Sandbox, Service, ServiceKind, TIME,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,6 +83,7 @@ impl Checker<'_> {
             working_folder: written.working_folder.clone(),
             new_privileges: written.new_privileges,
             mounts,
+            sandbox: self.sandbox(written, place),
             needs_data: !written.data.is_empty(),
             when: written.when.as_ref().map(|when| when.get_ref().clone()),
         }
@@ -108,11 +109,10 @@ impl Checker<'_> {
 
     /// The differences in what it sees, in an order in which none covers another by accident.
     fn mounts(&mut self, written: &ServiceText, place: &Place) -> Vec<Mount> {
-        let tmp = if written.private_tmp { ["/tmp", "/var/tmp"].as_slice() } else { &[] };
-        let temporary = written.temporary.iter().map(String::as_str).chain(tmp.iter().copied());
+        let temporary = written.temporary.iter();
         let mut mounts: Vec<Mount> = Vec::new();
         mounts.extend(written.hidden.iter().cloned().map(Mount::Hidden));
-        mounts.extend(temporary.map(|path| Mount::Temporary { path: path.to_owned(), size_bytes: TEMPORARY_SIZE }));
+        mounts.extend(temporary.map(|path| Mount::Temporary { path: path.clone(), size_bytes: TEMPORARY_SIZE }));
         mounts.extend(written.mounts.iter().map(|mount| Mount::Bind {
             from: mount.from.clone(),
             to: mount.to.clone(),
@@ -131,6 +131,24 @@ impl Checker<'_> {
             }
         }
         mounts
+    }
+
+    /// The exceptions from its confinement, with the folders that it keeps among those that it may change.
+    fn sandbox(&mut self, written: &ServiceText, place: &Place) -> Sandbox {
+        let mut sandbox = written.sandbox.clone();
+        for device in &sandbox.devices {
+            self.absolute(device, place);
+            if !device.starts_with("/dev/") {
+                let message = format!("`sandbox.devices` names {device:?}, which is not below /dev");
+                self.wrong(place, message, None);
+            }
+        }
+        for folder in &sandbox.folders {
+            self.absolute(folder, place);
+        }
+        let kept = written.persistent.iter().chain(&written.data);
+        sandbox.folders.extend(kept.cloned());
+        sandbox
     }
 
     /// Folders on `state` and `data` that services ask for themselves.

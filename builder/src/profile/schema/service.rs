@@ -3,7 +3,7 @@
 use super::super::quantity::{Bytes, Milliseconds};
 use super::super::spanned::Spanned;
 use super::health::Http;
-use contract::role::{Capability, ServiceKind};
+use contract::role::{Capability, Sandbox, ServiceKind};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -60,9 +60,6 @@ pub struct Service {
     /// Folders of its own in memory, gone with its last process.
     #[serde(default)]
     pub temporary: Vec<String>,
-    /// `/tmp` and `/var/tmp` of its own.
-    #[serde(default)]
-    pub private_tmp: bool,
     /// What it sees at another place than where it lies.
     #[serde(default)]
     pub mounts: Vec<Mount>,
@@ -72,6 +69,9 @@ pub struct Service {
     /// Folders that it sees empty, and files that it sees as `/dev/null`.
     #[serde(default)]
     pub hidden: Vec<String>,
+    /// What it may reach beyond what every service may: exceptions from its confinement.
+    #[serde(default)]
+    pub sandbox: Sandbox,
     /// Dotted path in the node config: the service runs only where something stands there.
     pub when: Option<Spanned<String>>,
 }

@@ -2,16 +2,18 @@
 //! to numbers and paths are checked by then.
 //!
 //! - here the whole, and what is made at boot · [`service`] programs that are kept running · [`capability`] their rights ·
-//!   [`health`] what must hold · [`name`] what a profile calls itself and its role
+//!   [`sandbox`] what confines them · [`health`] what must hold · [`name`] what a profile calls itself and its role
 
 mod capability;
 mod health;
 mod name;
+mod sandbox;
 mod service;
 
 pub use capability::Capability;
 pub use health::{HealthCheck, HttpProbe, Probe, Target};
 pub use name::{Compatible, Incompatible, NameError, ProfileName, Role};
+pub use sandbox::{Sandbox, SystemCalls};
 pub use service::{EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind, TIME};
 
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! What firstboot runs: programs, as whom, with which rights and limits, in which surroundings.
 
 use super::health::HttpProbe;
-use super::{Capability, Identity};
+use super::{Capability, Identity, Sandbox};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,6 +43,9 @@ pub struct Service {
     /// What it sees otherwise than the rest of the node. With any of these it has a mount namespace of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// What it may reach beyond what every service may.
+    #[serde(default, skip_serializing_if = "Sandbox::is_strict")]
+    pub sandbox: Sandbox,
     /// Whether it keeps something on `data`: without a file system there it is not started.
     #[serde(default)]
     pub needs_data: bool,

@@ -1,6 +1,7 @@
 //! Between fork and execve: raw system calls on memory that was prepared before, and nothing else. Mirrors
 //! linux/capability.h, linux/prctl.h, linux/securebits.h.
 
+use super::confinement;
 use super::namespace::{self, Change};
 
 /// What the child does, in order; the number travels through the pipe when one of them fails.
@@ -20,12 +21,14 @@ pub(super) enum Step {
     Capabilities,
     Ambient,
     NoNewPrivileges,
+    Reach,
+    Filter,
     Execute,
 }
 
 impl Step {
     pub(super) fn words(number: u8) -> &'static str {
-        const WORDS: [&str; 14] = [
+        const WORDS: [&str; 16] = [
             "open a session",
             "join the cgroup",
             "reset the signals",
@@ -39,6 +42,8 @@ impl Step {
             "set the capabilities",
             "keep the capabilities across exec",
             "forbid new privileges",
+            "leave the reach of other processes",
+            "filter its system calls",
             "execute",
         ];
         WORDS.get(usize::from(number)).copied().unwrap_or("start")
@@ -62,6 +67,9 @@ pub(super) struct Prepared<'p> {
     pub(super) open_files: u64,
     pub(super) new_privileges: bool,
     pub(super) changes: &'p [Change],
+    pub(super) filters: Vec<libc::sock_fprog>,
+    pub(super) scoped: bool,
+    pub(super) keyring: bool,
     /// The number that it shall have, and the file.
     pub(super) files: &'p [(i32, i32)],
 }
@@ -111,11 +119,20 @@ fn become_program(prepared: &Prepared<'_>, change: &mut u8) -> Result<std::conve
                 wanted.make().map_err(|()| Step::Mounts)?;
             }
         }
+        if prepared.keyring {
+            confinement::own_keyring();
+        }
         become_user(prepared)?;
         // As its own user: a folder that is not for it is none for it here either.
         done(libc::chdir(prepared.folder).into(), Step::Folder)?;
         if !prepared.new_privileges {
             done(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into(), Step::NoNewPrivileges)?;
+        }
+        if prepared.scoped {
+            confinement::leave_reach().map_err(|()| Step::Reach)?;
+        }
+        for filter in &prepared.filters {
+            confinement::filter(filter).map_err(|()| Step::Filter)?;
         }
         libc::execve(prepared.path, prepared.argv.as_ptr(), prepared.envp.as_ptr());
     }
@@ -172,6 +189,8 @@ unsafe fn limits(open_files: u64) -> Result<(), Step> {
     Ok(())
 }
 
+/// linux/capability.h
+const CAP_SYS_ADMIN: u32 = 21;
 /// linux/capability.h, `_LINUX_CAPABILITY_VERSION_3`.
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
@@ -210,9 +229,13 @@ unsafe fn become_user(prepared: &Prepared<'_>) -> Result<(), Step> {
         }
         done(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0).into(), Step::User)?;
         done(libc::syscall(libc::SYS_setresuid, prepared.uid, prepared.uid, prepared.uid), Step::User)?;
+        // A filter is put on by whoever can gain no new privileges, or may do as it likes: the latter ends with execve, as
+        // the right is neither in the bounding set nor among the ambient ones.
+        let filtered = prepared.new_privileges && (prepared.scoped || !prepared.filters.is_empty());
+        let until_exec = if filtered { mask | 1 << CAP_SYS_ADMIN } else { mask };
         let half = |shift: u32| {
-            let bits = (mask >> shift) as u32;
-            CapabilityData { effective: bits, permitted: bits, inheritable: bits }
+            let bits = (until_exec >> shift) as u32;
+            CapabilityData { effective: bits, permitted: bits, inheritable: (mask >> shift) as u32 }
         };
         let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
         let data = [half(0), half(32)];

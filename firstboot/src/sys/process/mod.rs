@@ -4,15 +4,19 @@
 //! so it does not matter what the parent was doing. What the child could not do comes back through a close-on-exec
 //! pipe as a step and an errno.
 //!
-//! - here what is prepared · [`child`] what the child does · [`namespace`] what it sees otherwise than others
+//! - here what is prepared · [`child`] what the child does · [`confinement`] what keeps it from others · [`namespace`] what
+//!   it sees otherwise than others
 
 mod child;
+mod confinement;
 mod namespace;
 #[cfg(test)]
 mod tests;
 
 use child::{Prepared, Step};
-use contract::role::{Capability, Identity, Mount};
+pub use confinement::Confinement;
+use contract::role::{Capability, Identity};
+pub use namespace::{Change, attribute};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 use std::ffi::{CString, NulError};
@@ -24,7 +28,7 @@ const OPEN_FILES: u64 = 65_536;
 /// Descriptors that [`Surroundings::files`] may become are below this; what the child still needs of its parent is above.
 const ABOVE_FILES: RawFd = 32;
 
-/// What else a program finds around it. The default: `/` as its folder, no setuid, the mounts that everybody sees, no open
+/// What else a program finds around it. The default: `/` as its folder, no setuid, all that everybody sees, no open
 /// file but the first three.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings<'a> {
@@ -34,8 +38,8 @@ pub struct Surroundings<'a> {
     pub open_files: Option<u64>,
     /// Whether setuid bits and file capabilities count.
     pub new_privileges: bool,
-    /// With any, it has a mount namespace of its own.
-    pub mounts: &'a [Mount],
+    /// What keeps it from the rest of the node; without it, nothing does.
+    pub confinement: Option<&'a Confinement>,
     /// Files that it finds open, by the number that each has there, below 32; also in place of the first three.
     pub files: &'a [(RawFd, BorrowedFd<'a>)],
 }
@@ -108,7 +112,8 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
     let pointers = |texts: &[CString]| {
         texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect::<Vec<*const libc::c_char>>()
     };
-    let changes = namespace::changes(program.surroundings.mounts, program.identity)?;
+    let unconfined = Confinement::default();
+    let confinement = program.surroundings.confinement.unwrap_or(&unconfined);
     let folder = CString::new(program.surroundings.folder.unwrap_or("/"))?;
     let prepared = Prepared {
         path: path.as_ptr(),
@@ -125,7 +130,10 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
         folder: folder.as_ptr(),
         open_files: program.surroundings.open_files.unwrap_or(OPEN_FILES),
         new_privileges: program.surroundings.new_privileges,
-        changes: &changes,
+        changes: &confinement.changes,
+        filters: confinement::programs(&confinement.filters),
+        scoped: confinement.scoped,
+        keyring: confinement.keyring,
         files: &passed,
     };
     // SAFETY: the child calls only `child`, which makes raw system calls on memory prepared above and never returns.
@@ -143,7 +151,7 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
         Some((step, change, errno)) => {
             let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
             Err(SpawnError::Child {
-                step: match changes.get(usize::from(change)) {
+                step: match confinement.changes.get(usize::from(change)) {
                     Some(change) if step == Step::Mounts as u8 => change.words(),
                     _ => Step::words(step).to_owned(),
                 },

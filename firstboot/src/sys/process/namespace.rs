@@ -1,33 +1,34 @@
-//! What a process sees otherwise than the rest of the node: a mount namespace of its own, changed before the program
-//! runs. Mirrors linux/mount.h.
+//! Changes to what a process sees: made in a mount namespace of its own, before its program runs. Mirrors linux/mount.h.
 
-use super::SpawnError;
-use contract::role::{Identity, Mount};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, NulError};
 
-/// Most changes for one program: their number travels in a byte.
-const MOST: usize = 200;
+/// What a mount may not be used for, or may be used for again (`MOUNT_ATTR_*`).
+pub mod attribute {
+    pub const READ_ONLY: u64 = 0x1;
+    pub const NO_SETUID: u64 = 0x2;
+    pub const NO_DEVICES: u64 = 0x4;
+    pub const NO_PROGRAMS: u64 = 0x8;
+}
 
 /// One change, with everything allocated that its system calls need.
-#[derive(Debug)]
-pub(super) struct Change {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
     kind: Kind,
     /// Where.
     at: CString,
+    /// Whether the program starts also when it cannot be made.
+    optional: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    Temporary {
-        options: CString,
-    },
-    Bind {
-        from: CString,
-        read_only: bool,
-    },
-    /// An empty folder that nobody can write to.
-    HiddenFolder,
-    HiddenFile,
+    Mount { kind: CString, flags: u64, options: CString },
+    Bind { from: CString },
+    Attributes { below: bool, set: u64, clear: u64 },
+    Detach,
+    Node { mode: u32, device: u64, owner: (u32, u32) },
+    Link { to: CString },
+    Folder,
 }
 
 /// `struct mount_attr`
@@ -39,46 +40,64 @@ struct MountAttributes {
     userns_fd: u64,
 }
 
-const MOUNT_ATTR_RDONLY: u64 = 1;
-
-/// Prepares the changes.
-///
-/// # Errors
-/// A zero byte in a path, or too many of them.
-pub(super) fn changes(mounts: &[Mount], identity: &Identity) -> Result<Vec<Change>, SpawnError> {
-    let mut changes = Vec::new();
-    for mount in mounts.iter().take(MOST) {
-        let (at, kind) = match mount {
-            Mount::Temporary { path, size_bytes } => {
-                let (uid, gid) = (identity.uid, identity.gid);
-                let options = CString::new(format!("mode=0700,uid={uid},gid={gid},size={size_bytes}"))?;
-                (path, Kind::Temporary { options })
-            }
-            Mount::Bind { from, to, read_only } => {
-                (to, Kind::Bind { from: CString::new(from.as_str())?, read_only: *read_only })
-            }
-            Mount::ReadOnly(path) => (path, Kind::Bind { from: CString::new(path.as_str())?, read_only: true }),
-            Mount::Hidden(path) => match std::fs::metadata(path) {
-                Ok(found) if found.is_dir() => (path, Kind::HiddenFolder),
-                Ok(_) => (path, Kind::HiddenFile),
-                // What is not there needs no hiding.
-                Err(_) => continue,
-            },
-        };
-        changes.push(Change { kind, at: CString::new(at.as_str())? });
-    }
-    Ok(changes)
-}
-
 impl Change {
+    fn new(at: &str, kind: Kind) -> Result<Change, NulError> {
+        Ok(Change { kind, at: CString::new(at)?, optional: false })
+    }
+
+    /// Mounts a file system that has no device. `options` are its own; `flags` are [`attribute`]s.
+    ///
+    /// # Errors
+    /// A zero byte in a text; as all of these.
+    pub fn mount(kind: &str, at: &str, flags: u64, options: &str) -> Result<Change, NulError> {
+        Change::new(at, Kind::Mount { kind: CString::new(kind)?, flags, options: CString::new(options)? })
+    }
+
+    /// What lies at `from`, with what is mounted below it, is seen at `at` too.
+    pub fn bind(from: &str, at: &str) -> Result<Change, NulError> {
+        Change::new(at, Kind::Bind { from: CString::new(from)? })
+    }
+
+    /// Sets and clears [`attribute`]s of the mount at `at`, and of all below it.
+    pub fn attributes(at: &str, below: bool, set: u64, clear: u64) -> Result<Change, NulError> {
+        Change::new(at, Kind::Attributes { below, set, clear })
+    }
+
+    /// Takes the mount at `at` away, with what is mounted below it.
+    pub fn detach(at: &str) -> Result<Change, NulError> {
+        Change::new(at, Kind::Detach)
+    }
+
+    /// Makes a device node. `mode` says the kind and the permissions, `device` the number.
+    pub fn node(at: &str, mode: u32, device: u64, owner: (u32, u32)) -> Result<Change, NulError> {
+        Change::new(at, Kind::Node { mode, device, owner })
+    }
+
+    /// Makes a symbolic link.
+    pub fn link(at: &str, to: &str) -> Result<Change, NulError> {
+        Change::new(at, Kind::Link { to: CString::new(to)? })
+    }
+
+    /// Makes a folder (0755).
+    pub fn folder(at: &str) -> Result<Change, NulError> {
+        Change::new(at, Kind::Folder)
+    }
+
+    /// The same change, without which the program starts too.
+    #[must_use]
+    pub fn or_not(self) -> Change {
+        Change { optional: true, ..self }
+    }
+
     /// What it does, for the error.
     pub(super) fn words(&self) -> String {
         let at = self.at.to_string_lossy();
         match &self.kind {
-            Kind::Temporary { .. } => format!("mount memory on {at}"),
-            Kind::Bind { from, .. } if *from == self.at => format!("make {at} read-only"),
-            Kind::Bind { from, .. } => format!("show {} at {at}", from.to_string_lossy()),
-            Kind::HiddenFolder | Kind::HiddenFile => format!("hide {at}"),
+            Kind::Mount { kind, .. } => format!("mount {} on {at}", kind.to_string_lossy()),
+            Kind::Bind { from } => format!("show {} at {at}", from.to_string_lossy()),
+            Kind::Attributes { .. } => format!("set what may be done with {at}"),
+            Kind::Detach => format!("take {at} away"),
+            Kind::Node { .. } | Kind::Link { .. } | Kind::Folder => format!("make {at}"),
         }
     }
 
@@ -87,66 +106,58 @@ impl Change {
     /// # Safety
     /// To be called in the child after fork, in a mount namespace of its own.
     pub(super) unsafe fn make(&self) -> Result<(), ()> {
-        // SAFETY: every pointer is a C string of this value or a static one.
-        unsafe {
+        let at = self.at.as_ptr();
+        // SAFETY: every pointer is a C string of this value or a static one; the kernel reads no more than it is told.
+        let result = unsafe {
             match &self.kind {
-                Kind::Temporary { options } => {
-                    mount(c"tmpfs", &self.at, Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV, Some(options))
+                Kind::Mount { kind, flags, options } => {
+                    libc::mount(kind.as_ptr(), at, kind.as_ptr(), mount_flags(*flags), options.as_ptr().cast()).into()
                 }
-                Kind::HiddenFolder => {
-                    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-                    mount(c"tmpfs", &self.at, Some(c"tmpfs"), flags, Some(c"mode=0555,size=4096"))
+                Kind::Bind { from } => {
+                    let flags = libc::MS_BIND | libc::MS_REC;
+                    libc::mount(from.as_ptr(), at, std::ptr::null(), flags, std::ptr::null()).into()
                 }
-                Kind::HiddenFile => mount(c"/dev/null", &self.at, None, libc::MS_BIND, None),
-                Kind::Bind { from, read_only } => {
-                    mount(from, &self.at, None, libc::MS_BIND | libc::MS_REC, None)?;
-                    if *read_only { read_only_below(&self.at) } else { Ok(()) }
+                Kind::Attributes { below, set, clear } => {
+                    let wanted = MountAttributes { set: *set, clear: *clear, propagation: 0, userns_fd: 0 };
+                    let flags = if *below { libc::AT_RECURSIVE } else { 0 };
+                    let size = size_of::<MountAttributes>();
+                    libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, at, flags, &raw const wanted, size)
                 }
+                Kind::Detach => libc::umount2(at, libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW).into(),
+                Kind::Node { mode, device, owner } => {
+                    let made = libc::mknod(at, *mode as libc::mode_t, *device as libc::dev_t);
+                    // Whatever the umask is.
+                    let made = if made == 0 { libc::chmod(at, (mode & 0o7777) as libc::mode_t) } else { made };
+                    libc::c_long::from(if made == 0 { libc::chown(at, owner.0, owner.1) } else { made })
+                }
+                Kind::Link { to } => libc::symlink(to.as_ptr(), at).into(),
+                Kind::Folder => libc::mkdir(at, 0o755).into(),
             }
-        }
+        };
+        if result < 0 && !self.optional { Err(()) } else { Ok(()) }
     }
 }
 
-/// Leaves the mounts of everybody: changes from there still come in, none go out.
+/// The flags of mount(2) for [`attribute`]s, whose first four have the same numbers.
+fn mount_flags(attributes: u64) -> libc::c_ulong {
+    const SAME: u64 = attribute::READ_ONLY | attribute::NO_SETUID | attribute::NO_DEVICES | attribute::NO_PROGRAMS;
+    (attributes & SAME) as libc::c_ulong
+}
+
+/// Leaves the mounts of everybody: nothing comes in from there any more, nothing goes out.
 ///
 /// # Safety
 /// To be called in the child after fork.
 pub(super) unsafe fn enter() -> Result<(), ()> {
     // SAFETY: plain system calls on static strings.
     unsafe {
-        if libc::unshare(libc::CLONE_NEWNS) < 0 {
-            return Err(());
-        }
-        mount(c"none", c"/", None, libc::MS_SLAVE | libc::MS_REC, None)
+        let left = libc::unshare(libc::CLONE_NEWNS) >= 0 && propagation(c"/", libc::MS_PRIVATE) >= 0;
+        if left { Ok(()) } else { Err(()) }
     }
 }
 
-unsafe fn mount(
-    source: &CStr,
-    at: &CStr,
-    kind: Option<&CStr>,
-    flags: libc::c_ulong,
-    options: Option<&CStr>,
-) -> Result<(), ()> {
-    let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
+unsafe fn propagation(at: &CStr, kind: libc::c_ulong) -> libc::c_long {
+    let flags = kind | libc::MS_REC;
     // SAFETY: C strings that outlive the call; null where there is none.
-    let result = unsafe { libc::mount(source.as_ptr(), at.as_ptr(), pointer(kind), flags, pointer(options).cast()) };
-    if result < 0 { Err(()) } else { Ok(()) }
-}
-
-/// Nothing at or below this mount can be written (mount_setattr(2), Linux 5.12).
-unsafe fn read_only_below(at: &CStr) -> Result<(), ()> {
-    let wanted = MountAttributes { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
-    // SAFETY: the kernel reads one mount_attr of the size given.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
-            at.as_ptr(),
-            libc::AT_RECURSIVE,
-            &raw const wanted,
-            size_of::<MountAttributes>(),
-        )
-    };
-    if result < 0 { Err(()) } else { Ok(()) }
+    unsafe { libc::mount(c"none".as_ptr(), at.as_ptr(), std::ptr::null(), flags, std::ptr::null()).into() }
 }

@@ -3,6 +3,7 @@
 use super::super::answers::{self, View};
 use super::super::control::{Rank, Source as Door, group_number};
 use super::super::events::{now, say};
+use super::super::visitors::Visitors;
 use super::turn::Loop;
 use crate::sys::reboot::Action;
 use contract::control::{FACTS_GROUP, FACTS_SOCKET, GROUP, Reply, Request, SOCKET};
@@ -11,9 +12,12 @@ use std::path::Path;
 impl Loop {
     pub(super) fn open_control(&mut self) {
         let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
-        let doors = [(SOCKET, Rank::Operator, GROUP), (FACTS_SOCKET, Rank::Reader, FACTS_GROUP)];
-        for (path, rank, group) in doors {
-            if let Err(error) = self.control.open(Path::new(path), rank, group_number(&groups, group)) {
+        let of_group = |name| Visitors::of_group(group_number(&groups, name));
+        // Without cgroups nobody can be told from others: then nobody gives orders.
+        let operators = of_group(GROUP).living_in(self.supervisor.operators());
+        let doors = [(SOCKET, Rank::Operator, operators), (FACTS_SOCKET, Rank::Reader, of_group(FACTS_GROUP))];
+        for (path, rank, visitors) in doors {
+            if let Err(error) = self.control.open(Path::new(path), rank, visitors) {
                 self.node.warnings.add(format_args!("nodectl and metrics do not work: cannot open {path}: {error}"));
             }
         }

@@ -23,8 +23,10 @@
 //! | `list FOLDER` | writes the names in it, and ends |
 //! | `exists FILE` | ends well when it does |
 //! | `talk TEXT`, `talk-and-end TEXT` | writes it |
+//! | `attack` | tries what somebody would who has taken a service over, says how each attempt went, and ends |
 //! | `well` | ends well, but for the fault `red` |
 
+use std::ffi::CString;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -35,8 +37,8 @@ use std::time::{Duration, Instant};
 const SECOND: Duration = Duration::from_secs(1);
 
 pub fn run(act: &str, rest: &[&str]) {
-    // A name longer than the kernel keeps is cut.
-    let _ = fs::write("/proc/self/comm", act);
+    // A name longer than the kernel keeps is cut. Services may not write to /proc.
+    let _ = CString::new(act).map(|name| rustix::thread::set_name(&name));
     match (act, rest) {
         ("await", [file, act, rest @ ..]) => {
             while !fs::exists(file).unwrap_or(false) {
@@ -161,6 +163,10 @@ pub fn run(act: &str, rest: &[&str]) {
         }
         ("talk", [text]) => println!("{text}"),
         ("well", []) => exit(i32::from(super::fault::wanted().as_deref() == Some("red"))),
+        ("attack", []) => {
+            super::attack::run();
+            exit(0);
+        }
         ("sleep", []) => {}
         _ => {
             println!("{act:?} with {rest:?} is no act");

@@ -3,6 +3,7 @@
 
 mod acts;
 mod agent;
+mod attack;
 mod fault;
 mod oci;
 mod ptrace;

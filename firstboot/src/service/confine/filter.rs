@@ -1,0 +1,76 @@
+//! The seccomp filter of a service.
+
+use super::calls::{self, Call};
+use contract::role::{Capability, Sandbox, Service, SystemCalls};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+type Rules = BTreeMap<Call, Vec<SeccompRule>>;
+
+const PERMITTED: u32 = libc::EPERM as u32;
+const UNKNOWN: u32 = libc::ENOSYS as u32;
+
+#[cfg(target_arch = "aarch64")]
+const ARCH: TargetArch = TargetArch::aarch64;
+#[cfg(target_arch = "x86_64")]
+const ARCH: TargetArch = TargetArch::x86_64;
+
+/// `CLONE_NEW*`: all kinds of namespaces (linux/sched.h).
+const NAMESPACES: u64 = 0x7e02_0080;
+
+/// The filters for a service, the main one last. What is not allowed fails with EPERM.
+///
+/// # Errors
+/// When the rules make no program, which only a mistake in them would do.
+pub fn filters(service: &Service) -> Result<Vec<BpfProgram>, BackendError> {
+    let sandbox = &service.sandbox;
+    if sandbox.unconfined {
+        return Ok(Vec::new());
+    }
+    let mut filters = Vec::new();
+    if sandbox.fixed_capabilities {
+        let capset = Rules::from([(libc::SYS_capset, Vec::new())]);
+        filters.push(program(capset, SeccompAction::Allow, SeccompAction::Errno(0))?);
+    }
+    let namespaces = sandbox.system_calls.contains(&SystemCalls::Namespaces);
+    if !namespaces {
+        // Its flags lie in memory, where no filter sees them. C libraries then take `clone`.
+        let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
+        filters.push(program(clone3, SeccompAction::Allow, SeccompAction::Errno(UNKNOWN))?);
+    }
+    let mut rules: Rules = allowed(service).into_iter().map(|call| (call, Vec::new())).collect();
+    // For the filter above, whose answer is the stricter one.
+    rules.insert(libc::SYS_clone3, Vec::new());
+    let same = SeccompCmpOp::MaskedEq(NAMESPACES);
+    let clone = SeccompCondition::new(0, SeccompCmpArgLen::Qword, same, 0)?;
+    let clone = if namespaces { Vec::new() } else { vec![SeccompRule::new(vec![clone])?] };
+    rules.insert(libc::SYS_clone, clone);
+    rules.insert(libc::SYS_socket, families(service)?);
+    filters.push(program(rules, SeccompAction::Errno(PERMITTED), SeccompAction::Allow)?);
+    Ok(filters)
+}
+
+/// Sockets of the families that a node knows (sys/socket.h): the code of all others is out of reach.
+fn families(service: &Service) -> Result<Vec<SeccompRule>, BackendError> {
+    let usual = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+    let packets = service.capabilities.contains(&Capability::NetRaw).then_some(libc::AF_PACKET);
+    let family = |family: i32| {
+        let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family as u64)?;
+        SeccompRule::new(vec![condition])
+    };
+    usual.into_iter().chain(packets).map(family).collect()
+}
+
+fn allowed(service: &Service) -> BTreeSet<Call> {
+    let Sandbox { system_calls, .. } = &service.sandbox;
+    let groups = system_calls.iter().flat_map(|&group| calls::of_group(group));
+    let capabilities = service.capabilities.iter().flat_map(|&capability| calls::of_capability(capability));
+    calls::EVERY.iter().chain(calls::OLD).chain(groups).chain(capabilities).copied().collect()
+}
+
+fn program(rules: Rules, other: SeccompAction, matching: SeccompAction) -> Result<BpfProgram, BackendError> {
+    SeccompFilter::new(rules, other, matching, ARCH)?.try_into()
+}

@@ -1,0 +1,30 @@
+//! What confines a service: what it sees of the node and may change there ([`view`]), its device nodes ([`devices`]), and the
+//! system calls that it may make ([`filter`], by the groups of [`calls`]).
+//!
+//! Everything is decided here, from the role's own words, before a process is made; [`crate::sys::process`] puts it on.
+
+mod calls;
+mod devices;
+mod filter;
+mod ground;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use ground::Ground;
+
+use crate::sys::process::Confinement;
+use contract::role::Service;
+
+/// The confinement of a service on this node, now.
+///
+/// # Errors
+/// What cannot be made ready for it, in words.
+pub fn confinement(service: &Service, ground: &Ground) -> Result<Confinement, String> {
+    if service.sandbox.unconfined {
+        return Ok(Confinement::default());
+    }
+    let changes = view::changes(service, ground)?;
+    let filters = filter::filters(service).map_err(|error| format!("cannot make its filter: {error}"))?;
+    Ok(Confinement { changes, filters, scoped: true, keyring: true })
+}

@@ -1,0 +1,68 @@
+//! `firstboot confine-as SERVICE PROGRAM [ARGUMENT ...]`: runs a program as a service of this node is run: its user, its
+//! capabilities, its cgroup and its confinement, by the very code. For whoever may do anything already, such as the tests,
+//! to see what a service that fell could reach. With `--bare` before the program the confinement is left out.
+
+use super::services;
+use crate::service::{Ground, confinement};
+use crate::sys::cgroup;
+use crate::sys::process::{Program, Surroundings, spawn};
+use anyhow::Context as _;
+use contract::names::ROLE_SPEC;
+use contract::role::{NETWORK, RoleSpec, Service};
+use rustix::process::{WaitOptions, waitpid};
+use std::fs::OpenOptions;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+/// Runs it; `arguments` are those behind `confine-as`. Ends with the status of the program.
+pub fn run(arguments: &[String]) {
+    match rehearse(arguments) {
+        Ok(status) => std::process::exit(status),
+        Err(error) => {
+            eprintln!("confine-as: {error:#}");
+            std::process::exit(2);
+        }
+    }
+}
+
+fn rehearse(arguments: &[String]) -> anyhow::Result<i32> {
+    let (name, rest) = arguments.split_first().context("it needs the name of a service and a program")?;
+    let (bare, run) = match rest.split_first() {
+        Some((word, run)) if word == "--bare" => (true, run),
+        _ => (false, rest),
+    };
+    let role: RoleSpec = super::read_json(ROLE_SPEC)?;
+    let service = service(&role, name)?;
+    let confinement = confinement(&service, &Ground::of(&role)).map_err(anyhow::Error::msg)?;
+    let output = std::io::stdout();
+    let program = Program {
+        run,
+        environment: vec![("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())],
+        identity: &service.identity,
+        capabilities: &service.capabilities,
+        cgroup: procs(name),
+        output: output.as_fd(),
+        surroundings: Surroundings {
+            new_privileges: service.new_privileges,
+            confinement: (!bare).then_some(&confinement),
+            ..Surroundings::default()
+        },
+    };
+    let pid = spawn(&program)?;
+    let (_, status) = waitpid(Some(pid), WaitOptions::empty())?.context("it did not end")?;
+    Ok(status.exit_status().unwrap_or(128))
+}
+
+fn service(role: &RoleSpec, name: &str) -> anyhow::Result<Service> {
+    if name == NETWORK {
+        return Ok(services::network_service(&role.services));
+    }
+    let known = || role.services.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    role.services.get(name).cloned().with_context(|| format!("this role has no service {name}; it has {}", known()))
+}
+
+/// The service's own cgroup, once it has been started.
+fn procs(name: &str) -> Option<OwnedFd> {
+    let path = Path::new(cgroup::MOUNT).join("services").join(name).join("cgroup.procs");
+    OpenOptions::new().write(true).open(path).ok().map(OwnedFd::from)
+}
