@@ -30,6 +30,7 @@ mod profile;
 mod profile_entries;
 mod reproducible;
 mod schemas;
+mod security;
 mod serve;
 mod several;
 mod shared_cache;

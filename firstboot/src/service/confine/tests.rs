@@ -47,7 +47,7 @@ fn ground() -> Ground {
     };
     Ground::of(&RoleSpec {
         format: 1,
-        role: contract::role::Role::Router,
+        role: contract::role::Role::literal("router"),
         summary: String::new(),
         version: String::new(),
         modules: Vec::new(),
