@@ -17,11 +17,11 @@ const MARKS: [(&str, u32); 14] = [
     ("k3s", 95),
     ("metrics", 11),
     ("mgmtd", 10),
-    ("minio", 10),
+    ("minio", 52),
     // It becomes other users, and is root until it has.
-    ("sshd", 25),
+    ("sshd", 68),
     ("staticd", 10),
-    ("tinkerbell", 14),
+    ("tinkerbell", 56),
     ("zebra", 14),
 ];
 

@@ -22,7 +22,7 @@ use contract::role::Service;
 /// What cannot be made ready for it, in words.
 pub fn confinement(service: &Service, ground: &Ground) -> Result<Confinement, String> {
     if service.sandbox.unconfined {
-        return Ok(Confinement::default());
+        return Ok(Confinement { changes: view::wished(service)?, ..Confinement::default() });
     }
     let changes = view::changes(service, ground)?;
     let filters = filter::filters(service).map_err(|error| format!("cannot make its filter: {error}"))?;

@@ -60,6 +60,16 @@ pub fn changes(service: &Service, ground: &Ground) -> Result<Vec<Change>, String
     Ok(changes.0)
 }
 
+/// What the profile says of folders and files, and nothing else.
+///
+/// # Errors
+/// In words: a path with a zero byte.
+pub fn wished(service: &Service) -> Result<Vec<Change>, String> {
+    let mut changes = Changes::default();
+    wishes(&service.mounts, &service.identity, &mut changes).map_err(|_| "a zero byte in a path".to_owned())?;
+    Ok(changes.0)
+}
+
 fn view(service: &Service, ground: &Ground, mounts: &str, changes: &mut Changes) -> Result<(), NulError> {
     let sandbox = &service.sandbox;
     out_of_sight(service, ground, mounts, changes)?;
