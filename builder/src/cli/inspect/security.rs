@@ -1,6 +1,6 @@
 //! `--profile NAME --security`: how far each service of a profile would reach if it fell.
 
-use super::print_json;
+use crate::cli::output;
 use crate::profile::check::role_spec;
 use crate::profile::exposure::Exposure;
 use crate::profile::load;
@@ -18,9 +18,9 @@ pub(super) fn show(name: &str, as_json: bool) -> Result<()> {
     let role = role_spec(&profile, "", Vec::new()).map_err(ProfileError::Mistakes)?;
     if as_json {
         let services: Vec<Value> = role.services.iter().map(|(name, service)| to_json(name, service)).collect();
-        return print_json(&services);
+        return output::json(&services);
     }
-    println!("{:<14} {:<12} {:>4} {:<9} not held back", "service", "user", "mark", "");
+    outln!("{:<14} {:<12} {:>4} {:<9} not held back", "service", "user", "mark", "")?;
     for (name, service) in &role.services {
         let exposure = Exposure::of(service);
         let missing: Vec<&str> = exposure.missing().iter().map(|point| point.name).collect();
@@ -31,7 +31,7 @@ pub(super) fn show(name: &str, as_json: bool) -> Result<()> {
         }
         let tenths = exposure.tenths();
         let mark = format!("{}.{}", tenths / 10, tenths % 10);
-        println!("{name:<14} {:<12} {mark:>4} {:<9} {named}", user(&profile, service), exposure.word());
+        outln!("{name:<14} {:<12} {mark:>4} {:<9} {named}", user(&profile, service), exposure.word())?;
     }
     Ok(())
 }
