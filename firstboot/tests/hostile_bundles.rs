@@ -4,6 +4,7 @@
 
 use crate::node::server::{Answer, Server, ranged, redirect, status, whole};
 use crate::node::{BLOCK, Node, lzma2, new_release, noise};
+use contract::error::chain;
 use contract::hash::Digest;
 use contract::keys::{KeyId, PrivateKey};
 use contract::role::Compatible;
@@ -42,7 +43,7 @@ fn by_stream_as(change: impl Fn(&mut Order), bundle: &[u8], wanted: &str, harm: 
     change(&mut order);
     let before = [node.digest("a"), node.digest("b")];
     let (result, _) = node.stream(&order, bundle);
-    let error = result.expect_err(wanted).to_string();
+    let error = chain(&result.expect_err(wanted));
     assert!(error.contains(wanted), "by stream: {error:?}, not {wanted:?}");
     check(&node, before, harm, wanted);
 }
@@ -53,7 +54,7 @@ fn by_web_as(change: impl Fn(&mut Order), server: &Server, wanted: &str, harm: H
     order.urls = vec![server.url.clone()];
     let before = [node.digest("a"), node.digest("b")];
     let (result, told) = node.web(&order);
-    let error = result.expect_err(wanted).to_string();
+    let error = chain(&result.expect_err(wanted));
     assert!(error.contains(wanted), "by web: {error:?}, not {wanted:?}; {told:?}");
     check(&node, before, harm, wanted);
 }

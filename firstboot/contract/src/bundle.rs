@@ -83,7 +83,7 @@ pub enum BundleError {
     Frame { image: Which, frame: u64, stored: u64, limit: u64 },
     #[error(transparent)]
     Trailer(#[from] TrailerError),
-    #[error("the {image} image of the manifest: {source}")]
+    #[error("the {image} image of the manifest")]
     Tree { image: Which, source: TreeError },
     #[error("the lengths in the bundle are beyond all measure")]
     Overflow,

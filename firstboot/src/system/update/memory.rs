@@ -115,11 +115,11 @@ impl Default for Memory {
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
-    #[error("it cannot be read: {0}")]
+    #[error("it cannot be read")]
     Io(#[from] io::Error),
     #[error("it is longer than {LONGEST} bytes")]
     TooLong,
-    #[error("it is damaged: {0}")]
+    #[error("it is damaged")]
     Damaged(#[from] serde_json::Error),
     #[error("it has format {0}; this program reads format {FORMAT}")]
     Format(u32),

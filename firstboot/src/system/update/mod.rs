@@ -12,6 +12,7 @@ use super::events::{Warnings, say};
 use crate::claim::choice;
 use crate::disk::slots;
 use contract::autoboot;
+use contract::error::chain;
 use contract::initramfs::BootReport;
 use contract::layout::Slot;
 use contract::manifest::Manifest;
@@ -58,7 +59,10 @@ impl Updates {
             Ok(memory) => memory.unwrap_or_default(),
             Err(error) => {
                 let file = STATE_UPDATES;
-                warnings.add(format_args!("what was known of earlier updates is lost: {file} on state: {error}"));
+                warnings.add(format_args!(
+                    "what was known of earlier updates is lost: {file} on state: {}",
+                    chain(&error)
+                ));
                 Memory::default()
             }
         };

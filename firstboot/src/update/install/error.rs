@@ -1,5 +1,6 @@
 //! Why a bundle was not taken.
 
+use super::frame::FrameError;
 use contract::bundle::BundleError;
 use contract::manifest::Which;
 use contract::role::Incompatible;
@@ -8,7 +9,7 @@ use contract::tree::TreeError;
 /// A bundle that was not taken. The running slot is as it was; the standby slot cannot boot unless it is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    #[error("the bundle is refused: {0}")]
+    #[error("the bundle is refused")]
     Bundle(#[from] BundleError),
     #[error("the bundle is refused: {0}")]
     Incompatible(#[from] Incompatible),
@@ -22,25 +23,25 @@ pub enum InstallError {
         "the bundle is refused: its {image} image needs {needed} bytes, and the partition has {found}; this disk needs to be flashed anew"
     )]
     TooLarge { image: Which, needed: u64, found: u64 },
-    #[error("the bundle is refused: the upper levels of the {image} image's tree: {source}")]
+    #[error("the bundle is refused: the upper levels of the {image} image's tree")]
     Upper { image: Which, source: TreeError },
     #[error("the bundle's leaves {block} of the {image} image do not match the signed root hash")]
     Leaves { image: Which, block: u64 },
-    #[error("frame {frame} of the {image} image cannot be unpacked: {reason}")]
-    Unpack { image: Which, frame: u64, reason: String },
+    #[error("frame {frame} of the {image} image cannot be unpacked")]
+    Unpack { image: Which, frame: u64, source: FrameError },
     #[error("frame {frame} of the {image} image does not match the signed root hash, at block {block}")]
     Frame { image: Which, frame: u64, block: u64 },
     #[error("the stream ends in the bundle's {what}, after {bytes} bytes")]
     Ended { what: &'static str, bytes: u64 },
-    #[error("the stream breaks off in the bundle's {what}, after {bytes} bytes: {reason}")]
-    Broken { what: &'static str, bytes: u64, reason: String },
+    #[error("the stream breaks off in the bundle's {what}, after {bytes} bytes")]
+    Broken { what: &'static str, bytes: u64, source: std::io::Error },
     #[error("the stream goes on behind the bundle's end, at {0} bytes")]
     Longer(u64),
     #[error("the file at the server has {found} bytes, and the bundle's head says {said}")]
     Length { found: u64, said: u64 },
     #[error("the bundle cannot be fetched: {0}")]
     Servers(String),
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}")]
     Disk { doing: &'static str, source: std::io::Error },
     #[error("the standby slot's trailer was not read back as it was written: its disk is not to be trusted")]
     ReadBack,

@@ -88,7 +88,7 @@ impl Fetcher {
             let holds = (blocks.end - blocks.start) as usize * BLOCK_LEN;
             self.last = None;
             self.data =
-                unpack(stored, holds).map_err(|reason| InstallError::Unpack { image: which, frame, reason })?;
+                unpack(stored, holds).map_err(|source| InstallError::Unpack { image: which, frame, source })?;
             self.last = Some((which, frame));
         }
         let at = (block - blocks.start) as usize * BLOCK_LEN;

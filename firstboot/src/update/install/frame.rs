@@ -5,40 +5,54 @@ use contract::bundle::DICTIONARY;
 use lzma_rust2::filter::FilterConfig;
 use lzma_rust2::{Action, Lzma2Stream, Status};
 
+/// A frame that does not hold what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error("its LZMA2 is damaged")]
+    Damaged(#[from] std::io::Error),
+    #[error("its LZMA2 is cut off")]
+    Short,
+    #[error("it holds more than {0} bytes")]
+    Long(usize),
+    #[error("it holds {found} bytes, not {wanted}")]
+    Length { found: usize, wanted: usize },
+    #[error("{0} bytes stand behind it")]
+    Behind(usize),
+}
+
 /// The `length` bytes that a frame holds.
 ///
 /// # Errors
-/// What is wrong with it, in words.
-pub fn unpack(stored: &[u8], length: usize) -> Result<Vec<u8>, String> {
+/// What is wrong with it.
+pub fn unpack(stored: &[u8], length: usize) -> Result<Vec<u8>, FrameError> {
     if stored.len() == length {
         return Ok(stored.to_vec());
     }
-    let damaged = |error| format!("its LZMA2 is damaged: {error}");
     let mut stream = Lzma2Stream::new(DICTIONARY);
-    stream.set_filters(&[FilterConfig::new_bcj_arm64(0)]).map_err(damaged)?;
+    stream.set_filters(&[FilterConfig::new_bcj_arm64(0)])?;
     // Room for one byte too many: that one is enough to refuse it.
     let mut data = vec![0; length + 1];
     let (mut taken, mut filled) = (0, 0);
     loop {
         let (input, room) = (stored.get(taken..).unwrap_or_default(), data.get_mut(filled..).unwrap_or_default());
-        let step = stream.process(input, room, Action::Finish).map_err(damaged)?;
+        let step = stream.process(input, room, Action::Finish)?;
         taken += step.bytes_consumed;
         filled += step.bytes_produced;
         if filled > length {
-            return Err(format!("it holds more than {length} bytes"));
+            return Err(FrameError::Long(length));
         }
         if step.status == Status::StreamEnd {
             break;
         }
         if step.bytes_consumed == 0 && step.bytes_produced == 0 {
-            return Err("its LZMA2 is cut off".to_owned());
+            return Err(FrameError::Short);
         }
     }
     if filled != length {
-        return Err(format!("it holds {filled} bytes, not {length}"));
+        return Err(FrameError::Length { found: filled, wanted: length });
     }
     if taken != stored.len() {
-        return Err(format!("{} bytes stand behind it", stored.len() - taken));
+        return Err(FrameError::Behind(stored.len() - taken));
     }
     data.truncate(length);
     Ok(data)
@@ -71,12 +85,12 @@ mod tests {
     #[test]
     fn more_or_less_than_it_should_hold_is_refused_without_unpacking_it_all() {
         let data = vec![7; 16_384];
-        assert!(unpack(&lzma2(&data[..12_288]), 16_384).unwrap_err().contains("12288 bytes, not 16384"));
-        assert!(unpack(&lzma2(&[7; 20_480]), 16_384).unwrap_err().contains("more than 16384"));
-        assert!(unpack(&lzma2(&vec![0; 1 << 24]), 16_384).unwrap_err().contains("more than 16384"));
+        assert!(unpack(&lzma2(&data[..12_288]), 16_384).unwrap_err().to_string().contains("12288 bytes, not 16384"));
+        assert!(unpack(&lzma2(&[7; 20_480]), 16_384).unwrap_err().to_string().contains("more than 16384"));
+        assert!(unpack(&lzma2(&vec![0; 1 << 24]), 16_384).unwrap_err().to_string().contains("more than 16384"));
         let mut more = lzma2(&data);
         more.extend(lzma2(&data));
-        assert!(unpack(&more, 16_384).unwrap_err().contains("behind it"));
+        assert!(unpack(&more, 16_384).unwrap_err().to_string().contains("behind it"));
         let good = lzma2(&data);
         for length in 0..good.len() {
             assert!(unpack(&good[..length], 16_384).is_err(), "{length} of {}", good.len());
@@ -90,7 +104,7 @@ mod tests {
         for wrong in [&b"\x03"[..], b"\x80\x00\x00\x00\x00", b"\x02\x00\x01ab\x00", b"\x01\xff\xff", b"\xe0\x00"] {
             assert!(unpack(wrong, 16_384).is_err(), "{wrong:?}");
         }
-        assert!(unpack(b"this is no LZMA2 at all", 16_384).unwrap_err().contains("LZMA2"));
-        assert!(unpack(b"\0", 16_384).unwrap_err().contains("holds 0 bytes"));
+        assert!(unpack(b"this is no LZMA2 at all", 16_384).unwrap_err().to_string().contains("LZMA2"));
+        assert!(unpack(b"\0", 16_384).unwrap_err().to_string().contains("holds 0 bytes"));
     }
 }

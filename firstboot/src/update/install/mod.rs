@@ -35,6 +35,7 @@ pub use order::Order;
 pub use web::Patience;
 
 use contract::bundle::FIRST_READ;
+use contract::error::chain;
 use contract::update::{Release, UpdateEvent};
 use std::io::Read;
 use tally::Tally;
@@ -66,7 +67,7 @@ pub fn install(
         Source::Web(patience) => from_web(order, standby, running, patience, &mut tally),
     };
     if let Err(error) = &result {
-        tally.tell(UpdateEvent::Failed { reason: error.to_string() });
+        tally.tell(UpdateEvent::Failed { reason: chain(error) });
     }
     result
 }

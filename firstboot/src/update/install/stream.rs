@@ -97,7 +97,7 @@ fn proven(
     blocks: Range<u64>,
 ) -> Result<Vec<u8>, InstallError> {
     let length = (blocks.end - blocks.start) as usize * BLOCK_LEN;
-    let data = unpack(stored, length).map_err(|reason| InstallError::Unpack { image: which, frame, reason })?;
+    let data = unpack(stored, length).map_err(|source| InstallError::Unpack { image: which, frame, source })?;
     for (block, bytes) in blocks.zip(data.as_chunks::<BLOCK_LEN>().0) {
         if Some(hash_block(bytes)) != leaf(leaves, which, block) {
             return Err(InstallError::Frame { image: which, frame, block });
@@ -198,9 +198,7 @@ impl Front<'_> {
         loop {
             match self.reader.read(bytes) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(InstallError::Broken { what, bytes: self.at, reason: error.to_string() });
-                }
+                Err(source) => return Err(InstallError::Broken { what, bytes: self.at, source }),
                 Ok(length) => return Ok(length),
             }
         }

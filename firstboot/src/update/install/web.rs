@@ -8,6 +8,7 @@ use super::order::Order;
 use super::tally::Tally;
 use crate::tls;
 use contract::content_range::ContentRange;
+use contract::error::chain;
 use contract::names::{HTTP_NODE, HTTP_PROGRESS};
 use contract::update::UpdateEvent;
 use std::io::{ErrorKind, Read};
@@ -196,7 +197,7 @@ impl Web {
 
     /// What came from the server that was asked last is not what is signed. The next one, if there is any.
     pub fn distrust(&mut self, reason: &InstallError) -> bool {
-        self.give_up(reason.to_string());
+        self.give_up(chain(reason));
         self.current().is_ok()
     }
 
@@ -207,7 +208,7 @@ impl Web {
 
     /// Waits before another try with everything; for servers that know no ranges.
     pub fn try_again(&mut self, reason: &InstallError, tally: &mut Tally<'_>) -> Result<(), InstallError> {
-        self.trouble(Trouble::Passing(reason.to_string()), tally)
+        self.trouble(Trouble::Passing(chain(reason)), tally)
     }
 
     /// Tells the server that the slot is whole; whether it hears that is of no account.
