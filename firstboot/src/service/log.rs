@@ -1,14 +1,13 @@
 //! What a service writes: cut into lines, the last ones kept in memory, all of them in two files of bounded size.
 
+use super::log_file::{LogEvent, LogFile};
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 
 /// Bytes of lines kept in memory.
 pub const RING: usize = 64 * 1024;
-/// A log file grows to this many bytes; then it becomes `<name>.1` and a new one begins.
-pub const FILE_SIZE: u64 = 1024 * 1024;
 /// Bytes that are read again of what an earlier run of the node wrote.
 const HISTORY: u64 = 16 * 1024;
 /// Longest line in bytes; longer ones are cut into several.
@@ -77,6 +76,11 @@ impl Log {
         self.file = Some(file);
     }
 
+    /// What the operator should know of its file since the last call.
+    pub fn take_event(&mut self) -> Option<LogEvent> {
+        self.file.as_mut().and_then(LogFile::take_event)
+    }
+
     #[must_use]
     pub fn ring(&self) -> &Ring {
         &self.ring
@@ -105,11 +109,9 @@ impl Log {
     fn finish(&mut self, stamp: &str) -> String {
         let line = printable(&self.partial);
         self.partial.clear();
-        if let Some(file) = &mut self.file
-            && file.write(&format!("{stamp} {line}\n")).is_err()
-        {
-            // Memory remains; a log must never stop what it logs.
-            self.file = None;
+        // Where it cannot be written memory remains; a log must never stop what it logs.
+        if let Some(file) = &mut self.file {
+            file.write(stamp, &line);
         }
         self.ring.push(line.clone());
         line
@@ -141,44 +143,6 @@ fn tail(path: &Path) -> io::Result<Vec<String>> {
     Ok(lines.map(|line| printable(line.as_bytes())).collect())
 }
 
-/// A file and its predecessor, each at most [`FILE_SIZE`] bytes and one line.
-#[derive(Debug)]
-pub struct LogFile {
-    path: PathBuf,
-    file: File,
-    length: u64,
-    limit: u64,
-}
-
-impl LogFile {
-    /// Opens `<folder>/<name>` for appending.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub fn open(folder: &Path, name: &str) -> io::Result<LogFile> {
-        LogFile::with_limit(folder.join(name), FILE_SIZE)
-    }
-
-    fn with_limit(path: PathBuf, limit: u64) -> io::Result<LogFile> {
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let length = file.metadata()?.len();
-        Ok(LogFile { path, file, length, limit })
-    }
-
-    fn write(&mut self, line: &str) -> io::Result<()> {
-        if self.length >= self.limit {
-            let mut older = self.path.clone().into_os_string();
-            older.push(".1");
-            std::fs::rename(&self.path, older)?;
-            self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-            self.length = 0;
-        }
-        self.file.write_all(line.as_bytes())?;
-        self.length += line.len() as u64;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,24 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn files_rotate_and_stay_bounded() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("bgpd");
-        let mut log = Log::new(Some(LogFile::with_limit(path.clone(), 100).unwrap()), Vec::new());
-        for number in 0..50 {
-            log.write(format!("line {number}\n").as_bytes(), "T");
-        }
-        let newest = std::fs::read_to_string(&path).unwrap();
-        let older = std::fs::read_to_string(folder.path().join("bgpd.1")).unwrap();
-        assert!(newest.ends_with("T line 49\n") && newest.len() < 120 && older.len() < 120, "{older}{newest}");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-    }
-
-    #[test]
     fn what_an_earlier_run_wrote_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(history(folder.path(), "bgpd"), Vec::<String>::new());
-        let mut log = Log::new(Some(LogFile::open(folder.path(), "bgpd").unwrap()), Vec::new());
+        let mut log = Log::new(Some(LogFile::at(folder.path(), "bgpd")), Vec::new());
         for number in 0..2000 {
             log.write(format!("line {number}\n").as_bytes(), "T bgpd");
         }

@@ -2,13 +2,15 @@
 //!
 //! - [`machine`] the rules, without processes or clocks · [`unit`] one service with its process, output and sockets
 //! - [`supervisor`] all of them: order, readiness, stop · [`status`] what they say of themselves to others
-//! - [`places`] where they have their things · [`confine`] what keeps each from the rest of the node · [`log`] what they write
+//! - [`places`] where they have their things · [`confine`] what keeps each from the rest of the node · [`log`] what they write,
+//!   [`log_file`] in files
 //! - [`when`] whether they are wanted · [`environment`] their variables · [`look`] a child that
 //!   looks whether something is as it should be
 
 mod confine;
 pub mod environment;
 mod log;
+mod log_file;
 mod look;
 pub mod machine;
 #[cfg(test)]

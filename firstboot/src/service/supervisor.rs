@@ -1,5 +1,6 @@
 //! All services together: who may start, who is ready, who is to be stopped, and what is told about it.
 
+use super::log_file::LogEvent;
 use super::machine::{Action, Event, Exit, Moment, Notice, State};
 use super::places::Places;
 use super::unit::Unit;
@@ -246,9 +247,17 @@ impl Supervisor {
                 let Some(unit) = self.units.get_mut(at) else { return };
                 let starting = matches!(unit.machine.state(), State::Starting { .. });
                 let lines = unit.read_output(starting);
+                let event = unit.log_event().map(|event| match event {
+                    LogEvent::Failed(why) => Report::Warning(format!(
+                        "its log cannot be written: {why}; new lines are kept in memory, and the file is tried again"
+                    )),
+                    LogEvent::Resumed(lost) => {
+                        Report::Output(format!("its log is written again; lines lost: {lost}"))
+                    }
+                });
                 let service = unit.name.clone();
-                let told = |line| Told { service: service.clone(), report: Report::Output(line) };
-                self.told.extend(lines.into_iter().map(told));
+                let told = |report| Told { service: service.clone(), report };
+                self.told.extend(lines.into_iter().map(Report::Output).chain(event).map(told));
             }
             Source::Notify(at) => {
                 let Some(unit) = self.units.get_mut(at) else { return };

@@ -2,7 +2,8 @@
 
 use super::confine::confinement;
 use super::environment;
-use super::log::{Log, LogFile};
+use super::log::Log;
+use super::log_file::{LogEvent, LogFile};
 use super::look::Look;
 use super::machine::{Exit, Machine, Moment, Policy};
 use super::places::{PATH, Places};
@@ -94,11 +95,8 @@ impl Unit {
     pub fn start(&mut self, places: &Places, now: Moment) -> Result<Vec<String>, String> {
         let mut warnings = Vec::new();
         if self.pipe.is_none() {
-            let file = places.logs.as_ref().map(|folder| LogFile::open(folder, &self.name));
-            match file {
-                Some(Ok(file)) => self.log.keep_in(file),
-                Some(Err(error)) => warnings.push(format!("no log file: {error}")),
-                None => {}
+            if let Some(folder) = &places.logs {
+                self.log.keep_in(LogFile::at(folder, &self.name));
             }
             let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
             let (read, write) = pipe_with(flags).map_err(|error| format!("cannot make a pipe: {error}"))?;
@@ -363,6 +361,11 @@ impl Unit {
         lines.truncate(room);
         self.shown += lines.len();
         lines
+    }
+
+    /// What the operator should know of its log.
+    pub fn log_event(&mut self) -> Option<LogEvent> {
+        self.log.take_event()
     }
 
     /// What is to be shown when it has failed: the last lines that were not shown yet.
