@@ -26,6 +26,7 @@ fn facts(agent: Agent<'_>, name: &str) -> Vec<String> {
 fn services_run_as_their_profile_says_and_the_node_is_healthy() {
     let mut node = start();
     wait_up(&node, "s1").unwrap();
+    settings_reach_every_interface(Agent(&node));
     its_surroundings_are_what_was_asked_for(Agent(&node));
     without_being_asked_for_it_has_memory_of_its_own_and_no_disks(Agent(&node));
     what_comes_after_finds_it_ready(&node);
@@ -69,6 +70,15 @@ fn its_surroundings_are_what_was_asked_for(agent: Agent<'_>) {
     // What it kept is on `state`; what was temporary is nowhere.
     assert_eq!(agent.cat("/state/directories/var/lib/surroundings/written"), "by facts\n");
     assert_eq!(agent.cat("/var/cache/surroundings/written"), "");
+}
+
+/// `*` in a setting's name is every interface, also one that was there before the setting was made.
+fn settings_reach_every_interface(agent: Agent<'_>) {
+    for interface in ["all", "default", "lo"] {
+        for setting in ["ipv4", "ipv6"].map(|family| format!("{family}/conf/{interface}/accept_redirects")) {
+            assert_eq!(agent.cat(&format!("/proc/sys/net/{setting}")).trim(), "0", "{setting}");
+        }
+    }
 }
 
 fn without_being_asked_for_it_has_memory_of_its_own_and_no_disks(agent: Agent<'_>) {
@@ -115,7 +125,7 @@ fn orphans_are_reaped(agent: Agent<'_>) {
 fn health_passes_fails_with_a_reason_and_passes_again(node: &Node) {
     let agent = Agent(node);
     agent.until("health passed", |agent| {
-        agent.0.page("s", STEP).unwrap().lines().any(|line| line.starts_with("health passed: 8 checks")).then_some(())
+        agent.0.page("s", STEP).unwrap().lines().any(|line| line.starts_with("health passed: 9 checks")).then_some(())
     });
     agent.write("/run/http", "500 ill");
     let line = node.expect("health failed", STEP).unwrap();
