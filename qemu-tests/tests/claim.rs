@@ -131,13 +131,26 @@ fn a_node_with_emmc_takes_the_whole_nvme_and_knows_it_again_after_a_new_installa
     node.expect("take wipe out of node.toml", STEP).unwrap();
     wait_up(&node, "n1").unwrap();
     assert_eq!(disks::ask(&node, &Request::Cat("/data/kept".to_owned())), b"precious");
-    a_disk_that_is_pulled_out_does_not_take_the_node_with_it(&node, 1, fact.strip_prefix("ext4 /dev/").unwrap());
+    a_disk_that_is_pulled_out_is_noticed_and_does_not_take_the_node_with_it(
+        &node,
+        1,
+        fact.strip_prefix("ext4 /dev/").unwrap(),
+    );
     node.kill();
     assert!(node.nvme(0).digest().unwrap() == blank, "the other disk was touched");
 }
 
 /// The one with `data`, which is this one of the node's NVMe disks, and the partition there.
-fn a_disk_that_is_pulled_out_does_not_take_the_node_with_it(node: &Node, index: usize, partition: &str) {
+fn a_disk_that_is_pulled_out_is_noticed_and_does_not_take_the_node_with_it(
+    node: &Node,
+    index: usize,
+    partition: &str,
+) {
+    let begun = std::time::Instant::now();
+    while !node.page("s", STEP).unwrap().contains("\nhealth passed") {
+        assert!(begun.elapsed() < STEP, "{}", node.console());
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
     node.unplug(index).unwrap();
     let gone = std::time::Instant::now();
     loop {
@@ -150,6 +163,9 @@ fn a_disk_that_is_pulled_out_does_not_take_the_node_with_it(node: &Node, index: 
     }
     let page = node.page("s", STEP).unwrap();
     assert!(page.contains("name n1"), "{page}");
+    // Nothing runs that uses it: the node itself writes there now and then.
+    let line = node.expect("health failed", STEP).unwrap();
+    assert!(line.contains("disk of data: the disk of /data does not take a write: "), "{line}");
 }
 
 #[test]

@@ -48,6 +48,9 @@ pub const STATE_UPDATES: &str = "update.json";
 /// On `state` and on `data`: the folder below which persistent directories lie, by their path.
 pub const KEPT_DIRECTORIES: &str = "directories";
 
+/// On `state` and on `data`: the 4 KiB that are written and read again to see whether the disk still answers.
+pub const DISK_CHECK: &str = ".disk-check";
+
 /// Folder of what PID 1 and its children tell each other.
 pub const RUN: &str = "/run/microdc";
 /// Folder of the sockets on which services say that they are ready.

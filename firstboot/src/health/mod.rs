@@ -11,6 +11,7 @@ mod wanted;
 use crate::service::{Exit, Look, Moment, State, Supervisor};
 use contract::health::HealthReport;
 use contract::role::{HealthCheck, Probe, Service};
+use contract::storage::Storage;
 use gate::Gate;
 use rustix::process::Pid;
 use std::collections::BTreeMap;
@@ -27,15 +28,18 @@ pub struct Health {
 }
 
 impl Health {
-    /// `config` is the node config as JSON.
+    /// `config` is the node config as JSON, `storage` what became of `state` and `data`.
     #[must_use]
     pub fn new(
         role: &[HealthCheck],
         services: &BTreeMap<String, Service>,
         config: &serde_json::Value,
+        storage: &Storage,
         cgroups: Option<PathBuf>,
     ) -> Health {
-        Health { gate: Gate::new(wanted::checks(role, services, config)), looks: BTreeMap::new(), cgroups }
+        let mut checks = wanted::checks(role, services, config);
+        checks.extend(wanted::disks(storage));
+        Health { gate: Gate::new(checks), looks: BTreeMap::new(), cgroups }
     }
 
     /// Does all that is due. Returns whether the verdict has changed.
@@ -50,7 +54,15 @@ impl Health {
                     let found = stable(services.state(name), Duration::from_millis(*stable_ms), now);
                     self.gate.found(at, found, now);
                 }
-                probe if check.due(now) && !self.looks.contains_key(&at) => {
+                _ if !check.due(now) => {}
+                probe => {
+                    // A disk that never answers must not keep its check as it was.
+                    if let Some(look) = self.looks.get(&at) {
+                        if let Some(why) = look.stuck(now) {
+                            self.gate.found(at, Err(why), now);
+                        }
+                        continue;
+                    }
                     let limit = Duration::from_millis(check.spec.timeout_ms);
                     match Look::at(&format!("health-{at}"), probe, self.cgroups.as_deref(), limit, now) {
                         Ok(look) => {
@@ -59,7 +71,6 @@ impl Health {
                         Err(why) => self.gate.found(at, Err(why), now),
                     }
                 }
-                _ => {}
             }
         }
         self.gate.judge(now)
@@ -78,7 +89,8 @@ impl Health {
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
         let looking = self.looks.values().filter_map(Look::deadline).min();
-        [self.gate.deadline(|at| self.looks.contains_key(&at)), looking].into_iter().flatten().min()
+        let waits = |at: usize| self.looks.get(&at).is_some_and(|look| look.deadline().is_some());
+        [self.gate.deadline(waits), looking].into_iter().flatten().min()
     }
 
     #[must_use]

@@ -2,12 +2,19 @@
 //! where they look at each entry of a list in it.
 
 use crate::service::wanted;
+use contract::names::STATE_MOUNT;
 use contract::role::{HealthCheck, Probe, Service, Target};
+use contract::storage::{Data, State, Storage};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Time since power-on for services of a role without checks, in milliseconds.
 const USUAL_DEADLINE_MS: u64 = 120_000;
+
+/// Time between two writes that show whether a disk answers, and how long one may take: a busy eMMC takes seconds, and the
+/// kernel gives an NVMe command 30 s before it resets the controller.
+const DISK_EVERY_MS: u64 = 60_000;
+const DISK_TIMEOUT_MS: u64 = 45_000;
 
 /// Without any check in the role, every service must be ready. `config` is the node config.
 #[must_use]
@@ -17,6 +24,25 @@ pub fn checks(role: &[HealthCheck], services: &BTreeMap<String, Service>, config
     }
     let asked = role.iter().filter(|check| check.when.as_ref().is_none_or(|path| wanted(config, path)));
     asked.flat_map(|check| each(check, config)).collect()
+}
+
+/// Whether the disks of `state` and `data` still answer, on every node that has them: a disk can die under a node that
+/// needs nothing of it for hours.
+pub fn disks(storage: &Storage) -> Vec<HealthCheck> {
+    let state = matches!(storage.state, State::Persistent { .. }).then(|| ("state", STATE_MOUNT.to_owned()));
+    let data = match &storage.data {
+        Data::Ready { mount: Some(mount), .. } => Some(("data", mount.clone())),
+        _ => None,
+    };
+    let check = |(name, path): (&str, String)| HealthCheck {
+        name: format!("disk of {name}"),
+        probe: Probe::Storage { path },
+        deadline_ms: USUAL_DEADLINE_MS,
+        every_ms: DISK_EVERY_MS,
+        timeout_ms: DISK_TIMEOUT_MS,
+        when: None,
+    };
+    state.into_iter().chain(data).map(check).collect()
 }
 
 fn ready(name: &str) -> HealthCheck {
@@ -74,6 +100,34 @@ mod tests {
     fn route(name: &str, when: Option<&str>) -> HealthCheck {
         let probe = Probe::Route(Target::Config("router.neighbor.address".to_owned()));
         HealthCheck { name: name.to_owned(), probe, when: when.map(str::to_owned), ..ready("") }
+    }
+
+    #[test]
+    fn disks_are_watched_where_there_is_a_file_system_on_them() {
+        let persistent =
+            || State::Persistent { device: "/dev/mmcblk0p6".to_owned(), created: false, notes: Vec::new() };
+        let data = |mount: Option<&str>| Data::Ready {
+            disk: "nvme0n1".to_owned(),
+            serial: contract::node::Serial::try_from("S1".to_owned()).unwrap(),
+            device: "/dev/nvme0n1p1".to_owned(),
+            kind: contract::node::DataKind::Xfs,
+            size: 1 << 30,
+            mount: mount.map(str::to_owned),
+            created: false,
+            notes: Vec::new(),
+        };
+        let names = |state: State, data: Data| {
+            let checks = disks(&Storage { disks: Vec::new(), state, data });
+            checks.into_iter().map(|check| (check.name, check.probe)).collect::<Vec<_>>()
+        };
+        let storage = |path: &str| Probe::Storage { path: path.to_owned() };
+        let state = ("disk of state".to_owned(), storage(STATE_MOUNT));
+        assert_eq!(
+            names(persistent(), data(Some("/data"))),
+            [state.clone(), ("disk of data".to_owned(), storage("/data"))]
+        );
+        assert_eq!(names(persistent(), data(None)), [state], "a raw partition belongs to its users");
+        assert_eq!(names(State::default(), Data::NotWanted), []);
     }
 
     #[test]

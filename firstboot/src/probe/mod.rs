@@ -2,14 +2,17 @@
 //! rights. What comes from a socket or a network is read here, never in PID 1. `PROBE` is a [`contract::role::Probe`] as
 //! JSON, its target resolved. Status 0: it is. Status 1: it is not, and one line says why.
 //!
-//! - here connections, space and memory · [`http`] requests · [`route`] routes and neighbours
+//! - here connections, space and memory · [`http`] requests · [`route`] routes and neighbours ·
+//!   [`storage`] disks
 
 mod http;
 mod route;
+mod storage;
 
 use anyhow::{Context as _, bail, ensure};
 use contract::role::{Probe, Target};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 /// Longest time for one look.
@@ -40,6 +43,7 @@ fn check(probe: &Probe, limit: Duration) -> anyhow::Result<()> {
             let found = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
             memory(&found, *available_bytes)
         }
+        Probe::Storage { path } => storage::answers(Path::new(path)),
         Probe::Service { .. } | Probe::Program { .. } => bail!("PID 1 looks at this by itself"),
     }
 }

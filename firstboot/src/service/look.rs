@@ -18,6 +18,8 @@ const LIMITS: Limits = Limits { memory: Some(64 << 20), pids: Some(32), cpu_weig
 const WORDS: usize = 2048;
 /// Characters of its last line that are kept.
 const REASON: usize = 200;
+/// How long a killed child may take to be gone.
+const LINGER: Duration = Duration::from_secs(1);
 /// Who looks at what is no program of the profile: nobody.
 const NOBODY: u32 = 65_534;
 
@@ -81,9 +83,13 @@ impl Look {
         }
         let asked = serde_json::to_string(probe).map_err(|error| error.to_string())?;
         let run = [names::FIRSTBOOT.to_owned(), "probe".to_owned(), limit.as_millis().to_string(), asked];
-        let nobody = Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() };
+        let identity = match probe {
+            // The folder is root's. Root without capabilities may write there and little else.
+            Probe::Storage { .. } => Identity::default(),
+            _ => Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() },
+        };
         // The child gives up by itself and says how far it came; the deadline here is for one that does not.
-        Look::by_program(name, &run, &nobody, cgroups, limit + Duration::from_secs(1), now)
+        Look::by_program(name, &run, &identity, cgroups, limit + Duration::from_secs(1), now)
     }
 
     #[must_use]
@@ -103,6 +109,13 @@ impl Look {
             self.late = true;
             self.kill();
         }
+    }
+
+    /// Why it counts as failed although its process is still there: one that waits for a disk cannot be killed.
+    #[must_use]
+    pub fn stuck(&self, now: Moment) -> Option<String> {
+        let stuck = self.late && now >= self.deadline + LINGER;
+        stuck.then(|| format!("no answer in {:.1} s, and its process cannot be ended", self.limit.as_secs_f64()))
     }
 
     fn kill(&self) {
@@ -136,5 +149,29 @@ impl Drop for Look {
     /// Nobody waits for the answer any more.
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_cannot_be_ended_counts_as_failed_all_the_same() {
+        let run = ["/bin/sleep".to_owned(), "1000".to_owned()];
+        let identity = Identity {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            groups: Vec::new(),
+        };
+        let second = Duration::from_secs(1);
+        let mut look = Look::by_program("stuck", &run, &identity, None, second, Moment::ZERO).unwrap();
+        assert_eq!((look.deadline(), look.stuck(second * 10)), (Some(second), None), "its time is not over yet");
+        look.tick(second);
+        assert_eq!((look.deadline(), look.stuck(second)), (None, None), "it may still end");
+        // Nobody waits for it here: to its parent it is as one that the kernel does not let go.
+        let why = look.stuck(second + LINGER).unwrap();
+        assert_eq!(why, "no answer in 1.0 s, and its process cannot be ended");
+        let _ = rustix::process::waitpid(Some(look.pid()), rustix::process::WaitOptions::empty());
     }
 }

@@ -41,7 +41,7 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
         super::events::say(format_args!("warning: {text}"));
     }
     let looks = cgroups.as_ref().and_then(|folder| Some(folder.parent()?.join(LOOKS)));
-    let health = Health::new(&node.role.health, &node.role.services, &config, looks.clone());
+    let health = Health::new(&node.role.health, &node.role.services, &config, &node.storage, looks.clone());
     let ground = Some(Ground::of(&node.role));
     let places = Places { cgroups, looks, logs, notify: PathBuf::from(names::NOTIFY), ground };
     let mut supervisor = Supervisor::new(services, &config, places);

@@ -52,6 +52,11 @@ pub enum Probe {
         free_bytes: u64,
         free_percent: u8,
     },
+    /// The disk behind the file system at `path` takes a small write to the end and gives it back, past the kernel's
+    /// cache. Every node has it for `state` and for `data`; a profile cannot ask for it.
+    Storage {
+        path: String,
+    },
     /// At least so many bytes can be had without swapping (`MemAvailable`).
     Memory {
         available_bytes: u64,
