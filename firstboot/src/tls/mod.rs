@@ -3,8 +3,8 @@
 //! (RFC 8439) and SHA-256, which every TLS server of today speaks. Certificates: ECDSA with P-256, or Ed25519. With
 //! `insecure` the certificate's kind does not matter.
 //!
-//! What is secret is erased from memory when it is not needed any more: the key exchange here, the keys of records by the
-//! crates, whose `zeroize` features are on.
+//! What is secret is erased from memory when it is not needed any more: the key exchange here, keys and secrets by rustls,
+//! ciphers by their crate. The state of a keyed hash is not: it dies with its short-lived process.
 //!
 //! - here what is trusted, and who signed · [`record`] how records are encrypted
 
