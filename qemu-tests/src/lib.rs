@@ -8,6 +8,7 @@
 //! - [`attack`] what a service that fell could reach
 //! - [`bundles`] bundles of those · [`site`] a node and an operator who comes by ssh · [`updates`] nodes that take updates
 //! - [`server`] servers that a test plays itself · [`s3`] a client of S3
+//! - `sources` the rules that the sources of the workspace keep
 //! - [`probe`] the wire format of the probe in the node, and its client
 //!
 //! The tests are in `tests/`, one file for each thing that is claimed.
@@ -27,4 +28,6 @@ pub mod router;
 pub mod s3;
 pub mod server;
 pub mod site;
+#[cfg(test)]
+mod sources;
 pub mod updates;
