@@ -8,9 +8,10 @@ pub mod initramfs;
 pub mod programs;
 
 use crate::images;
+use contract::error::chain;
 use contract::hash::Digest;
 use contract::keys::PrivateKey;
-use contract::layout::{BLOCK, Partition, Slot, TRAILER_SIZE, trailer_offset};
+use contract::layout::{BLOCK, Extent, Partition, Slot, trailer_offset};
 use contract::manifest::{BlockImage, Manifest};
 use contract::names::{CMDLINE_TXT, INITRAMFS};
 use contract::trailer::Trailer;
@@ -44,6 +45,18 @@ impl Forged {
     }
 }
 
+/// The trailer of slot A.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn trailer(disk: &Disk) -> Trailer {
+    let Extent { length, .. } = disk.extent(Partition::RootA).expect("an image has a root");
+    let inside = Extent { offset: 0, length };
+    let read = |at: Extent| disk.read(Partition::RootA, at.offset, at.length as usize);
+    Trailer::of(inside, read).unwrap_or_else(|error| panic!("slot A: {}", chain(&error)))
+}
+
 fn trailer_at(disk: &Disk) -> u64 {
     let root = disk.extent(Partition::RootA).expect("an image has a root");
     trailer_offset(root.length).expect("a root has room for a trailer")
@@ -57,9 +70,7 @@ impl Forge {
     #[must_use]
     pub fn of(image: &Path) -> Forge {
         let disk = Disk::copy_of(image, 0).unwrap_or_else(|error| panic!("{error}"));
-        let bytes = disk.read(Partition::RootA, trailer_at(&disk), TRAILER_SIZE as usize).expect("it has a trailer");
-        let trailer = Trailer::parse(&bytes).expect("slot A has a trailer");
-        let manifest = Manifest::parse(&trailer.manifest).expect("slot A has a manifest");
+        let manifest = Manifest::parse(&trailer(&disk).manifest).expect("slot A has a manifest");
         Forge { disk, manifest, key: images::signing_key() }
     }
 
@@ -207,8 +218,7 @@ mod tests {
             .in_root("usr/lib/frr/bgpd", programs::for_another_machine)
             .finish();
         let trusted = [images::signing_key().public()];
-        let bytes = forged.disk.read(Partition::RootA, trailer_at(&forged.disk), TRAILER_SIZE as usize).unwrap();
-        let manifest = Trailer::parse(&bytes).unwrap().verify(&trusted).unwrap();
+        let manifest = trailer(&forged.disk).verify(&trusted).unwrap();
         assert_eq!((manifest.version.as_str(), manifest == forged.manifest), ("forged-1", true));
         let boot = forged.disk.read(Partition::BootA, 0, manifest.boot.length as usize).unwrap();
         assert_eq!(HashTree::over(&boot).unwrap().root_hash, manifest.boot.root_hash);

@@ -12,6 +12,7 @@ use contract::role::Role;
 use contract::trailer::Trailer;
 use contract::tree::{checked_leaves, leaf, levels, tree_length};
 use emulator::{Disk, Network, Reset};
+use qemu_tests::forge::trailer;
 use qemu_tests::images;
 use qemu_tests::router::{Router, STEP};
 
@@ -23,10 +24,6 @@ fn root(disk: &Disk) -> Extent {
 
 fn trailer_at(disk: &Disk) -> u64 {
     trailer_offset(root(disk).length).unwrap()
-}
-
-fn trailer(disk: &Disk) -> Trailer {
-    Trailer::parse(&disk.read(Partition::RootA, trailer_at(disk), TRAILER_SIZE as usize).unwrap()).unwrap()
 }
 
 fn manifest(disk: &Disk) -> Manifest {
