@@ -24,7 +24,7 @@ impl Sources {
         sources.load(Vec::new(), &root.unwrap_or_else(|| panic!("{} has no root", src.display())));
         let modules: Vec<Module> = sources.files.keys().cloned().collect();
         for module in modules {
-            for (public, path) in sources.uses(&module) {
+            for (public, path) in sources.uses(&module).0 {
                 if public && let Some(target) = sources.absolute(&module, &path) {
                     let name = target.last().cloned().unwrap_or_default();
                     sources.given_on.entry(module.clone()).or_default().insert(name, target);
@@ -53,23 +53,26 @@ impl Sources {
         }
     }
 
-    /// The paths of all `use` of a module, one by one, and whether they are given on.
-    fn uses(&self, module: &Module) -> Vec<(bool, String)> {
-        let text = &self.files[module].1;
-        let mut found = Vec::new();
-        let mut rest = text.as_str();
+    /// The paths of all `use` of a module, one by one, and whether they are given on; and the code without them.
+    fn uses(&self, module: &Module) -> (Vec<(bool, String)>, String) {
+        let (mut found, mut code) = (Vec::new(), String::new());
+        let mut rest = self.files[module].1.as_str();
         while let Some(at) = rest.find("use ") {
-            let line = rest[..at].rsplit('\n').next().unwrap_or_default().trim();
-            let (statement, behind) = rest[at + 4..].split_once(';').unwrap_or((&rest[at + 4..], ""));
+            let (before, behind) = rest.split_at(at);
+            let line = before.rsplit('\n').next().unwrap_or_default().trim();
+            let (statement, next) = behind[4..].split_once(';').unwrap_or((&behind[4..], ""));
+            code.push_str(before);
             if line.is_empty() || line.starts_with("pub") {
                 let flat: String = statement.split_whitespace().collect::<Vec<_>>().join(" ");
                 found.extend(spread(&flat).into_iter().map(|path| (line.starts_with("pub"), path)));
-                rest = behind;
+                rest = next;
             } else {
-                rest = &rest[at + 4..];
+                code.push(' ');
+                rest = &behind[4..];
             }
         }
-        found
+        code.push_str(rest);
+        (found, code)
     }
 
     /// A path from the crate's root; `None` for what another crate has.
@@ -79,7 +82,7 @@ impl Sources {
         let ups = words.iter().take_while(|word| *word == "super").count();
         match words.first()?.as_str() {
             "crate" => Some(words[1..].to_vec()),
-            "self" => Some([module, &words[1..]].concat()),
+            "self" => Some([module.as_slice(), &words[1..]].concat()),
             "super" => Some([&module[..module.len().checked_sub(ups)?], &words[ups..]].concat()),
             first => {
                 let child = [module.as_slice(), &[first.to_owned()]].concat();
@@ -103,17 +106,12 @@ impl Sources {
 
     /// The modules that a module imports: by `use`, or by a path in its code.
     fn imports(&self, module: &Module) -> BTreeSet<Module> {
-        let mut paths: Vec<String> =
-            self.uses(module).into_iter().filter(|(public, _)| !public).map(|(_, path)| path).collect();
-        let text = &self.files[module].1;
+        let (uses, code) = self.uses(module);
         let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
-        let names: BTreeMap<String, Module> = self
-            .uses(module)
-            .into_iter()
-            .filter_map(|(_, path)| Some((path.rsplit([':', ' ']).next()?.to_owned(), self.absolute(module, &path)?)))
-            .collect();
-        let code: String =
-            text.lines().filter(|line| !line.trim_start().starts_with("use ")).collect::<Vec<_>>().join("\n");
+        let name = |path: &str| path.rsplit([':', ' ']).next().unwrap_or_default().to_owned();
+        let names: BTreeMap<String, Module> =
+            uses.iter().filter_map(|(_, path)| Some((name(path), self.absolute(module, path)?))).collect();
+        let mut paths: Vec<String> = uses.into_iter().filter(|(public, _)| !public).map(|(_, path)| path).collect();
         paths.extend(code.split(|c| !is_path(c)).filter(|word| word.contains("::")).map(str::to_owned));
         let of = |path: &String| {
             let absolute = self.absolute(module, path).or_else(|| {
@@ -290,7 +288,7 @@ mod tests {
             for (at, line) in lines.iter().enumerate() {
                 let trimmed = line.trim_start();
                 let words = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn ", "pub async fn "];
-                if words.iter().any(|word| trimmed.starts_with(word)) && !line.ends_with(';') {
+                if words.iter().any(|word| trimmed.starts_with(word)) && !line.ends_with([';', '}']) {
                     let end = format!("{}}}", &line[..line.len() - trimmed.len()]);
                     let length = lines[at..].iter().position(|line| *line == end).map_or(0, |length| length + 1);
                     assert!(length <= 80, "{}:{}: a function of {length} lines", path.display(), at + 1);
