@@ -38,6 +38,8 @@ pub struct SlotSpec<'a> {
     pub boot: &'a [FatFile],
     /// Kernel options before the one that names the root; usually [`crate::boot::files::KERNEL_OPTIONS`].
     pub kernel_options: Vec<String>,
+    /// Lines of config.txt behind those of every image.
+    pub config: Vec<String>,
     /// Names of what was handed over by hand.
     pub supplied: Vec<String>,
     pub key: &'a dyn Sign,
@@ -159,7 +161,7 @@ pub fn write(
 /// All files of the boot partition, checked as the firmware would read them.
 fn boot_files(spec: &SlotSpec<'_>, root_hash: Digest) -> Result<Vec<FatFile>, EepromError> {
     let mut files = spec.boot.to_vec();
-    let texts = [(CONFIG_TXT, config_txt()), (CMDLINE_TXT, cmdline_txt(&spec.kernel_options, root_hash))];
+    let texts = [(CONFIG_TXT, config_txt(&spec.config)), (CMDLINE_TXT, cmdline_txt(&spec.kernel_options, root_hash))];
     files.extend(texts.map(|(path, text)| FatFile { path: path.to_owned(), bytes: text.into_bytes().into() }));
     eeprom::check_boot(&|name| {
         let file = files.iter().find(|file| file.path.eq_ignore_ascii_case(name));

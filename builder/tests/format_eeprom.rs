@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 fn good() -> BTreeMap<String, Vec<u8>> {
     let options = KERNEL_OPTIONS.map(str::to_owned);
     let texts = [
-        ("config.txt".to_owned(), config_txt().into_bytes()),
+        ("config.txt".to_owned(), config_txt(&[]).into_bytes()),
         ("cmdline.txt".to_owned(), cmdline_txt(&options, Digest::of(b"root")).into_bytes()),
     ];
     boot_files().into_iter().map(|file| (file.path, file.bytes.to_vec())).chain(texts).collect()
@@ -62,23 +62,25 @@ fn a_bad_autoboot_txt_is_refused() {
         assert!(error.to_string().contains(why), "{text:?}: {error}");
     }
     let long = [&autoboot::render(Slot::A)[..], b"\n"].concat();
-    assert_eq!(check_autoboot(&long), Err(EepromError::AutobootLength(513)));
+    assert_eq!(check_autoboot(&long), Err(EepromError::AutobootLength(512)));
     assert!(check_autoboot(b"[all]\ntryboot_a_b=1 \xff\n").is_err());
 }
 
 #[test]
 fn a_bad_config_txt_is_refused() {
     let long = format!("# {}\n", "x".repeat(97));
-    let bad: [(&str, &str, &str); 15] = [
+    let bad: [(&str, &str, &str); 17] = [
         ("arm_64bit=1\n", "", "arm_64bit=1 is missing"),
         ("arm_64bit=1\n", "arm_64bit=0\n", "arm_64bit=1 is missing"),
         ("arm_64bit=1\n", "[pi3]\narm_64bit=1\n[all]\n", "arm_64bit=1 is missing"),
-        ("kernel=kernel8.img", "kernel=vmlinuz", "names vmlinuz, which is not"),
+        ("kernel=kernel8.img", "kernel=vmlinuz", "names vmlinuz on a Pi 4B, which is not"),
         ("kernel=kernel8.img\n", "", "names no kernel"),
-        ("initramfs initramfs.img", "initramfs initrd", "names initrd, which is not"),
+        ("initramfs initramfs.img", "initramfs initrd", "names initrd on a Pi 4B, which is not"),
         ("initramfs initramfs.img followkernel", "initramfs initramfs.img 0x100", "only followkernel"),
         ("initramfs initramfs.img followkernel", "initramfs initramfs.img", "says not where"),
         ("device_tree=bcm2711-rpi-cm4-io.dtb", "device_tree=", "which is not"),
+        ("device_tree=bcm2711-rpi-4-b.dtb", "device_tree=x.dtb", "names x.dtb on a Pi 4B"),
+        ("[pi4]", "[cm4]", "names no device_tree, on a Pi 4B"),
         ("enable_uart=1", "dtoverlay=disable-bt,x=1", "overlays/disable-bt.dtbo"),
         ("enable_uart=1", "os_prefix=a/", "away from what the build checks"),
         ("enable_uart=1", "start_file=start5.elf", "names start5.elf"),
@@ -88,12 +90,32 @@ fn a_bad_config_txt_is_refused() {
     ];
     for (from, to, why) in bad {
         let mut files = good();
-        let text = config_txt();
+        let text = config_txt(&[]);
         assert!(text.contains(from), "{from}");
         files.insert("config.txt".to_owned(), text.replace(from, to).into_bytes());
         let error = check(&files).expect_err(to);
         assert!(error.to_string().contains(why), "{to:?}: {error}");
     }
+}
+
+#[test]
+fn lines_of_a_profile_hold_on_every_board_and_are_checked_as_all_others_are() {
+    let with = |line: &str| {
+        let mut files = good();
+        files.insert("config.txt".to_owned(), config_txt(&[line.to_owned()]).into_bytes());
+        check(&files)
+    };
+    assert!(with("dtparam=audio=off").is_ok());
+    for (line, why) in [
+        ("dtoverlay=w1-gpio,gpiopin=4", "overlays/w1-gpio.dtbo on a Pi 4B, which is not"),
+        ("kernel_watchdog_timeout=60", "15 seconds at most"),
+        ("os_prefix=x/", "away from what the build checks"),
+        ("dtparam", "neither key=value nor a section"),
+    ] {
+        let error = with(line).expect_err(line).to_string();
+        assert!(error.contains(why), "{line:?}: {error}");
+    }
+    assert!(with(&format!("dtparam={}", "x".repeat(91))).unwrap_err().to_string().contains("98 characters"));
 }
 
 #[test]
@@ -113,13 +135,15 @@ fn missing_files_and_old_firmware_are_refused() {
 fn a_bad_command_line_is_refused() {
     let root = format!("microdc.root={}", Digest::of(b"r"));
     assert_eq!(check_cmdline(root.as_bytes()), Ok(Digest::of(b"r")));
+    let longest = format!("{} {root}", "x".repeat(1534 - root.len()));
+    assert_eq!(check_cmdline(longest.as_bytes()), Ok(Digest::of(b"r")));
     let bad = [
         (String::new(), "exactly one root"),
         ("panic=10".to_owned(), "exactly one root"),
         (format!("{root} {root}"), "exactly one root"),
         ("microdc.root=abc".to_owned(), "exactly one root"),
         (format!("quiet\n{root}\n"), "more than one line"),
-        (format!("{} {root}", "x".repeat(2000)), "longer than the kernel reads"),
+        (format!("{} {root}", "x".repeat(1535 - root.len())), "the firmware adds words of its own"),
         (format!("{root} \u{e9}"), "plain ASCII"),
     ];
     for (line, why) in bad {

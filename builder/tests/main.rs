@@ -10,6 +10,7 @@ mod source_kit;
 
 // What is claimed.
 mod artifacts;
+mod board;
 mod built_image;
 mod bundle;
 mod bundle_damage;

@@ -264,7 +264,7 @@ fn content(profile: &microdc::profile::Profile) -> String {
     format!(
         "{one:?}\n{kernel:?} {firmware:?} {times:?}\n{packages:?}\n{}\n{}",
         named!(artifacts users groups links directories sysctls services),
-        listed!(overlays kernel.initramfs kernel.modules kernel.options kernel.config templates health),
+        listed!(overlays kernel.initramfs kernel.modules kernel.options kernel.config firmware.config templates health),
     )
 }
 

@@ -9,6 +9,7 @@ use crate::router::{Router, STEP, wait_route, wait_up};
 use crate::site::{Site, words};
 use contract::control::Status;
 use contract::layout::Slot;
+use emulator::eeprom::Eeprom;
 use emulator::{Machine, Network, Node};
 use microdc::serve::Server;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -88,6 +89,7 @@ impl Bench {
         let machine = Machine::new(image)
             .name(name)
             .serial("MICRODC1")
+            .eeprom(Eeprom::prepared())
             .port(PORT)
             .network(&backbone)
             .user_network()

@@ -12,16 +12,21 @@ use qemu_tests::updates::{Shelf, TRIAL, status};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// With the device tree of a CM4 and its Bluetooth chip behind the PL011: what is read and typed here is on the mini UART. The
+/// board has 2 GiB, so that the firmware is asked through the reserved page or not at all.
 #[test]
-fn the_same_image_boots_on_a_bcm2711_from_its_sd_card() {
+fn the_same_image_boots_on_a_bcm2711_from_its_sd_card_and_speaks_on_the_mini_uart() {
     let config = Router { number: 1 }.node_config(&[]);
-    let node = Machine::new(images::router()).name("r1").raspi4b().node_config(config).start().unwrap();
+    let node = Machine::new(images::router()).name("r1").cm4().node_config(config).start().unwrap();
     // QEMU's board has no network, so the role cannot come up; that its services run is what can be shown.
     let (index, line) = node.expect_any(&["service mgmtd ready", "microdc: FAILED"], 2 * STEP).unwrap();
     assert_eq!(index, 0, "{line}");
     let page = node.page("s", STEP).unwrap();
     assert!(page.lines().any(|line| line.starts_with("disk mmcblk")), "{page}");
     assert!(page.lines().any(|line| line == "slot A"), "{page}");
+    let board = page.lines().find_map(|line| line.strip_prefix("board ")).unwrap_or_else(|| panic!("{page}"));
+    assert!(board.contains(" MHz, ") && board.contains(" °C, ") && board.ends_with("not throttled"), "{page}");
+    assert!(!page.contains("updates cannot be tried") && !page.contains("EEPROM"), "{page}");
 }
 
 /// A node with an operator, on this image, and up.
@@ -57,7 +62,8 @@ fn a_trial_on_a_bcm2711_is_asked_for_by_the_mailbox_and_begins_in_the_other_slot
 mod long {
     use super::*;
 
-    /// Here the request for the trial goes where it goes on the board: into the VideoCore's mailbox.
+    /// Here the request for the trial goes where it goes on the board: into the VideoCore's mailbox, with
+    /// memory above 1 GiB.
     #[test]
     fn an_update_on_a_bcm2711_is_tried_by_the_mailboxs_request_and_committed() {
         let site = start_slow(&images::router_slow());

@@ -9,12 +9,15 @@ use contract::names::{CMDLINE_TXT, CONFIG_TXT};
 
 /// Longest line of config.txt, in characters.
 const LINE_MAX: usize = 98;
-/// Longest kernel command line, in bytes (COMMAND_LINE_SIZE of arm64).
-const CMDLINE_MAX: usize = 2048;
+/// Longest kernel command line, in bytes: COMMAND_LINE_SIZE of arm64 less the closing zero, less the room for what the
+/// firmware puts before it (`video=` for each display, `vc_mem.*`, `smsc95xx.macaddr`, `numa=fake`, `watchdog.open_timeout`).
+const CMDLINE_MAX: usize = 2047 - FIRMWARE_WORDS;
+const FIRMWARE_WORDS: usize = 512;
 /// Sections that autoboot.txt may have.
 const AUTOBOOT_SECTIONS: [&str; 3] = ["all", "none", "tryboot"];
-/// Sections that a CM4 takes as its own or as everyone's.
-const OWN_SECTIONS: [&str; 4] = ["all", "pi4", "cm4", "board-type=0x14"];
+/// Boards that one image starts on, each with the sections that it takes as its own or as everyone's.
+const BOARDS: [(&str, &[&str]); 2] =
+    [("a CM4", &["all", "pi4", "cm4", "board-type=0x14"]), ("a Pi 4B", &["all", "pi4", "board-type=0x11"])];
 
 /// Why the EEPROM or the firmware would not boot this.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -25,12 +28,12 @@ pub enum EepromError {
     Line { file: &'static str, line: usize, text: String, why: String },
     #[error("autoboot.txt: {0}")]
     Autoboot(String),
-    #[error("config.txt names {name}, which is not in the boot partition")]
-    Missing { name: String },
+    #[error("config.txt names {name} on {board}, which is not in the boot partition")]
+    Missing { name: String, board: &'static str },
     #[error("the boot partition has no {0}")]
     NoFile(&'static str),
-    #[error("config.txt: {0}")]
-    Config(String),
+    #[error("config.txt: {problem}, on {board}")]
+    Config { problem: String, board: &'static str },
     #[error("cmdline.txt: {0}")]
     Cmdline(String),
 }
@@ -93,7 +96,7 @@ pub fn check_autoboot(bytes: &[u8]) -> Result<Slot, EepromError> {
     Ok(default)
 }
 
-/// What config.txt leads the firmware to.
+/// What config.txt leads the firmware of one board to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub kernel: String,
@@ -101,20 +104,26 @@ pub struct Config {
     pub device_tree: String,
 }
 
-/// Checks a boot partition's config.txt, everything it names, and cmdline.txt. `read` gives a file's bytes, or nothing
-/// when there is no such file.
+/// Checks a boot partition's config.txt, everything it names, and cmdline.txt, for every board. `read` gives a file's bytes,
+/// or nothing when there is no such file. Gives what it leads a CM4 to.
 ///
 /// # Errors
 /// The first thing that would keep the firmware from starting this kernel with this root.
 pub fn check_boot(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Config, EepromError> {
     let config = read(CONFIG_TXT).ok_or(EepromError::NoFile(CONFIG_TXT))?;
-    let config = parse_config(&config, read)?;
+    let [cm4, pi4] = BOARDS;
+    parse_config(&config, read, pi4)?;
+    let config = parse_config(&config, read, cm4)?;
     let cmdline = read(CMDLINE_TXT).ok_or(EepromError::NoFile(CMDLINE_TXT))?;
     check_cmdline(&cmdline)?;
     Ok(config)
 }
 
-fn parse_config(bytes: &[u8], read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Config, EepromError> {
+fn parse_config(
+    bytes: &[u8],
+    read: &dyn Fn(&str) -> Option<Vec<u8>>,
+    (board, sections): (&'static str, &[&str]),
+) -> Result<Config, EepromError> {
     let text = ascii(CONFIG_TXT, bytes)?;
     let (mut kernel, mut initramfs, mut device_tree) = (None, None, None);
     let (mut start, mut fixup) = ("start4.elf".to_owned(), "fixup4.dat".to_owned());
@@ -136,7 +145,7 @@ fn parse_config(bytes: &[u8], read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<
         }
         if let Some(name) = line.strip_prefix('[') {
             let name = name.strip_suffix(']').ok_or_else(|| wrong("the section is not closed"))?;
-            ours = OWN_SECTIONS.contains(&name);
+            ours = sections.contains(&name);
             continue;
         }
         if !ours {
@@ -157,9 +166,7 @@ fn parse_config(bytes: &[u8], read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<
             "start_file" => start = value.to_owned(),
             "fixup_file" => fixup = value.to_owned(),
             "arm_64bit" => arm_64bit = value == "1",
-            "dtoverlay" if !value.is_empty() => {
-                named.push(format!("overlays/{}.dtbo", value.split([',', ':']).next().unwrap_or(value)));
-            }
+            "dtoverlay" => named.extend(super::firmware::overlay(line)),
             "kernel_watchdog_timeout" => {
                 let timeout: Option<u32> = value.parse().ok();
                 if timeout.is_none_or(|seconds| seconds > WATCHDOG_MAX) {
@@ -173,11 +180,11 @@ fn parse_config(bytes: &[u8], read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<
             _ => (),
         }
     }
+    let say = |problem: String| EepromError::Config { problem, board };
     if !arm_64bit {
-        return Err(EepromError::Config("arm_64bit=1 is missing".to_owned()));
+        return Err(say("arm_64bit=1 is missing".to_owned()));
     }
-    let demand =
-        |value: Option<String>, what: &str| value.ok_or_else(|| EepromError::Config(format!("it names no {what}")));
+    let demand = |value: Option<String>, what: &str| value.ok_or_else(|| say(format!("it names no {what}")));
     let config = Config {
         kernel: demand(kernel, "kernel")?,
         initramfs: demand(initramfs, "initramfs")?,
@@ -186,11 +193,11 @@ fn parse_config(bytes: &[u8], read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<
     named.extend([&config.kernel, &config.initramfs, &config.device_tree, &start, &fixup].map(String::clone));
     for name in named {
         if read(&name).is_none_or(|bytes| bytes.is_empty()) {
-            return Err(EepromError::Missing { name });
+            return Err(EepromError::Missing { name, board });
         }
     }
     if let Some(start) = read(&start) {
-        super::firmware::check_date(&start).map_err(|error| EepromError::Config(error.to_string()))?;
+        super::firmware::check_date(&start).map_err(|error| say(error.to_string()))?;
     }
     Ok(config)
 }
@@ -204,8 +211,11 @@ pub fn check_cmdline(bytes: &[u8]) -> Result<contract::hash::Digest, EepromError
     if line.contains('\n') {
         return Err(say("it has more than one line; the firmware reads the first only"));
     }
-    if line.len() >= CMDLINE_MAX {
-        return Err(say("it is longer than the kernel reads (2,047 bytes)"));
+    if line.len() > CMDLINE_MAX {
+        return Err(EepromError::Cmdline(format!(
+            "it has {} bytes; {CMDLINE_MAX} are allowed, as the kernel reads 2,047 and the firmware adds words of its own",
+            line.len()
+        )));
     }
     root_hash(line).ok_or_else(|| say("it does not name exactly one root by microdc.root=<64 hex digits>"))
 }

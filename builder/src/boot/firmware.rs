@@ -1,12 +1,13 @@
 //! The VideoCore firmware: start4.elf, fixup4.dat and their licence, from Debian's package raspi-firmware.
 //!
-//! A start4.elf built before 2025-01-16 does not handle non-default partitions on a GPT disk; it is refused.
+//! A start4.elf built before 2025-01-16 does not handle non-default partitions on a GPT disk; one of the months before
+//! 2025-10-08 can leave the number of a partition behind that comes before autoboot.txt at the next boot. Both are refused.
 
 use crate::format::fat::FatFile;
 use crate::tree::{Kind, Package};
 
-/// First day whose firmware can boot slot B from a GPT disk.
-const OLDEST: Date = Date { year: 2025, month: 1, day: 16 };
+/// First day whose firmware boots slot B from a GPT disk, and leaves no partition number behind.
+const OLDEST: Date = Date { year: 2025, month: 10, day: 8 };
 const FOLDER: &str = "usr/lib/raspi-firmware";
 const LICENCE: &str = "usr/share/doc/raspi-firmware/copyright";
 /// The firmware's own name for its build date, inside start4.elf.
@@ -36,31 +37,45 @@ pub enum FirmwareError {
     #[error("start4.elf does not say when it was built ({})", String::from_utf8_lossy(MARK).trim())]
     NoDate,
     #[error(
-        "start4.elf was built on {found}; one older than {OLDEST} cannot boot a slot from a GPT disk: take a newer raspi-firmware"
+        "start4.elf was built on {found}; one older than {OLDEST} does not start the slot that autoboot.txt names in every \
+         case: take a newer raspi-firmware"
     )]
     TooOld { found: Date },
 }
 
-/// The files for the boot partition, checked.
+/// The files for the boot partition, checked, with the overlays that lines of config.txt name.
 ///
 /// # Errors
 /// When one is missing or the firmware is too old.
-pub fn files(package: &Package) -> Result<Vec<FatFile>, FirmwareError> {
-    let wanted = [
-        ("start4.elf", format!("{FOLDER}/start4.elf")),
-        ("fixup4.dat", format!("{FOLDER}/fixup4.dat")),
-        ("LICENCE.raspi-firmware", LICENCE.to_owned()),
+pub fn files<'c>(package: &Package, config: impl Iterator<Item = &'c str>) -> Result<Vec<FatFile>, FirmwareError> {
+    let mut wanted = vec![
+        ("start4.elf".to_owned(), format!("{FOLDER}/start4.elf")),
+        ("fixup4.dat".to_owned(), format!("{FOLDER}/fixup4.dat")),
+        ("LICENCE.raspi-firmware".to_owned(), LICENCE.to_owned()),
     ];
-    let files = wanted.map(|(name, path)| {
+    for overlay in config.filter_map(overlay) {
+        let file = (overlay.clone(), format!("{FOLDER}/{overlay}"));
+        if !wanted.contains(&file) {
+            wanted.push(file);
+        }
+    }
+    let files = wanted.into_iter().map(|(name, path)| {
         let Some(Kind::File(content)) = package.entries.get(&path).map(|entry| &entry.kind) else {
             return Err(FirmwareError::Missing { package: package.to_string(), path });
         };
         let read = |source| FirmwareError::Read { package: package.to_string(), path, source };
-        Ok(FatFile { path: name.to_owned(), bytes: content.to_bytes().map_err(read)? })
+        Ok(FatFile { path: name, bytes: content.to_bytes().map_err(read)? })
     });
-    let files = files.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let files = files.collect::<Result<Vec<_>, _>>()?;
     check_date(&files[0].bytes)?;
     Ok(files)
+}
+
+/// The file of the overlay that a line of config.txt names.
+#[must_use]
+pub fn overlay(line: &str) -> Option<String> {
+    let name = line.strip_prefix("dtoverlay=")?.split([',', ':']).next()?.trim();
+    (!name.is_empty()).then(|| format!("overlays/{name}.dtbo"))
 }
 
 /// The build date inside start4.elf.
@@ -108,12 +123,21 @@ mod tests {
     #[test]
     fn the_build_date_is_read_and_an_old_one_refused_with_its_date() {
         assert_eq!(check_date(&elf("Feb 11 2026")).unwrap(), Date { year: 2026, month: 2, day: 11 });
-        assert!(check_date(&elf("Jan 16 2025")).is_ok());
+        assert!(check_date(&elf("Oct  8 2025")).is_ok());
         for (old, shown) in
-            [("Jan 15 2025", "2025-01-15"), ("Apr 17 2024", "2024-04-17"), ("Dec  1 2024", "2024-12-01")]
+            [("Oct  7 2025", "2025-10-07"), ("Apr 17 2024", "2024-04-17"), ("Dec  1 2024", "2024-12-01")]
         {
             let error = check_date(&elf(old)).unwrap_err();
             assert!(error.to_string().contains(shown), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_overlay_is_known_by_its_line() {
+        assert_eq!(overlay("dtoverlay=disable-bt,x=1").unwrap(), "overlays/disable-bt.dtbo");
+        assert_eq!(overlay("dtoverlay=w1-gpio:gpiopin=4").unwrap(), "overlays/w1-gpio.dtbo");
+        for none in ["dtoverlay=", "dtparam=audio=off", "# dtoverlay=x", ""] {
+            assert_eq!(overlay(none), None, "{none:?}");
         }
     }
 

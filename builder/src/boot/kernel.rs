@@ -2,6 +2,7 @@
 //!
 //! Debian's arm64 vmlinuz is a raw Image; the firmware and QEMU both take it gzipped.
 
+use super::devicetree::{DeviceTreeError, reserve_mailbox, set_clkreq};
 use crate::format::fat::FatFile;
 use crate::format::gzip;
 use crate::tree::{Content, Kind, Package};
@@ -9,9 +10,10 @@ use contract::hash::Digest;
 use contract::names::KERNEL;
 use std::sync::Arc;
 
-/// Device trees that go into every image: the CM4 on its IO board, and the Raspberry Pi 4 that QEMU emulates.
+/// Device trees that go into every image: the CM4 on its IO board, and the Raspberry Pi 4 Model B.
 pub const DEVICE_TREE: &str = "bcm2711-rpi-cm4-io.dtb";
-const DEVICE_TREES: [&str; 2] = [DEVICE_TREE, "bcm2711-rpi-4-b.dtb"];
+pub const PI4_DEVICE_TREE: &str = "bcm2711-rpi-4-b.dtb";
+const DEVICE_TREES: [&str; 2] = [DEVICE_TREE, PI4_DEVICE_TREE];
 /// How hard to pack. Higher levels cost seconds and gain little.
 const GZIP_LEVEL: u32 = 4;
 
@@ -26,6 +28,8 @@ pub enum KernelError {
     Read { path: String, source: std::io::Error },
     #[error("{path} is no arm64 kernel image: {why}")]
     NotArm64 { path: String, why: &'static str },
+    #[error(transparent)]
+    DeviceTree(#[from] DeviceTreeError),
     #[error("packing the kernel: {0}")]
     Pack(#[from] flate2::CompressError),
 }
@@ -77,14 +81,19 @@ impl<'p> Kernel<'p> {
         Ok(FatFile { path: KERNEL.to_owned(), bytes: gzip::compress(&self.image()?, GZIP_LEVEL)?.into() })
     }
 
-    /// The device trees as files of the boot partition.
+    /// The device trees as files of the boot partition; `clkreq` says how PCIe treats that signal, when not as the kernel
+    /// does.
     ///
     /// # Errors
-    /// When one is missing.
-    pub fn device_trees(&self) -> Result<Vec<FatFile>, KernelError> {
+    /// When one is missing, or cannot be read as one.
+    pub fn device_trees(&self, clkreq: Option<&str>) -> Result<Vec<FatFile>, KernelError> {
         let file = |name: &str| {
             let path = format!("usr/lib/linux-image-{}/broadcom/{name}", self.release);
-            Ok(FatFile { path: name.to_owned(), bytes: read(self.content(&path)?, &path)? })
+            let mut bytes = reserve_mailbox(name, &read(self.content(&path)?, &path)?)?;
+            if let Some(mode) = clkreq {
+                bytes = set_clkreq(name, &bytes, mode)?;
+            }
+            Ok(FatFile { path: name.to_owned(), bytes: bytes.into() })
         };
         DEVICE_TREES.into_iter().map(file).collect()
     }

@@ -1,8 +1,11 @@
 //! What a slot's boot partition holds, and whether the CM4's EEPROM would boot it.
 //!
-//! - [`firmware`] from the package raspi-firmware · [`kernel`] kernel and device trees · [`modules`] their load order
+//! - [`firmware`] from the package raspi-firmware · [`kernel`] kernel and device trees · [`devicetree`] what is changed in them ·
+//!   [`modules`] their load order · [`drivers`] whether they drive the board
 //! - [`initramfs`] · [`files`] config.txt and cmdline.txt · [`eeprom`] the checks
 
+pub mod devicetree;
+pub mod drivers;
 pub mod eeprom;
 pub mod files;
 pub mod firmware;

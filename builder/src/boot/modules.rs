@@ -12,6 +12,9 @@ use rayon::prelude::*;
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Folders of the modules that drive devices.
+const DEVICES: [&str; 2] = ["/kernel/drivers/", "/kernel/sound/"];
+
 /// A module that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
@@ -43,6 +46,8 @@ pub struct Modules<'p> {
     release: &'p str,
     files: BTreeMap<String, (&'p str, &'p Content)>,
     builtin: BTreeSet<String>,
+    /// What the built-in ones say of themselves, as `name.key=value`, each with a zero byte behind it.
+    builtin_info: Option<&'p Content>,
     /// What the modules read so far need.
     needs: RefCell<BTreeMap<String, Needs>>,
     /// Which modules answer to an alias; made when first needed, for it reads every module that it covers.
@@ -64,6 +69,7 @@ impl<'p> Modules<'p> {
     pub fn find(package: &'p Package, release: &'p str) -> Result<Modules<'p>, ModuleError> {
         let mut files = BTreeMap::new();
         let mut builtin = BTreeSet::new();
+        let mut builtin_info = None;
         for (path, entry) in &package.entries {
             let below = path.strip_prefix("usr/").unwrap_or(path).strip_prefix("lib/modules/");
             let Some(below) = below.and_then(|path| path.strip_prefix(release)?.strip_prefix('/')) else { continue };
@@ -72,6 +78,8 @@ impl<'p> Modules<'p> {
                 let read = |source| ModuleError::Read { name: path.clone(), source };
                 let list = content.to_bytes().map_err(read)?;
                 builtin = String::from_utf8_lossy(&list).lines().filter_map(module_name).collect();
+            } else if below == "modules.builtin.modinfo" {
+                builtin_info = Some(content);
             } else if let Some(name) = module_name(below) {
                 files.insert(name, (path.as_str(), content));
             }
@@ -79,7 +87,7 @@ impl<'p> Modules<'p> {
         if files.is_empty() {
             return Err(ModuleError::None { package: package.to_string(), release: release.to_owned() });
         }
-        Ok(Modules { release, files, builtin, needs: RefCell::default(), aliases: OnceCell::new() })
+        Ok(Modules { release, files, builtin, builtin_info, needs: RefCell::default(), aliases: OnceCell::new() })
     }
 
     /// The modules named and all that they need, in load order, each once. Built-in ones are left out.
@@ -95,6 +103,39 @@ impl<'p> Modules<'p> {
             self.visit(name, &mut Vec::new(), &mut done, &mut order)?;
         }
         Ok(order)
+    }
+
+    /// Whether there is a module of this name, in a file of its own.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.files.contains_key(name)
+    }
+
+    /// What the built-in modules answer to.
+    ///
+    /// # Errors
+    /// When the package's list of them cannot be read.
+    pub fn builtin_aliases(&self) -> Result<BTreeSet<String>, ModuleError> {
+        let Some(content) = self.builtin_info else { return Ok(BTreeSet::new()) };
+        let name = "modules.builtin.modinfo".to_owned();
+        let info = content.to_bytes().map_err(|source| ModuleError::Read { name, source })?;
+        let alias = |entry: &[u8]| Some(String::from_utf8_lossy(entry).split_once(".alias=")?.1.to_owned());
+        Ok(info.split(|&byte| byte == 0).filter_map(alias).collect())
+    }
+
+    /// What the modules of devices answer to, as pairs of module and alias. Reads every one of them.
+    ///
+    /// # Errors
+    /// When one is damaged.
+    pub fn device_aliases(&self) -> Result<Vec<(String, String)>, ModuleError> {
+        let devices = self.files.iter().filter(|(_, (path, _))| DEVICES.iter().any(|folder| path.contains(folder)));
+        let devices: Vec<_> = devices.collect();
+        let read = |(name, (path, content)): &(&String, &(&str, &Content))| {
+            let needs = read_needs(name, path, content)?;
+            Ok(needs.aliases.into_iter().map(|alias| ((*name).clone(), alias)).collect::<Vec<_>>())
+        };
+        let read: Vec<Vec<_>> = devices.par_iter().map(read).collect::<Result<_, ModuleError>>()?;
+        Ok(read.into_iter().flatten().collect())
     }
 
     /// Reads modules and what they need on every core, as far as they can be read: unpacking them is most of the work. What

@@ -1,5 +1,7 @@
 //! The files of the boot partition. What takes long, packing kernel and initramfs, is kept in the cache.
 
+use crate::boot::devicetree::CLKREQ_MODES;
+use crate::boot::drivers::Drivers;
 use crate::boot::kconfig::{KernelConfig, WantedOption};
 use crate::boot::kernel::Kernel;
 use crate::boot::modules::{self, Module};
@@ -9,10 +11,11 @@ use crate::format::fat::FatFile;
 use crate::profile::Profile;
 use crate::report::Reporter;
 use crate::tree::{Package, origin};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use contract::keys::PublicKey;
 use contract::names::{CMDLINE_TXT, CONFIG_TXT, INITRAMFS, KERNEL};
 use contract::role::Role;
+use emulator::devicetree::Tree;
 use std::collections::BTreeMap;
 
 /// Modules of both halves, in load order.
@@ -44,6 +47,37 @@ impl Modules {
     }
 }
 
+/// Looks whether every device of the shipped device trees has its driver in the image. What the kernel's modules drive is
+/// read once for each kernel and kept.
+pub(super) fn drivers(profile: &Profile, package: &Package, modules: &Modules, cache: &Cache) -> Result<()> {
+    let kernel = Kernel::find(package)?;
+    let key = super::stage_key("drivers").with("image", kernel.digest()?.0).finish();
+    let kept = cache.get_bytes("drivers", key).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let drivers: Drivers = match kept {
+        Some(drivers) => drivers,
+        None => {
+            let drivers = Drivers::of(&modules::Modules::find(package, &kernel.release)?)?;
+            cache.put_bytes("drivers", key, &serde_json::to_vec(&drivers)?)?;
+            drivers
+        }
+    };
+    let shipped = modules.initramfs.iter().chain(&modules.system).map(|module| module.name.as_str()).collect();
+    let mut missing = Vec::new();
+    for file in kernel.device_trees(None)? {
+        let tree = Tree::parse(&file.bytes).with_context(|| file.path.clone())?;
+        let lacks = drivers.missing(&tree.enabled(), &shipped);
+        missing.extend(lacks.iter().map(|device| format!("\n  {}: {device}", file.path)));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "devices of the board would have no driver; add the modules to [kernel] modules, or include \"base\":{}",
+        missing.concat()
+    );
+    Err(super::mistake::mistake(profile, &profile.kernel.package.place, &message))
+}
+
 /// Compares what the profile asks of the kernel with the config that it was built with.
 pub(super) fn kernel_config(profile: &Profile, kernel: &Package) -> Result<()> {
     let Some(first) = profile.kernel.config.first() else { return Ok(()) };
@@ -69,6 +103,7 @@ pub(super) fn kernel_config(profile: &Profile, kernel: &Package) -> Result<()> {
 
 pub(super) struct Inputs<'a> {
     pub cache: &'a Cache,
+    pub profile: &'a Profile,
     pub role: &'a Role,
     pub kernel: &'a Package,
     pub firmware: &'a Package,
@@ -89,12 +124,13 @@ pub(super) struct Boot {
 /// Firmware, device trees, kernel, initramfs: those that change least first.
 pub(super) fn files(inputs: &Inputs<'_>) -> Result<Boot> {
     let kernel = Kernel::find(inputs.kernel)?;
-    let mut files = firmware::files(inputs.firmware)?;
+    let config = inputs.profile.firmware.config.iter().map(|line| line.value.as_str());
+    let mut files = firmware::files(inputs.firmware, config)?;
     let mut reasons = reasons(inputs);
     for file in &files {
         reasons.insert(file.path.clone(), origin::of_package(inputs.firmware, "firmware of every image"));
     }
-    let device_trees = kernel.device_trees()?;
+    let device_trees = kernel.device_trees(clkreq(inputs.profile)?)?;
     for file in &device_trees {
         reasons.insert(file.path.clone(), origin::of_package(inputs.kernel, "a device tree of every image"));
     }
@@ -125,6 +161,16 @@ pub(super) fn files(inputs: &Inputs<'_>) -> Result<Boot> {
     files.push(packed?);
     files.push(archive?);
     Ok(Boot { release: kernel.release, files, reasons })
+}
+
+/// How PCIe is to treat CLKREQ#, when the profile says so.
+fn clkreq(profile: &Profile) -> Result<Option<&str>> {
+    let Some(mode) = &profile.firmware.pcie_clkreq else { return Ok(None) };
+    if !CLKREQ_MODES.contains(&mode.value.as_str()) {
+        let message = format!("{:?} is not a mode of CLKREQ#: these are {}", mode.value, CLKREQ_MODES.join(", "));
+        return Err(super::mistake::mistake(profile, &mode.place, &message));
+    }
+    Ok(Some(&mode.value))
 }
 
 /// Why the files that every boot partition has are there.

@@ -131,6 +131,7 @@ impl Build<'_> {
         boot::files(&boot::Inputs {
             cache: self.cache,
             role: &self.profile.role.value,
+            profile: self.profile,
             kernel: inputs.kernel,
             firmware: inputs.firmware,
             firstboot,
@@ -183,6 +184,7 @@ impl Build<'_> {
                 root: &root.tree,
                 boot: &boot.files,
                 kernel_options: KERNEL_OPTIONS.iter().map(|&option| option.to_owned()).chain(own).collect(),
+                config: self.profile.firmware.config.iter().map(|line| line.value.clone()).collect(),
                 supplied: locals.supplied(),
                 key: &self.keys.signer,
             },

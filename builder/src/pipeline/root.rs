@@ -93,6 +93,7 @@ pub(super) fn make<'p, B: Send>(
 
     let stage = reporter.stage("root");
     let modules = Modules::order(profile, &kernel)?;
+    super::boot::drivers(profile, &kernel, &modules, cache)?;
     let version = match &profile.version {
         Some(version) => version.value.clone(),
         None => dated_version(resolver.lock().built()),

@@ -81,7 +81,7 @@ impl Project {
             }
         }
         if warmth == Warmth::Warm {
-            for stage in ["kernel", "initramfs"] {
+            for stage in ["kernel", "initramfs", "drivers"] {
                 for entry in std::fs::read_dir(router.cache.root().join("stage").join(stage)).into_iter().flatten() {
                     let from = entry.unwrap().path();
                     link(&from, &self.cache.join("stage").join(stage).join(from.file_name().unwrap()));

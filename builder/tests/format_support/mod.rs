@@ -7,7 +7,7 @@ use contract::keys::{PrivateKey, PublicKey};
 use contract::layout::{ImageLayout, MIB};
 use contract::role::{Compatible, ProfileName, Role};
 use microdc::boot::files::KERNEL_OPTIONS;
-use microdc::boot::kernel::DEVICE_TREE;
+use microdc::boot::kernel::{DEVICE_TREE, PI4_DEVICE_TREE};
 use microdc::format::fat::FatFile;
 use microdc::image::{self, ImageSpec, ImageSummary};
 use microdc::slot::SlotSpec;
@@ -121,6 +121,7 @@ pub fn boot_files() -> Vec<FatFile> {
         file("start4.elf", start),
         file("fixup4.dat", noise(5000, 3)),
         file(DEVICE_TREE, noise(20_000, 4)),
+        file(PI4_DEVICE_TREE, noise(20_000, 5)),
         file("kernel8.img", noise(300_000, 5)),
         file("initramfs.img", noise(100_000, 6)),
     ]
@@ -150,6 +151,7 @@ pub fn slot_spec<'a>(tree: &'a Tree, boot: &'a [FatFile], key: &'a PrivateKey) -
         root: tree,
         boot,
         kernel_options: KERNEL_OPTIONS.map(str::to_owned).to_vec(),
+        config: Vec::new(),
         supplied: Vec::new(),
         key,
     }

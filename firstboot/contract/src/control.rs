@@ -17,6 +17,7 @@
 //! `is` is one of [`crate::update::PhaseKind`]'s. A key that is added gets a default, so that each side reads what the
 //! other's earlier versions write; what changes the meaning of a key raises [`VERSION`].
 
+use crate::board::Board;
 use crate::health::HealthReport;
 use crate::layout::Slot;
 use crate::storage::Storage;
@@ -157,6 +158,9 @@ pub struct Status {
     pub health: HealthReport,
     /// How it stands with updates.
     pub update: UpdateStatus,
+    /// The board, as far as it says something of itself.
+    #[serde(default)]
+    pub board: Board,
     /// What is wrong now, each in a few words, the warnings last.
     pub problems: Vec<String>,
     /// What went less than well since power-on, each a sentence.

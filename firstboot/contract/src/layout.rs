@@ -20,8 +20,9 @@ pub const DEFAULT_ROOT_SIZE: u64 = 256 * MIB;
 pub const STATE_SIZE: u64 = 1024 * MIB;
 /// Length of the trailer, at the very end of a root partition, in bytes.
 pub const TRAILER_SIZE: u64 = 64 * 1024;
-/// Longest `autoboot.txt` that the EEPROM reads, in bytes: one sector.
-pub const AUTOBOOT_MAX: usize = 512;
+/// Length of every `autoboot.txt`, and the longest that is sure to be read, in bytes: Raspberry Pi's documentation limits it
+/// to 512, and the file must end in that sector.
+pub const AUTOBOOT_MAX: usize = SECTOR as usize - 1;
 
 /// Partition type of FAT partitions: "Microsoft basic data", which the EEPROM looks into.
 pub const TYPE_FAT: &str = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7";

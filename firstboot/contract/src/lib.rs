@@ -7,9 +7,10 @@
 //! - [`error`] errors in words · [`initramfs`] what the initramfs is told and what it reports · [`role`] what the system half is told ·
 //!   [`health`] how healthy a node is · [`node`] what the operator says of one node · [`template`] files rendered from it ·
 //!   [`control`] what an operator may ask of PID 1 · [`secret`] values that nobody is shown · [`storage`] what a node says
-//!   of its disks · [`network`] what the network says of itself · [`calendar`] times in text · [`content_range`] parts of files over HTTP · `schema` JSON Schemas of some of it
+//!   of its disks · [`board`] what it says of its board · [`network`] what the network says of itself · [`calendar`] times in text · [`content_range`] parts of files over HTTP · `schema` JSON Schemas of some of it
 
 pub mod autoboot;
+pub mod board;
 pub mod bundle;
 pub mod calendar;
 pub mod content_range;

@@ -88,3 +88,9 @@ pub const HTTP_PROGRESS: &str = "X-Microdc-Progress";
 
 /// Prefix of every line that firstboot writes to the console.
 pub const CONSOLE_PREFIX: &str = "microdc: ";
+
+/// Physical address of the page through which the node and the firmware of a BCM2711 talk: reserved by the image's device
+/// tree, and within the first GiB, which is what the firmware reaches.
+pub const MAILBOX_PAGE: u32 = 0x1000_0000;
+/// That page's node, as the kernel shows it.
+pub const DT_MAILBOX_PAGE: &str = "/proc/device-tree/reserved-memory/microdc@10000000";

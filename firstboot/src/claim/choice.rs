@@ -8,7 +8,7 @@ use crate::sys::mount::{self, DATA_ONLY, Flags};
 use anyhow::{Context as _, ensure};
 use contract::autoboot;
 use contract::initramfs::BootReport;
-use contract::layout::{AUTOBOOT_MAX, Partition, Slot};
+use contract::layout::{Partition, SECTOR, Slot};
 use contract::names::{AUTOBOOT, BOOTSEL_MOUNT};
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -17,9 +17,9 @@ use std::path::Path;
 
 /// A sector, aligned so that it can be written past the kernel's cache.
 #[repr(align(4096))]
-struct Sector([u8; AUTOBOOT_MAX]);
+struct Sector([u8; SECTOR as usize]);
 
-/// The bytes of `autoboot.txt`, at most one more than a good one has; `None` when there is no such file.
+/// The bytes of `autoboot.txt`, of a longer file one byte more than a sector; `None` when there is no such file.
 ///
 /// # Errors
 /// When `bootsel` cannot be mounted or read.
@@ -34,20 +34,31 @@ pub fn read(report: &BootReport) -> anyhow::Result<Option<Vec<u8>>> {
 /// What failed. Then the old choice stands, or, when the disk failed in the middle of the sector, none.
 pub fn choose(report: &BootReport, slot: Slot) -> anyhow::Result<()> {
     let device = node::of(&report.disk, Partition::Bootsel)?;
-    let wanted = autoboot::render(slot);
-    match mounted(&device, Flags::RDONLY, place)? {
-        Some((offset, old)) => rewrite(Path::new(&device), offset, &old, &wanted)
-            .with_context(|| format!("rewriting the sector of {AUTOBOOT} at byte {offset} of {device}"))?,
+    let found = mounted(&device, Flags::RDONLY, place)?;
+    let found = found.and_then(|(offset, old)| {
+        let wanted = autoboot::render_at_length(slot, old.len())?;
+        Some((offset, old, wanted))
+    });
+    let wanted = match found {
+        Some((offset, old, wanted)) => {
+            rewrite(Path::new(&device), offset, &old, &wanted)
+                .with_context(|| format!("rewriting the sector of {AUTOBOOT} at byte {offset} of {device}"))?;
+            wanted
+        }
         // There is none, or one of another length: there is no choice to be lost.
-        None => mounted(&device, Flags::empty(), |folder| {
-            std::fs::write(folder.join(AUTOBOOT), wanted)?;
-            Ok(File::open(folder.join(AUTOBOOT))?.sync_all()?)
-        })
-        .with_context(|| format!("writing {AUTOBOOT} anew"))?,
-    }
+        None => {
+            let wanted = autoboot::render(slot).to_vec();
+            mounted(&device, Flags::empty(), |folder| {
+                std::fs::write(folder.join(AUTOBOOT), &wanted)?;
+                Ok(File::open(folder.join(AUTOBOOT))?.sync_all()?)
+            })
+            .with_context(|| format!("writing {AUTOBOOT} anew"))?;
+            wanted
+        }
+    };
     let found = mounted(&device, Flags::RDONLY, |folder| Ok(content(&folder.join(AUTOBOOT))?))?;
     ensure!(
-        found.as_deref() == Some(&wanted),
+        found.as_deref() == Some(&wanted[..]),
         "{AUTOBOOT} on {device} is not what was written: the disk may be failing"
     );
     Ok(())
@@ -75,32 +86,32 @@ fn content(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();
-    file.take(AUTOBOOT_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(SECTOR + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
-/// Where the one sector of the file lies on the partition, in bytes, and what stands in it.
-fn place(folder: &Path) -> anyhow::Result<Option<(u64, [u8; AUTOBOOT_MAX])>> {
+/// Where the file lies on the partition, in bytes, and what stands in it.
+fn place(folder: &Path) -> anyhow::Result<Option<(u64, Vec<u8>)>> {
     let path = folder.join(AUTOBOOT);
     let Some(bytes) = content(&path)? else { return Ok(None) };
-    let Ok(bytes) = <[u8; AUTOBOOT_MAX]>::try_from(bytes) else { return Ok(None) };
     let offset = block::first_byte(File::open(&path)?).with_context(|| format!("asking where {AUTOBOOT} lies"))?;
     Ok(offset.map(|offset| (offset, bytes)))
 }
 
-/// Puts `wanted` where `old` stands, reads it back from the disk itself.
-fn rewrite(device: &Path, offset: u64, old: &[u8; AUTOBOOT_MAX], wanted: &[u8; AUTOBOOT_MAX]) -> anyhow::Result<()> {
+/// Puts `wanted` where `old` stands, which is as long and at the start of a sector; reads it back from the disk itself.
+fn rewrite(device: &Path, offset: u64, old: &[u8], wanted: &[u8]) -> anyhow::Result<()> {
     let flags = libc::O_DIRECT | libc::O_SYNC | libc::O_CLOEXEC;
     let disk = File::options().read(true).write(true).custom_flags(flags).open(device)?;
-    let mut sector = Sector([0; AUTOBOOT_MAX]);
+    let mut sector = Sector([0; SECTOR as usize]);
     disk.read_exact_at(&mut sector.0, offset)?;
-    ensure!(sector.0 == *old, "something else stands there");
-    sector.0 = *wanted;
+    ensure!(sector.0.starts_with(old), "something else stands there");
+    let file = sector.0.get_mut(..old.len()).filter(|file| file.len() == wanted.len());
+    file.context("the file has another length")?.copy_from_slice(wanted);
     disk.write_all_at(&sector.0, offset)?;
     disk.sync_all()?;
-    sector.0 = [0; AUTOBOOT_MAX];
+    sector.0 = [0; SECTOR as usize];
     disk.read_exact_at(&mut sector.0, offset)?;
-    ensure!(sector.0 == *wanted, "what was written is not what is read back");
+    ensure!(sector.0.starts_with(wanted), "what was written is not what is read back");
     Ok(())
 }
 
@@ -114,14 +125,17 @@ mod tests {
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let path = folder.path().join("disk");
         let (old, new) = (autoboot::render(Slot::A), autoboot::render(Slot::B));
-        let disk = [&[7; 4096][..], &old, &[9; 3584]].concat();
+        let disk = [&[7; 4096][..], &old, &[9; 3585]].concat();
         std::fs::write(&path, &disk).unwrap();
         rewrite(&path, 4096, &old, &new).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), [&[7; 4096][..], &new, &[9; 3584]].concat());
+        assert_eq!(std::fs::read(&path).unwrap(), [&[7; 4096][..], &new, &[9; 3585]].concat());
         let error = rewrite(&path, 0, &old, &new).unwrap_err().to_string();
         assert!(error.contains("something else"), "{error}");
         let error = rewrite(&path, 4096, &old, &new).unwrap_err().to_string();
         assert!(error.contains("something else"), "{error}");
+        let error = rewrite(&path, 4096, &new, &old[..500]).unwrap_err().to_string();
+        assert!(error.contains("another length"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), [&[7; 4096][..], &new, &[9; 3585]].concat());
     }
 
     #[test]
@@ -130,7 +144,7 @@ mod tests {
         let path = folder.path().join(AUTOBOOT);
         assert_eq!(content(&path).unwrap(), None);
         std::fs::write(&path, [b'x'; 9000]).unwrap();
-        assert_eq!(content(&path).unwrap().map(|bytes| bytes.len()), Some(AUTOBOOT_MAX + 1));
-        assert_eq!(place(folder.path()).unwrap(), None);
+        assert_eq!(content(&path).unwrap().map(|bytes| bytes.len()), Some(513));
+        assert_eq!(autoboot::render_at_length(Slot::A, 513), None);
     }
 }

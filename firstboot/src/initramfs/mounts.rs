@@ -1,5 +1,6 @@
 //! The kernel's own file systems, and the console as standard input and output.
 
+use crate::console;
 use crate::sys::mount::{self, DATA_ONLY, Flags};
 use anyhow::Context as _;
 use std::ffi::CStr;
@@ -25,8 +26,9 @@ pub fn set_up() -> anyhow::Result<()> {
     let [dev, others @ ..] = MOUNTS;
     set_up_one(dev)?;
     // The console comes first, so that all that follows can be seen to fail.
-    console().context("taking /dev/console as standard input and output")?;
+    take_console().context("taking /dev/console as standard input and output")?;
     others.into_iter().try_for_each(set_up_one)?;
+    console::open_others(console::FIRST_TERMINAL);
     show_kernel_errors().with_context(|| format!("setting the console level in {PRINTK}"))
 }
 
@@ -35,7 +37,7 @@ fn set_up_one((kind, target, flags, options): (&str, &str, Flags, Option<&CStr>)
         .with_context(|| format!("mounting {kind} at {target}"))
 }
 
-fn console() -> std::io::Result<()> {
+fn take_console() -> std::io::Result<()> {
     let console = File::options().read(true).write(true).open("/dev/console")?;
     rustix::stdio::dup2_stdin(&console)?;
     rustix::stdio::dup2_stdout(&console)?;

@@ -93,6 +93,13 @@ fn not_found(wanted: Digest, firmware: &Firmware, eligible: &[&RootPartition], c
         _ => None,
     });
     let mut message = match eligible {
+        // Seen on carriers of a CM4 that do not wire CLKREQ#.
+        [] if !certain && firmware.medium == Some(Medium::Nvme) => {
+            "no NVMe disk with a slot has come up, although the EEPROM started from one; if the disk is fine, the carrier may \
+             lack the CLKREQ# signal of PCIe: build the image with pcie_clkreq = \"safe\" in [firmware] and with options = \
+             [\"pcie_aspm=off\"] in [kernel]"
+                .to_owned()
+        }
         [] => "no disk has the root partition of a slot".to_owned(),
         // Slot and disk are named beside this message: the reason suffices.
         [only] => reason(only, wanted),

@@ -116,6 +116,14 @@ fn a_disk_of_no_known_kind_will_do_when_the_named_kind_is_not_there() {
 }
 
 #[test]
+fn an_nvme_disk_that_started_and_is_not_there_is_named_with_the_trouble_that_carriers_have() {
+    let error = choose(wanted(), &firmware(Some(Slot::A), Some(Medium::Nvme)), &[]).unwrap_err().to_string();
+    assert!(error.contains("CLKREQ#") && error.contains("pcie_aspm=off"), "{error}");
+    let error = choose(wanted(), &firmware(Some(Slot::A), Some(Medium::Mmc)), &[]).unwrap_err().to_string();
+    assert!(!error.contains("CLKREQ#"), "{error}");
+}
+
+#[test]
 fn a_refusal_names_the_slot_and_what_is_wrong_with_it() {
     let roots = [root("nvme0n1", Slot::A, Holds::HalfWritten), root("nvme0n1", Slot::B, Holds::OtherBuild)];
     let error = choose(wanted(), &firmware(Some(Slot::A), None), &roots).unwrap_err();

@@ -1,6 +1,7 @@
 //! Facts as text for Prometheus: the exposition format, version 0.0.4 ("Text-based format" in Prometheus's
 //! documentation). Each family stands once, with its help and type; names end in their unit.
 
+use contract::board::{Board, THROTTLED_BITS, eeprom};
 use contract::control::{Facts, ServiceState, ServiceStatus};
 use contract::health::{HealthReport, Verdict};
 use contract::layout::Slot;
@@ -44,11 +45,40 @@ pub fn of(facts: &Facts) -> String {
         "Memory of PID 1 that is in RAM.",
         status.pid1_resident_bytes as f64,
     );
+    board(&mut page, &status.board);
     health(&mut page, &status.health);
     update(&mut page, &status.update);
     storage(&mut page, &facts.storage);
     services(&mut page, &facts.services);
     page.text
+}
+
+/// What the board does not say has no sample.
+fn board(page: &mut Page, board: &Board) {
+    if let Some(clock) = board.clock_hz {
+        page.one("microdc_board_clock_hertz", "gauge", "Clock of the processor now.", clock as f64);
+    }
+    if let Some(milli) = board.temperature_millicelsius {
+        let degrees = milli as f64 / 1e3;
+        page.one("microdc_board_temperature_celsius", "gauge", "Temperature of the processor now.", degrees);
+    }
+    if let Some(throttled) = board.throttled {
+        let mut now = page.family("microdc_board_throttled", "gauge", "Whether this slows the processor down now.");
+        for (bit, cause, _) in THROTTLED_BITS {
+            now.sample(&[("cause", cause)], flag(throttled.now(bit)));
+        }
+        let help = "Whether this has slowed the processor down since power-on.";
+        let mut before = page.family("microdc_board_throttled_since_power_on", "gauge", help);
+        for (bit, cause, _) in THROTTLED_BITS {
+            before.sample(&[("cause", cause)], flag(throttled.before(bit)));
+        }
+    }
+    if let Some(built) = board.eeprom_built {
+        let help = "When the release of the EEPROM was built.";
+        page.one("microdc_board_eeprom_build_timestamp_seconds", "gauge", help, f64::from(built));
+        let help = "Whether the EEPROM is older than microdc asks for.";
+        page.one("microdc_board_eeprom_too_old", "gauge", help, flag(eeprom::shortcoming(built).is_some()));
+    }
 }
 
 fn health(page: &mut Page, report: &HealthReport) {
@@ -208,6 +238,7 @@ mod tests {
                 not_ready: vec!["bgpd".to_owned()],
                 ready: 1,
                 pid1_resident_bytes: 2_400_000,
+                board: Board::default(),
                 update: contract::update::UpdateStatus::default(),
                 health: HealthReport {
                     verdict: Verdict::Failed,
@@ -263,6 +294,30 @@ mod tests {
             assert_eq!(value(name), Some(wanted), "{name} in {text}");
         }
         assert_eq!(value("microdc_service_up_seconds{service=\"bgpd\"}"), None);
+    }
+
+    #[test]
+    fn what_the_board_does_not_say_has_no_sample() {
+        let mut facts = facts("r1", "rack1");
+        assert!(!of(&facts).contains("microdc_board"));
+        facts.status.board = Board {
+            clock_hz: Some(1_500_000_000),
+            temperature_millicelsius: Some(41_234),
+            throttled: Some(contract::board::Throttled(0x40001)),
+            eeprom_built: Some(eeprom::WANTED - 1),
+        };
+        let text = of(&facts);
+        samples(&text).unwrap();
+        for line in [
+            "microdc_board_clock_hertz 1500000000",
+            "microdc_board_temperature_celsius 41.234",
+            "microdc_board_throttled{cause=\"under-voltage\"} 1",
+            "microdc_board_throttled{cause=\"throttled\"} 0",
+            "microdc_board_throttled_since_power_on{cause=\"throttled\"} 1",
+            "microdc_board_eeprom_too_old 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
     }
 
     proptest! {

@@ -92,6 +92,12 @@ fn status_text(status: &Status) -> String {
         missing => fact("services", &format_args!("not ready: {}", missing.join(", "))),
     }
     fact("PID 1", &format_args!("{:.1} MB in memory", status.pid1_resident_bytes as f64 / 1e6));
+    if let Some(board) = status.board.line() {
+        fact("board", &board);
+    }
+    if let Some(built) = status.board.eeprom_built {
+        fact("EEPROM", &contract::board::eeprom::day(built));
+    }
     fact("health", &status.health.line());
     for (name, value) in super::update::facts(&status.update) {
         fact(name, &value);

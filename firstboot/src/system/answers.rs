@@ -53,6 +53,7 @@ impl View<'_> {
             pid1_resident_bytes: resident_bytes(),
             health: self.health.clone(),
             update: self.update.clone(),
+            board: node.board.board().clone(),
             problems: self.problems(now),
             warnings: node.warnings.list().to_vec(),
         }
@@ -78,6 +79,7 @@ impl View<'_> {
         if let Phase::Stray { reason } = &self.update.phase {
             problems.push(format!("slot {} is not the chosen one: {reason}", self.node.report.slot));
         }
+        problems.extend(self.node.board.board().throttled.unwrap_or_default().problems());
         problems.extend(self.node.warnings.list().iter().cloned());
         problems
     }

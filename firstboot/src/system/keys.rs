@@ -1,6 +1,7 @@
 //! What an operator can press: a letter on the console for a page to read, and the power button. Nothing on the console
 //! changes anything, as whoever holds the serial line has not proven who they are.
 
+use crate::console;
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use std::os::fd::OwnedFd;
@@ -18,10 +19,14 @@ fn open(path: &Path, flags: OFlags) -> Option<OwnedFd> {
     rustix::fs::open(path, flags, Mode::empty()).ok()
 }
 
-/// The console for reading, letter by letter and without echo; `None` when there is none that can be read.
+/// Every console that can be read, letter by letter and without echo.
 #[must_use]
-pub fn open_console() -> Option<OwnedFd> {
-    let console = open(Path::new("/dev/console"), OFlags::RDONLY)?;
+pub fn open_consoles() -> Vec<OwnedFd> {
+    console::paths().iter().filter_map(|path| open_console(Path::new(path))).collect()
+}
+
+fn open_console(path: &Path) -> Option<OwnedFd> {
+    let console = open(path, OFlags::RDONLY)?;
     if let Ok(mut modes) = tcgetattr(&console) {
         modes.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         // A Ctrl-S on the line must not hold up PID 1 in its next message.

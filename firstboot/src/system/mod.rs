@@ -6,6 +6,7 @@
 //! far as it can, so that an operator can reach it.
 
 mod answers;
+mod board;
 mod clock;
 mod control;
 mod directories;
@@ -28,6 +29,7 @@ mod visitors;
 use crate::claim;
 use crate::config::intake::{Intake, Keeper, intake};
 use crate::config::templates;
+use crate::console;
 use crate::sys::reboot;
 use anyhow::Context as _;
 use contract::initramfs::BootReport;
@@ -43,12 +45,13 @@ use update::Updates;
 
 /// Runs the system until its end. Does not return.
 pub fn run() {
+    console::open_others(console::SECOND_TERMINAL);
     let (report, role) = match read_specs() {
         Ok(specs) => specs,
         Err(error) => {
             events::say(format_args!("this node cannot run: {error:#}; it restarts in 10 s"));
             std::thread::sleep(std::time::Duration::from_secs(10));
-            reboot::finish(reboot::Action::Reboot);
+            reboot::finish(reboot::Action::Reboot, None);
         }
     };
     let mut warnings = Warnings::new(report.warnings.clone());
@@ -73,7 +76,8 @@ pub fn run() {
     directories::run(&role.directories, &data, &mut warnings);
     let missing = templates::render_all(&role.templates, Path::new(names::TEMPLATES), Path::new("/"), &intake.config);
     feed();
-    let node = Node { report, role, intake, storage: Storage { disks, state, data }, warnings };
+    let board = board::Watch::begin(&mut warnings);
+    let node = Node { report, role, intake, storage: Storage { disks, state, data }, board, warnings };
     let (supervisor, health) = services::prepare(&node, cgroups, &missing);
     steady::run(node, supervisor, health, updates);
 }

@@ -1,5 +1,6 @@
 //! This node, as the stages found it.
 
+use super::board::Watch;
 use super::events::Warnings;
 use crate::config::intake::Intake;
 use contract::initramfs::BootReport;
@@ -13,6 +14,7 @@ pub struct Node {
     pub intake: Intake,
     /// The disks, and what became of `state` and `data`.
     pub storage: Storage,
+    pub board: Watch,
     pub warnings: Warnings,
 }
 

@@ -51,6 +51,9 @@ pub fn status(facts: &Facts, time: &dyn Display) -> String {
     fact("config", &status.config);
     fact("time", time);
     fact("uptime", &format_args!("{:.1} s", status.uptime_s));
+    if let Some(board) = status.board.line() {
+        fact("board", &board);
+    }
     fact("health", &status.health.line_at(status.uptime_s));
     fact("update", &crate::operator::update_line(&status.update.phase));
     for failed in &status.update.failed {
@@ -162,6 +165,7 @@ mod tests {
                 },
                 ..Storage::default()
             },
+            board: crate::system::board::Watch::default(),
             warnings,
         }
     }

@@ -119,6 +119,10 @@ pub fn text(facts: &Facts, size: Size) -> String {
         });
     }
     fact("services", &words.join("  "));
+    if let Some(board) = status.board.line() {
+        // The console's font has no sign for degrees.
+        fact("board", &board.replace(" °C", " C"));
+    }
     fact("health", &status.health.line());
     if status.update.phase != Phase::Committed {
         fact("update", &crate::operator::update_line(&status.update.phase));
@@ -197,6 +201,7 @@ mod tests {
             pid1_resident_bytes: 1,
             health: HealthReport { verdict: Verdict::Passed, ..HealthReport::empty() },
             update: contract::update::UpdateStatus::default(),
+            board: contract::board::Board::default(),
             problems: Vec::new(),
             warnings: Vec::new(),
         }
@@ -237,6 +242,9 @@ mod tests {
         );
         status.problems = vec!["bgpd: killed by signal 11".to_owned(), "no log file".to_owned()];
         assert!(shown(&status, &services, Size::default()).ends_with(" bgpd: killed by signal 11 (and 1 more)\n"));
+        status.board.temperature_millicelsius = Some(41_234);
+        status.board.throttled = Some(contract::board::Throttled(1));
+        assert!(shown(&status, &services, Size::default()).contains(" board      41 C, under-voltage\n"));
     }
 
     #[test]

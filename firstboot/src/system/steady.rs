@@ -19,6 +19,7 @@ use super::screen::Screen;
 use super::update::Updates;
 use super::update::installing::Installing;
 use super::{clock, keys, pages};
+use crate::console::show;
 use crate::health::Health;
 use crate::service::{Exit, Moment, Source, Supervisor};
 use crate::sys::reboot::Action;
@@ -28,7 +29,7 @@ use rustix::process::{WaitOptions, wait};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 pub use turn::feed_watchdog;
-use turn::{Loop, Stop, show};
+use turn::{Loop, Stop};
 
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(5);
@@ -55,7 +56,7 @@ pub fn run(node: Node, supervisor: Supervisor, health: Health, updates: Updates)
         updates,
         update_due: None,
         signals: None,
-        console: keys::open_console(),
+        consoles: keys::open_consoles(),
         buttons: keys::open_power_buttons(),
         screen: Screen::open(),
         page: None,
@@ -102,6 +103,7 @@ impl Loop {
         self.supervisor.step(now);
         self.tell();
         self.judge(now);
+        self.node.board.refresh(now);
         self.update(now);
         self.greet(now);
         self.end_page(now);
@@ -164,7 +166,7 @@ impl Loop {
         if let Some(signals) = &self.signals {
             add(Ready::Signals, signals.as_fd());
         }
-        if let Some(console) = &self.console {
+        for console in &self.consoles {
             add(Ready::Console, console.as_fd());
         }
         for button in &self.buttons {
@@ -222,10 +224,12 @@ impl Loop {
     }
 
     fn take_keys(&mut self) {
-        let Some(letters) = self.console.as_ref().and_then(keys::read) else {
-            self.console = None;
-            return;
-        };
+        let mut letters = Vec::new();
+        self.consoles.retain(|console| {
+            let read = keys::read(console);
+            letters.extend(read.iter().flatten());
+            read.is_some()
+        });
         // One page for a burst of letters: a noisy line must not keep PID 1 busy.
         match letters.iter().rev().find(|letter| b"srl?h".contains(letter)) {
             Some(b's') => show(&pages::status(&self.view().facts(now()), &super::clock::Clock)),

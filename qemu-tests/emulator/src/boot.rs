@@ -2,7 +2,7 @@
 
 use crate::child;
 use crate::console::Reset;
-use crate::devicetree::{BootMode, Tree};
+use crate::devicetree::{BootMode, Report, Tree};
 use crate::eeprom::{self, Board, Boot, Request};
 use crate::network::Plug;
 use crate::plan::{Card, Plan};
@@ -18,6 +18,11 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// What the firmware puts before the slot's command line on a board with a display (Raspberry Pi's start4.elf: /proc/cmdline
+/// of a board). None of it means anything to a node; it takes room.
+const FIRMWARE_WORDS: &str = "video=HDMI-A-1:1920x1080M@60D vc_mem.mem_base=0x3ec00000 vc_mem.mem_size=0x40000000 \
+                              smsc95xx.macaddr=DC:A6:32:00:00:01 watchdog.open_timeout=60";
+
 /// Added to the slot's command line on the raspi4b only: the UART that QEMU shows, also of a kernel that stops early.
 pub const RASPI4B_CONSOLE: &str = "earlycon=pl011,mmio32,0xfe201000 console=ttyAMA0";
 
@@ -26,7 +31,7 @@ pub const RASPI4B_CONSOLE: &str = "earlycon=pl011,mmio32,0xfe201000 console=ttyA
 pub(crate) enum BootError {
     #[error(transparent)]
     NoBoot(#[from] eeprom::NoBoot),
-    /// The same in a trial: the EEPROM's watchdog gets the board out of it.
+    /// The same in a trial, on a board whose EEPROM has a watchdog that gets it out of it.
     #[error("{0}")]
     NoTrial(eeprom::NoBoot),
     #[error("{0}")]
@@ -57,12 +62,14 @@ pub(crate) fn start(plan: &Plan, console: &Console) -> Result<Running, BootError
     let (board, mode) = match plan.hardware.model {
         Model::Virt if plan.hardware.emmc => (Board::Cm4, BootMode::Sd),
         Model::Virt => (Board::Cm4, BootMode::Nvme),
+        Model::Raspi4b if plan.hardware.cm4 => (Board::Cm4, BootMode::Sd),
         Model::Raspi4b => (Board::Pi4b, BootMode::Sd),
     };
     let tryboot = record.take_tryboot();
-    let boot = eeprom::decide(plan.disk.file(), Request { board, tryboot });
+    let eeprom = plan.hardware.eeprom;
+    let boot = eeprom::decide(plan.disk.file(), Request { board, eeprom, tryboot, partition: 0 });
     let boot = match boot {
-        Err(why) if tryboot => {
+        Err(why) if tryboot && eeprom.watches() => {
             record.say(&format!("boot {number}: nothing that can be loaded, tryboot 1"));
             return Err(BootError::NoTrial(why));
         }
@@ -85,7 +92,7 @@ pub(crate) fn start(plan: &Plan, console: &Console) -> Result<Running, BootError
         line.add_path("-initrd", &put("initramfs", initramfs)?);
     }
     let more = if board == Board::Pi4b { format!(" {RASPI4B_CONSOLE}") } else { String::new() };
-    line.add(["-append", &format!("{}{more}", boot.command_line)]);
+    line.add(["-append", &format!("{FIRMWARE_WORDS} {}{more}", boot.command_line)]);
     let mut running = launch(plan, line, files, console)?;
     running.watchdog = boot
         .config
@@ -103,7 +110,7 @@ fn device_tree(plan: &Plan, boot: &Boot, mode: BootMode, files: &TempDir) -> Res
     let mut tree = match plan.hardware.model {
         Model::Raspi4b => {
             let mut tree = slots_own;
-            host("the slot's device tree", tree.fit_raspi4b())?;
+            host("the slot's device tree", tree.fit_raspi4b(&plan.hardware))?;
             tree
         }
         Model::Virt => {
@@ -122,7 +129,13 @@ fn device_tree(plan: &Plan, boot: &Boot, mode: BootMode, files: &TempDir) -> Res
             tree
         }
     };
-    host("the firmware's report in the device tree", tree.set_bootloader(boot.partition, boot.tryboot, mode))?;
+    let report = Report {
+        partition: boot.partition,
+        tryboot: boot.tryboot,
+        mode,
+        built: plan.hardware.eeprom.release.built(),
+    };
+    host("the firmware's report in the device tree", tree.set_bootloader(&report))?;
     host("writing the device tree", std::fs::write(&path, tree.to_bytes()))?;
     Ok(path)
 }
@@ -136,7 +149,7 @@ fn launch(plan: &Plan, mut line: CommandLine, files: TempDir, console: &Console)
         handed.push(theirs.into());
         Ok((ours, number))
     };
-    line.console(console);
+    line.console(&plan.hardware, console);
     let (qmp, number) = pair()?;
     line.control(number);
     line.disk(&plan.hardware, plan.disk.path(), plan.log.as_deref());

@@ -1,5 +1,6 @@
 //! Edits to a flattened device tree: what the firmware adds, and what QEMU lacks.
 
+use crate::qemu::Hardware;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node as _, Property as _};
@@ -32,6 +33,12 @@ impl Tree {
         Ok(Tree(DeviceTree::from_fdt(&fdt)))
     }
 
+    /// A tree with nothing in it.
+    #[must_use]
+    pub fn empty() -> Tree {
+        Tree(DeviceTree::new())
+    }
+
     /// The flattened tree.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -46,6 +53,14 @@ impl Tree {
             node = node.child(part)?;
         }
         Some((node.property(property)?).value())
+    }
+
+    /// Every device that is enabled, with all above it, and says what it is.
+    #[must_use]
+    pub fn enabled(&self) -> Vec<Enabled> {
+        let mut found = Vec::new();
+        collect_enabled(&self.0.root, "", &mut found);
+        found
     }
 
     /// Adds or replaces a property; missing nodes on the way are added.
@@ -84,8 +99,16 @@ impl Tree {
     ///
     /// # Errors
     /// As [`Tree::set`].
-    pub fn fit_raspi4b(&mut self) -> Result<(), TreeError> {
-        for node in ABSENT_ON_RASPI4B {
+    pub(crate) fn fit_raspi4b(&mut self, hardware: &Hardware) -> Result<(), TreeError> {
+        if hardware.memory_mib > LOWER_MIB {
+            // QEMU tells of the first GiB; the firmware of a board adds the rest in a node of its own.
+            let size = (hardware.memory_mib - LOWER_MIB) << 20;
+            let reg = [0, LOWER_MIB << 20, size].map(u32::to_be_bytes).concat();
+            self.set("/ram@40000000", "device_type", *b"memory\0")?;
+            self.set("/ram@40000000", "reg", reg)?;
+        }
+        let absent = ABSENT_ON_RASPI4B.iter().filter(|node| !(hardware.cm4 && **node == BLUETOOTH));
+        for node in absent {
             match self.disable(node) {
                 // Another kernel's tree may lack one of them, which is just as good.
                 Ok(()) | Err(TreeError::NoNode(_)) => {}
@@ -141,13 +164,47 @@ impl Tree {
     ///
     /// # Errors
     /// As [`Tree::set`].
-    pub fn set_bootloader(&mut self, partition: u32, tryboot: bool, mode: BootMode) -> Result<(), TreeError> {
-        self.set_u32(BOOTLOADER, "partition", partition)?;
-        self.set_u32(BOOTLOADER, "tryboot", u32::from(tryboot))?;
-        self.set_u32(BOOTLOADER, "boot-mode", mode as u32)?;
-        self.set_u32(BOOTLOADER, "build-timestamp", BUILD_TIMESTAMP)?;
+    pub fn set_bootloader(&mut self, report: &Report) -> Result<(), TreeError> {
+        self.set_u32(BOOTLOADER, "partition", report.partition)?;
+        self.set_u32(BOOTLOADER, "tryboot", u32::from(report.tryboot))?;
+        self.set_u32(BOOTLOADER, "boot-mode", report.mode as u32)?;
+        self.set_u32(BOOTLOADER, "build-timestamp", report.built)?;
         self.set_u32(BOOTLOADER, "capabilities", CAPABILITIES)
     }
+}
+
+/// A device that is enabled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enabled {
+    pub path: String,
+    /// What it is, the most exact name first.
+    pub compatible: Vec<String>,
+}
+
+fn collect_enabled(node: &DeviceTreeNode, path: &str, found: &mut Vec<Enabled>) {
+    let text =
+        |name: &str| node.property(name).map(|property| String::from_utf8_lossy(property.value()).into_owned());
+    // Devicetree specification 0.4, section 2.3.4: without the property it is enabled.
+    if text("status").is_some_and(|status| !["okay", "ok"].contains(&status.trim_end_matches('\0'))) {
+        return;
+    }
+    if let Some(compatible) = text("compatible") {
+        let compatible = compatible.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        found.push(Enabled { path: path.to_owned(), compatible });
+    }
+    for child in node.children() {
+        collect_enabled(child, &format!("{path}/{}", child.name()), found);
+    }
+}
+
+/// What the EEPROM reports of a boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    pub partition: u32,
+    pub tryboot: bool,
+    pub mode: BootMode,
+    /// When its release was built, in seconds since 1970.
+    pub built: u32,
 }
 
 /// Digits of `BOOT_ORDER` in the EEPROM's configuration.
@@ -158,14 +215,18 @@ pub enum BootMode {
     Nvme = 6,
 }
 
-/// Release whose behaviour is emulated: 2025-08-13, in seconds since 1970.
-const BUILD_TIMESTAMP: u32 = 1_755_043_200;
 /// Raspberry Pi documentation, "BCM2711 bootloader properties": USB (0), network (1), tryboot_a_b (2), tryboot (3),
 /// USB of the SoC (4), boot.img (5), NVMe (6).
 const CAPABILITIES: u32 = 0x7f;
 
 /// Where QEMU plugs the card in: the older of the two SD hosts, which on the board has the radio chip.
 const SD_HOST: &str = "/soc/mmc@7e300000";
+
+/// Memory that the firmware reaches, in MiB.
+const LOWER_MIB: u32 = 1024;
+
+/// The chip behind the PL011.
+const BLUETOOTH: &str = "/soc/serial@7e201000/bluetooth";
 
 /// Watchdog, reset and power domains.
 const WATCHDOG: &str = "/soc/watchdog@7e100000";
@@ -215,7 +276,7 @@ pub const ABSENT_ON_RASPI4B: &[&str] = &[
     "/emmc2bus/mmc@7e340000",
     "/soc/mmc@7e300000/wifi@1",
     // Not absent, but with a Bluetooth chip behind it the UART takes no keys for the console.
-    "/soc/serial@7e201000/bluetooth",
+    BLUETOOTH,
 ];
 
 #[cfg(test)]
@@ -259,7 +320,7 @@ mod tests {
     #[test]
     fn the_bootloader_report_is_read_by_fdtget() {
         let mut tree = Tree::parse(&compiled(BOARD)).unwrap();
-        tree.set_bootloader(3, true, BootMode::Nvme).unwrap();
+        tree.set_bootloader(&Report { partition: 3, tryboot: true, mode: BootMode::Nvme, built: 1 }).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), tree.to_bytes()).unwrap();
         let path = file.path().to_str().unwrap();
@@ -279,6 +340,18 @@ mod tests {
     }
 
     #[test]
+    fn a_disabled_device_hides_what_is_below_it() {
+        let board = "/dts-v1/;\n/ { compatible = \"x\"; soc { a { compatible = \"p,q\", \"r\"; status = \"okay\"; }; \
+                     b { status = \"disabled\"; c { compatible = \"s\"; }; }; }; };";
+        let devices = Tree::parse(&compiled(board)).unwrap().enabled();
+        let found: Vec<(&str, Vec<&str>)> = devices
+            .iter()
+            .map(|device| (device.path.as_str(), device.compatible.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(found, [("", vec!["x"]), ("/soc/a", vec!["p,q", "r"])]);
+    }
+
+    #[test]
     fn a_device_that_is_not_there_cannot_be_disabled() {
         let mut tree = Tree::parse(&compiled(BOARD)).unwrap();
         assert!(matches!(tree.disable("/soc/nothing"), Err(TreeError::NoNode(_))));
@@ -290,7 +363,7 @@ mod tests {
                      rng@7e104000 { }; usb@7e980000 { dr_mode = \"otg\"; phys = <2>; }; \
                      mmc@7e300000 { mmc-pwrseq = <3>; bus-width = <4>; }; }; };";
         let mut tree = Tree::parse(&compiled(board)).unwrap();
-        tree.fit_raspi4b().unwrap();
+        tree.fit_raspi4b(&hardware(false)).unwrap();
         assert_eq!(tree.get("/soc/rng@7e104000", "status").unwrap(), b"disabled\0");
         assert_eq!(tree.get(WATCHDOG, "compatible").unwrap(), b"syscon\0");
         assert_eq!(tree.get("/reboot", "regmap").unwrap(), 41_u32.to_be_bytes());
@@ -298,6 +371,35 @@ mod tests {
         assert_eq!(tree.get(SD_HOST, "mmc-pwrseq"), None);
         assert_eq!(tree.get(SD_HOST, "bus-width").unwrap(), 4_u32.to_be_bytes());
         assert_eq!(tree.get("/soc/serial@7e201000", "status"), None);
+    }
+
+    fn hardware(cm4: bool) -> Hardware {
+        Hardware {
+            model: crate::qemu::Model::Raspi4b,
+            memory_mib: 2048,
+            cpus: 4,
+            serial: String::new(),
+            emmc: false,
+            read_only: false,
+            kaslr: false,
+            clock: None,
+            eeprom: crate::eeprom::Eeprom::default(),
+            cm4,
+        }
+    }
+
+    #[test]
+    fn linux_sees_memory_above_the_firmwares_reach_and_a_cm4_keeps_its_bluetooth_chip() {
+        let board = "/dts-v1/;\n/ { soc { serial@7e201000 { bluetooth { compatible = \"b\"; }; }; }; };";
+        for (cm4, status) in [(true, None), (false, Some(&b"disabled\0"[..]))] {
+            let mut tree = Tree::parse(&compiled(board)).unwrap();
+            tree.fit_raspi4b(&hardware(cm4)).unwrap();
+            assert_eq!(tree.get(BLUETOOTH, "status"), status);
+            assert_eq!(tree.get("/ram@40000000", "reg").unwrap(), [0, 0, 0, 0, 0x40, 0, 0, 0, 0x40, 0, 0, 0]);
+        }
+        let mut tree = Tree::parse(&compiled(board)).unwrap();
+        tree.fit_raspi4b(&Hardware { memory_mib: 1024, ..hardware(false) }).unwrap();
+        assert_eq!(tree.get("/ram@40000000", "reg"), None);
     }
 
     #[test]

@@ -58,8 +58,7 @@ pub(crate) fn image_of(mark: u8) -> Vec<u8> {
 
 /// A device tree that says which board it is for.
 fn device_tree(model: &str) -> Vec<u8> {
-    let empty = dtoolkit::model::DeviceTree::new().to_dtb();
-    let mut tree = Tree::parse(&empty).unwrap();
+    let mut tree = Tree::empty();
     tree.set("/", "model", model.as_bytes()).unwrap();
     tree.to_bytes()
 }

@@ -1,12 +1,13 @@
 //! What a node is made of, said before it is switched on.
 
 use crate::console::Record;
+use crate::eeprom::Eeprom;
 use crate::network::Network;
 use crate::network::frame::Mac;
 use crate::node::Node;
 use crate::nvme::{self, Nvme, Plugged};
 use crate::plan::{Card, Plan, StartError};
-use crate::qemu::{Hardware, Model, Qemu};
+use crate::qemu::{Hardware, Model, Qemu, RASPI4B_MEMORY_MIB};
 use crate::storage::Disk;
 use contract::layout::MIB;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,8 @@ impl Machine {
                 read_only: false,
                 kaslr: false,
                 clock: None,
+                eeprom: Eeprom::default(),
+                cm4: false,
             },
             disk_size: 8192 * MIB,
             recorded: false,
@@ -74,7 +77,7 @@ impl Machine {
         self
     }
 
-    /// Memory in MiB; 1024 when not said. The raspi4b has 2048.
+    /// Memory in MiB; 1024 when not said. The raspi4b has 2048, or 1024 of which Linux knows.
     #[must_use]
     pub fn memory(mut self, mib: u32) -> Machine {
         self.hardware.memory_mib = mib;
@@ -101,6 +104,13 @@ impl Machine {
     #[must_use]
     pub fn kaslr(mut self) -> Machine {
         self.hardware.kaslr = true;
+        self
+    }
+
+    /// Release and configuration of its EEPROM; the one that microdc asks for, with nothing set, when not said.
+    #[must_use]
+    pub fn eeprom(mut self, eeprom: Eeprom) -> Machine {
+        self.hardware.eeprom = eeprom;
         self
     }
 
@@ -201,6 +211,16 @@ impl Machine {
     #[must_use]
     pub fn raspi4b(mut self) -> Machine {
         self.hardware.model = Model::Raspi4b;
+        self.hardware.memory_mib = 2048;
+        self
+    }
+
+    /// A BCM2711 as [`Machine::raspi4b`], with the device tree of a CM4 and its Bluetooth chip: the console is the mini UART,
+    /// behind the pins where people plug in.
+    #[must_use]
+    pub fn cm4(mut self) -> Machine {
+        self = self.raspi4b();
+        self.hardware.cm4 = true;
         self
     }
 
@@ -235,6 +255,10 @@ impl Machine {
         if raspi4b && !(usb && self.ports.is_empty() && self.nvmes.is_empty()) {
             let lacks =
                 "QEMU's raspi4b has no network but one user network by USB, no virtio ports and no NVMe disks";
+            return Err(StartError::Impossible(lacks.to_owned()));
+        }
+        if raspi4b && !RASPI4B_MEMORY_MIB.contains(&self.hardware.memory_mib) {
+            let lacks = "QEMU's raspi4b has 2048 MiB of memory, of which Linux may see all or 1024 MiB";
             return Err(StartError::Impossible(lacks.to_owned()));
         }
         let name_is_fine =

@@ -1,5 +1,6 @@
 //! Finds QEMU, and says on its command line what a node is.
 
+use crate::eeprom::Eeprom;
 use crate::nvme::{Fault, Plugged};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -132,10 +133,15 @@ pub(crate) struct Hardware {
     pub(crate) kaslr: bool,
     /// Time at power-on, where it is not the host's.
     pub(crate) clock: Option<String>,
+    pub(crate) eeprom: Eeprom,
+    /// On the raspi4b: the device tree of a CM4 with its Bluetooth chip, and the console on the mini UART.
+    pub(crate) cm4: bool,
 }
 
 /// QEMU's raspi4b has so many cores, and no others.
 const RASPI4B_CORES: u32 = 4;
+/// Memory of QEMU's raspi4b, in MiB: it has no other. Linux may see the first GiB of it only, as on a board that has no more.
+pub(crate) const RASPI4B_MEMORY_MIB: [u32; 2] = [1024, 2048];
 
 impl Hardware {
     pub(crate) fn cores(&self) -> u32 {
@@ -164,7 +170,7 @@ impl CommandLine {
                 line.add(["-M", "virt,acpi=off", "-cpu", "cortex-a72"]);
                 line.add(["-m", &hardware.memory_mib.to_string(), "-smp", &hardware.cpus.to_string()]);
             }
-            // Its memory and its cores are fixed.
+            // Its memory and its cores are fixed; how much of the memory Linux sees is the device tree's affair.
             Model::Raspi4b => line.add(["-M", "raspi4b"]),
         }
         if let Some(time) = &hardware.clock {
@@ -181,10 +187,14 @@ impl CommandLine {
         self.0.extend([OsStr::new(option).to_owned(), path.as_os_str().to_owned()]);
     }
 
-    pub(crate) fn console(&mut self, console: &Console) {
+    pub(crate) fn console(&mut self, hardware: &Hardware, console: &Console) {
         match console {
             Console::Pipe => self.add(["-chardev", "stdio,id=console,signal=off"]),
             Console::Terminal => self.add(["-chardev", "stdio,id=console,mux=on,signal=off"]),
+        }
+        if hardware.cm4 {
+            // The first port is the PL011, and has the Bluetooth chip.
+            self.add(["-serial", "null"]);
         }
         self.add(["-serial", "chardev:console"]);
         if matches!(console, Console::Terminal) {

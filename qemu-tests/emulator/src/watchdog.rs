@@ -4,9 +4,8 @@
 //!   (Raspberry Pi documentation, "The config.txt file", boot options). QEMU's watchdog of `virt` cannot be started before
 //!   the guest does it, so the emulator keeps this one. It is fed for good by the first line of firstboot, which opens the
 //!   real watchdog right after it.
-//! - `BOOT_WATCHDOG_TIMEOUT` of the EEPROM (release of 2025-06-20): resets a board whose firmware stands still because it
-//!   cannot load what the partition should hold. It is off unless the EEPROM's own configuration sets it; the emulated
-//!   board has it set.
+//! - `BOOT_WATCHDOG_TIMEOUT` of the EEPROM: resets a board whose firmware stands still because it cannot load what the
+//!   partition should hold. It is off unless the EEPROM's own configuration sets it ([`crate::eeprom::Eeprom`]).
 //!
 //! The time that counts is the one in which QEMU really ran: a busy host does not reset its nodes. Each core of the
 //! guest may run for so long. A guest that sleeps hardly runs; for it, [`SLOWEST`] times as long by the clock is long

@@ -4,7 +4,7 @@ use super::record::{Promise, Record};
 use contract::autoboot;
 use contract::hash::Digest;
 use contract::keys::PublicKey;
-use contract::layout::{AUTOBOOT_MAX, Extent, ImageLayout, MIB, Partition, Slot};
+use contract::layout::{AUTOBOOT_MAX, Extent, ImageLayout, MIB, Partition, SECTOR, Slot};
 use contract::node::Serial;
 use emulator::Disk;
 use emulator::eeprom::{self, Board};
@@ -55,7 +55,8 @@ impl<'r> Expect<'r> {
 
     /// The slot that the EEPROM starts in this state, when it may.
     pub fn slot(&self, cut: &Cut, disk: &Disk) -> Result<Slot, String> {
-        let request = eeprom::Request { board: Board::Cm4, tryboot: false };
+        let eeprom = eeprom::Eeprom::default();
+        let request = eeprom::Request { board: Board::Cm4, eeprom, tryboot: false, partition: 0 };
         let boot = eeprom::decide(disk.raw(), request).map_err(|error| format!("a brick: {error}"))?;
         let slot = Slot::from_boot_number(boot.partition).ok_or(format!("partition {} starts", boot.partition))?;
         if !boot.notes.is_empty() {
@@ -79,11 +80,11 @@ impl<'r> Expect<'r> {
 fn choice(disk: &File, bootsel: Extent) -> (Extent, Slot) {
     let mut bytes = vec![0; usize::try_from(bootsel.length).unwrap()];
     disk.read_exact_at(&mut bytes, bootsel.offset).unwrap();
-    let found = bytes.as_chunks::<AUTOBOOT_MAX>().0.iter().enumerate();
+    let found = bytes.chunks(SECTOR as usize).enumerate();
     let found: Vec<(usize, Slot)> =
-        found.filter_map(|(at, sector)| Some((at, autoboot::default_slot(sector)?))).collect();
+        found.filter_map(|(at, sector)| Some((at, autoboot::default_slot(&sector[..AUTOBOOT_MAX])?))).collect();
     let [(at, slot)] = found[..] else { panic!("{} sectors look like autoboot.txt", found.len()) };
-    (Extent { offset: bootsel.offset + (at * AUTOBOOT_MAX) as u64, length: AUTOBOOT_MAX as u64 }, slot)
+    (Extent { offset: bootsel.offset + at as u64 * SECTOR, length: SECTOR }, slot)
 }
 
 fn rewrites(log: &WriteLog, sector: Extent) -> Vec<(usize, Slot)> {

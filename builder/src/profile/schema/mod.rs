@@ -123,6 +123,11 @@ table! {
         suite: One<String>,
         /// Component other than `main`.
         component: One<String>,
+        /// Lines of `config.txt` behind those of every image, such as `"dtparam=audio=off"`. A `dtoverlay` is taken from the
+        /// package with the boot firmware.
+        config: List<String>,
+        /// How the PCIe controller treats the CLKREQ# signal: `"safe"` for carriers that do not wire it, `"no-l1ss"`, `"default"`.
+        pcie_clkreq: One<String>,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/dev/vcio` of Raspberry Pi's kernel (drivers/char/broadcom/vcio.c): one ioctl that takes a property message.
 
-use super::{ArmError, MESSAGE, SUCCESS, io_error};
+use super::{ArmError, io_error};
 use crate::sys::ioctl;
 use std::ffi::c_char;
 use std::fs::File;
@@ -15,16 +15,17 @@ pub fn exists() -> bool {
     Path::new(DEVICE).exists()
 }
 
-pub fn ask() -> Result<(), ArmError> {
+/// Sends a message and leaves the answer in its place.
+pub fn exchange(message: &mut [u32]) -> Result<(), ArmError> {
     let device = File::options().read(true).write(true).open(DEVICE).map_err(io_error("open /dev/vcio"))?;
-    let mut message = MESSAGE;
+    // The driver believes the message about its length.
+    if message.first().is_none_or(|length| *length as usize != size_of_val(message)) {
+        return Err(ArmError::Answer(0));
+    }
     // SAFETY: the driver reads and writes as many bytes as the message says of itself, which is its own length.
     unsafe { ioctl::pointer(device.as_fd(), PROPERTY, message.as_mut_ptr()) }
         .map_err(io_error("ask the firmware by /dev/vcio"))?;
-    match message {
-        [_, SUCCESS, ..] => Ok(()),
-        [_, code, ..] => Err(ArmError::Answer(code)),
-    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use super::super::events::now;
 use super::super::{keys, pages};
-use super::turn::{Loop, Page, show};
+use super::turn::{Loop, Page};
+use crate::console::show;
 use crate::service::Moment;
 use crate::sys::process::{Program, Surroundings, spawn};
 use contract::names;

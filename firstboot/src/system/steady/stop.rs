@@ -81,8 +81,9 @@ impl Loop {
             Action::Reboot => "all stopped; restarting",
             _ => "all stopped; power off",
         });
+        let watchdog = self.node.report.watchdog.as_ref().map(|dog| dog.fd);
         // The services' logs are open files on `state`: closed, or it cannot be unmounted.
         drop(self);
-        reboot::finish(action)
+        reboot::finish(action, watchdog)
     }
 }

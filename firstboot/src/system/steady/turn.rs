@@ -25,7 +25,7 @@ pub struct Loop {
     /// When a trial is looked at although nothing happens.
     pub(super) update_due: Option<Moment>,
     pub(super) signals: Option<Signals>,
-    pub(super) console: Option<OwnedFd>,
+    pub(super) consoles: Vec<OwnedFd>,
     pub(super) buttons: Vec<OwnedFd>,
     pub(super) screen: Option<Screen>,
     pub(super) page: Option<Page>,
@@ -66,10 +66,4 @@ pub fn feed_watchdog(report: &BootReport) {
     if let Some(dog) = &report.watchdog {
         let _ = watchdog::feed_number(dog.fd);
     }
-}
-
-/// Shows a page on the console.
-pub fn show(page: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stderr().write_all(page.as_bytes());
 }

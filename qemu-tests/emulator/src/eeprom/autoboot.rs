@@ -95,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_file_than_one_sector_is_not_read() {
+    fn a_file_that_fills_its_sector_is_not_read() {
         let mut long = NORMAL.to_vec();
         long.resize(AUTOBOOT_MAX, b'\n');
         assert_eq!(parse(&long, false).0.boot_partition, Some(2));
         long.push(b'\n');
         let (found, notes) = parse(&long, false);
         assert_eq!(found, Autoboot::default());
-        assert!(notes[0].contains("513 bytes"), "{notes:?}");
+        assert!(notes[0].contains("512 bytes"), "{notes:?}");
     }
 
     #[test]

@@ -25,6 +25,15 @@ impl Board {
         }
     }
 
+    /// What the firmware looks for without `upstream_kernel`: the name in Raspberry Pi's own kernel.
+    #[must_use]
+    pub fn own_device_tree(self) -> &'static str {
+        match self {
+            Board::Cm4 => "bcm2711-rpi-cm4.dtb",
+            Board::Pi4b => "bcm2711-rpi-4-b.dtb",
+        }
+    }
+
     /// Whether a model filter holds; `None` when it is no model filter.
     fn matches(self, filter: &str) -> Option<bool> {
         let own: &[&str] = match self {

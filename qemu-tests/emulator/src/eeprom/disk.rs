@@ -1,6 +1,6 @@
 //! Reads what the EEPROM reads: the primary GPT and the files of FAT partitions. Trusts nothing it finds.
 
-use contract::layout::{Extent, MIB, SECTOR};
+use contract::layout::{Extent, MIB, SECTOR, TYPE_FAT};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -65,6 +65,9 @@ impl Seek for Window {
     }
 }
 
+/// Partition type of an EFI system partition (UEFI 2.10, table 5.7).
+const TYPE_EFI: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+
 /// One entry of the partition table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionEntry {
@@ -72,6 +75,8 @@ pub struct PartitionEntry {
     pub number: u32,
     pub name: String,
     pub extent: Extent,
+    /// Whether its type is one that the EEPROM looks into: basic data or EFI system.
+    pub may_be_fat: bool,
 }
 
 /// The used entries of the disk's primary GPT, by number. The backup table is not looked at.
@@ -104,7 +109,10 @@ pub fn partitions(file: &File) -> Result<Vec<PartitionEntry>, String> {
         let extent = length.and_then(|n| n.checked_mul(SECTOR)).zip(entry.first_lba.checked_mul(SECTOR));
         match extent {
             Some((length, offset)) if offset.checked_add(length).is_some_and(|end| end <= size) => {
-                found.push(PartitionEntry { number, name: entry.name.clone(), extent: Extent { offset, length } });
+                let kind = &entry.part_type_guid.guid;
+                let may_be_fat = [TYPE_FAT, TYPE_EFI].iter().any(|fat| kind.to_string().eq_ignore_ascii_case(fat));
+                let extent = Extent { offset, length };
+                found.push(PartitionEntry { number, name: entry.name.clone(), extent, may_be_fat });
             }
             _ => return Err(format!("partition {number} does not lie on the disk")),
         }

@@ -1,16 +1,20 @@
 //! What the CM4's EEPROM and firmware do before the kernel runs: GPT → `autoboot.txt` → `config.txt` → files.
 //!
-//! A pure function of the disk's bytes and of one bit, the tryboot request. Where Raspberry Pi's documentation leaves a
-//! case open, the choice made here is named:
-//! - `autoboot.txt` is read from the first FAT partition. Missing, unreadable or too long: the walk.
-//! - The walk (`PARTITION_WALK`, default since the release of 2025-08-13) tries the wanted partition and then those
-//!   after it, in a circle. Bootable means a FAT file system with `start4.elf`.
-//! - What the firmware cannot load from a bootable partition is not walked past: it stands still, here an error. In a
-//!   trial the EEPROM's own watchdog (`BOOT_WATCHDOG_TIMEOUT`, which the emulated board has set) resets it.
+//! A pure function of the disk's bytes, of the EEPROM ([`Eeprom`]), and of what a reset leaves behind: the tryboot request,
+//! and the number of a partition in PM_RSTS. Where Raspberry Pi's documentation leaves a case open, the choice made here is
+//! the worse one for the node, and it is named:
+//! - Only partitions of a type that FAT file systems have are looked at, and the first 8 of the table.
+//! - A number in PM_RSTS comes before `autoboot.txt`.
+//! - `autoboot.txt` is read from the first FAT partition. Missing, unreadable or too long: that partition is the wanted one.
+//! - The walk (`PARTITION_WALK`), where the EEPROM has it, tries the wanted partition and then those after it, in a circle.
+//!   Bootable means a FAT file system with `start4.elf`. Without the walk there is the wanted one and no other.
+//! - What the firmware cannot load from a bootable partition is not walked past: it stands still, here an error. The
+//!   EEPROM's own watchdog (`BOOT_WATCHDOG_TIMEOUT`) resets it, where it is set.
 
 mod autoboot;
 mod config;
 mod disk;
+mod release;
 
 pub use autoboot::Autoboot;
 pub use config::{Board, Config};
@@ -18,6 +22,7 @@ pub(crate) use disk::Fat;
 #[cfg(test)]
 pub(crate) use disk::Window;
 pub use disk::{PartitionEntry, partitions};
+pub use release::{Eeprom, Release};
 
 use contract::names::{AUTOBOOT, CMDLINE_TXT, CONFIG_TXT, KERNEL};
 use std::fs::File;
@@ -30,6 +35,9 @@ pub const FIXUP: &str = "fixup4.dat";
 /// Longest kernel command line in bytes: arm64's `COMMAND_LINE_SIZE`, less the closing zero.
 pub const COMMAND_LINE_MAX: usize = 2047;
 
+/// Partitions behind this one are not looked at.
+const LAST_WALKED: u32 = 8;
+
 const TEXT_MAX: usize = 64 * 1024;
 const DEVICE_TREE_MAX: usize = 2 * 1024 * 1024;
 const KERNEL_MAX: usize = 256 * 1024 * 1024;
@@ -38,8 +46,11 @@ const KERNEL_MAX: usize = 256 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     pub board: Board,
+    pub eeprom: Eeprom,
     /// The one-shot tryboot flag, as it was at reset.
     pub tryboot: bool,
+    /// The partition whose number the last reset left in PM_RSTS; 0 when it left none.
+    pub partition: u32,
 }
 
 /// What boots.
@@ -65,6 +76,10 @@ pub enum NoBoot {
     Table(String),
     #[error("the EEPROM finds no bootable partition: none of {0} is a FAT file system with {FIRMWARE}")]
     NoBootable(String),
+    #[error(
+        "partition {wanted} is not bootable, and this EEPROM ({release}) looks at no other one: it does not walk"
+    )]
+    NoWalk { wanted: u32, release: Release },
     #[error("partition {partition}: {file} is missing, {purpose}")]
     Missing { partition: u32, file: String, purpose: &'static str },
     #[error("partition {partition}: {file} cannot be read: {source}")]
@@ -78,8 +93,9 @@ pub enum NoBoot {
 /// # Errors
 /// Why nothing would.
 pub fn decide(disk: &File, request: Request) -> Result<Boot, NoBoot> {
-    let entries = partitions(disk).map_err(NoBoot::Table)?;
+    let mut entries = partitions(disk).map_err(NoBoot::Table)?;
     let mut notes = Vec::new();
+    entries.retain(|entry| entry.number <= LAST_WALKED && entry.may_be_fat);
     let first = entries.iter().find_map(|entry| Fat::open(disk, entry.extent));
     let autoboot = match first.map(|fat| fat.read(AUTOBOOT, TEXT_MAX)) {
         Some(Ok(Some(bytes))) => {
@@ -94,7 +110,13 @@ pub fn decide(disk: &File, request: Request) -> Result<Boot, NoBoot> {
         Some(Ok(None)) | None => Autoboot::default(),
     };
 
-    let (partition, fat) = walk(disk, &entries, autoboot.boot_partition, &mut notes)?;
+    let wanted = if request.partition > 0 {
+        notes.push(format!("PM_RSTS names partition {}, which comes before {AUTOBOOT}", request.partition));
+        Some(request.partition)
+    } else {
+        autoboot.boot_partition
+    };
+    let (partition, fat) = walk(disk, &entries, wanted, request.eeprom, &mut notes)?;
     let config_name = if request.tryboot && !autoboot.tryboot_a_b { "tryboot.txt" } else { CONFIG_TXT };
     let files = Files { partition, fat };
     files.needed(FIXUP, TEXT_MAX, "which the firmware needs beside start4.elf")?;
@@ -104,11 +126,12 @@ pub fn decide(disk: &File, request: Request) -> Result<Boot, NoBoot> {
     files.load(request, config, notes)
 }
 
-/// The wanted partition, or the next bootable one.
+/// The wanted partition, or the next bootable one of an EEPROM that walks.
 fn walk(
     disk: &File,
     entries: &[PartitionEntry],
     wanted: Option<u32>,
+    eeprom: Eeprom,
     notes: &mut Vec<String>,
 ) -> Result<(u32, Fat), NoBoot> {
     let start = match wanted {
@@ -118,6 +141,12 @@ fn walk(
             0
         }),
     };
+    if !eeprom.walks() {
+        let first = wanted.or(entries.first().map(|entry| entry.number)).unwrap_or(1);
+        let fat = entries.iter().find(|entry| entry.number == first).and_then(|entry| Fat::open(disk, entry.extent));
+        let fat = fat.filter(|fat| fat.has(FIRMWARE));
+        return fat.map(|fat| (first, fat)).ok_or(NoBoot::NoWalk { wanted: first, release: eeprom.release });
+    }
     for entry in entries[start..].iter().chain(&entries[..start]) {
         match Fat::open(disk, entry.extent) {
             Some(fat) if fat.has(FIRMWARE) => return Ok((entry.number, fat)),
@@ -178,11 +207,10 @@ impl Files {
             Some(name) => Some(self.needed(&named(name), KERNEL_MAX, "which config.txt names as initramfs")?),
             None => None,
         };
-        // QEMU's BCM2711 board is a Pi 4 B, whatever config.txt says for the CM4.
-        let device_tree_name = match (request.board, config.get("device_tree")) {
-            (Board::Cm4, Some(name)) => named(name),
-            (Board::Cm4, None) if !config.is_set("upstream_kernel") => named("bcm2711-rpi-cm4.dtb"),
-            (board, _) => named(board.device_tree()),
+        let device_tree_name = match (config.get("device_tree"), config.is_set("upstream_kernel")) {
+            (Some(name), _) => named(name),
+            (None, true) => named(request.board.device_tree()),
+            (None, false) => named(request.board.own_device_tree()),
         };
         let device_tree = self.needed(&device_tree_name, DEVICE_TREE_MAX, "the device tree")?;
         if !device_tree.starts_with(&[0xd0, 0x0d, 0xfe, 0xed]) {

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 
-const CM4: Request = Request { board: Board::Cm4, tryboot: false };
-const TRIAL: Request = Request { board: Board::Cm4, tryboot: true };
+const CM4: Request =
+    Request { board: Board::Cm4, eeprom: Eeprom::of(Release::R2025_11), tryboot: false, partition: 0 };
+const TRIAL: Request = Request { tryboot: true, ..CM4 };
 
 fn model(boot: &Boot) -> Vec<u8> {
     crate::devicetree::Tree::parse(&boot.device_tree).unwrap().get("/", "model").unwrap().to_vec()
@@ -62,12 +63,12 @@ fn an_autoboot_txt_of_garbage_still_boots_a_slot() {
 }
 
 #[test]
-fn an_autoboot_txt_over_one_sector_counts_as_none() {
-    let long = format!("{AB}boot_partition=3\n{}", "#".repeat(512));
+fn an_autoboot_txt_of_a_whole_sector_counts_as_none() {
+    let long = format!("{AB}boot_partition=3\n{}", "#".repeat(512 - AB.len() - 18));
     let contents = [bootsel(&long), slot(b'A'), slot(b'B')];
     let boot = decide(&disk(&contents), CM4).unwrap();
     assert_eq!(boot.partition, 2);
-    assert!(boot.notes[0].contains("at most 512"), "{:?}", boot.notes);
+    assert!(boot.notes[0].contains("512 bytes"), "{:?}", boot.notes);
 }
 
 #[test]
@@ -189,9 +190,11 @@ fn a_command_line_that_the_kernel_would_cut_is_refused() {
 
 #[test]
 fn the_pi_4_takes_its_own_device_tree() {
-    let config = format!("{CONFIG}device_tree=bcm2711-rpi-cm4-io.dtb\n");
+    let config =
+        format!("{CONFIG}[pi4]\ndevice_tree=bcm2711-rpi-4-b.dtb\n[cm4]\ndevice_tree=bcm2711-rpi-cm4-io.dtb\n");
     let contents = [bootsel(AB), with(slot(b'A'), CONFIG_TXT, config)];
-    let boot = decide(&disk(&contents), Request { board: Board::Pi4b, tryboot: false }).unwrap();
+    assert_eq!(model(&decide(&disk(&contents), CM4).unwrap()), b"cm4");
+    let boot = decide(&disk(&contents), Request { board: Board::Pi4b, ..CM4 }).unwrap();
     assert_eq!(model(&boot), b"4b");
 }
 
@@ -253,6 +256,91 @@ fn deciding_writes_nothing() {
     let before = all();
     decide(&file, TRIAL).unwrap();
     assert!(before == all());
+}
+
+/// What boots, as the last byte of the slot's kernel; `-` when nothing does.
+fn outcome(contents: &[Content], request: Request) -> char {
+    decide(&disk(contents), request).map_or('-', |boot| char::from(boot.kernel[4095]))
+}
+
+/// The table of profiles/BOARD.md: releases by what happens to a node.
+#[test]
+fn each_release_of_the_eeprom_boots_what_its_table_says() {
+    let lost = [Content::new(), slot(b'A'), slot(b'B')];
+    let damaged_a = [bootsel(AB), without(slot(b'A'), FIRMWARE), slot(b'B')];
+    let damaged_b = [bootsel(AB), slot(b'A'), without(slot(b'B'), FIRMWARE)];
+    // Good, lost autoboot.txt, damaged slot A, and of a damaged slot B: its trial, and the boot after that.
+    for (release, walk, boots) in [
+        (Release::R2022_12, None, "A---A"),
+        (Release::R2022_12, Some(true), "A---A"),
+        (Release::R2025_02, None, "A---A"),
+        (Release::R2025_02, Some(true), "AABAA"),
+        (Release::R2025_08, None, "A---A"),
+        (Release::R2025_11, None, "AABAA"),
+        (Release::R2025_11, Some(false), "A---A"),
+    ] {
+        let eeprom = Eeprom { partition_walk: walk, ..Eeprom::of(release) };
+        let (normally, trial) = (Request { eeprom, ..CM4 }, Request { eeprom, ..TRIAL });
+        let found = [
+            outcome(&normal(), normally),
+            outcome(&lost, normally),
+            outcome(&damaged_a, normally),
+            outcome(&damaged_b, trial),
+            outcome(&damaged_b, normally),
+        ];
+        assert_eq!(String::from_iter(found), boots, "{release}, PARTITION_WALK {walk:?}");
+        // A kernel that hangs in its trial is config.txt's affair: the firmware resets, and the flag is gone.
+        assert_eq!((outcome(&normal(), trial), outcome(&normal(), normally)), ('B', 'A'), "{release}");
+    }
+}
+
+#[test]
+fn firmware_that_stands_still_is_reset_where_the_eeprom_is_told_to_and_can() {
+    for release in Release::ALL {
+        assert!(!Eeprom::of(release).watches(), "{release}: off unless it is set");
+        let set = Eeprom { boot_watchdog_timeout: 60, ..Eeprom::of(release) };
+        assert_eq!(set.watches(), release == Release::R2025_11, "{release}");
+    }
+}
+
+#[test]
+fn a_partition_number_that_a_reset_left_behind_comes_before_autoboot_txt() {
+    let left = |partition| decide(&disk(&normal()), Request { partition, ..CM4 }).unwrap();
+    assert_eq!((left(3).partition, left(0).partition), (3, 2));
+    // The stray bit of some firmware: partition 32, which nobody has.
+    let stray = left(32);
+    assert_eq!(stray.partition, 2);
+    assert!(stray.notes[0].contains("partition 32"), "{:?}", stray.notes);
+    let old = Request { partition: 32, eeprom: Eeprom::of(Release::R2022_12), ..CM4 };
+    assert!(decide(&disk(&normal()), old).unwrap_err().to_string().contains("partition 32"));
+}
+
+#[test]
+fn a_partition_of_another_type_is_not_looked_into() {
+    let file = disk(&normal());
+    let mut table = gpt::GptConfig::new()
+        .writable(true)
+        .logical_block_size(gpt::disk::LogicalBlockSize::Lb512)
+        .open_from_device(Window::new(std::rc::Rc::new(file.try_clone().unwrap()), whole(&file)))
+        .unwrap();
+    let mut partitions = table.partitions().clone();
+    partitions.get_mut(&2).unwrap().part_type_guid = gpt::partition_types::LINUX_FS;
+    table.update_partitions(partitions).unwrap();
+    table.write().unwrap();
+    assert_eq!(decide(&file, CM4).unwrap().partition, 3);
+}
+
+fn whole(file: &File) -> contract::layout::Extent {
+    contract::layout::Extent { offset: 0, length: file.metadata().unwrap().len() }
+}
+
+#[test]
+fn the_ninth_partition_is_one_too_many() {
+    let mut contents = vec![Content::new(); 8];
+    contents.push(slot(b'A'));
+    assert_eq!(outcome(&contents, CM4), '-');
+    contents[7] = slot(b'B');
+    assert_eq!(outcome(&contents, CM4), 'B');
 }
 
 proptest! {

@@ -95,7 +95,7 @@ fn a_trial_of_what_the_firmware_cannot_load_comes_back_to_the_default_slot() {
     ];
     for content in broken {
         let (_folder, machine) = machine_with(&disk(&[bootsel(AB), slot(b'A'), content]));
-        let node = machine.start().unwrap();
+        let node = machine.eeprom(crate::eeprom::Eeprom::prepared()).start().unwrap();
         node.expect("slot A here", SOON).unwrap();
         node.plan.record.ask_tryboot(true);
         node.send_keys("r").unwrap();
