@@ -9,11 +9,15 @@ use sha2::{Digest as _, Sha256};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 /// The node's target.
 pub const TARGET: &str = "aarch64-unknown-linux-musl";
 /// Cargo profile of what runs as PID 1 (in the workspace's Cargo.toml).
 const PROFILE: &str = "node";
+/// How soon a running compiler is stopped when it is to be.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// What of the workspace firstboot's bytes depend on.
 const INPUTS: [&str; 5] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo/config.toml", "firstboot"];
 
@@ -31,6 +35,8 @@ pub enum NodeProgramError {
     Start { program: String, source: std::io::Error },
     #[error("`{command}` failed:\n{output}")]
     Failed { command: String, output: String },
+    #[error("the compilation of firstboot was stopped")]
+    Stopped,
 }
 
 /// The workspace that holds firstboot: at or above `from`, else where this program itself was compiled.
@@ -88,12 +94,13 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), NodeProgramError
     Ok(())
 }
 
-/// Compiles firstboot and returns its bytes. `note` is told what the compiler is doing.
+/// Compiles firstboot and returns its bytes. `note` is told what the compiler is doing; `stop` is asked again and again
+/// whether to give up.
 ///
 /// # Errors
-/// When the toolchain is missing or the compilation fails; with the compiler's own words.
-pub fn compile(workspace: &Path, note: &dyn Fn(&str)) -> Result<Vec<u8>, NodeProgramError> {
-    bring_target(workspace, note)?;
+/// When the toolchain is missing or the compilation fails, with the compiler's own words; when it was stopped.
+pub fn compile(workspace: &Path, note: &dyn Fn(&str), stop: &dyn Fn() -> bool) -> Result<Vec<u8>, NodeProgramError> {
+    bring_target(workspace, note, stop)?;
     let target_dir = workspace.join("target");
     let mut command = clean("cargo", workspace);
     command
@@ -101,7 +108,7 @@ pub fn compile(workspace: &Path, note: &dyn Fn(&str)) -> Result<Vec<u8>, NodePro
         .arg("--target-dir")
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace).join("\x1f"));
-    run(command, note)?;
+    run(command, note, stop)?;
     let path = target_dir.join(TARGET).join(PROFILE).join("firstboot");
     std::fs::read(&path).map_err(|source| NodeProgramError::Read { path, source })
 }
@@ -172,7 +179,7 @@ fn clean(program: &str, workspace: &Path) -> Command {
 }
 
 /// Installs the target's standard library when rustc does not have it.
-fn bring_target(workspace: &Path, note: &dyn Fn(&str)) -> Result<(), NodeProgramError> {
+fn bring_target(workspace: &Path, note: &dyn Fn(&str), stop: &dyn Fn() -> bool) -> Result<(), NodeProgramError> {
     let mut question = clean("rustc", workspace);
     question.args(["--print", "target-libdir", "--target", TARGET]);
     let start = |program: &str| {
@@ -187,10 +194,10 @@ fn bring_target(workspace: &Path, note: &dyn Fn(&str)) -> Result<(), NodeProgram
     note(&format!("bringing the Rust target {TARGET}"));
     let mut command = clean("rustup", workspace);
     command.args(["target", "add", TARGET]);
-    run(command, note)
+    run(command, note, stop)
 }
 
-fn run(mut command: Command, note: &dyn Fn(&str)) -> Result<(), NodeProgramError> {
+fn run(mut command: Command, note: &dyn Fn(&str), stop: &dyn Fn() -> bool) -> Result<(), NodeProgramError> {
     let shown = format!("{command:?}").replace('"', "");
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
@@ -200,10 +207,27 @@ fn run(mut command: Command, note: &dyn Fn(&str)) -> Result<(), NodeProgramError
         .spawn()
         .map_err(|source| NodeProgramError::Start { program: program.clone(), source })?;
     let mut output = String::new();
-    for line in child.stderr.take().map(BufReader::new).into_iter().flat_map(BufReader::lines).map_while(Result::ok) {
-        note(line.trim());
-        output.push_str(&line);
-        output.push('\n');
+    let (sender, lines) = mpsc::channel();
+    if let Some(stderr) = child.stderr.take() {
+        std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+    }
+    loop {
+        match lines.recv_timeout(ASK_AGAIN) {
+            Ok(line) => {
+                note(line.trim());
+                output.push_str(&line);
+                output.push('\n');
+            }
+            Err(RecvTimeoutError::Timeout) if stop() => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(NodeProgramError::Stopped);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
     }
     let status = child.wait().map_err(|source| NodeProgramError::Start { program, source })?;
     if status.success() { Ok(()) } else { Err(NodeProgramError::Failed { command: shown, output }) }
@@ -217,6 +241,25 @@ mod tests {
     fn the_crates_of_a_tree_are_listed_once_and_without_remarks() {
         let tree = "firstboot v0.1.0 (/x/firstboot)\tMIT\ncontract v0.1.0 (/x/firstboot/contract)\tMIT\nserde v1.0.2\tMIT OR Apache-2.0\nanyhow v1.0.1\tMIT/Apache-2.0\nserde v1.0.2\tMIT OR Apache-2.0 (*)\nbare v2.0.0\t\n\nno crate\n";
         assert_eq!(listed(tree), ["anyhow 1.0.1 MIT OR Apache-2.0", "bare 2.0.0", "serde 1.0.2 MIT OR Apache-2.0"]);
+    }
+
+    #[test]
+    fn a_compiler_that_is_to_stop_stops_at_once() {
+        let mut sleeper = Command::new("sleep");
+        sleeper.arg("60");
+        let started = std::time::Instant::now();
+        let error = run(sleeper, &|_| (), &|| true).unwrap_err();
+        assert!(matches!(error, NodeProgramError::Stopped) && started.elapsed() < Duration::from_secs(30), "{error}");
+    }
+
+    #[test]
+    fn the_words_of_a_compiler_that_fails_are_told() {
+        let mut failing = Command::new("sh");
+        failing.args(["-c", "echo one >&2; echo two >&2; exit 3"]);
+        let told = std::cell::RefCell::new(Vec::new());
+        let error = run(failing, &|line| told.borrow_mut().push(line.to_owned()), &|| false).unwrap_err();
+        assert!(error.to_string().ends_with("failed:\none\ntwo\n"), "{error}");
+        assert_eq!(*told.borrow(), ["one", "two"]);
     }
 
     #[test]

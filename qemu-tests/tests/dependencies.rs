@@ -3,6 +3,7 @@
 
 use qemu_tests::images::root;
 use serde_json::Value;
+use spdx::{Expression, ParseMode};
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -38,46 +39,8 @@ fn name(package: &Value) -> String {
 
 /// Whether a licence expression (SPDX 2.3, annex D; `/` as crates of old write OR) is met by what is allowed.
 fn permitted(expression: &str, allowed: &BTreeSet<String>) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
-    let words: Vec<&str> = spaced.split_whitespace().collect();
-    let mut at = 0;
-    let met = any(&words, &mut at, allowed);
-    met && at == words.len()
-}
-
-fn any(words: &[&str], at: &mut usize, allowed: &BTreeSet<String>) -> bool {
-    let mut met = all(words, at, allowed);
-    while words.get(*at) == Some(&"OR") {
-        *at += 1;
-        met |= all(words, at, allowed);
-    }
-    met
-}
-
-fn all(words: &[&str], at: &mut usize, allowed: &BTreeSet<String>) -> bool {
-    let mut met = one(words, at, allowed);
-    while words.get(*at) == Some(&"AND") {
-        *at += 1;
-        met &= one(words, at, allowed);
-    }
-    met
-}
-
-fn one(words: &[&str], at: &mut usize, allowed: &BTreeSet<String>) -> bool {
-    let Some(&word) = words.get(*at) else { return false };
-    *at += 1;
-    if word == "(" {
-        let met = any(words, at, allowed);
-        let closed = words.get(*at) == Some(&")");
-        *at += 1;
-        return met && closed;
-    }
-    let mut licence = word.to_owned();
-    if words.get(*at) == Some(&"WITH") {
-        licence = format!("{word} WITH {}", words.get(*at + 1).copied().unwrap_or(""));
-        *at += 2;
-    }
-    allowed.contains(&licence)
+    Expression::parse_mode(expression, ParseMode::LAX)
+        .is_ok_and(|read| read.evaluate(|requirement| allowed.contains(&requirement.to_string())))
 }
 
 #[test]

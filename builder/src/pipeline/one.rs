@@ -19,7 +19,7 @@ use crate::source::local::Snapshot;
 use anyhow::{Result, bail};
 use contract::hash::Digest;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -29,7 +29,9 @@ const DISK_TIMEOUT_S: u64 = 20;
 /// What builds beside each other share: each stage that leaves something in the cache for the others has one place.
 #[derive(Default)]
 pub(super) struct Gates {
-    /// Bringing firstboot, artifacts and packages.
+    /// Compiling firstboot.
+    compile: Mutex<()>,
+    /// Bringing artifacts and packages.
     bring: Mutex<()>,
     /// Packing kernel, initramfs and licences.
     pack: Mutex<()>,
@@ -75,8 +77,6 @@ impl Build<'_> {
             bail!("there is no lock {}, and --locked makes none: build once without it", lock_path.display());
         }
 
-        let bringing = enter(&self.gates.bring);
-        let firstboot = self.firstboot(&program)?;
         let inputs = root::Inputs {
             profile,
             lock: lock.as_ref(),
@@ -87,7 +87,7 @@ impl Build<'_> {
             settings: self.settings,
             reporter: self.reporter,
         };
-        let (mut root, boot) = root::make(&inputs, || drop(bringing), |inputs| self.boot(inputs, &firstboot))?;
+        let (mut root, boot, firstboot) = self.parts(&inputs, &program)?;
         self.inventory(&mut root, &boot, &firstboot, &locals)?;
         check_interrupted(&options.from)?;
         let image = self.image(&root, &boot, &locals)?;
@@ -105,19 +105,41 @@ impl Build<'_> {
         Ok(summary)
     }
 
+    /// The root and the files of the boot partition. A compiler needs a processor and packages need the network: firstboot
+    /// is compiled while they are fetched.
+    fn parts<'p>(&self, inputs: &root::Inputs<'p>, program: &Program) -> Result<(Root<'p>, boot::Boot, Arc<[u8]>)> {
+        let failed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let compiling = scope.spawn(|| self.firstboot(program, &failed));
+            let bringing = enter(&self.gates.bring);
+            let boot = |inputs: ForBoot<'_>| {
+                let firstboot = compiling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                Ok((self.boot(inputs, &firstboot)?, firstboot))
+            };
+            let made = root::make(inputs, || drop(bringing), boot);
+            // Nobody waits for a compiler whose work is not needed any more.
+            failed.store(made.is_err(), Ordering::Relaxed);
+            let (root, (boot, firstboot)) = made?;
+            Ok((root, boot, firstboot))
+        })
+    }
+
     /// The bytes of firstboot: supplied, from the cache, or compiled.
-    fn firstboot(&self, program: &Program) -> Result<Arc<[u8]>> {
+    fn firstboot(&self, program: &Program, failed: &AtomicBool) -> Result<Arc<[u8]>> {
         let (workspace, digest) = match program {
             Program::Supplied(snapshot) => return artifacts::static_program(snapshot),
             Program::Sources { workspace, digest } => (workspace, *digest),
         };
+        let _compiling = enter(&self.gates.compile);
         let key = stage_key(FIRSTBOOT).with("sources", digest.0).finish();
         if let Some(bytes) = self.cache.get_bytes(FIRSTBOOT, key) {
             self.reporter.did(FIRSTBOOT, false);
             return Ok(bytes.into());
         }
         let stage = self.reporter.stage(FIRSTBOOT);
-        let bytes = node_program::compile(workspace, &|line| stage.doing(line))?;
+        let interrupted = &self.options.from.interrupted;
+        let stop = || failed.load(Ordering::Relaxed) || interrupted.load(Ordering::Relaxed);
+        let bytes = node_program::compile(workspace, &|line| stage.doing(line), &stop)?;
         self.cache.put_bytes(FIRSTBOOT, key, &bytes)?;
         self.reporter.did(FIRSTBOOT, true);
         stage.result(format!("compiled, {}", human_bytes(bytes.len() as u64)));

@@ -1,19 +1,14 @@
 //! Whose signature on a suite's index is believed.
 //!
-//! A key is taken only when its primary fingerprint is pinned here. The OpenPGP crate applies no policy, so this does:
-//! a signature counts when its hash is SHA-256 or stronger, its time is not to come, and its key may sign, is neither
-//! revoked nor expired, and is bound to its primary key by signatures that verify.
+//! A key is taken only when its primary fingerprint is pinned here. A signature counts when its hash is SHA-256 or stronger,
+//! its time is not in the future, and its key may sign, is neither revoked nor expired, and is bound to its primary key by
+//! signatures that verify.
 
 use std::io::Read;
 
-use pgp::composed::{
-    CleartextSignedMessage, Deserializable as _, DetachedSignature, SignedPublicKey, SignedPublicSubKey,
-};
-use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{Signature, SignatureType};
-use pgp::types::{KeyDetails as _, Tag, VerifyingKey};
-
 use contract::calendar::show_time;
+
+use super::openpgp::{Certificate, Cleartext, Kind, OpenPgpError, Signature, Subkey, signatures};
 
 /// Debian's keys: primary fingerprint, then the certificate. The Debian 12 and 13 automatic keys sign sid as well.
 const DEBIAN: [(&str, &str); 6] = [
@@ -34,21 +29,26 @@ pub const CLOCK_SLACK: u64 = 24 * 3600;
 /// Signatures of one file that are looked at.
 const MOST_SIGNATURES: usize = 16;
 
+/// The largest content whose detached signature is checked, in bytes: it is checked in memory.
+const LARGEST_CONTENT: u64 = 2 << 30;
+
 /// How a signed text is not believed, or a key not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("a certificate cannot be read: {0}")]
-    Certificate(String),
+    Certificate(#[source] OpenPgpError),
     #[error("the certificate's primary fingerprint is {found}, {pinned} is pinned")]
     NotPinned { pinned: String, found: String },
     #[error("there is no certificate in it")]
     NoCertificate,
-    #[error("it is no text with an OpenPGP signature in it: {0}")]
-    NotSigned(String),
-    #[error("it is no OpenPGP signature: {0}")]
-    NoSignature(String),
+    #[error("it is not a text with an OpenPGP signature: {0}")]
+    NotSigned(#[source] OpenPgpError),
+    #[error("it is not an OpenPGP signature: {0}")]
+    NoSignature(#[source] OpenPgpError),
     #[error("what is signed cannot be read: {0}")]
     Read(#[from] std::io::Error),
+    #[error("what is signed is larger than {LARGEST_CONTENT} bytes")]
+    TooLarge,
     #[error("no signature on it is by a key that microdc trusts (found: {found})")]
     Untrusted { found: String },
 }
@@ -56,7 +56,7 @@ pub enum KeyError {
 /// The trusted keys.
 #[derive(Clone, Debug)]
 pub struct Keyring {
-    keys: Vec<SignedPublicKey>,
+    keys: Vec<Certificate>,
 }
 
 impl Keyring {
@@ -73,17 +73,18 @@ impl Keyring {
     /// # Errors
     /// When a certificate cannot be read, or has another fingerprint.
     pub fn new(pinned: &[(&str, &str)]) -> Result<Keyring, KeyError> {
-        let keys = pinned.iter().map(|(fingerprint, armored)| {
-            let (key, _) =
-                SignedPublicKey::from_string(armored).map_err(|error| KeyError::Certificate(error.to_string()))?;
-            let found = fingerprint_of(&key.primary_key);
-            if found.eq_ignore_ascii_case(fingerprint) {
-                Ok(key)
-            } else {
-                Err(KeyError::NotPinned { pinned: (*fingerprint).to_owned(), found })
+        let mut keys = Vec::new();
+        for (fingerprint, armored) in pinned {
+            let Keyring { keys: read } = Keyring::of_file(armored.as_bytes())?;
+            for key in read {
+                let found = hex::encode(key.primary.fingerprint);
+                if !found.eq_ignore_ascii_case(fingerprint) {
+                    return Err(KeyError::NotPinned { pinned: (*fingerprint).to_owned(), found });
+                }
+                keys.push(key);
             }
-        });
-        Ok(Keyring { keys: keys.collect::<Result<_, _>>()? })
+        }
+        Ok(Keyring { keys })
     }
 
     /// A keyring of every certificate of a file, armoured or not, that its owner believes as it stands.
@@ -91,36 +92,36 @@ impl Keyring {
     /// # Errors
     /// When one cannot be read, or there is none.
     pub fn of_file(bytes: &[u8]) -> Result<Keyring, KeyError> {
-        let unreadable = |error: pgp::errors::Error| KeyError::Certificate(error.to_string());
-        let (keys, _) = SignedPublicKey::from_reader_many(bytes).map_err(unreadable)?;
-        let keys = keys.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+        let keys = Certificate::all(bytes).map_err(KeyError::Certificate)?;
         if keys.is_empty() { Err(KeyError::NoCertificate) } else { Ok(Keyring { keys }) }
     }
 
     /// Whether a trusted key signed some content with a detached signature, armoured or not; gives the fingerprint of the
-    /// key that did. `content` is read once for each signature by a trusted key; `now` is in seconds since 1970.
+    /// key that did. `content` is read into memory when a trusted key is named; `now` is in seconds since 1970.
     ///
     /// # Errors
-    /// When it is no signature, or by nobody trusted; the message lists every signature and why it does not count.
+    /// When it is not a signature, or by nobody trusted; the message lists every signature and why it does not count.
     pub fn verify_detached<R: Read>(
         &self,
         signature: &[u8],
         content: impl Fn() -> std::io::Result<R>,
         now: u64,
     ) -> Result<String, KeyError> {
-        let unreadable = |error: pgp::errors::Error| KeyError::NoSignature(error.to_string());
-        let (signatures, _) = DetachedSignature::from_reader_many(signature).map_err(unreadable)?;
+        let signatures = signatures(signature).map_err(KeyError::NoSignature)?;
         let mut reasons = Vec::new();
-        for signature in signatures.take(MOST_SIGNATURES) {
-            let signature = signature.map_err(unreadable)?.signature;
-            let kinds = [SignatureType::Binary, SignatureType::Text];
-            match self.check(&signature, &kinds, &content, now)? {
+        for signature in signatures.into_iter().take(MOST_SIGNATURES) {
+            let signature = signature.map_err(KeyError::NoSignature)?;
+            let checked = self.may_count(&signature, &[Kind::Binary, Kind::Text], now);
+            let checked = match checked {
+                Ok(()) => self.check(&signature, &read(content()?, signature.kind)?, now),
+                Err(reason) => Err(reason),
+            };
+            match checked {
                 Ok(()) => return Ok(issuer(&signature)),
                 Err(reason) => reasons.push(format!("{}: {reason}", issuer(&signature))),
             }
         }
-        let found = if reasons.is_empty() { "no signature".to_owned() } else { reasons.join("; ") };
-        Err(KeyError::Untrusted { found })
+        Err(untrusted(reasons))
     }
 
     /// The text of a cleartext-signed message, when a trusted key signed it. `now` is in seconds since 1970.
@@ -129,170 +130,190 @@ impl Keyring {
     /// # Errors
     /// When it is not signed, or by nobody trusted; the message lists every signature and why it does not count.
     pub fn verify(&self, message: &str, now: u64) -> Result<String, KeyError> {
-        let (message, _) =
-            CleartextSignedMessage::from_string(message).map_err(|error| KeyError::NotSigned(error.to_string()))?;
-        let text = message.signed_text();
+        let Cleartext { text, signatures } = Cleartext::parse(message).map_err(KeyError::NotSigned)?;
+        let signed = text.replace('\n', "\r\n");
         let mut reasons = Vec::new();
-        for signature in message.signatures() {
-            match self.check(signature, &[SignatureType::Text], &|| Ok(text.as_bytes()), now)? {
-                Ok(()) => return Ok(text.replace("\r\n", "\n")),
-                Err(reason) => reasons.push(format!("{}: {reason}", issuer(signature))),
+        for signature in signatures.into_iter().take(MOST_SIGNATURES) {
+            // Beside one that is not read here there may be one that is.
+            let signature = match signature {
+                Ok(signature) => signature,
+                Err(error) => {
+                    reasons.push(error.to_string());
+                    continue;
+                }
+            };
+            let may_count = self.may_count(&signature, &[Kind::Text], now);
+            match may_count.and_then(|()| self.check(&signature, signed.as_bytes(), now)) {
+                Ok(()) => return Ok(text),
+                Err(reason) => reasons.push(format!("{}: {reason}", issuer(&signature))),
             }
         }
-        let found = if reasons.is_empty() { "no signature".to_owned() } else { reasons.join("; ") };
-        Err(KeyError::Untrusted { found })
+        Err(untrusted(reasons))
     }
 
-    /// Whether a signature counts. The outer error is the content's.
-    fn check<R: Read>(
-        &self,
-        signature: &Signature,
-        kinds: &[SignatureType],
-        content: &impl Fn() -> std::io::Result<R>,
-        now: u64,
-    ) -> std::io::Result<Result<(), String>> {
-        if let Err(reason) = may_count(signature, kinds, now) {
-            return Ok(Err(reason));
+    /// What a signature must be before its content is looked at.
+    fn may_count(&self, signature: &Signature, kinds: &[Kind], now: u64) -> Result<(), String> {
+        if !kinds.contains(&signature.kind) {
+            return Err("it is not a signature of a text or a file".to_owned());
         }
+        check_hash(signature)?;
+        check_critical(signature)?;
+        let created = signature.created.ok_or("it has no time")?;
+        if created > now + CLOCK_SLACK {
+            return Err(format!("its time, {}, is in the future", show_time(created)));
+        }
+        if expired(created, signature.life, now) {
+            return Err("it has expired".to_owned());
+        }
+        let named = |key: &Certificate| {
+            signature.is_by(&key.primary) || key.subkeys.iter().any(|subkey| signature.is_by(&subkey.key))
+        };
+        if self.keys.iter().any(named) { Ok(()) } else { Err("the key is not trusted".to_owned()) }
+    }
+
+    /// Whether a signature that may count does; `content` is as it was signed.
+    fn check(&self, signature: &Signature, content: &[u8], now: u64) -> Result<(), String> {
         let mut reason = "the key is not trusted".to_owned();
         for key in &self.keys {
-            let primary = &key.primary_key;
-            if signed_by(signature, primary) {
-                if signature.verify(primary, content()?).is_err() {
-                    return Ok(Err("it does not verify".to_owned()));
+            if signature.is_by(&key.primary) {
+                if !signature.verifies(&key.primary, &[content]) {
+                    return Err("it does not verify".to_owned());
                 }
                 match primary_may(key, now, true) {
-                    Ok(()) => return Ok(Ok(())),
+                    Ok(()) => return Ok(()),
                     Err(why) => reason = why,
                 }
             }
-            for subkey in key.public_subkeys.iter().filter(|subkey| signed_by(signature, &subkey.key)) {
-                if signature.verify(&subkey.key, content()?).is_err() {
-                    return Ok(Err("it does not verify".to_owned()));
+            for subkey in key.subkeys.iter().filter(|subkey| signature.is_by(&subkey.key)) {
+                if !signature.verifies(&subkey.key, &[content]) {
+                    return Err("it does not verify".to_owned());
                 }
                 match primary_may(key, now, false).and_then(|()| subkey_may_sign(key, subkey, now)) {
-                    Ok(()) => return Ok(Ok(())),
+                    Ok(()) => return Ok(()),
                     Err(why) => reason = why,
                 }
             }
         }
-        Ok(Err(reason))
+        Err(reason)
     }
 }
 
-/// What a signature must be whoever made it.
-fn may_count(signature: &Signature, kinds: &[SignatureType], now: u64) -> Result<(), String> {
-    if !signature.typ().is_some_and(|kind| kinds.contains(&kind)) {
-        return Err("it is no signature of a text or a file".to_owned());
-    }
-    check_hash(signature)?;
-    let created = created(signature).ok_or("it has no time")?;
-    if created > now + CLOCK_SLACK {
-        return Err(format!("its time, {}, is to come", show_time(created)));
-    }
-    match signature.signature_expiration_time() {
-        Some(life) if expired(created, life.as_secs(), now) => Err("it has expired".to_owned()),
-        _ => Ok(()),
-    }
+fn untrusted(reasons: Vec<String>) -> KeyError {
+    KeyError::Untrusted { found: if reasons.is_empty() { "no signature".to_owned() } else { reasons.join("; ") } }
 }
 
-fn created(signature: &Signature) -> Option<u64> {
-    signature.created().map(|time| u64::from(time.as_secs()))
+/// A content as a signature of this kind hashes it.
+fn read(content: impl Read, kind: Kind) -> Result<Vec<u8>, KeyError> {
+    let mut bytes = Vec::new();
+    content.take(LARGEST_CONTENT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_CONTENT {
+        return Err(KeyError::TooLarge);
+    }
+    if kind == Kind::Text {
+        let mut text = Vec::with_capacity(bytes.len());
+        for byte in bytes {
+            if byte == b'\n' && text.last() != Some(&b'\r') {
+                text.push(b'\r');
+            }
+            text.push(byte);
+        }
+        return Ok(text);
+    }
+    Ok(bytes)
 }
 
+/// A life of 0 seconds is one without end.
 fn expired(from: u64, life: u32, now: u64) -> bool {
     life > 0 && from + u64::from(life) <= now
 }
 
-/// A signature says who made it by fingerprint or, older, by key id. Either is a hint only: the key must verify it.
-fn signed_by(signature: &Signature, key: &impl VerifyingKey) -> bool {
-    signature.issuer_fingerprint().contains(&&key.fingerprint())
-        || signature.issuer_key_id().contains(&&key.legacy_key_id())
-}
-
 fn issuer(signature: &Signature) -> String {
-    let fingerprint = signature.issuer_fingerprint().first().map(|fingerprint| format!("{fingerprint:x}"));
-    fingerprint
-        .or_else(|| signature.issuer_key_id().first().map(|id| id.to_string()))
-        .unwrap_or_else(|| "somebody".to_owned())
-}
-
-fn fingerprint_of(key: &pgp::packet::PublicKey) -> String {
-    format!("{:x}", key.fingerprint())
+    let fingerprint = signature.issuer_fingerprint.as_ref().map(hex::encode);
+    fingerprint.or_else(|| signature.issuer_id.map(hex::encode)).unwrap_or_else(|| "somebody".to_owned())
 }
 
 fn check_hash(signature: &Signature) -> Result<(), String> {
-    use HashAlgorithm::{Sha3_256, Sha3_512, Sha256, Sha384, Sha512};
-    match signature.hash_alg() {
-        Some(Sha256 | Sha384 | Sha512 | Sha3_256 | Sha3_512) => Ok(()),
-        Some(weak) => Err(format!("its hash, {weak}, is too weak")),
-        None => Err("its hash is unknown".to_owned()),
+    match signature.hash.is_strong() {
+        true => Ok(()),
+        false => Err(format!("its hash, {}, is too weak or unknown", signature.hash.name())),
     }
 }
 
+fn check_critical(signature: &Signature) -> Result<(), String> {
+    match signature.unknown_critical {
+        Some(kind) => Err(format!("it has a critical part that microdc does not know, of kind {kind}")),
+        None => Ok(()),
+    }
+}
+
+/// Whether a key's signature on itself, on a user id or on a subkey says what counts now.
+fn is_in_force(signature: &&Signature, now: u64) -> bool {
+    check_hash(signature).is_ok()
+        && check_critical(signature).is_ok()
+        && signature.created.is_some_and(|created| !expired(created, signature.life, now))
+}
+
 /// Whether the primary key is in force and, when `signing`, may sign.
-fn primary_may(key: &SignedPublicKey, now: u64, signing: bool) -> Result<(), String> {
-    let primary = &key.primary_key;
-    if key.details.revocation_signatures.iter().any(|revocation| revocation.verify_key(primary).is_ok()) {
+fn primary_may(key: &Certificate, now: u64, signing: bool) -> Result<(), String> {
+    let primary = &key.primary;
+    if key.signatures.iter().any(|signature| signature.is_on_key(Kind::KeyRevocation, primary, primary)) {
         return Err("the key is revoked".to_owned());
     }
     // Debian's keys carry signatures on the key alone that only name who may revoke it; the one on the user id says what
     // the key is for. An end of life is heeded wherever it stands.
-    let direct = key.details.direct_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok());
-    for signature in direct {
-        in_force(primary.created_at().as_secs(), signature, now)?;
+    for signature in key.signatures.iter().filter(|signature| signature.is_on_key(Kind::DirectKey, primary, primary))
+    {
+        still_lives(primary.created, signature, now)?;
     }
-    let users = key.details.users.iter().flat_map(|user| {
-        let by_key = |signature: &&Signature| signature.verify_certification(primary, Tag::UserId, &user.id).is_ok();
-        let own: Vec<_> = user.signatures.iter().filter(by_key).collect();
-        let revoked = own.iter().any(|signature| signature.typ() == Some(SignatureType::CertRevocation));
-        if revoked { Vec::new() } else { own }
+    let users = key.users.iter().filter(|user| {
+        let revokes = |signature: &Signature| signature.is_on_user(Kind::CertificationRevocation, &user.id, primary);
+        !user.signatures.iter().any(revokes)
     });
     let own = users
-        .filter(|signature| check_hash(signature).is_ok())
-        .max_by_key(|signature| created(signature))
+        .flat_map(|user| user.signatures.iter().map(|signature| (&user.id, signature)))
+        .filter(|(_, signature)| is_in_force(signature, now))
+        .filter(|(user, signature)| signature.is_on_user(Kind::Certification, user, primary))
+        .max_by_key(|(_, signature)| signature.created)
         .ok_or("the key does not vouch for itself")?;
-    in_force(primary.created_at().as_secs(), own, now)?;
-    if signing && !own.key_flags().sign() {
+    still_lives(primary.created, own.1, now)?;
+    if signing && !own.1.key_may_sign {
         return Err("the key may not sign".to_owned());
     }
     Ok(())
 }
 
-fn subkey_may_sign(key: &SignedPublicKey, subkey: &SignedPublicSubKey, now: u64) -> Result<(), String> {
-    let primary = &key.primary_key;
-    let bound: Vec<_> = subkey
-        .signatures
-        .iter()
-        .filter(|signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok())
-        .collect();
-    if bound.iter().any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation)) {
+fn subkey_may_sign(key: &Certificate, subkey: &Subkey, now: u64) -> Result<(), String> {
+    let primary = &key.primary;
+    let bound = |kind| {
+        subkey.signatures.iter().filter(move |signature| signature.is_on_keys(kind, primary, &subkey.key, primary))
+    };
+    if bound(Kind::SubkeyRevocation).next().is_some() {
         return Err("the key is revoked".to_owned());
     }
-    let binding = bound
-        .into_iter()
-        .filter(|signature| check_hash(signature).is_ok())
-        .max_by_key(|signature| created(signature))
+    let binding = bound(Kind::SubkeyBinding)
+        .filter(|signature| is_in_force(signature, now))
+        .max_by_key(|signature| signature.created)
         .ok_or("the key is not bound to its primary key")?;
-    in_force(subkey.key.created_at().as_secs(), binding, now)?;
+    still_lives(subkey.key.created, binding, now)?;
     // Without the subkey's own word, somebody could claim another's signing key as theirs.
-    let back = binding.embedded_signature().filter(|_| binding.key_flags().sign());
+    let back = binding.embedded.as_deref().filter(|_| binding.key_may_sign);
     let back = back.ok_or("the key may not sign")?;
     check_hash(back)?;
-    back.verify_primary_key_binding(&subkey.key, primary)
-        .map_err(|_| "the key does not vouch for its primary key".to_owned())
+    check_critical(back)?;
+    match back.is_on_keys(Kind::PrimaryKeyBinding, primary, &subkey.key, &subkey.key) {
+        true => Ok(()),
+        false => Err("the key does not vouch for its primary key".to_owned()),
+    }
 }
 
-fn in_force(key_created: u32, own: &Signature, now: u64) -> Result<(), String> {
-    let from = u64::from(key_created);
+/// Whether a key made at `from` has begun to live, and has not ended by what `own` says.
+fn still_lives(from: u64, own: &Signature, now: u64) -> Result<(), String> {
     if from > now + CLOCK_SLACK {
-        return Err("the key is of a time to come".to_owned());
+        return Err("the key's time is in the future".to_owned());
     }
-    match own.key_expiration_time() {
-        Some(life) if expired(from, life.as_secs(), now) => {
-            Err(format!("the key has expired on {}", show_time(from + u64::from(life.as_secs()))))
-        }
-        _ => Ok(()),
+    match expired(from, own.key_life, now) {
+        true => Err(format!("the key has expired on {}", show_time(from + u64::from(own.key_life)))),
+        false => Ok(()),
     }
 }
 
@@ -305,8 +326,8 @@ mod tests {
         let keyring = Keyring::debian().unwrap();
         let now = 1_795_000_000;
         for key in &keyring.keys {
-            primary_may(key, now, key.public_subkeys.is_empty()).unwrap();
-            for subkey in &key.public_subkeys {
+            primary_may(key, now, key.subkeys.is_empty()).unwrap();
+            for subkey in &key.subkeys {
                 subkey_may_sign(key, subkey, now).unwrap();
             }
             // In 2050 all of them have expired.

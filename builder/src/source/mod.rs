@@ -14,6 +14,7 @@ pub mod index;
 pub mod keyring;
 pub mod local;
 pub mod mirror;
+mod openpgp;
 pub mod packages;
 mod partial;
 pub mod progress;
@@ -22,5 +23,6 @@ pub mod signer;
 pub mod tarball;
 pub mod unpacked;
 pub mod url;
+mod version;
 
 pub use progress::{Progress, Quiet};

@@ -9,9 +9,9 @@
 use std::collections::BTreeSet;
 use std::io::BufRead;
 
+use super::version::Version;
 use contract::hash::Digest;
 use deb822_fast::{Deb822, Paragraph};
-use debversion::Version;
 
 use super::depends;
 use crate::lock::{LockedPackage, is_pool_path};
