@@ -25,6 +25,7 @@ mod format_tree;
 mod hostile;
 mod looking;
 mod mistakes;
+mod output;
 mod pages;
 mod processes;
 mod profile;
