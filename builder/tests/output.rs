@@ -1,10 +1,7 @@
 //! Standard output that takes no more ends a command, with one line or none, and never with a panic.
 
-mod folders;
-mod format_support;
-
-use folders::copy;
-use format_support::{public, write_image};
+use crate::folders::copy;
+use crate::format_support::{public, write_image};
 use microdc::cli;
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Modules that no image needs, each with the reason.
-const OMITTED: [(&str, &str); 5] = [
+const OMITTED: [(&str, &str); 6] = [
     ("hci_uart", "a node has no Bluetooth"),
     ("v3d", "nothing on a node draws in three dimensions"),
     ("vc4", "the display is a part of its own"),
     ("pwm_bcm2835", "it serves the analogue sound of a Pi 4B"),
+    ("vchiq", "a node has neither a camera nor sound"),
     ("leds_gpio", "the firmware's own lights are enough"),
 ];
 

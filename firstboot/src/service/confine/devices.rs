@@ -1,7 +1,7 @@
 //! The `/dev` of a service: the nodes that every program may have, those that the profile names, and terminals and shared
 //! memory of its own.
 
-use super::view::{Changes, MEMORY};
+use super::changes::{Changes, MEMORY};
 use crate::sys::process::{Change, attribute};
 use std::os::unix::fs::MetadataExt as _;
 

@@ -4,6 +4,7 @@
 //! Everything is decided here, from the role's own words, before a process is made; [`crate::sys::process`] puts it on.
 
 mod calls;
+mod changes;
 mod devices;
 mod filter;
 mod ground;

@@ -1,14 +1,13 @@
 //! What a service sees of the node, as changes to a copy of PID 1's mounts, in an order in which none covers another by
 //! accident: disks away, everything read-only, then a `/proc` of its own, its folders, the profile's wishes, and `/dev` last.
 
+use super::changes::{Changes, MEMORY};
 use super::devices;
 use super::ground::{Ground, is_folder, within};
 use crate::sys::process::{Change, attribute};
 use contract::role::{Identity, Mount, Service};
 use std::ffi::NulError;
 
-/// For memory that holds data and nothing else.
-pub(super) const MEMORY: u64 = attribute::NO_SETUID | attribute::NO_DEVICES | attribute::NO_PROGRAMS;
 const EVERYWHERE: u64 = attribute::READ_ONLY | attribute::NO_SETUID | attribute::NO_DEVICES;
 
 /// Most bytes of the files that a service leaves in its `/tmp`.
@@ -35,16 +34,6 @@ const PROC_HIDDEN: [&str; 12] = [
 /// Most changes for one service: their number travels in a byte.
 const MOST: usize = 255;
 
-/// Changes in their order.
-#[derive(Debug, Default)]
-pub struct Changes(Vec<Change>);
-
-impl Changes {
-    pub fn add(&mut self, change: Change) {
-        self.0.push(change);
-    }
-}
-
 /// What a service sees otherwise than PID 1.
 ///
 /// # Errors
@@ -54,10 +43,10 @@ pub fn changes(service: &Service, ground: &Ground) -> Result<Vec<Change>, String
         .map_err(|error| format!("cannot read /proc/self/mountinfo: {error}"))?;
     let mut changes = Changes::default();
     view(service, ground, &mounts, &mut changes).map_err(|_| "a zero byte in a path".to_owned())?;
-    if changes.0.len() > MOST {
-        return Err(format!("it needs {} changes to what it sees, and {MOST} are possible", changes.0.len()));
+    if changes.len() > MOST {
+        return Err(format!("it needs {} changes to what it sees, and {MOST} are possible", changes.len()));
     }
-    Ok(changes.0)
+    Ok(changes.into_inner())
 }
 
 /// What the profile says of folders and files, and nothing else.
@@ -67,7 +56,7 @@ pub fn changes(service: &Service, ground: &Ground) -> Result<Vec<Change>, String
 pub fn wished(service: &Service) -> Result<Vec<Change>, String> {
     let mut changes = Changes::default();
     wishes(&service.mounts, &service.identity, &mut changes).map_err(|_| "a zero byte in a path".to_owned())?;
-    Ok(changes.0)
+    Ok(changes.into_inner())
 }
 
 fn view(service: &Service, ground: &Ground, mounts: &str, changes: &mut Changes) -> Result<(), NulError> {

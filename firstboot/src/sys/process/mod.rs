@@ -72,6 +72,23 @@ pub enum SpawnError {
     Child { step: String, program: String, source: std::io::Error },
 }
 
+/// A copy of a file with a number that no passed file has.
+fn aside(file: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(file, ABOVE_FILES)
+}
+
+/// Copies of the files that the child gets, each with the number that it has there.
+fn passed_files(surroundings: &Surroundings<'_>) -> Result<Vec<(RawFd, OwnedFd)>, SpawnError> {
+    let refused = |source| SpawnError::Prepare { step: "pass on a file", source };
+    let copies = surroundings.files.iter().map(|(number, file)| {
+        if !(0..ABOVE_FILES).contains(number) {
+            return Err(refused(std::io::ErrorKind::InvalidInput.into()));
+        }
+        Ok((*number, aside(*file).map_err(|error| refused(error.into()))?))
+    });
+    copies.collect()
+}
+
 /// Starts a program and waits until it has been executed.
 ///
 /// # Errors
@@ -92,22 +109,12 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
     )
     .map_err(prepare("open /dev/null"))?;
     let (report, report_end) = pipe_with(PipeFlags::CLOEXEC).map_err(prepare("make a pipe"))?;
-    let aside = |file: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(file, ABOVE_FILES);
     // In place of the first one, which is closed by this: the parent waits for the end of the pipe.
     let report_end = {
         let below = report_end;
         aside(below.as_fd()).map_err(prepare("keep the pipe"))?
     };
-    let mut files = Vec::new();
-    for (number, file) in program.surroundings.files {
-        if !(0..ABOVE_FILES).contains(number) {
-            return Err(SpawnError::Prepare {
-                step: "pass on a file",
-                source: std::io::ErrorKind::InvalidInput.into(),
-            });
-        }
-        files.push((*number, aside(*file).map_err(prepare("pass on a file"))?));
-    }
+    let files = passed_files(&program.surroundings)?;
     let passed: Vec<(RawFd, RawFd)> = files.iter().map(|(number, file)| (*number, file.as_raw_fd())).collect();
     let pointers = |texts: &[CString]| {
         texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect::<Vec<*const libc::c_char>>()

@@ -64,7 +64,7 @@ fn an_autoboot_txt_of_garbage_still_boots_a_slot() {
 
 #[test]
 fn an_autoboot_txt_of_a_whole_sector_counts_as_none() {
-    let long = format!("{AB}boot_partition=3\n{}", "#".repeat(512 - AB.len() - 18));
+    let long = format!("{AB}boot_partition=3\n{}", "#".repeat(512 - AB.len() - 17));
     let contents = [bootsel(&long), slot(b'A'), slot(b'B')];
     let boot = decide(&disk(&contents), CM4).unwrap();
     assert_eq!(boot.partition, 2);

@@ -39,7 +39,7 @@ fn what_no_type_has_is_found_wherever_it_stands() {
         ("{% set r = router %}{{ r.dchp }}", "r.dchp", "`router.dhcp`"),
         ("{% set s = bgp if bgp is defined else router %}{{ s.anounce }}", "s.anounce", "announce`"),
         ("{{ router.neighbor.address }}", "router.neighbor.address", "for ... in router.neighbor"),
-        ("{{ (router.neighbor|first).addr }}", "router.neighbor|first", "`router.neighbor.address`"),
+        ("{{ (router.neighbor|first).addr }}", "(router.neighbor|first)", "`router.neighbor.address`"),
         ("{{ router.neighbor|map(attribute='adress')|join(',') }}", "", "`router.neighbor.address`"),
         ("{{ router['dchp'] }}", "router['dchp']", "`router.dhcp`"),
         ("{{ router|attr('dchp') }}", "", "`router.dhcp`"),
