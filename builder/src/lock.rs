@@ -26,11 +26,11 @@ pub const FORMAT: u32 = 1;
 pub enum LockError {
     #[error("cannot {action} the lock {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("the lock {} cannot be read: {source}\nTo make it anew, remove it and build", path.display())]
+    #[error("the lock {} cannot be read: {source}\nTo recreate it, remove it and build", path.display())]
     Syntax { path: PathBuf, source: Box<toml::de::Error> },
     #[error("the lock {} has format {found}, this microdc knows {FORMAT}: use a newer microdc, or remove the lock and build", path.display())]
     Format { path: PathBuf, found: u32 },
-    #[error("the lock {}: {what}\nTo make it anew, remove it and build", path.display())]
+    #[error("the lock {}: {what}\nTo recreate it, remove it and build", path.display())]
     Content { path: PathBuf, what: String },
 }
 
@@ -153,18 +153,21 @@ impl Lock {
         let mut packages = BTreeMap::new();
         for package in file.packages {
             if !is_pool_path(&package.path) {
-                return Err(content(format!("{}: {:?} is no path in the archive", package.name, package.path)));
+                return Err(content(format!(
+                    "{}: {:?} is not a valid path in the archive",
+                    package.name, package.path
+                )));
             }
             let name = package.name.clone();
             if packages.insert(name.clone(), package).is_some() {
-                return Err(content(format!("{name} stands in it twice")));
+                return Err(content(format!("{name} is in it twice")));
             }
         }
         let mut artifacts = BTreeMap::new();
         for artifact in file.artifacts {
             let name = artifact.name.clone();
             if artifacts.insert(name.clone(), artifact).is_some() {
-                return Err(content(format!("the artifact {name} stands in it twice")));
+                return Err(content(format!("the artifact {name} is in it twice")));
             }
         }
         Ok(Lock { index: file.index, packages, artifacts })

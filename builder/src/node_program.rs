@@ -86,7 +86,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), NodeProgramError
     }
     for entry in std::fs::read_dir(path).map_err(fail)? {
         let name = entry.map_err(fail)?.file_name();
-        // What tests and fuzzers leave behind is no source.
+        // What tests and fuzzers leave behind is not a source.
         if name != "target" && name != "corpus" && name != "artifacts" {
             collect(&path.join(name), files)?;
         }

@@ -1,7 +1,7 @@
 //! Names of packages into exact, fetched and unpacked ones.
 //!
 //! What the lock says is taken without asking any index: a package is fetched by its path, size and digest. An index is
-//! asked only for what the lock lacks, for what has gone from the mirror, and for everything when the lock is made anew.
+//! asked only for what the lock lacks, for what has gone from the mirror, and for everything when the lock is recreated.
 //! Which library packages a role needs shows only when its programs are read, so packages are required one by one; the
 //! lock of the run is all that was required.
 
@@ -67,7 +67,7 @@ pub enum LockMode {
     Reuse,
     /// It must have everything (`--locked`).
     Locked,
-    /// It is made anew from the indices.
+    /// It is recreated from the indices.
     Update,
 }
 
@@ -121,7 +121,7 @@ pub enum ResolveError {
     NotLocked { name: String },
     #[error(
         "package {name} {version} is locked, and gone from the mirror: {url}\n\
-         Without --locked it alone is resolved anew; or name a mirror that still has it with --mirror"
+         Without --locked it alone is resolved again; or name a mirror that still has it with --mirror"
     )]
     Vanished { name: String, version: String, url: String },
     #[error("these are not in the cache, and with --offline nothing is fetched:\n{}\nBuild once with network", lines(.missing))]

@@ -11,7 +11,7 @@ const PARTS: [&str; 5] = ["base", "display", "time", "ssh", "metrics"];
 /// A profile that cannot be begun. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum ScaffoldError {
-    #[error("{0:?} is no name of a profile: small letters, digits and hyphens, at most 63, a letter first")]
+    #[error("{0:?} is not a valid profile name: lower-case letters, digits and hyphens, at most 63, a letter first")]
     Name(String),
     #[error("{} exists already; nothing is overwritten: choose another name, or move it away", .0.display())]
     Exists(PathBuf),

@@ -27,7 +27,7 @@ pub enum SigningError {
     #[error(transparent)]
     Unfinished(#[from] UnfinishedError),
     #[error(
-        "{} is no manifest to be signed: `microdc build --unsigned` writes one, as NAME.manifest beside the image",
+        "{} is not a manifest to sign: `microdc build --unsigned` writes one, as NAME.manifest beside the image",
         .0.display()
     )]
     NoRequest(PathBuf),
@@ -40,7 +40,7 @@ pub enum SigningError {
     #[error("{} waits for no signature: it is signed already (`microdc verify` says by whom), or no slot is filled", .0.display())]
     Signed(PathBuf),
     #[error(
-        "{} is no signature of this image's manifest by a key that the image trusts ({trusted}): sign the manifest that \
+        "{} is not a signature of this image's manifest by a key that the image trusts ({trusted}): sign the manifest that \
          was built together with the image, with the key {wanted}",
         signature.display()
     )]
@@ -77,7 +77,7 @@ pub fn write_request(image: &Path, manifest: &Manifest) -> Result<PathBuf, Signi
 /// What is to be signed: its manifest, and the bytes of that.
 ///
 /// # Errors
-/// When the file is no manifest to be signed: nothing else is ever signed.
+/// When the file is not a manifest to sign: nothing else is ever signed.
 pub fn read_request(path: &Path) -> Result<(Manifest, Vec<u8>), SigningError> {
     let bytes = read(path)?;
     let manifest = manifest_in(&bytes).ok_or_else(|| SigningError::NoRequest(path.to_owned()))?;

@@ -75,7 +75,7 @@ pub enum VerifyError {
     Open(io::Error),
     #[error("reading the image at byte {offset}: {source}")]
     Read { offset: u64, source: io::Error },
-    #[error("the image has {0} bytes, which is no length of an image: it is cut off, or no image")]
+    #[error("the image has {0} bytes, which is not a length of an image: it is truncated, or no image")]
     Length(u64),
     #[error("the disk's partition table: {0}")]
     Disk(disk_table::TableError),

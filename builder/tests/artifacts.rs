@@ -161,7 +161,7 @@ fn what_cannot_be_supplied_is_refused_and_told_why() {
     scene.refused(&["--supply", "zzz=tool"], &["--supply zzz", "known: firstboot, tool"]);
     scene.refused(&["--supply", "tool=tool", "--supply", "tool=tool"], &["given twice"]);
     scene.refused(&["--supply", "tool=missing"], &["the supplied tool, missing", "No such file"]);
-    scene.refused(&["--supply", "tool=profiles"], &["the supplied tool, profiles", "is no file"]);
+    scene.refused(&["--supply", "tool=profiles"], &["the supplied tool, profiles", "is not a file"]);
     scene.file("foreign", &Elf { machine: 62, ..Elf::default() }.bytes());
     scene.refused(&["--supply", "tool=foreign"], &["router.toml:", "the artifact tool", "for another machine"]);
 }
@@ -171,7 +171,7 @@ fn a_supplied_firstboot_must_be_a_static_program_for_the_node() {
     let folder = tempfile::tempdir().unwrap();
     let project = Project::new(folder.path(), Warmth::Warm);
     for (bytes, why) in [
-        (b"#!/bin/sh\n".to_vec(), "it is no program (ELF)"),
+        (b"#!/bin/sh\n".to_vec(), "it is not a program (ELF)"),
         (Elf { machine: 62, ..Elf::default() }.bytes(), "for another machine"),
         (program(&["libc.so.6"]), "linked dynamically"),
     ] {

@@ -335,7 +335,7 @@ fn the_command_names_the_place_of_the_damage() {
     let root = Root::open(&image);
     let file = File::options().read(true).write(true).open(&image).unwrap();
     let said = verify_by_command(&image, &signer(), &["--role", "router"], 0);
-    assert!(said.contains("every bit is as it was signed"), "{said}");
+    assert!(said.contains("every bit matches its signature"), "{said}");
     for (name, range) in parts(&root) {
         let at = range.start + 5;
         flip(&file, at, 3);
@@ -346,7 +346,7 @@ fn the_command_names_the_place_of_the_damage() {
             "trailer" => format!("root-a, trailer (byte {} of the image)", range.start),
             _ => format!("root-a, block {block} (byte {} of the image)", range.start),
         };
-        assert!(said.contains(&place) && said.contains("is not whole"), "{name}: {said}");
+        assert!(said.contains(&place) && said.contains("is damaged"), "{name}: {said}");
     }
     // The other partitions as well, and what lies between them.
     for (number, place) in [(1, "bootsel"), (2, "boot-a"), (3, "boot-b"), (5, "root-b")] {

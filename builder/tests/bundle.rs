@@ -217,7 +217,7 @@ fn the_commands_make_verify_and_describe_a_bundle() {
     // The usual name stands beside the image; `verify` knows a bundle by its first bytes.
     assert_eq!(SHARED.bundle.path, SHARED.folder.path().join("router-1.2.3.bundle"));
     let said = microdc(&["verify", "router-1.2.3.bundle", "--key", "one.pub", "--role", "router"], 0);
-    assert!(said.contains("every bit is as it was signed") && said.contains("router 1.2.3"), "{said}");
+    assert!(said.contains("every bit matches its signature") && said.contains("router 1.2.3"), "{said}");
     let said = microdc(&["verify", "router-1.2.3.bundle", "--key", "one.pub", "--role", "minio"], 1);
     assert!(said.contains("is for the role router, not for minio"), "{said}");
     let said = microdc(&["verify", "router-1.2.3.bundle", "--key", "nine.pub"], 1);
@@ -225,7 +225,7 @@ fn the_commands_make_verify_and_describe_a_bundle() {
     let said = microdc(&["bundle", "router.img", "--key", "nine.pub"], 1);
     assert!(said.contains("no bundle was made") && said.contains("signed by the unknown key"), "{said}");
     let said = microdc(&["inspect", "one.pub"], 1);
-    assert!(said.contains("it is no image, disk, root partition or bundle"), "{said}");
+    assert!(said.contains("it is not an image, disk, root partition or bundle"), "{said}");
 }
 
 #[test]
@@ -262,5 +262,5 @@ fn inspect_says_what_is_true() {
     }
     assert!(text.contains(&SHARED.bundle.manifest.root.root_hash.to_string()), "{text}");
     let text = microdc(&["inspect", "router-1.2.3.bundle", "--key", "nine.pub"], 0);
-    assert!(text.contains("signed by nobody that is trusted here"), "{text}");
+    assert!(text.contains("not signed by a key that is trusted here"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! A bundle in which anything has changed is not whole, and the reason says what.
+//! A bundle in which anything has changed is damaged, and the reason says what.
 
 use contract::bundle::{BundleError, Frames, HEAD, Head, ImageSections, Sections};
 use contract::hash::Digest;

@@ -209,7 +209,7 @@ fn a_new_profile_overwrites_nothing() {
     }
     new(folder.path(), &["edge"], 0);
     for name in ["Edge", "../edge", "a b", "1st", ""] {
-        assert!(new(folder.path(), &[name], 1).contains("is no name of a profile"), "{name}");
+        assert!(new(folder.path(), &[name], 1).contains("is not a valid profile name"), "{name}");
     }
     let text = new(folder.path(), &["edge2", "--role", "A Toaster"], 2);
     assert!(text.contains("is not a valid name of a role"), "{text}");

@@ -147,7 +147,7 @@ fn every_example_is_understood_by_the_command_line() {
     }
 }
 
-/// A project in which a reader may be, and where each example begins anew.
+/// A project in which a reader may be, and where each example begins again.
 struct Bench {
     project: Project,
     /// `microdc`, as the examples call it.

@@ -359,10 +359,7 @@ fn files_and_packages_are_listed_as_they_are() {
     assert_eq!(lines, wanted);
     let shown = said(&["inspect", bundle, "--files", "boot:kernel8.img"], 0);
     assert!(shown.contains("300000 boot:kernel8.img"), "{shown}");
-    assert!(
-        said(&["inspect", bundle, "--files", "opt/**"], 1).contains("nothing in it is meant by"),
-        "no such files"
-    );
+    assert!(said(&["inspect", bundle, "--files", "opt/**"], 1).contains("nothing in it matches"), "no such files");
     let packages = json(&["inspect", bundle, "--packages"]);
     let names: Vec<&str> =
         packages["packages"].as_array().unwrap().iter().map(|package| package["name"].as_str().unwrap()).collect();
@@ -387,7 +384,7 @@ fn a_nodes_disk_and_a_root_partition_alone_are_looked_into_as_well() {
     assert_eq!(found["slots"][0]["inventory"]["profile"], "router");
     assert_eq!(said(&["diff", text(&disk), text(&SHARED.new)], 0).trim(), "nothing differs");
     let shown = said(&["verify", text(&disk), "--key", "one.pub"], 0);
-    assert!(shown.contains("every bit of its slots is as it was signed") && shown.contains("slot A"), "{shown}");
+    assert!(shown.contains("every bit of its slots matches its signature") && shown.contains("slot A"), "{shown}");
     let damaged = folder.path().join("damaged");
     tool_ok("cp", &["--sparse=always", text(&disk), text(&damaged)]);
     let at = layout().extent(contract::layout::Partition::RootA).unwrap().offset + 5000;
@@ -409,7 +406,7 @@ fn a_nodes_disk_and_a_root_partition_alone_are_looked_into_as_well() {
         "{difference}"
     );
     let shown = said(&["inspect", text(&SHARED.folder.path().join("one.pub"))], 1);
-    assert!(shown.contains("it is no image, disk, root partition or bundle"), "{shown}");
+    assert!(shown.contains("it is not an image, disk, root partition or bundle"), "{shown}");
 }
 
 #[test]
@@ -465,9 +462,9 @@ fn an_image_from_before_says_that_it_does_not_know() {
     let image = folder.path().join("before.img");
     crate::format_support::write_image(&image, None);
     let shown = said(&["inspect", text(&image), "--key", "one.pub"], 0);
-    assert!(shown.contains("made of   not known") && shown.contains("build it anew"), "{shown}");
+    assert!(shown.contains("made of   not known") && shown.contains("build it again"), "{shown}");
     for verb in [&["sbom", text(&image)][..], &["inspect", text(&image), "--why", "/usr"]] {
-        assert!(said(verb, 1).contains("build it anew to know more"), "{verb:?}");
+        assert!(said(verb, 1).contains("build it again to know more"), "{verb:?}");
     }
     let found = json(&["diff", text(&image), text(&SHARED.new)]);
     assert!(found["notes"][0].as_str().unwrap().contains("packages are not compared: the old one"), "{found}");

@@ -108,7 +108,7 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
                 "CONFIG_NOT_THERE=y|m is wanted, and it is not set",
             ],
         ),
-        ("[kernel]", "[kernel]\nconfig = [\"VETH\"]", &["\"VETH\" is no option of a kernel's config"]),
+        ("[kernel]", "[kernel]\nconfig = [\"VETH\"]", &["\"VETH\" is not a kernel configuration option"]),
         // A module that the kernel does not have.
         ("\"vrf\",", "\"vrff\",", &["has no module \"vrff\"; did you mean \"vrf\"?"]),
         // A root that is too small for what is in it.
@@ -185,7 +185,7 @@ fn an_index_that_was_altered_or_has_expired_is_refused() {
     let mut altered = index.clone().into_bytes();
     altered[date] ^= 1;
     server.put(&format!("debian-security/{place}"), altered);
-    scene.refused(&["--mirror", &url], &["trixie-security", "not believed", "does not verify", "InRelease"]);
+    scene.refused(&["--mirror", &url], &["trixie-security", "is not trusted", "does not verify", "InRelease"]);
 
     server.put(&format!("debian-security/{place}"), index.into_bytes());
     let arguments = project.build_arguments(&["--mirror", &url]);

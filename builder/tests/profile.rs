@@ -146,7 +146,7 @@ fn wrong_references_are_shown_with_a_proposal() {
         (service("user = \"rot\""), "no user \"rot\"", "`root`"),
         (service("[[health]]\nservice = \"bgp\"\nstable = \"1s\""), "unknown service \"bgp\"", "`bgpd`"),
         (service("run2 = 1"), "unknown field `run2`", "`run`"),
-        (service("stop_timeout = \"ten\""), "no time span", ""),
+        (service("stop_timeout = \"ten\""), "not a valid time span", ""),
         (service("kind = \"demon\""), "unknown variant `demon`", "`daemon`"),
         (service("capabilities = [\"NET_ADMN\"]"), "unknown variant `NET_ADMN`", "`NET_ADMIN`"),
         (format!("{WHOLE}\noverlays = [\"nowhere\"]"), "no overlay \"nowhere\"", ""),

@@ -88,10 +88,10 @@ fn mistakes_in_health_checks_and_services_are_shown_in_their_place() {
         ("[[health]]\nservice = \"wev\"", "did you mean `web`?"),
         ("[[health]]\nservice = \"web\"\ntcp = \"127.0.0.1:80\"", "exactly one of"),
         ("[[health]]\ndeadline = \"5s\"", "exactly one of"),
-        ("[[health]]\ntcp = \"localhost\"", "no address with a port"),
+        ("[[health]]\ntcp = \"localhost\"", "not a valid address with a port"),
         ("[[health]]\nhttp = { url = \"https://127.0.0.1/\" }", "which certificate to trust"),
         ("[[health]]\nhttp = { url = \"ftp://127.0.0.1/\" }", "neither http:// nor https://"),
-        ("[[health]]\nroute = \"10.0.0.0/99\"", "no address and no prefix"),
+        ("[[health]]\nroute = \"10.0.0.0/99\"", "neither an address nor a prefix"),
         ("[[health]]\nroute = { confg = \"a\" }", "a.path.in.node.toml"),
         ("[[health]]\nmemory = \"1GiB\"\n[[health]]\nmemory = \"2GiB\"", "are called \"memory\""),
         ("[[health]]\ndisk = { path = \"/state\" }", "`free` or `free_percent`"),
@@ -99,7 +99,7 @@ fn mistakes_in_health_checks_and_services_are_shown_in_their_place() {
         ("hidden = [\"boot\"]", "must be an absolute path"),
         ("temporry = [\"/tmp\"]", "did you mean `temporary`?"),
         ("limits = { cpu_weight = 0 }", "from 1 to 10000"),
-        ("ready = { tcp = \"80\" }", "no address with a port"),
+        ("ready = { tcp = \"80\" }", "not a valid address with a port"),
         ("data = [\"/var/lib/web\"]\npersistent = [\"/var/lib/web\"]", "kept by two entries"),
         ("data = [\"var/lib/web\"]", "must be an absolute path"),
         ("persistent = [\"/var/lib/web\"]\n[directory.\"/var/lib/web\"]\npersistent = true", "kept by two entries"),
@@ -127,7 +127,7 @@ fn mistakes_in_an_artifact_are_shown_in_their_line() {
     for (body, reason, proposal) in [
         ("to = \"/usr/bin/p\"\nurll = \"https://h.example/p\"\n", "unknown field `urll`", "did you mean `url`?"),
         ("to = \"/usr/bin/p\"\n", "needs exactly one source", "by `url`"),
-        ("to = \"usr/bin/p\"\nfile = \"p\"\n", "no absolute path", "/usr/bin/program"),
+        ("to = \"usr/bin/p\"\nfile = \"p\"\n", "not an absolute path", "/usr/bin/program"),
         ("to = \"/usr/bin/p\"\ngo = \"example.org/p@latest\"\n", "exact version", "@v1.2.3"),
     ] {
         let text = format!("{WHOLE}\n[artifact.p]\n{body}");

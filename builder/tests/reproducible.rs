@@ -55,7 +55,7 @@ impl Surroundings {
         said(&output, 0)
     }
 
-    /// Builds the images of all roles anew, and returns their digests by profile. What no package brings, the router's
+    /// Builds the images of all roles again, and returns their digests by profile. What no package brings, the router's
     /// firstboot stands in for: it takes the same way into an image.
     fn build_all(self, project: &Project) -> BTreeMap<String, String> {
         // These surroundings are what they say.

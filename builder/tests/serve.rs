@@ -45,7 +45,7 @@ impl Client {
     fn answer(&mut self, body: bool) -> Answer {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
-        let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("{line:?} is no answer")).parse().unwrap();
+        let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("{line:?} is not an answer")).parse().unwrap();
         let mut fields = BTreeMap::new();
         loop {
             let mut line = String::new();

@@ -102,7 +102,7 @@ fn a_lock_is_completed_and_checked_without_an_image() {
     assert_eq!(done[0]["changes"][0]["name"], "wireguard-tools");
     assert!(done[0]["changes"][0]["new"].is_null() && done[0]["written"] == true, "{text}");
     assert!(!project.read("profiles/router.lock").contains("wireguard-tools"));
-    assert!(!project.image().exists(), "a lock is no image");
+    assert!(!project.image().exists(), "a lock is not an image");
     // What the profile wants again is asked of the indices, which are not there.
     let lock = project.read("profiles/edge.lock");
     let entries = lock.split("\n[[package]]").filter(|entry| !entry.contains("name = \"wireguard-tools\""));

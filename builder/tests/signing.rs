@@ -233,7 +233,7 @@ fn three_commands_on_two_machines_make_the_router_that_one_makes() {
     assert!(text.contains("keys/release.pub") && text.contains("--public"), "{text}");
     std::fs::copy(safe.join("release.pub"), project.folder.join("keys/release.pub")).unwrap();
     let text = said(&project.build(&["--unsigned"]).output().unwrap(), 0);
-    assert!(text.contains("signed by nobody yet") && text.contains("microdc sign"), "{text}");
+    assert!(text.contains("not signed yet") && text.contains("microdc sign"), "{text}");
     let again = said(&project.build(&["--unsigned"]).output().unwrap(), 0);
     assert!(again.contains("nothing changed"), "{again}");
     assert_ne!(sha256sum(&project.image()), direct);

@@ -112,7 +112,7 @@ fn paths_that_leave_the_tree_are_refused() {
         assert!(refused(&[file(path, b"x")]).contains("leaves the package's tree"), "{path}");
     }
     for path in ["./a//b", "././x", "a/./b", "a\nb"] {
-        assert!(refused(&[file(path, b"x")]).contains("no usable path"), "{path}");
+        assert!(refused(&[file(path, b"x")]).contains("not a usable path"), "{path}");
     }
     let long = TarEntry { kind: b'L', ..file("././@LongLink", format!("a/{}", "n".repeat(300)).as_bytes()) };
     assert!(refused(&[long, file("x", b"")]).contains("too long"));
@@ -126,9 +126,9 @@ fn two_entries_at_one_path_are_refused() {
 #[test]
 fn an_entry_below_a_link_or_file_is_refused() {
     let link = [other("./etc", b'2', "/etc"), file("./etc/passwd", b"root")];
-    assert!(refused(&link).contains("no directory"));
+    assert!(refused(&link).contains("not a directory"));
     let deep = [file("./a", b""), file("./a/b/c", b"")];
-    assert!(refused(&deep).contains("no directory"));
+    assert!(refused(&deep).contains("not a directory"));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn an_archive_that_is_cut_or_longer_than_its_end_is_refused() {
 #[test]
 fn a_bad_outer_archive_is_refused() {
     let whole = deb("demo", "1.0", "", &good());
-    assert!(refused_file(b"").contains("no ar archive"));
+    assert!(refused_file(b"").contains("not an ar archive"));
     assert!(refused_file(b"!<arch>\nshort").contains("header at byte 8"));
     assert!(refused_file(&[&whole[..], b"\n\n"].concat()).contains("header at byte"));
     assert!(refused_file(&whole[..whole.len() - 40]).contains("past the end"));

@@ -239,11 +239,11 @@ fn what_minisign_signs_is_taken_and_anything_else_refused() {
     let signed = String::from_utf8(upstream.sign(file, &["-t", "release 1"])).unwrap();
     let renamed = signed.replace("release 1", "release 2").into_bytes();
     bench.refused(bench.by_itself(&key, renamed), &["it does not verify"]);
-    bench.refused(bench.by_itself(&key, key.clone()), &["it is no minisign signature"]);
-    bench.refused(bench.by_itself(&key, vec![0xff; 100]), &["it is no minisign signature"]);
+    bench.refused(bench.by_itself(&key, key.clone()), &["it is not a minisign signature"]);
+    bench.refused(bench.by_itself(&key, vec![0xff; 100]), &["it is not a minisign signature"]);
     // Each kind of key with the other's signature.
     let gpg = Gpg::new(bench.folder.path(), "gpg", "1y", 0);
-    bench.refused(bench.by_itself(&key, gpg.sign(file, &[])), &["it is no minisign signature"]);
+    bench.refused(bench.by_itself(&key, gpg.sign(file, &[])), &["it is not a minisign signature"]);
     bench.refused(bench.by_itself(&gpg.certificate(true), signed.into_bytes()), &["OpenPGP signature"]);
 }
 

@@ -64,7 +64,7 @@ fn each_kind_of_input_makes_the_right_stages_again_and_no_others() {
     let project = &scene.project;
     build(project, &[]);
     scene.project.write("README", "not an input\n");
-    assert_eq!(build(project, &[]).0.len(), 0, "what is no input makes nothing");
+    assert_eq!(build(project, &[]).0.len(), 0, "what is not an input makes nothing");
 
     let overlay = "overlays/router/etc/motd";
     std::fs::create_dir_all(project.folder.join("overlays/router/etc")).unwrap();

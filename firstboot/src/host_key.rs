@@ -28,7 +28,7 @@ pub fn run(arguments: &[String]) {
         _ => Err(anyhow::anyhow!("host-key needs a folder")),
     };
     if let Err(error) = result {
-        eprintln!("no host key: {error:#}");
+        eprintln!("cannot make the host key: {error:#}");
         std::process::exit(1);
     }
 }

@@ -252,9 +252,9 @@ fn lengths_that_lie_are_refused() {
     let (boot, root) = (release.boot.len().to_string(), release.root.len().to_string());
     let length = |text: &str| format!("\"length\":{text}");
     for (from, to, wanted) in [
-        (&root, "1232897", "no whole, non-empty number"),
-        (&boot, "0", "no whole, non-empty number"),
-        (&root, "18446744073709547520", "beyond all measure"),
+        (&root, "1232897", "not a positive multiple"),
+        (&boot, "0", "not a positive multiple"),
+        (&root, "18446744073709547520", "out of range"),
         (&root, "1099511627776", "root image needs"),
         (&boot, "1048576", "boot image needs 1048576 bytes, and the partition has 245760"),
         (&root, "2097152", "root image needs"),
@@ -330,7 +330,7 @@ fn frames_that_hold_something_else_are_refused_and_never_unpacked_beyond_their_s
         (with_frame(2, |_| lzma2(&vec![0; 3 * BLOCK])), "it holds 12288 bytes, not 16384"),
         (with_frame(2, |_| [lzma2(&vec![0; 4 * BLOCK]), vec![0]].concat()), "1 bytes stand behind it"),
         (with_frame(2, |_| lzma2(&vec![0; 4 * BLOCK])[..20].to_vec()), "its LZMA2 is"),
-        (with_frame(2, |_| b"this is no LZMA2 at all".to_vec()), "cannot be unpacked: its LZMA2 is damaged"),
+        (with_frame(2, |_| b"this is not LZMA2".to_vec()), "cannot be unpacked: its LZMA2 is damaged"),
         (with_frame(2, |_| vec![0]), "it holds 0 bytes, not 16384"),
         (with_frame(2, |_| lzma2(&vec![0; 4 * BLOCK])), "frame 2 of the root image does not match"),
         (
@@ -421,7 +421,7 @@ fn servers_that_lead_elsewhere_or_nowhere_are_given_up() {
         ("FILE:/etc/passwd", "which is neither http nor https"),
         ("gopher://x/", "which is neither http nor https"),
         ("/r.bundle", "it redirects more than 5 times"),
-        ("http://", "which is no address"),
+        ("http://", "which is not a valid address"),
     ] {
         by_web(&Server::new(move |_| redirect(to)), wanted, Harm::None);
     }
@@ -440,7 +440,7 @@ fn servers_that_lead_elsewhere_or_nowhere_are_given_up() {
         let before = [node.digest("a"), node.digest("b")];
         order.urls = vec![url.to_owned()];
         let error = node.web(&order).0.unwrap_err().to_string();
-        assert!(error.contains("neither http nor https") || error.contains("no address"), "{url}: {error}");
+        assert!(error.contains("neither http nor https") || error.contains("not a valid address"), "{url}: {error}");
         check(&node, before, Harm::None, url);
     }
 }

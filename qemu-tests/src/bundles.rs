@@ -1,4 +1,4 @@
-//! Bundles of the releases that tests make. These differ in a few blocks, and packing all others anew costs seconds each time:
+//! Bundles of the releases that tests make. These differ in a few blocks, and packing all others again costs seconds each time:
 //! what a frame packs to is remembered for as long as the tests run. The bytes are those that `microdc bundle` would write.
 
 use crate::forge::Forged;

@@ -135,7 +135,7 @@ pub fn restart(node: &mut Node, disks: &str) {
 /// Fills slot B with what slot A has.
 ///
 /// # Panics
-/// When the disk is no image.
+/// When the disk is not an image.
 pub fn fill_slot_b(disk: &Disk) {
     for (from, to) in [(Partition::BootA, Partition::BootB), (Partition::RootA, Partition::RootB)] {
         let length = disk.extent(from).unwrap().length;

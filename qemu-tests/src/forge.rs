@@ -66,7 +66,7 @@ impl Forge {
     /// Begins with slot A of `image`, which stays as it is, and the key that signed it.
     ///
     /// # Panics
-    /// When that is no whole image.
+    /// When that is not a whole image.
     #[must_use]
     pub fn of(image: &Path) -> Forge {
         let disk = Disk::copy_of(image, 0).unwrap_or_else(|error| panic!("{error}"));
@@ -179,7 +179,7 @@ impl Forge {
         file.unwrap_or_else(|| panic!("the slot has no {name}"))
     }
 
-    /// Reckons the boot image anew, and signs.
+    /// Reckons the boot image again, and signs.
     ///
     /// # Panics
     /// When the disk of this host is full.

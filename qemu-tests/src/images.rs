@@ -25,7 +25,7 @@ pub struct TestImage {
 pub enum LockUse {
     /// It is an error.
     Locked,
-    /// They are resolved anew, and the lock is updated.
+    /// They are resolved again, and the lock is updated.
     Refreshed,
 }
 

@@ -321,7 +321,8 @@ mod tests {
     #[test]
     fn a_release_that_cannot_boot_is_published_all_the_same() {
         let shelf = Shelf::open();
-        let release = Forge::of(&images::router()).version("no-kernel").file(KERNEL, b"this is no kernel").finish();
+        let release =
+            Forge::of(&images::router()).version("no-kernel").file(KERNEL, b"this is not a kernel").finish();
         let url = shelf.publish(&release);
         assert!(url.ends_with("/no-kernel.bundle"), "{url}");
         let mut stream = std::net::TcpStream::connect(shelf.server.address()).unwrap();

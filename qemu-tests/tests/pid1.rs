@@ -35,7 +35,7 @@ fn whatever_services_do_pid_1_stays_and_says_what_happened() {
     nobody_speaks_in_anothers_name(&node);
     health_fails_when_a_deadline_is_over(&node);
     agent.write("/run/go-pressure", "");
-    node.expect("service pressure killed for want of memory", STEP).unwrap();
+    node.expect("service pressure killed: out of memory", STEP).unwrap();
     assert!(node.page("s", STEP).unwrap().contains("name s1"));
     a_thousand_restarts_take_no_memory(&node);
     a_fork_bomb_is_kept_in_its_limits(&node);
@@ -45,9 +45,9 @@ fn whatever_services_do_pid_1_stays_and_says_what_happened() {
 fn what_ran_out_of_memory_is_named(node: &Node) {
     let agent = Agent(node);
     agent.until("the hog was killed", |agent| {
-        agent.0.console().contains("service hog killed for want of memory; next start in 3600.0 s").then_some(())
+        agent.0.console().contains("service hog killed: out of memory; next start in 3600.0 s").then_some(())
     });
-    let wanted = "service hog-child: a process of it was killed for want of memory (its limit is 48 MiB)";
+    let wanted = "service hog-child: one of its processes was killed: out of memory (its limit is 48 MiB)";
     agent.until("the hog's child was killed", |agent| agent.0.console().contains(wanted).then_some(()));
     let page = node.page("s", STEP).unwrap();
     assert!(service(&page, "hog-child").contains(": ready"), "{page}");
@@ -64,7 +64,7 @@ fn what_is_not_ready_in_time_is_ended_and_the_reason_told(node: &Node) {
 fn nothing_of_an_ended_service_is_left_and_the_delay_grows(node: &Node) {
     let agent = Agent(node);
     let ended = "service orphans ended with status 3; next start in";
-    agent.until("it was started again", |agent| (agent.0.console().matches(ended).count() >= 4).then_some(()));
+    agent.until("it was restarted", |agent| (agent.0.console().matches(ended).count() >= 4).then_some(()));
     let console = node.console();
     let delays: Vec<&str> =
         console.split(ended).skip(1).take(4).map(|rest| rest.split(" s").next().unwrap()).collect();

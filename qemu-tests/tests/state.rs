@@ -58,7 +58,7 @@ fn a_state_beyond_repair_is_kept_aside_and_made_anew() {
     let read = |node: &Node, at: u64| node.disk().read(Partition::State, at, half as usize).unwrap();
     let damaged = read(&node, 0);
     node.power_on().unwrap();
-    node.expect("is kept aside and made anew", STEP).unwrap();
+    node.expect("is kept aside and recreated", STEP).unwrap();
     let line = node.expect("this node has forgotten what it kept there", STEP).unwrap();
     assert!(line.contains(&format!("bytes {} to {}", extent.offset + half, extent.offset + 2 * half)), "{line}");
     wait_up(&node, "n1").unwrap();

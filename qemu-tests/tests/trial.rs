@@ -43,7 +43,7 @@ fn a_release_that_never_reaches_its_system_is_left_behind(bench: &mut Bench) {
     let release = probe().version("kernel-hangs").file(KERNEL, &programs::hanging_kernel()).finish();
     bench.comes_back("kernel hangs", &release, EARLY, nothing);
     assert_eq!(bench.site.node.last_reset_reason(), Some(Reset::Firmware));
-    let release = probe().version("kernel-is-none").file(KERNEL, b"this is no kernel").finish();
+    let release = probe().version("kernel-is-none").file(KERNEL, b"this is not a kernel").finish();
     bench.comes_back("kernel cannot be loaded", &release, EARLY, nothing);
     assert_eq!(bench.site.node.last_reset_reason(), Some(Reset::Firmware));
     let release = probe().version("init-ends").in_initramfs("/init", &programs::ending_program(3)).finish();

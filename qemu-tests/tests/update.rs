@@ -60,7 +60,7 @@ fn a_release_that_an_operator_sends_is_tried_and_kept_and_the_one_before_is_left
     refused(&site.ssh(&["cancel"]), "no update is being taken");
     refused(&site.ssh(&["rollback"]), "slot B holds nothing to be tried: there is no trailer");
 
-    // A dry run changes nothing; half a bundle leaves nothing that could be tried.
+    // A dry run changes nothing; half a bundle leaves nothing that can be tried.
     let output = site.ssh(&["update", "--dry-run", "--json", &url]);
     assert!(output.status.success(), "{output:?}");
     let plan = events(&output);
@@ -111,7 +111,7 @@ fn a_release_that_an_operator_sends_is_tried_and_kept_and_the_one_before_is_left
     a_damaged_choice_is_mended(&mut site);
 }
 
-/// The EEPROM starts some slot; healthy, the node writes the choice anew that it remembers.
+/// The EEPROM starts some slot; healthy, the node writes the choice again that it remembers.
 fn a_damaged_choice_is_mended(site: &mut Site) {
     site.node.kill();
     site.node.disk().write_file(Partition::Bootsel, AUTOBOOT, b"damaged\n").unwrap();
@@ -120,7 +120,7 @@ fn a_damaged_choice_is_mended(site: &mut Site) {
     wait_up(&site.node, "r1").unwrap();
     assert_eq!(status(site).update.default_slot, None);
     refused(&site.ssh(&["rollback"]), "without being the chosen one");
-    site.node.expect("is written anew: the EEPROM starts slot B", TRIAL).unwrap();
+    site.node.expect("is rewritten: the EEPROM starts slot B", TRIAL).unwrap();
     let chosen = site.node.disk().read_file(Partition::Bootsel, AUTOBOOT).unwrap().unwrap();
     assert_eq!(contract::autoboot::default_slot(&chosen), Some(Slot::B));
     assert_eq!(status(site).update.default_slot, Some(Slot::B));

@@ -115,7 +115,9 @@ fn frames(arguments: &[String]) -> Result<Vec<u32>> {
         None => Ok(FRAMES.to_vec()),
         Some(at) => {
             let text = arguments.get(at + 1).context("--frames wants numbers, as in 2,4")?;
-            text.split(',').map(|number| number.parse().with_context(|| format!("{number:?} is no number"))).collect()
+            text.split(',')
+                .map(|number| number.parse().with_context(|| format!("{number:?} is not a valid number")))
+                .collect()
         }
     }
 }

@@ -86,7 +86,7 @@ pub fn check_autoboot(bytes: &[u8]) -> Result<Slot, EepromError> {
         let number = number.ok_or_else(|| say(format!("boot_partition {what} is missing")))?;
         Slot::from_boot_number(number).ok_or_else(|| {
             let [a, b] = [Partition::BootA.number(), Partition::BootB.number()];
-            say(format!("boot_partition={number} {what} is no boot partition: those are {a} and {b}"))
+            say(format!("boot_partition={number} {what} is not a boot partition: those are {a} and {b}"))
         })
     };
     let (default, trial) = (slot(default, "of the default")?, slot(trial, "in [tryboot]")?);
@@ -152,7 +152,8 @@ fn parse_config(
             continue;
         }
         if let Some(rest) = line.strip_prefix("initramfs ") {
-            let (name, place) = rest.trim().split_once(' ').ok_or_else(|| wrong("it says not where to load it"))?;
+            let (name, place) =
+                rest.trim().split_once(' ').ok_or_else(|| wrong("it does not say where to load it"))?;
             if place.trim() != "followkernel" {
                 return Err(wrong("only followkernel is a safe place"));
             }

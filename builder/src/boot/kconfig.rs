@@ -59,7 +59,7 @@ impl FromStr for WantedOption {
         let values: Vec<String> = values.split('|').map(str::to_owned).collect();
         if !named || values.iter().any(String::is_empty) {
             return Err(format!(
-                "{text:?} is no option of a kernel's config; write \"CONFIG_VETH\", or \"CONFIG_BPF=y\" for this value alone"
+                "{text:?} is not a kernel configuration option; write \"CONFIG_VETH\", or \"CONFIG_BPF=y\" for this value alone"
             ));
         }
         Ok(WantedOption { name: name.to_owned(), values })

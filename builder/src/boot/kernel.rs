@@ -20,13 +20,13 @@ const GZIP_LEVEL: u32 = 4;
 /// A kernel package that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    #[error("{package} is no kernel package: it has {found} files boot/vmlinuz-*, not one")]
+    #[error("{package} is not a kernel package: it has {found} files boot/vmlinuz-*, not one")]
     NoKernel { package: String, found: usize },
     #[error("{package} has no file {path}")]
     Missing { package: String, path: String },
     #[error("reading {path}: {source}")]
     Read { path: String, source: std::io::Error },
-    #[error("{path} is no arm64 kernel image: {why}")]
+    #[error("{path} is not an arm64 kernel image: {why}")]
     NotArm64 { path: String, why: &'static str },
     #[error(transparent)]
     DeviceTree(#[from] DeviceTreeError),
@@ -58,7 +58,7 @@ impl<'p> Kernel<'p> {
     /// The kernel's own bytes, checked.
     ///
     /// # Errors
-    /// When it cannot be read, or is no raw arm64 Image.
+    /// When it cannot be read, or is not a raw arm64 Image.
     pub fn image(&self) -> Result<Arc<[u8]>, KernelError> {
         let bytes = read(self.content(&self.path)?, &self.path)?;
         check(&bytes).map_err(|why| KernelError::NotArm64 { path: self.path.clone(), why })?;

@@ -26,7 +26,7 @@ pub enum ModuleError {
     Circle(String),
     #[error("reading the module {name}: {source}")]
     Read { name: String, source: std::io::Error },
-    #[error("the module {name} is no usable ELF file: {why}")]
+    #[error("the module {name} is not a usable ELF file: {why}")]
     Elf { name: String, why: String },
 }
 

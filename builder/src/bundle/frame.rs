@@ -47,7 +47,7 @@ pub fn unpack(stored: &[u8], length: usize) -> Result<Vec<u8>, String> {
         return Err(format!("it holds more than {length} bytes"));
     }
     if status != Status::StreamEnd {
-        return Err("its LZMA2 is cut off".to_owned());
+        return Err("its LZMA2 is truncated".to_owned());
     }
     if plain.len() != length {
         return Err(format!("it holds {} bytes, and should hold {length}", plain.len()));

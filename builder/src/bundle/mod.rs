@@ -99,7 +99,7 @@ pub enum WriteError {
 /// that is whole and signed by a trusted key becomes one. The same slot gives the same bytes.
 ///
 /// # Errors
-/// When the image is not whole, or the bundle cannot be written: its folder is then as it was.
+/// When the image is damaged, or the bundle cannot be written: its folder is then as it was.
 pub fn write(request: &Request<'_>, output: Option<&Path>, report: Report<'_>) -> Result<Summary, WriteError> {
     write_by(&pack_frame, request, output, report)
 }

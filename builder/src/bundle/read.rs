@@ -32,7 +32,7 @@ pub enum ReadError {
     Bundle(#[from] BundleError),
     #[error("its manifest: {0}")]
     Manifest(#[from] ManifestError),
-    #[error("its head says that it has {said} bytes, and it has {found}: it is cut off, or something is behind it")]
+    #[error("its head says that it has {said} bytes, and it has {found}: it is truncated, or something is behind it")]
     Length { said: u64, found: u64 },
     #[error("the tree of the {image} image (bytes {} to {}): {source}", extent.offset, extent.end())]
     Tree { image: Which, extent: Extent, source: TreeError },

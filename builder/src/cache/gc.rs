@@ -68,7 +68,7 @@ impl Cache {
         items.extend(entries(&self.root.join("temp"))?.into_iter().map(|path| ("unfinished".to_owned(), path, true)));
         let mut found = Vec::new();
         for (kind, path, obsolete) in items {
-            // What goes away meanwhile is no item.
+            // What goes away meanwhile is not an item.
             let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
             let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             found.push(Item { kind, bytes: on_disk(&path, &metadata), path, used, obsolete });
@@ -98,7 +98,7 @@ impl Cache {
     /// Takes one thing away.
     ///
     /// # Errors
-    /// When it cannot be removed; one that is gone already is no error.
+    /// When it cannot be removed; one that is gone already is not an error.
     pub fn remove(&self, item: &Item) -> Result<(), CacheError> {
         let gone = |result: io::Result<()>, path: &Path| match result {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError::io("remove", path)(error)),

@@ -130,7 +130,7 @@ impl Gc {
 
 /// `12h`, `30d`, `8w`.
 fn time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time; write it like 12h, 30d or 8w");
+    let wrong = || format!("{text:?} is not a valid time; write it like 12h, 30d or 8w");
     let hours = match text.char_indices().last() {
         Some((at, 'h')) => Some((at, 1)),
         Some((at, 'd')) => Some((at, 24)),
@@ -144,7 +144,7 @@ fn time(text: &str) -> Result<Duration, String> {
 
 /// `500M`, `5G`: binary units, also written `GiB`.
 fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no size; write it like 500M or 5G");
+    let wrong = || format!("{text:?} is not a valid size; write it like 500M or 5G");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let shift = match text[digits..].trim_end_matches('B').trim_end_matches('i') {
         "" => 0,

@@ -13,7 +13,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc doctor\n  microdc doctor --json\n\nExit status: 0 `microdc build` has all \
-                        that it needs; 1 it lacks something;\n2 called wrongly."
+                        that it needs; 1 it lacks something;\n2 wrong usage."
 )]
 pub(super) struct Doctor {
     /// Print one JSON object instead of text

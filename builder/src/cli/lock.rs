@@ -17,13 +17,13 @@ use std::sync::atomic::AtomicBool;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc lock                       all profiles in profiles/\n  microdc lock router \
-                  --update       resolve the router anew\n  microdc lock router --update frr   resolve frr anew, and \
+                  --update       resolve the router again\n  microdc lock router --update frr   resolve frr again, and \
                   nothing else\n  microdc lock --check               fail if a lock is not complete"
 )]
 pub(super) struct Lock {
     /// Names of profiles in profiles/, or paths of .toml files [default: all]
     profiles: Vec<String>,
-    /// Resolve the named packages and artifacts anew; everything, without a
+    /// Resolve the named packages and artifacts again; everything, without a
     /// name
     #[arg(long, value_name = "NAME", num_args = 0..)]
     update: Option<Vec<String>>,

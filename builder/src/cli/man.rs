@@ -67,7 +67,7 @@ fn page(command: &Command) -> Result<String> {
     if command.has_subcommands() {
         renderer.render_subcommands_section(&mut bytes)?;
     }
-    let mut text = String::from_utf8(bytes).context("a page that is no UTF-8")?;
+    let mut text = String::from_utf8(bytes).context("a page that is not UTF-8")?;
     let more = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
     after(&mut text, &more.unwrap_or_default());
     Ok(text)
@@ -102,7 +102,7 @@ fn after(text: &mut String, help: &str) {
     }
 }
 
-/// Text of a roff source: a backslash is one, a hyphen can be copied, a line that begins with a dot is no request.
+/// Text of a roff source: a backslash is one, a hyphen can be copied, a line that begins with a dot is not a request.
 fn escaped(line: &str) -> String {
     let line = line.replace('\\', "\\e").replace('-', "\\-");
     if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }

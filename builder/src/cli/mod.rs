@@ -1,4 +1,4 @@
-//! The command line: one file a verb. Exit status: 0 done, 1 failed, 2 called wrongly, 130 interrupted.
+//! The command line: one file a verb. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 #[macro_use]
 mod output;
@@ -71,7 +71,7 @@ enum Verb {
 const READER_IS_GONE: u8 = 141;
 
 /// What every verb ends with.
-const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 called wrongly, 130 interrupted.";
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.";
 
 /// The whole command line, every verb with what its exit status says.
 #[must_use]

@@ -18,7 +18,7 @@ use contract::role::Role;
     after_help = "Examples:\n  microdc new edge\n  microdc new store --role minio\n  microdc new cache --role cache"
 )]
 pub(super) struct New {
-    /// Name of the profile: small letters, digits and hyphens
+    /// Name of the profile: lower-case letters, digits and hyphens
     name: String,
     /// What its nodes are for: a role in profiles/, or one of your own
     #[arg(long, default_value = "router", value_name = "ROLE")]

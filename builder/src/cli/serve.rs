@@ -35,7 +35,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self, interrupted: &Arc<AtomicBool>) -> Result<()> {
         let Serve { folder, listen, json } = self;
-        ensure!(folder.is_dir(), "{} is no folder; name the one with the bundles, such as out", folder.display());
+        ensure!(folder.is_dir(), "{} is not a folder; name the one with the bundles, such as out", folder.display());
         let log = move |event: &Event| {
             // A reader that went away ends the log, not the server.
             let _ = match serde_json::to_string(event) {

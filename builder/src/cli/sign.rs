@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  microdc build router --unsigned\n  microdc sign out/router.manifest\n  microdc \
                         sign out/router.manifest --key /media/stick/release.key\n  microdc sign --attach \
                         out/router.manifest.sig out/router.img\n\nExit status: 0 signed; 1 they do not fit, or \
-                        cannot be read or written;\n2 called wrongly."
+                        cannot be read or written;\n2 wrong usage."
 )]
 pub(super) struct Sign {
     /// The manifest; with --attach, the image

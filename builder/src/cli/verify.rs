@@ -66,7 +66,7 @@ impl Verify {
                 signing::signature_of(&manifest).display()
             );
         }
-        let verified = verified.with_context(|| format!("{} is not whole", self.file.display()))?;
+        let verified = verified.with_context(|| format!("{} is damaged", self.file.display()))?;
         if self.json {
             let slots = verified.slots.iter().map(|(slot, found)| {
                 serde_json::json!({ "slot": slot, "key": found.key.to_string(), "manifest": found.manifest })
@@ -78,7 +78,7 @@ impl Verify {
             return Ok(());
         }
         let what = if is_disk { "every bit of its slots" } else { "every bit" };
-        outln!("{}: {what} is as it was signed", self.file.display())?;
+        outln!("{}: {what} matches its signature", self.file.display())?;
         for (slot, found) in &verified.slots {
             let Manifest { role, version, kernel, root, .. } = &found.manifest;
             outln!("  slot {slot}    {role} {version}, kernel {kernel}, signed by {}", found.key)?;
@@ -101,7 +101,7 @@ impl Verify {
     fn bundle(&self, trusted: &[PublicKey]) -> Result<()> {
         let path = self.file.display();
         let checked = Reader::open(&self.file).and_then(|reader| reader.check(trusted, &|_| Ok(())));
-        let checked = checked.with_context(|| format!("{path} is not whole"))?;
+        let checked = checked.with_context(|| format!("{path} is damaged"))?;
         let medium = Medium::open(&self.file).with_context(|| path.to_string())?;
         let boot = medium.pick(None).and_then(|look| look.boot()).with_context(|| path.to_string())?;
         verify::boot_content(&boot, "boot image", &checked.manifest)
@@ -116,7 +116,7 @@ impl Verify {
             output::json(&report)?;
             return Ok(());
         }
-        outln!("{path}: every bit is as it was signed")?;
+        outln!("{path}: every bit matches its signature")?;
         outln!("  bundle    {found} {version}, kernel {kernel}, signed by {}", checked.key)?;
         outln!("  root hash {}", root.root_hash)?;
         Ok(())

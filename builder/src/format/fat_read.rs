@@ -83,7 +83,7 @@ impl<S: Source> Reader<S> {
         let sector = u64::from(u16_at(&head, 11));
         let (per_cluster, reserved) = (u64::from(head[13]), u64::from(u16_at(&head, 14)));
         if !(sector.is_power_of_two() && (512..=4096).contains(&sector) && per_cluster.is_power_of_two()) {
-            return Err(FatReadError::NoVolume("its sector or cluster size is none"));
+            return Err(FatReadError::NoVolume("its sector or cluster size is invalid"));
         }
         let fats = u64::from(head[16]);
         let root_length = u64::from(u16_at(&head, 17)) * 32;

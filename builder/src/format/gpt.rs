@@ -18,7 +18,7 @@ pub const TAIL: u64 = 33 * SECTOR;
 pub enum GptError {
     #[error("making the partition table: {0}")]
     Make(String),
-    #[error("the partition table is not readable: {0}")]
+    #[error("the partition table cannot be read: {0}")]
     Read(String),
     #[error("the partition table is not that of an image: {0}")]
     Foreign(String),

@@ -102,7 +102,7 @@ pub enum InventoryError {
     Packed(std::io::Error),
     #[error("the inventory is larger than {LARGEST} bytes, which no image's is")]
     Large,
-    #[error("the inventory is not readable: {0}")]
+    #[error("the inventory cannot be read: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the inventory has format {0}; this microdc reads format {FORMAT}: use a newer one")]
     Format(u32),

@@ -46,7 +46,7 @@ impl TryFrom<Written> for LockedArtifact {
                 LockedFrom::Go { program: GoProgram { package, version }, module, sum, go }
             }
             (Kind::File, None, (None, None, None, None, None)) => LockedFrom::File,
-            _ => return Err(format!("the artifact {name} has not the keys of its kind")),
+            _ => return Err(format!("the artifact {name} lacks the keys of its kind")),
         };
         Ok(LockedArtifact { name, from, size, sha256 })
     }

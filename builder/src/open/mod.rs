@@ -78,7 +78,7 @@ pub struct OpenSlot {
 pub enum OpenError {
     #[error("opening it: {0}")]
     Open(#[from] io::Error),
-    #[error("it is no image, disk, root partition or bundle of microdc: {0}")]
+    #[error("it is not an image, disk, root partition or bundle of microdc: {0}")]
     Foreign(TableError),
     #[error(transparent)]
     Bundle(#[from] bundle::ReadError),
@@ -103,7 +103,7 @@ pub enum OpenError {
     #[error(transparent)]
     Inventory(#[from] InventoryError),
     #[error(
-        "it was built before images said what they are made of (no {INVENTORY} in it): build it anew to know more"
+        "it was built before images said what they are made of (no {INVENTORY} in it): build it again to know more"
     )]
     NoInventory,
     #[error("/{0} is not in it")]

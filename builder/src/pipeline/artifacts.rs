@@ -259,7 +259,7 @@ pub(super) fn static_program(snapshot: &Snapshot) -> Result<Arc<[u8]>> {
     let doing = || format!("the supplied {FIRSTBOOT} cannot run on a node");
     let needs = elf::needs(&content).map_err(anyhow::Error::msg).with_context(doing)?;
     match needs {
-        None => bail!("{}: it is no program (ELF)", doing()),
+        None => bail!("{}: it is not a program (ELF)", doing()),
         Some(needs) if needs.interpreter.is_some() || !needs.libraries.is_empty() => {
             bail!("{}: it is linked dynamically, and PID 1 must be static", doing())
         }

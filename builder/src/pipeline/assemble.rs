@@ -163,7 +163,7 @@ fn shells(profile: &Profile, tree: &Tree) -> Result<()> {
             return Err(super::mistake::mistake(
                 profile,
                 &entry.place,
-                &format!("{shell}, the shell of {name}, is no program in the image"),
+                &format!("{shell}, the shell of {name}, is not a program in the image"),
             ));
         }
     }
@@ -175,7 +175,7 @@ fn program(profile: &Profile, place: &Place, run: &[String], tree: &Tree) -> Res
     let path = tree.resolve(program.trim_start_matches('/'));
     match path.and_then(|path| tree.nodes.get(&path)) {
         Some(node) if matches!(node.kind, Kind::File(_)) && node.mode & 0o111 != 0 => Ok(()),
-        Some(_) => Err(super::mistake::mistake(profile, place, &format!("{program} is no program"))),
+        Some(_) => Err(super::mistake::mistake(profile, place, &format!("{program} is not a program"))),
         None => {
             let known = tree.nodes.keys().map(|path| format!("/{path}")).collect::<Vec<_>>();
             let near = crate::profile::diagnostic::did_you_mean(program, known.iter().map(String::as_str));

@@ -74,7 +74,7 @@ impl Build<'_> {
             return Ok(Summary { unchanged: true, seconds, stages: Vec::new(), cached, made, ..summary });
         }
         if options.locked && lock.is_none() {
-            bail!("there is no lock {}, and --locked makes none: build once without it", lock_path.display());
+            bail!("there is no lock {}, and --locked does not make one: build once without it", lock_path.display());
         }
 
         let inputs = root::Inputs {

@@ -1,4 +1,4 @@
-//! Locks alone: completes them, or resolves them anew, without making an image.
+//! Locks alone: completes them, or resolves them again, without making an image.
 
 use super::artifacts::Locals;
 use super::settings::Settings;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 pub struct LockOptions {
     /// Names or paths of profiles.
     pub profiles: Vec<String>,
-    /// `None`: what is locked stays. An empty list: everything anew. Else the named packages and artifacts.
+    /// `None`: what is locked stays. An empty list: everything again. Else the named packages and artifacts.
     pub update: Option<Vec<String>>,
     /// Nothing is written.
     pub check: bool,

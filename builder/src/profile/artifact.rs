@@ -130,8 +130,8 @@ fn signed_by(written: &schema::Artifact, folder: &Path) -> Result<Option<SignedB
 fn check_name(name: &str) -> Result<(), Mistake> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || !name.chars().all(plain) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        let help = "small letters, digits, `-`, `_` and `.`".to_owned();
-        return Err((format!("{name:?} is no name of an artifact"), Some(help)));
+        let help = "lower-case letters, digits, `-`, `_` and `.`".to_owned();
+        return Err((format!("{name:?} is not a valid artifact name"), Some(help)));
     }
     if name == crate::pipeline::FIRSTBOOT {
         return Err(("the name firstboot is taken: every image has it".to_owned(), None));
@@ -145,7 +145,7 @@ fn place(to: &str) -> Result<String, Mistake> {
     let fine = to.starts_with('/') && parts().all(|part| !matches!(part, "" | "." | "..")) && !to.contains('\0');
     if !fine {
         let help = "such as \"/usr/bin/program\"".to_owned();
-        return Err((format!("{to:?} is no absolute path of a file"), Some(help)));
+        return Err((format!("{to:?} is not an absolute path of a file"), Some(help)));
     }
     let first = parts().next().unwrap_or_default();
     if RUN_TIME.contains(&first) {
@@ -161,7 +161,7 @@ fn check_url(url: &str) -> Result<String, Mistake> {
     let climbs = path.split('/').any(|part| matches!(part, "." | ".."));
     if host.is_empty() || host.contains('@') || path.is_empty() || path.ends_with('/') || !plain || climbs {
         let help = "write it like \"https://host/path/of/the-file\"".to_owned();
-        return Err((format!("{url:?} is no URL of a file"), Some(help)));
+        return Err((format!("{url:?} is not the URL of a file"), Some(help)));
     }
     Ok(url.to_owned())
 }
@@ -177,7 +177,7 @@ fn go_program(text: &str, below: Option<&str>) -> Result<GoProgram, Mistake> {
             && path.split('/').all(|part| !part.is_empty() && !part.starts_with(['.', '-']) && !part.ends_with('.'))
     };
     if !path(module) || !module.split('/').next().is_some_and(|host| host.contains('.')) {
-        return Err(wrong("this is no path of a Go module"));
+        return Err(wrong("this is not a Go module path"));
     }
     let numbers = version.strip_prefix('v').map(|rest| rest.split(['-', '+']).next().unwrap_or_default());
     let exact = numbers.is_some_and(|numbers| {
@@ -194,7 +194,7 @@ fn go_program(text: &str, below: Option<&str>) -> Result<GoProgram, Mistake> {
             let rest = below.strip_prefix("./").unwrap_or(below);
             if !path(rest) {
                 return Err((
-                    format!("{below:?} is no package below {module}"),
+                    format!("{below:?} is not a package below {module}"),
                     Some("such as \"./cmd/program\"".into()),
                 ));
             }

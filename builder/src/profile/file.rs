@@ -20,7 +20,7 @@ pub enum ProfileError {
     Unknown { name: String, path: PathBuf, help: String },
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{path} is no profile: it has {size} bytes, and {LARGEST_FILE} are read at most")]
+    #[error("{path} is not a profile: it has {size} bytes, and {LARGEST_FILE} are read at most")]
     TooLarge { path: PathBuf, size: u64 },
     #[error("{path}: more than {MOST_FILES} files are included, counting each as often as it is named; include less")]
     TooMany { path: PathBuf },

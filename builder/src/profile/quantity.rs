@@ -41,7 +41,7 @@ impl std::str::FromStr for Milliseconds {
             number.checked_mul(scale)
         });
         span.map(Milliseconds)
-            .ok_or_else(|| format!("{text:?} is no time span; write it like \"500ms\", \"10s\" or \"5m\""))
+            .ok_or_else(|| format!("{text:?} is not a valid time span; write it like \"500ms\", \"10s\" or \"5m\""))
     }
 }
 
@@ -59,7 +59,7 @@ impl std::str::FromStr for Bytes {
             };
             number.checked_mul(1 << shift)
         });
-        size.map(Bytes).ok_or_else(|| format!("{text:?} is no size; write it like \"64MiB\" or \"1GiB\""))
+        size.map(Bytes).ok_or_else(|| format!("{text:?} is not a valid size; write it like \"64MiB\" or \"1GiB\""))
     }
 }
 
@@ -69,7 +69,7 @@ impl std::str::FromStr for Mode {
     fn from_str(text: &str) -> Result<Mode, String> {
         match u32::from_str_radix(text, 8) {
             Ok(mode) if mode <= 0o7777 && (3..=5).contains(&text.len()) => Ok(Mode(mode)),
-            _ => Err(format!("{text:?} is no mode; write it in octal, like \"0640\"")),
+            _ => Err(format!("{text:?} is not a valid mode; write it in octal, like \"0640\"")),
         }
     }
 }
@@ -80,7 +80,7 @@ impl std::str::FromStr for Percent {
     fn from_str(text: &str) -> Result<Percent, String> {
         match number_and_unit(text) {
             Some((number @ 0..=100, "%")) => Ok(Percent(number as u8)),
-            _ => Err(format!("{text:?} is no percentage; write it like \"10%\"")),
+            _ => Err(format!("{text:?} is not a valid percentage; write it like \"10%\"")),
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn check_format(table: &DeTable<'_>, sources: &Sources, file: FileId)
     match value.get_ref().as_integer() {
         Some(number) if number.as_str() != FORMAT.to_string() => {
             let number = number.as_str();
-            let message = format!("format {number} is not known here; this microdc reads format {FORMAT}");
+            let message = format!("format {number} is not supported; this microdc reads format {FORMAT}");
             let help = Some("take a newer microdc, or write the file in the older format".to_owned());
             let place = Place { file, span: value.span() };
             Err(Box::new(Diagnostic::new(sources, message, &place, "here", None, help)))

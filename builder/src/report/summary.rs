@@ -83,7 +83,7 @@ impl std::fmt::Display for Summary {
         match &self.to_sign {
             None => writeln!(f, "  signed by {}, rollback index {}", self.signed_by, self.rollback_index)?,
             Some(manifest) => {
-                writeln!(f, "  signed by nobody yet, rollback index {}", self.rollback_index)?;
+                writeln!(f, "  not signed yet, rollback index {}", self.rollback_index)?;
                 writeln!(f, "  to sign   {}, where the key {} is:", manifest.display(), self.signed_by)?;
                 writeln!(f, "              microdc sign {}", manifest.display())?;
                 let (signature, image) = (signature_of(manifest), self.image.display());

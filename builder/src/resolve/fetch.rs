@@ -94,7 +94,7 @@ impl Resolver<'_> {
         results.into_iter().collect()
     }
 
-    /// Fetches a package. One that has gone from the mirror is resolved anew, unless the lock forbids it.
+    /// Fetches a package. One that has gone from the mirror is resolved again, unless the lock forbids it.
     fn fetch(&self, package: &LockedPackage) -> Result<LockedPackage, ResolveError> {
         match self.fetch_exactly(package, self.places.progress) {
             Ok(()) => return Ok(package.clone()),

@@ -26,7 +26,7 @@ pub struct Program {
 /// The programs of a root that say something.
 ///
 /// # Errors
-/// When the root cannot be read; a file that is no whole ELF file says nothing.
+/// When the root cannot be read; a file that is not a whole ELF file says nothing.
 pub fn programs(root: &Root) -> Result<Vec<Program>, OpenError> {
     let mut found = Vec::new();
     for (path, entry) in root.entries()? {

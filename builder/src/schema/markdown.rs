@@ -39,7 +39,7 @@ impl<'s> Page<'s> {
             self.choices(path, choices);
             return;
         }
-        self.text.push_str("| key | type | what | not said |\n|---|---|---|---|\n");
+        self.text.push_str("| key | type | what | default |\n|---|---|---|---|\n");
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for (key, value) in schema["properties"].as_object().into_iter().flatten() {
@@ -47,7 +47,7 @@ impl<'s> Page<'s> {
             let kind = self.kind(&below, value);
             let what = description(value).unwrap_or_default();
             let default = match &value["default"] {
-                _ if required.contains(&key.as_str()) => "must be there".to_owned(),
+                _ if required.contains(&key.as_str()) => "required".to_owned(),
                 Value::Null => String::new(),
                 Value::Array(list) if list.is_empty() => String::new(),
                 Value::Object(map) if map.is_empty() => String::new(),
@@ -140,7 +140,7 @@ impl<'s> Page<'s> {
     }
 }
 
-/// What a heading is reached by on the pages that show Markdown: small letters, digits, `-` and `_`.
+/// What a heading is reached by on the pages that show Markdown: lower-case letters, digits, `-` and `_`.
 fn anchor(path: &str) -> String {
     path.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).flat_map(char::to_lowercase).collect()
 }
@@ -203,7 +203,7 @@ mod tests {
     fn a_page_has_every_table_once_with_all_its_keys() {
         let page = markdown(&schema_for!(File));
         for line in [
-            "| `count` | number | How many. | must be there |",
+            "| `count` | number | How many. | required |",
             "| `other` | [table](#other) | Others \\| too. |  |",
             "| `part` | by name: [as `other`](#other) | The parts, a name each. |  |",
             "## `other`",

@@ -46,7 +46,7 @@ impl std::fmt::Display for Event {
                     write!(f, " from byte {from}")?;
                 }
                 write!(f, " {bytes} bytes in {:.1} ms", seconds * 1000.0)?;
-                f.write_str(if *cut { ", cut off" } else { "" })
+                f.write_str(if *cut { ", truncated" } else { "" })
             }
             Event::Progress { node, file, done, blocks, percent } => {
                 write!(f, "{node}: {percent} % of {} ({done} of {blocks} blocks)", file.escape_debug())
@@ -76,7 +76,7 @@ mod tests {
         let line = event.to_string();
         assert_eq!(
             line,
-            "2026-09-12 07:55:41 UTC 10.0.0.7 r1 \"GET /a\\n\\u{1b}[2J\\\"x\" 206 from byte 4096 100 bytes in 1.2 ms, cut off"
+            "2026-09-12 07:55:41 UTC 10.0.0.7 r1 \"GET /a\\n\\u{1b}[2J\\\"x\" 206 from byte 4096 100 bytes in 1.2 ms, truncated"
         );
         let json = serde_json::to_value(&event).unwrap();
         assert_eq!((&json["event"], &json["status"]), (&"request".into(), &206.into()));

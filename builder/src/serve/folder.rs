@@ -86,7 +86,7 @@ pub fn list(folder: &Path) -> io::Result<Vec<Listed>> {
     Ok(found)
 }
 
-/// A request's path as a path in the folder: percent signs decoded (RFC 3986, section 2.1); nothing for what is no plain path of
+/// A request's path as a path in the folder: percent signs decoded (RFC 3986, section 2.1); nothing for what is not a plain path of
 /// visible names.
 fn decode(path: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(path.len());

@@ -15,7 +15,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Reads the two headers; what is no name of a node or no progress counts as not said.
+    /// Reads the two headers; what is not a valid name of a node or no progress counts as not said.
     pub(super) fn parse(node: Option<&str>, progress: Option<&str>) -> Option<Report> {
         let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let node = node.filter(|name| (1..=63).contains(&name.len()) && name.bytes().all(fine))?;
@@ -50,7 +50,7 @@ pub(super) struct Nodes(Mutex<BTreeMap<String, NodeProgress>>);
 
 impl Nodes {
     /// Remembers what a node says; tells where it stands now when that is worth a line: at the beginning, with each tenth, at the
-    /// end, and when it begins anew.
+    /// end, and when it begins again.
     pub(super) fn heard(&self, report: &Report, file: &str) -> Option<NodeProgress> {
         let (done, blocks) = report.progress?;
         let now = NodeProgress { file: file.to_owned(), done, blocks };

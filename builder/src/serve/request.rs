@@ -28,7 +28,7 @@ pub(super) struct Request {
 /// What the bytes that have come so far are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// The head is not whole yet.
+    /// The head is damaged yet.
     More,
     /// A request, and the length of its head in bytes.
     For(Box<Request>, usize),

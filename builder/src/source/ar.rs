@@ -12,7 +12,7 @@ const MOST_MEMBERS: usize = 16;
 /// How an archive is not understood.
 #[derive(Debug, thiserror::Error)]
 pub enum ArError {
-    #[error("it is no ar archive")]
+    #[error("it is not an ar archive")]
     Magic,
     #[error("the member header at byte {at} is damaged")]
     Header { at: u64 },

@@ -153,7 +153,7 @@ pub fn unpack(file: &File, locked: &LockedPackage, folder: &Path, effort: Effort
         && version.size >= 4
         && file.read_exact_at(&mut number, version.offset).is_ok();
     if !readable || &number != b"2." {
-        return Err(form("it is no package of format 2"));
+        return Err(form("it is not a package of format 2"));
     }
     if !control.name.starts_with("control.tar") || !data.name.starts_with("data.tar") {
         return Err(form("its members are not in the order debian-binary, control.tar, data.tar"));

@@ -21,7 +21,7 @@ pub enum FetchError {
     )]
     Unreachable { url: String, attempts: u32, have: u64, size: Option<u64>, last: String },
     #[error(
-        "{url} has {found} bytes, {expected} were expected; the mirror is not in step with its index: try later, or name another with --mirror"
+        "{url} has {found} bytes, {expected} were expected; the mirror is out of sync with its index: try later, or name another with --mirror"
     )]
     Size { url: String, expected: u64, found: u64 },
     #[error("{url} is larger than the {limit} bytes that are taken for it at most; check the mirror")]

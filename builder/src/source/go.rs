@@ -73,17 +73,17 @@ pub enum GoError {
     TooOld { program: GoProgram, needed: String, found: String, output: String },
     #[error(
         "{program} is locked as {locked} compiled it, and this machine has {found}, which could not fetch that:\n\
-         {output}\nInstall {locked}, let Go fetch it (any Go from 1.21 on does, with network), or compile it anew with \
+         {output}\nInstall {locked}, let Go fetch it (any Go from 1.21 on does, with network), or compile it again with \
          another: microdc lock --update"
     )]
     OtherGo { program: GoProgram, locked: String, found: String, output: String },
     #[error(
         "{program}, compiled by {go}, has the SHA-256 {found}, and {expected} is locked, which {go} made too: its source or \
-         the compiler is not the same; compile it anew with microdc lock --update when that is meant"
+         the compiler is not the same; compile it again with microdc lock --update when that is meant"
     )]
     Differs { program: GoProgram, go: String, found: String, expected: String },
     #[error(
-        "the source of {program} has the sum {found}, and {expected} is locked: somebody changed what was published"
+        "the source of {program} has the sum {found}, and {expected} is locked: what was published has been changed"
     )]
     Sum { program: GoProgram, found: String, expected: String },
     #[error("{program} is not in the cache, and without network Go cannot compile it:\n{output}")]
@@ -300,7 +300,7 @@ impl GoSource<'_> {
     /// Takes what was compiled into the cache, with what it says of itself.
     fn adopt(&self, program: &GoProgram, tool: &Tool, place: &Path) -> Result<Compiled, GoError> {
         let path = only_file(&place.join("bin"))?
-            .ok_or_else(|| understood(program, "the outcome", "it is no program: Go made no file"))?;
+            .ok_or_else(|| understood(program, "the outcome", "it is not a program: Go made no file"))?;
         let mut command = Command::new("go");
         command.args(["version", "-m"]).arg(&path).env("GOTOOLCHAIN", "local").env_remove("GOFLAGS");
         command.envs(tool.settings.iter().map(|(name, value)| (*name, value.as_str()))).current_dir(place);

@@ -1,6 +1,6 @@
 //! The archive's indices, each loaded when it is first needed.
 //!
-//! `InRelease` is fetched anew for every run that needs an index. The lists it vouches for lie in the cache under
+//! `InRelease` is fetched again for every run that needs an index. The lists it vouches for lie in the cache under
 //! their digests, and so do their reduced forms.
 
 use std::collections::BTreeMap;

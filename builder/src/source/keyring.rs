@@ -41,7 +41,7 @@ pub enum KeyError {
     NotPinned { pinned: String, found: String },
     #[error("there is no certificate in it")]
     NoCertificate,
-    #[error("it is not a text with an OpenPGP signature: {0}")]
+    #[error("it is not text with an OpenPGP signature: {0}")]
     NotSigned(#[source] OpenPgpError),
     #[error("it is not an OpenPGP signature: {0}")]
     NoSignature(#[source] OpenPgpError),
@@ -171,7 +171,7 @@ impl Keyring {
         if self.keys.iter().any(named) { Ok(()) } else { Err("the key is not trusted".to_owned()) }
     }
 
-    /// Whether a signature that may count does; `content` is as it was signed.
+    /// Whether a signature that may count does; `content` matches its signature.
     fn check(&self, signature: &Signature, content: &[u8], now: u64) -> Result<(), String> {
         let mut reason = "the key is not trusted".to_owned();
         for key in &self.keys {

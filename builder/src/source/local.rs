@@ -26,7 +26,7 @@ pub struct Snapshot {
 pub enum LocalError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is no file", .0.display())]
+    #[error("{} is not a file", .0.display())]
     NoFile(PathBuf),
     #[error("{} is gone from the cache: build again", .0.display())]
     Gone(PathBuf),
@@ -41,7 +41,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// read again.
 ///
 /// # Errors
-/// When it cannot be read, is no regular file, or the cache cannot be written.
+/// When it cannot be read, is not a regular file, or the cache cannot be written.
 pub fn snapshot(cache: &Cache, path: &Path) -> Result<Snapshot, LocalError> {
     let read = |source| LocalError::Read { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(read)?;
@@ -83,7 +83,7 @@ impl Snapshot {
     /// The bytes, by reference, checked once more against the SHA-256: what changed in the cache does not get out.
     ///
     /// # Errors
-    /// When the copy is gone, cannot be read, or is damaged; then it is removed, and the next build makes it anew.
+    /// When the copy is gone, cannot be read, or is damaged; then it is removed, and the next build makes it again.
     pub fn content(&self) -> Result<Content, LocalError> {
         content(&self.path, self.size, self.sha256)
     }

@@ -24,7 +24,7 @@ pub enum MirrorError {
         apt.display()
     )]
     Unknown { apt: PathBuf },
-    #[error("{url:?} is no base URL of a mirror: it must begin with http:// or https:// and hold no spaces")]
+    #[error("{url:?} is not the base URL of a mirror: it must begin with http:// or https:// and hold no spaces")]
     BadUrl { url: String },
     #[error(
         "the mirror for security cannot be told from {url:?}, because its path does not end in \"debian\": name it too \
@@ -44,7 +44,7 @@ impl Mirror {
     /// The mirror from the command line, else from `microdc.toml`, else from apt's folder (`/etc/apt`).
     ///
     /// # Errors
-    /// When none is known, or what was told is no URL.
+    /// When none is known, or what was told is not a valid URL.
     pub fn find(
         command_line: &MirrorSettings,
         configured: &MirrorSettings,

@@ -60,7 +60,7 @@ fn line(
         return Ok(None);
     }
     if !depends::is_package_name(name) {
-        return Err(bad("that is no name of a package".to_owned()));
+        return Err(bad("that is not a name of a package".to_owned()));
     }
     let (version, path) = (field("Version"), field("Filename"));
     if version.parse::<Version>().is_err() {

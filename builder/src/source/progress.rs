@@ -6,7 +6,7 @@ pub trait Progress: Sync {
     fn add_total(&self, bytes: u64);
     /// So many bytes of it are done.
     fn advance(&self, bytes: u64);
-    /// A line for the operator: something was retried, resumed, or resolved anew.
+    /// A line for the operator: something was retried, resumed, or resolved again.
     fn note(&self, line: &str);
 }
 

@@ -11,7 +11,7 @@ use super::keyring::{CLOCK_SLACK, KeyError, Keyring};
 /// How an `InRelease` is not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
-    #[error("the index of {suite} ({url}) is not believed: {source}")]
+    #[error("the index of {suite} ({url}) is not trusted: {source}")]
     Signature { suite: String, url: String, source: KeyError },
     #[error(
         "the index of {suite} ({url}) was valid until {until}, and it is {now}: the mirror is stale, or somebody \

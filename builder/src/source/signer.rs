@@ -90,7 +90,7 @@ impl Signer {
 fn minisign(key: &PublicKey, signature: &[u8], mut content: impl Read) -> Result<(), SignerError> {
     let text = std::str::from_utf8(signature).ok();
     let signature = text.and_then(|text| Signature::decode(text).ok());
-    let signature = signature.ok_or(SignerError::Minisign("it is no minisign signature"))?;
+    let signature = signature.ok_or(SignerError::Minisign("it is not a minisign signature"))?;
     let mut verifier = key.verify_stream(&signature).map_err(refused)?;
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -109,6 +109,6 @@ fn refused(error: MinisignError) -> SignerError {
             "it is of minisign's old kind, without a hash first (\"Ed\"), which is not taken"
         }
         MinisignError::InvalidSignature => "it does not verify",
-        _ => "it is no minisign signature",
+        _ => "it is not a minisign signature",
     })
 }

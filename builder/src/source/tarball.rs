@@ -1,7 +1,7 @@
 //! The file tree of a package: a tar archive, decompressed into the cache while it is read.
 //!
 //! These are foreign bytes: paths that leave the tree, entries of kinds that no package has, two entries at one path,
-//! anything below what is no directory, and archives that grow without end are refused.
+//! anything below what is not a directory, and archives that grow without end are refused.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,13 +18,13 @@ use super::unpacked::{Item, ItemKind};
 pub enum TarError {
     #[error("{path:?} leaves the package's tree")]
     Leaves { path: String },
-    #[error("{path:?} is no usable path: {why}")]
+    #[error("{path:?} is not a valid path: {why}")]
     BadPath { path: String, why: &'static str },
-    #[error("/{path} stands in it twice")]
+    #[error("/{path} is in it twice")]
     Twice { path: String },
-    #[error("/{path} lies below /{parent}, which is no directory")]
+    #[error("/{path} lies below /{parent}, which is not a directory")]
     BelowFile { path: String, parent: String },
-    #[error("/{path} is a hard link to {target:?}, which is no file before it")]
+    #[error("/{path} is a hard link to {target:?}, which is not a file before it")]
     BadLink { path: String, target: String },
     #[error("/{path}: {what}")]
     BadEntry { path: String, what: String },
@@ -104,7 +104,9 @@ fn read_entries<R: Read>(archive: &mut tar::Archive<R>) -> Result<BTreeMap<Strin
             value.ok().and_then(|value| u32::try_from(value).ok()).ok_or_else(|| bad(what))
         };
         let text = |value: Option<&[u8]>| {
-            std::str::from_utf8(value.unwrap_or_default()).map(str::to_owned).map_err(|_| bad("its owner is no text"))
+            std::str::from_utf8(value.unwrap_or_default())
+                .map(str::to_owned)
+                .map_err(|_| bad("its owner is not text"))
         };
         let (uid, gid) =
             (number(header.uid(), "its owner is damaged")?, number(header.gid(), "its group is damaged")?);
@@ -141,7 +143,7 @@ fn read_entries<R: Read>(archive: &mut tar::Archive<R>) -> Result<BTreeMap<Strin
             }
         };
         if !matches!(kind, ItemKind::File { .. }) && entry.size() > 0 {
-            return Err(bad("it is no file and yet has content"));
+            return Err(bad("it is not a file and yet has content"));
         }
         let target = match &kind {
             ItemKind::Symlink(target) | ItemKind::Hardlink(target) => target.len(),
@@ -212,7 +214,7 @@ fn xattrs<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<BTreeMap<String, Vec
     let Some(extensions) = entry.pax_extensions().map_err(|error| error.to_string())? else { return Ok(xattrs) };
     for extension in extensions {
         let extension = extension.map_err(|_| "its extended header cannot be understood".to_owned())?;
-        let key = extension.key().map_err(|_| "an extended header's name is no text".to_owned())?;
+        let key = extension.key().map_err(|_| "an extended header's name is not text".to_owned())?;
         if key.starts_with("GNU.sparse") {
             return Err("sparse files are in no package".to_owned());
         }
@@ -222,7 +224,7 @@ fn xattrs<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<BTreeMap<String, Vec
             return Err(format!("its extended attribute {name:?} is too large"));
         }
         if xattrs.insert(name.to_owned(), value.to_vec()).is_some() {
-            return Err(format!("its extended attribute {name:?} stands there twice"));
+            return Err(format!("its extended attribute {name:?} is listed twice"));
         }
     }
     Ok(xattrs)

@@ -26,7 +26,7 @@ const DIGEST: usize = 32;
 /// How an unpacked package cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
-    #[error("/{path} is no file of package {package}")]
+    #[error("/{path} is not a file of package {package}")]
     NoFile { package: String, path: String },
     #[error("/{path} of package {package} is damaged in the cache ({}): remove that folder and build again", folder.display())]
     Damaged { package: String, path: String, folder: std::path::PathBuf },

@@ -61,7 +61,7 @@ pub enum UrlError {
          `signature` belongs to this release"
     )]
     Signature { signature: String, of: String, source: SignerError },
-    #[error("{0:?} is no mirror: write a URL with {{host}} and {{path}} in it, or the path of a folder")]
+    #[error("{0:?} is not a mirror: write a URL with {{host}} and {{path}} in it, or the path of a folder")]
     Mirror(String),
     #[error(transparent)]
     Fetch(FetchError),
@@ -308,7 +308,7 @@ fn open(path: &Path, limit: u64) -> Result<File, Refusal> {
     let file = File::open(path).map_err(next)?;
     let metadata = file.metadata().map_err(next)?;
     if !metadata.is_file() {
-        return Err(Refusal::Next("it is no file".to_owned()));
+        return Err(Refusal::Next("it is not a file".to_owned()));
     }
     if metadata.len() > limit {
         return Err(Refusal::Next(format!("it has {} bytes, {limit} are taken at most", metadata.len())));
@@ -336,7 +336,7 @@ fn below(folder: &Path, host: &str, path: &str) -> Option<PathBuf> {
     Some(file)
 }
 
-/// `v1.36.1%2Bk3s1` → `v1.36.1+k3s1`; what is no code stays as it is.
+/// `v1.36.1%2Bk3s1` → `v1.36.1+k3s1`; what is not an escape stays as it is.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

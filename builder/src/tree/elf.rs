@@ -58,7 +58,7 @@ pub struct Needs {
     pub run_path: Vec<String>,
 }
 
-/// Reads what an ELF file needs; nothing for a file that is no program and no library.
+/// Reads what an ELF file needs; nothing for a file that is not a program and no library.
 ///
 /// # Errors
 /// In words, when it is damaged or for another machine.
@@ -67,7 +67,7 @@ pub fn needs(content: &Content) -> Result<Option<Needs>, String> {
     if content.len() < 64 || content.read_exact_at(&mut magic, 0).is_err() || magic != elf::ELFMAG {
         return Ok(None);
     }
-    let damaged = |error: object::read::Error| format!("it is no usable ELF file: {error}");
+    let damaged = |error: object::read::Error| format!("it is not a usable ELF file: {error}");
     let cache = ReadCache::new(Reader { content, at: 0 });
     let header = FileHeader64::<LittleEndian>::parse(&cache)
         .map_err(|_| "it is an ELF file, but not of 64 bits".to_owned())?;
@@ -103,9 +103,9 @@ pub fn needs(content: &Content) -> Result<Option<Needs>, String> {
                     let into = address.checked_sub(segment.p_vaddr(endian))?;
                     (into < segment.p_filesz(endian)).then(|| segment.p_offset(endian).checked_add(into))?
                 });
-            let start = place.ok_or("it is no usable ELF file: its strings lie in no segment")?;
+            let start = place.ok_or("it is not a usable ELF file: its strings lie in no segment")?;
             let end = start.checked_add(size).filter(|&end| end <= content.len());
-            let end = end.ok_or("it is no usable ELF file: its strings end behind it")?;
+            let end = end.ok_or("it is not a usable ELF file: its strings end behind it")?;
             StringTable::new(&cache, start, end)
         }
         _ => StringTable::default(),
@@ -115,8 +115,8 @@ pub fn needs(content: &Content) -> Result<Option<Needs>, String> {
         let tag = entry.tag(endian);
         let text = |entry: &elf::Dyn64<LittleEndian>| {
             let offset =
-                u32::try_from(entry.val(endian)).map_err(|_| "it is no usable ELF file: a name lies outside")?;
-            let bytes = strings.get(offset).map_err(|()| "it is no usable ELF file: a name lies outside")?;
+                u32::try_from(entry.val(endian)).map_err(|_| "it is not a usable ELF file: a name lies outside")?;
+            let bytes = strings.get(offset).map_err(|()| "it is not a usable ELF file: a name lies outside")?;
             Ok::<_, String>(String::from_utf8_lossy(bytes).into_owned())
         };
         if tag == elf::DT_NULL {

@@ -264,7 +264,7 @@ pub(super) fn resolve<'t>(path: &str, look: impl Fn(&str) -> Option<&'t Kind>) -
             name => {
                 let next = if at.is_empty() { name.to_owned() } else { format!("{at}/{name}") };
                 match look(&next) {
-                    // What is no link may be a directory that nobody lists; the end of the way must be there.
+                    // What is not a link may be a directory that nobody lists; the end of the way must be there.
                     Some(Kind::Symlink(target)) => {
                         links += 1;
                         if links > 40 {

@@ -78,7 +78,7 @@ impl Rules {
             let glob = GlobBuilder::new(&take::merged(&pattern)).literal_separator(true).build();
             let (true, Ok(glob)) = (parts_are_plain, glob) else {
                 let help = "write it like \"etc/app/*.key\", from the overlay's top, without a leading slash";
-                return Err(wrong(format!("{pattern:?} is no pattern"), &at, Some(help.to_owned())));
+                return Err(wrong(format!("{pattern:?} is not a valid pattern"), &at, Some(help.to_owned())));
             };
             let owner = match rule.owner {
                 Some(text) => {
@@ -264,9 +264,9 @@ mod tests {
             ("[path.\"etc/app\"]\nmod = \"0640\"", "unknown field `mod`", "did you mean `mode`?"),
             ("[paths.x]\nmode = \"0640\"", "unknown field `paths`", "did you mean `path`?"),
             ("[path.\"etc/app\"]\n", "neither owner nor mode", "overlay.toml:1"),
-            ("[path.\"/etc/app\"]\nmode = \"0640\"", "is no pattern", "without a leading slash"),
-            ("[path.\"etc/../x\"]\nmode = \"0640\"", "is no pattern", "without a leading slash"),
-            ("[path.\"etc/[x\"]\nmode = \"0640\"", "is no pattern", "overlay.toml:1"),
+            ("[path.\"/etc/app\"]\nmode = \"0640\"", "is not a valid pattern", "without a leading slash"),
+            ("[path.\"etc/../x\"]\nmode = \"0640\"", "is not a valid pattern", "without a leading slash"),
+            ("[path.\"etc/[x\"]\nmode = \"0640\"", "is not a valid pattern", "overlay.toml:1"),
             ("[path.\"etc/app/link\"]\nmode = \"0640\"", "a symbolic link, which has no mode", "overlay.toml:2"),
             (
                 "[path.\"etc/app/conf\"]\nmode = \"0640\"\n[path.\"etc/app/c*\"]\nmode = \"0600\"",

@@ -68,7 +68,7 @@ impl<'p> Shelf<'p> {
     /// The paths that a pattern means, in order.
     ///
     /// # Errors
-    /// When it is no pattern, or means nothing in this package.
+    /// When it is not a valid pattern, or means nothing in this package.
     pub fn find(&self, pattern: &str) -> Result<BTreeSet<String>, TakeError> {
         let plain = merged(pattern);
         let glob = matcher(&plain, pattern)?;

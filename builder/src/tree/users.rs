@@ -40,7 +40,7 @@ pub enum AccountError {
     Number { what: &'static str, first: String, second: String, number: u32 },
     #[error("user {user:?} is in the group {group}, which does not exist")]
     NoGroup { user: String, group: String },
-    #[error("user {user:?}: {field} {value:?} is no absolute path without \":\"")]
+    #[error("user {user:?}: {field} {value:?} is not an absolute path without \":\"")]
     Field { user: String, field: &'static str, value: String },
 }
 

@@ -26,7 +26,7 @@ impl Blocks<'_> {
         Ok(bytes)
     }
 
-    /// Gives each piece of `range` that is no hole; both ends of the range are block boundaries or the image's.
+    /// Gives each piece of `range` that is not a hole; both ends of the range are block boundaries or the image's.
     fn data(
         self,
         range: Range<u64>,

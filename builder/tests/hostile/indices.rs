@@ -40,7 +40,7 @@ fn indices_and_keys() {
         let message = signed(archive, &release(archive)).replacen("Origin: Test", "Origin: Tess", 1);
         archive.put_release("trixie", message);
     });
-    attempt("not signed", "no text with an OpenPGP signature", &|archive| {
+    attempt("not signed", "not text with an OpenPGP signature", &|archive| {
         let text = release(archive);
         archive.put_release("trixie", text);
     });
@@ -73,7 +73,7 @@ fn indices_and_keys() {
         let (text, _) = list_of(archive, "600000000000");
         archive.put_release("trixie", signed(archive, &text));
     });
-    attempt("a list whose size is no number", "cannot be understood", &|archive| {
+    attempt("a list whose size is not a valid number", "cannot be understood", &|archive| {
         let (text, _) = list_of(archive, "many");
         archive.put_release("trixie", signed(archive, &text));
     });
@@ -88,7 +88,7 @@ fn indices_and_keys() {
         archive.server.put(&path, bytes.to_vec());
         archive.put_release("trixie", signed(archive, &text));
     };
-    attempt("a list that is no xz", "format not recognized", &|archive| with_list(archive, b"no xz at all"));
+    attempt("a list that is not xz", "format not recognized", &|archive| with_list(archive, b"no xz at all"));
     let stanza = |fields: &str| xz(format!("Package: frr\nVersion: 99\nArchitecture: arm64\n{fields}\n").as_bytes());
     let hash = Digest::of(b"x");
     let fields = move |path: &str, size: &str| format!("Filename: {path}\nSize: {size}\nSHA256: {hash}\n");
@@ -98,7 +98,7 @@ fn indices_and_keys() {
     attempt("a package at another host", "http://x/frr.deb", &|archive| {
         with_list(archive, &stanza(&fields("http://x/frr.deb", "10")));
     });
-    attempt("a package of a size that is no number", "frr", &|archive| {
+    attempt("a package of a size that is not a valid number", "frr", &|archive| {
         with_list(archive, &stanza(&fields("pool/frr.deb", "1e9")));
     });
     attempt("a package without hash", "frr", &|archive| {
@@ -138,9 +138,13 @@ fn locks() {
     let cases: Vec<Case> = vec![
         ("no TOML", parse("format = \n"), "cannot be read"),
         ("a later format", parse("format = 99\n"), "format 99"),
-        ("a path that climbs out", with("path = ", "\"../../frr.deb\""), "\"../../frr.deb\" is no path"),
-        ("a path at another host", with("path = ", "\"http://x/frr.deb\""), "\"http://x/frr.deb\" is no path"),
-        ("an absolute path", with("path = ", "\"/etc/passwd\""), "\"/etc/passwd\" is no path"),
+        ("a path that climbs out", with("path = ", "\"../../frr.deb\""), "\"../../frr.deb\" is not a valid path"),
+        (
+            "a path at another host",
+            with("path = ", "\"http://x/frr.deb\""),
+            "\"http://x/frr.deb\" is not a valid path",
+        ),
+        ("an absolute path", with("path = ", "\"/etc/passwd\""), "\"/etc/passwd\" is not a valid path"),
         ("a hash that is short", with("sha256 = ", "\"abcd\""), "cannot be read"),
         ("a negative size", with("size = ", "-1"), "cannot be read"),
         ("an unknown field", parse(&good.replace(&line("size = "), "sise = 1")), "sise"),

@@ -88,7 +88,7 @@ fn packages() {
         ("climbs out from below", data(&[file("./a/../../passwd", b"x")]), "\"./a/../../passwd\" leaves"),
         ("an absolute path", data(&[file("/etc/passwd", b"x")]), "\"/etc/passwd\" leaves"),
         ("a path with a line break", data(&[file("a\nb", b"x")]), "control characters"),
-        ("a path that is no text", raw("data.tar", &altered_header(0, b"\xff\xfe")), "it is not UTF-8"),
+        ("a path that is not text", raw("data.tar", &altered_header(0, b"\xff\xfe")), "it is not UTF-8"),
         ("a path that is not plain", data(&[file("./a//b", b"x")]), "not in its plain form"),
         (
             "a name of 300 letters",
@@ -146,13 +146,21 @@ fn packages() {
         ),
         ("a volume's label", data(&[other("./v", b'V', "")]), "type 'V'"),
         ("a dumped folder", data(&[other("./dump", b'D', "")]), "type 'D'"),
-        ("an owner that is no number", raw("data.tar", &altered_header(108, b"zzzzzzz")), "its owner is damaged"),
+        (
+            "an owner that is not a valid number",
+            raw("data.tar", &altered_header(108, b"zzzzzzz")),
+            "its owner is damaged",
+        ),
         (
             "an owner behind 32 bits",
             raw("data.tar", &altered_header(116, b"\x80\x01\0\0\0\0\0\0")),
             "its group is damaged",
         ),
-        ("a mode that is no number", raw("data.tar", &altered_header(100, b"rwxr-xr")), "its mode is damaged"),
+        (
+            "a mode that is not a valid number",
+            raw("data.tar", &altered_header(100, b"rwxr-xr")),
+            "its mode is damaged",
+        ),
         (
             "a time before all time",
             raw("data.tar", &altered_header(136, b"-1\0\0\0\0\0\0\0\0\0\0")),
@@ -179,7 +187,11 @@ fn packages() {
             },
             "cannot be unpacked",
         ),
-        ("a size that is no number", raw("data.tar", &altered_header(124, b"zzzzzzzzzzz\0")), "cannot be unpacked"),
+        (
+            "a size that is not a valid number",
+            raw("data.tar", &altered_header(124, b"zzzzzzzzzzz\0")),
+            "cannot be unpacked",
+        ),
         (
             "a size of 2^63",
             raw("data.tar", &altered_header(124, b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff")),
@@ -199,14 +211,14 @@ fn packages() {
                 pax(&[record("SCHILY.xattr.user.b", b"1"), record("SCHILY.xattr.user.b", b"2")]),
                 file("./x", b""),
             ]),
-            "\"user.b\" stands there twice",
+            "\"user.b\" is listed twice",
         ),
         (
             "a pax header that is none",
             data(&[pax(&[b"999 path=x\n".to_vec()]), file("./pax", b"")]),
             "extended header",
         ),
-        ("two entries at one path", data(&[file("./a", b"1"), file("a", b"2")]), "/a stands in it twice"),
+        ("two entries at one path", data(&[file("./a", b"1"), file("a", b"2")]), "/a is in it twice"),
         ("400,001 entries", raw("data.tar", &tar(&many)), "more than 400000 entries"),
         // Sizes, ends and compression.
         ("80 MB of zeros in a few bytes", data(&[file("./zeros", &vec![0; 80 << 20])]), "more than 67108864 bytes"),
@@ -246,7 +258,7 @@ fn packages() {
         ("gzip that calls itself xz", raw("data.tar.xz", &gz(&plain)), "data.tar.xz: it cannot be unpacked"),
         ("a compression nobody knows", raw("data.tar.lzma", b""), "not known"),
         // The outer archive.
-        ("an empty file", package_file(b""), "no ar archive"),
+        ("an empty file", package_file(b""), "not an ar archive"),
         ("a header cut off", package_file(b"!<arch>\nshort"), "header at byte 8 is damaged"),
         ("a member past the end", package_file(&whole[..whole.len() - 40]), "past the end of the file"),
         ("a member of 10 digits", altered(header_of(b"control.tar") + 48, b"9999999999"), "past the end"),
@@ -270,7 +282,7 @@ fn packages() {
         ),
         // The control archive.
         ("no control file", control_only(&[file("./conffiles", b"")]), "/control: it is missing"),
-        ("a control file that is no text", control_only(&[file("./control", b"Package: \xff\n")]), "not UTF-8"),
+        ("a control file that is not text", control_only(&[file("./control", b"Package: \xff\n")]), "not UTF-8"),
         (
             "a control file without form",
             control_only(&[file("./control", b"no colon here\n")]),

@@ -74,7 +74,7 @@ fn profiles() {
             with("[[template]]\nfrom = \"a.j2\"\nto = \"/etc/passwd\"\n"),
             "not to \"/etc/passwd\"",
         ),
-        ("a sysctl that climbs out", with("[sysctl]\n\"../../etc/x\" = \"1\"\n"), "no kernel setting"),
+        ("a sysctl that climbs out", with("[sysctl]\n\"../../etc/x\" = \"1\"\n"), "not a valid kernel setting"),
         (
             "a user that does not exist",
             with("[service.a]\nrun = [\"/bin/a\"]\nuser = \"ghost\"\n"),
@@ -90,7 +90,7 @@ fn profiles() {
             with("[service.a]\nrun = [\"/a\"]\nafter = [\"b\"]\n[service.b]\nrun = [\"/b\"]\nafter = [\"a\"]\n"),
             "would never start",
         ),
-        ("a mode that is no mode", with("[directory.\"/run/x\"]\nmode = \"99999\"\n"), "99999"),
+        ("a mode that is not a valid mode", with("[directory.\"/run/x\"]\nmode = \"99999\"\n"), "99999"),
         (
             "a size behind 64 bits",
             with("[service.a]\nrun = [\"/a\"]\nlimits = { memory = \"99999999999GiB\" }\n"),
@@ -141,12 +141,12 @@ fn overlays() {
             "etc/sock is neither file",
         ),
         (
-            "a name that is no text",
+            "a name that is not text",
             lay(&|at| fs::write(at.join(std::ffi::OsStr::from_bytes(b"etc/\xff")), "").unwrap()),
             "a name that is not UTF-8",
         ),
         (
-            "a link to what is no text",
+            "a link to what is not text",
             lay(&|at| {
                 std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(b"\xff"), at.join("etc/link")).unwrap();
             }),
@@ -158,7 +158,11 @@ fn overlays() {
             lay(&|at| fs::create_dir(at.join("overlay.toml")).unwrap()),
             "cannot read",
         ),
-        ("a rule for what is not there", rules("[path.\"../../etc/shadow\"]\nmode = \"0777\"\n"), "is no pattern"),
+        (
+            "a rule for what is not there",
+            rules("[path.\"../../etc/shadow\"]\nmode = \"0777\"\n"),
+            "is not a valid pattern",
+        ),
         ("a rule for another's file", rules("[path.\"etc/passwd\"]\nmode = \"0777\"\n"), "nothing at \"etc/passwd\""),
         ("a rule with a number for an owner", rules("[path.\"etc\"]\nowner = 0\n"), "overlay.toml:2"),
     ];

@@ -69,11 +69,11 @@ pub const EXTENSION: &str = "bundle";
 /// A bundle that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    #[error("this is no bundle: it does not begin with microdcB")]
+    #[error("this is not a bundle: it does not begin with microdcB")]
     Magic,
     #[error("the bundle has format {0}; this program reads format {FORMAT}")]
     Format(u32),
-    #[error("the bundle is cut off: its {what} needs {needed} bytes, and there are {found}")]
+    #[error("the bundle is truncated: its {what} needs {needed} bytes, and there are {found}")]
     Short { what: &'static str, needed: u64, found: u64 },
     #[error("the bundle's head is damaged: {0}")]
     Head(&'static str),
@@ -85,7 +85,7 @@ pub enum BundleError {
     Trailer(#[from] TrailerError),
     #[error("the {image} image of the manifest")]
     Tree { image: Which, source: TreeError },
-    #[error("the lengths in the bundle are beyond all measure")]
+    #[error("the lengths in the bundle are out of range")]
     Overflow,
 }
 

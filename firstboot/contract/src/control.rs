@@ -245,7 +245,7 @@ pub struct ConfigInForce {
 pub enum CallError {
     #[error("a request has at most {MAX_REQUEST} bytes")]
     TooLong,
-    #[error("this is no request: {0}")]
+    #[error("this is not a request: {0}")]
     Malformed(String),
     #[error("this node speaks version {VERSION} of the control interface, not {0}")]
     Version(u32),

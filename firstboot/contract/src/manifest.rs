@@ -89,7 +89,7 @@ pub struct Manifest {
 /// A manifest that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    #[error("the manifest is not readable: {0}")]
+    #[error("the manifest cannot be read: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the manifest has format {0}; this program reads format {FORMAT}")]
     Format(u32),
@@ -126,7 +126,7 @@ impl Manifest {
     /// Reads a manifest and checks everything in it that can be checked without the disk.
     ///
     /// # Errors
-    /// When it is no JSON of this shape, of another format or board, or names a length that no tree can cover.
+    /// When it is not JSON of this shape, of another format or board, or names a length that no tree can cover.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         #[derive(Deserialize)]
         struct Head {

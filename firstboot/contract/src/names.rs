@@ -83,7 +83,7 @@ pub const DT_BOOTLOADER: &str = "/proc/device-tree/chosen/bootloader";
 /// Header of a request for a bundle: the name of the node that asks.
 pub const HTTP_NODE: &str = "X-Microdc-Node";
 /// Header of a request for a bundle: how far the node is, as `DONE/ALL` in 4 KiB blocks. When the slot is whole, the node
-/// says so with a HEAD request in which both numbers are the same; what answers that request is of no account to it.
+/// says so with a HEAD request in which both numbers are the same; what answers that request does not matter to it.
 pub const HTTP_PROGRESS: &str = "X-Microdc-Progress";
 
 /// Prefix of every line that firstboot writes to the console.

@@ -71,7 +71,9 @@ impl<'de> Deserialize<'de> for Secret {
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
                 if text == HIDDEN {
-                    return Err(E::custom("what is shown in place of a secret is no secret; give the value itself"));
+                    return Err(E::custom(
+                        "what is shown in place of a secret is not a secret; give the value itself",
+                    ));
                 }
                 Ok(Secret(text.to_owned()))
             }

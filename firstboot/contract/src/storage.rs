@@ -61,7 +61,7 @@ pub enum State {
 /// Before anybody has looked.
 impl Default for State {
     fn default() -> State {
-        State::Volatile { reason: "nobody has looked for it yet".to_owned() }
+        State::Volatile { reason: "not checked yet".to_owned() }
     }
 }
 

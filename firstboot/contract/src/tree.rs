@@ -37,7 +37,7 @@ pub fn zero_leaf() -> Digest {
 /// Data that cannot have a tree.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TreeError {
-    #[error("{0} bytes are no whole, non-empty number of 4096-byte blocks")]
+    #[error("{0} bytes are not a positive multiple of 4096-byte blocks")]
     Length(u64),
     #[error("a tree of {found} bytes where {expected} are needed")]
     TreeLength { expected: u64, found: u64 },

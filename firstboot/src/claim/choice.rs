@@ -52,7 +52,7 @@ pub fn choose(report: &BootReport, slot: Slot) -> anyhow::Result<()> {
                 std::fs::write(folder.join(AUTOBOOT), &wanted)?;
                 Ok(File::open(folder.join(AUTOBOOT))?.sync_all()?)
             })
-            .with_context(|| format!("writing {AUTOBOOT} anew"))?;
+            .with_context(|| format!("rewriting {AUTOBOOT}"))?;
             wanted
         }
     };
@@ -70,7 +70,7 @@ fn mounted<T>(device: &str, flags: Flags, act: impl FnOnce(&Path) -> anyhow::Res
     mount::mount(Path::new(device), target, "vfat", DATA_ONLY | flags, Some(OPTIONS)).with_context(|| {
         format!(
             "mounting {device} (bootsel) at {BOOTSEL_MOUNT}; if its file system is damaged, write the image's first \
-             partition to it anew"
+             partition to it again"
         )
     })?;
     let result = act(target);

@@ -42,7 +42,7 @@ pub const LABEL: &str = "microdc-state";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     Blank,
-    /// A file system of ours is being made: it may be begun anew.
+    /// A file system of ours is being made: it may be begun again.
     Unfinished,
     /// The file system of ours.
     Ours,

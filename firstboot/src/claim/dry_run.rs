@@ -38,7 +38,7 @@ pub struct Claimant {
 pub enum Outcome {
     /// The place was taken before, and its file system is whole, or was made whole by its journal.
     Found,
-    /// The work was begun, or begun anew, and brought to its end.
+    /// The work was begun, or begun again, and brought to its end.
     Made,
     /// The disk was left alone.
     Refused(String),
@@ -48,7 +48,7 @@ impl Claimant {
     /// Claims the whole of a separate disk with logical blocks of `block` bytes.
     ///
     /// # Errors
-    /// When a step fails, or when the disk says that it is claimed and its file system is not whole.
+    /// When a step fails, or when the disk says that it is claimed and its file system is damaged.
     pub fn separate(&self, path: &Path, block: u32) -> anyhow::Result<Outcome> {
         console::dry_run();
         let mut disk = FileDisk(open(path)?);
@@ -114,9 +114,9 @@ impl Claimant {
         let (fresh, name) = self.scratch("check", extent.length)?;
         copy(disk, extent.offset, &fresh, 0, extent.length)?;
         let journal = TOOLS.check(&name)?;
-        ensure!(!matches!(journal, Check::Hopeless(_)), "it says that it is taken, and is not whole: {journal:?}");
+        ensure!(!matches!(journal, Check::Hopeless(_)), "it says that it is taken, and is damaged: {journal:?}");
         let again = TOOLS.check(&name)?;
-        ensure!(again == Check::Clean, "it was repaired, and still is not whole: {again:?}");
+        ensure!(again == Check::Clean, "it was repaired, and still is damaged: {again:?}");
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl Claimant {
         let path = self.scratch.join(name);
         let file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
         file.set_len(length)?;
-        Ok((file, path.to_str().context("a path that is no text")?.to_owned()))
+        Ok((file, path.to_str().context("a path that is not text")?.to_owned()))
     }
 }
 
@@ -170,7 +170,7 @@ fn open(path: &Path) -> anyhow::Result<File> {
     File::options().read(true).write(true).open(path).with_context(|| format!("opening {}", path.display()))
 }
 
-/// Copies what is no hole.
+/// Copies what is not a hole.
 fn copy(from: &File, from_offset: u64, to: &File, to_offset: u64, length: u64) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
     let end = from_offset + length;

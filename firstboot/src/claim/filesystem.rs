@@ -98,7 +98,7 @@ impl Tools {
         Ok((status?, said.words()?))
     }
 
-    /// As [`Tools::run`], as this user, without capabilities and in an empty environment. Where a caller is no root, its
+    /// As [`Tools::run`], as this user, without capabilities and in an empty environment. Where a caller is not a root, its
     /// own user does.
     pub(super) fn run_as(self, run: &[String], user: u32) -> anyhow::Result<(ExitStatus, String)> {
         let name = run.first().map_or("", String::as_str);

@@ -2,7 +2,7 @@
 //!
 //! First boot: look at the place → add the partition to the table → record `making` → mke2fs → record `made`. A power
 //! cut at any step leaves what the next boot goes on from. Every boot: check, then mount. A file system that cannot be
-//! repaired is copied to the second half of the partition, and made anew. When `state` cannot be had, the node runs from
+//! repaired is copied to the second half of the partition, and recreated. When `state` cannot be had, the node runs from
 //! memory and says so; from a disk that takes no writes it takes along what it knew.
 
 use super::content::{self, Content, LABEL};
@@ -69,13 +69,13 @@ fn persistent(report: &BootReport) -> anyhow::Result<State> {
             Check::Clean => {}
             Check::Repaired => notes.push(format!("the file system on {device} had to be repaired")),
             Check::Hopeless(words) => {
-                console::say(format_args!("state on {device} cannot be repaired: it is kept aside and made anew"));
+                console::say(format_args!("state on {device} cannot be repaired: it is kept aside and recreated"));
                 let kept = set_aside(&mut partition, place.extent.length, || tools.feed()).with_context(|| {
                     format!("state on {device} is damaged ({words}), and keeping it aside failed")
                 })?;
                 make(&mut partition, &device, &place, tools)?;
                 notes.push(format!(
-                    "state on {device} could not be repaired and was made anew: this node has forgotten what it kept there. \
+                    "state on {device} could not be repaired and was recreated: this node has forgotten what it kept there. \
                      The damaged file system stands at bytes {} to {} of {} until this happens again. e2fsck said: {words}",
                     place.extent.offset + kept.offset,
                     place.extent.offset + kept.end(),

@@ -170,10 +170,10 @@ fn broken() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "a name that no host can have",
             b"name = \"my node\"".to_vec(),
-            "line 1, column 8: \"my node\" is no host name",
+            "line 1, column 8: \"my node\" is not a valid host name",
         ),
         ("a broken key", net("[network.w.wireguard]\nprivate_key = \"abc\""), "line 3, column 15"),
-        ("a later format", net("format = 99"), "line 2, column 10: format 99 is not known here"),
+        ("a later format", net("format = 99"), "line 2, column 10: format 99 is not supported"),
         ("another kind of file", b"#!/bin/sh\nreboot\n".to_vec(), "line 2"),
         ("nested without end", net(&format!("x = {}", "[".repeat(30_000))), "line 2"),
     ]

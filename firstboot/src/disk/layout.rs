@@ -8,7 +8,7 @@ use uuid::Uuid;
 /// A table to which `state` cannot be added.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    #[error("the partition table lacks {0}: this is no disk that an image of microdc was written to")]
+    #[error("the partition table lacks {0}: this is not a disk that an image of microdc was written to")]
     Missing(&'static str),
     #[error(
         "the disk is too small: {STATE_SIZE} bytes for state would end at byte {end}, the disk has {size}; take a larger disk"

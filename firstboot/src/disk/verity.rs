@@ -19,7 +19,7 @@ pub enum Misfit {
     Role { expected: Role, found: Role },
     #[error("root file system, tree and trailer take {needed} bytes, and the partition has {available}")]
     Size { needed: u64, available: u64 },
-    #[error("the manifest's lengths are beyond all measure")]
+    #[error("the manifest's lengths are out of range")]
     Overflow,
 }
 

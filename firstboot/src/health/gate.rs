@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(no(&mut gate, 0, 101), Verdict::Failed);
         assert_eq!(gate.report().line(), "failed: a: refused");
         assert_eq!(yes(&mut gate, 0, 102), Verdict::Passed);
-        assert_eq!(gate.passed_for(s(102)), Some(s(0)), "settling begins anew");
+        assert_eq!(gate.passed_for(s(102)), Some(s(0)), "settling begins again");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn wait_for_slot(
         for disk in new_disks(&mut seen) {
             match roots_of(&disk, keys) {
                 Ok(found) => roots.extend(found),
-                Err(error) => console::say(format_args!("{disk} is passed over: {error:#}")),
+                Err(error) => console::say(format_args!("{disk} is skipped: {error:#}")),
             }
         }
         if !roots.is_empty() {

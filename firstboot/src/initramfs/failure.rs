@@ -36,7 +36,7 @@ impl fmt::Display for Failure {
         if self.place.trial {
             f.write_str("\nthis was a trial: after the reboot the firmware takes the committed slot again")
         } else {
-            f.write_str("\nafter the reboot the firmware decides again which slot it starts; if this repeats, flash the disk anew")
+            f.write_str("\nafter the reboot the firmware decides again which slot it starts; if this repeats, flash the disk again")
         }
     }
 }

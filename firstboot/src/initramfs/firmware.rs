@@ -71,7 +71,7 @@ pub enum CommandLineError {
     Missing,
     #[error("the option {OPT_ROOT}= is given twice, with different values")]
     Ambiguous,
-    #[error("the option {OPT_ROOT}= is of no use")]
+    #[error("the option {OPT_ROOT}= is not valid")]
     Digest(#[from] BadDigest),
 }
 

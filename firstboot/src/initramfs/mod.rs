@@ -53,10 +53,7 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
     guard.extend(Duration::from_secs(spec.disk_timeout_s));
     modules::load(&spec.modules, guard, &mut warnings);
     if guard.watchdog().is_none() {
-        warn(
-            &mut warnings,
-            "this machine has no hardware watchdog: a hang would last until somebody comes".to_owned(),
-        );
+        warn(&mut warnings, "this machine has no hardware watchdog: it would not recover from a hang".to_owned());
     }
 
     let firmware = firmware::Firmware::read(Path::new(names::DT_BOOTLOADER));
@@ -115,6 +112,6 @@ fn read_spec(path: &Path) -> anyhow::Result<InitramfsSpec> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let spec: InitramfsSpec =
         serde_json::from_slice(&bytes).with_context(|| format!("understanding {}", path.display()))?;
-    ensure!(!spec.keys.is_empty(), "{} names no release key: nothing could be believed", path.display());
+    ensure!(!spec.keys.is_empty(), "{} names no release key: no slot could be verified", path.display());
     Ok(spec)
 }

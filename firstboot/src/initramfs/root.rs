@@ -61,7 +61,7 @@ pub fn switch(report: &BootReport) -> anyhow::Result<Infallible> {
     }
     let magic = rustix::fs::statfs("/").context("looking at the initramfs")?.f_type as u64;
     if magic != RAMFS_MAGIC && magic != TMPFS_MAGIC {
-        bail!("the initramfs is no memory file system (type {magic:#x}): it is not emptied");
+        bail!("the initramfs is not a memory file system (type {magic:#x}): it is not emptied");
     }
     let device = std::fs::symlink_metadata("/").context("looking at the initramfs")?.dev();
     mount::show_read_only(Path::new(INIT), Path::new(&format!("{NEW_ROOT}{FIRSTBOOT}")))

@@ -17,7 +17,7 @@ pub fn samples(text: &str) -> Result<Vec<(String, f64)>, String> {
                 return Err(wrong("no type after the help"));
             }
             if families.iter().any(|family| family == name) {
-                return Err(wrong("a family that stands twice"));
+                return Err(wrong("a family that appears twice"));
             }
             if (kind == Some(" counter")) != name.ends_with("_total") {
                 return Err(wrong("counters, and nothing else, end in _total"));
@@ -31,14 +31,14 @@ pub fn samples(text: &str) -> Result<Vec<(String, f64)>, String> {
             return Err(wrong("a sample outside its family"));
         }
         let rest = match rest.strip_prefix('{') {
-            Some(labels) => after_labels(labels).ok_or_else(|| wrong("labels that are none"))?,
+            Some(labels) => after_labels(labels).ok_or_else(|| wrong("invalid labels"))?,
             None => rest,
         };
         let value = rest.strip_prefix(' ').and_then(|value| value.parse::<f64>().ok());
         let value = value.ok_or_else(|| wrong("no number after one space"))?;
         let sample = line.get(..line.len() - rest.len()).unwrap_or_default().to_owned();
         if found.iter().any(|(other, _)| *other == sample) {
-            return Err(wrong("a sample that stands twice"));
+            return Err(wrong("a sample that appears twice"));
         }
         found.push((sample, value));
     }

@@ -8,7 +8,7 @@ const FIELDS: usize = 64;
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// The head is not whole yet.
+    /// The head is damaged yet.
     More,
     Metrics {
         /// HEAD: the answer without its body.

@@ -37,7 +37,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub fn run(arguments: &[String]) {
     let result = arguments.first().context("metrics needs the file with the address").and_then(|path| {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-        let address = text.trim().parse().with_context(|| format!("{:?} is no address with a port", text.trim()))?;
+        let address =
+            text.trim().parse().with_context(|| format!("{:?} is not a valid address with a port", text.trim()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(LocalSet::new().run_until(serve(address)))
     });
@@ -77,7 +78,7 @@ async fn listen(address: SocketAddr) -> TcpListener {
             Err(error) => {
                 let why = format!("cannot listen on {address}: {error}");
                 if why != said {
-                    println!("{why}; trying on");
+                    println!("{why}; retrying");
                     tell(&format!("STATUS={why}"));
                     said = why;
                 }

@@ -149,7 +149,7 @@ fn services(page: &mut Page, services: &[ServiceStatus]) {
             }
         }
     };
-    each("microdc_service_restarts_total", "counter", "How often it was started again.", &|service| {
+    each("microdc_service_restarts_total", "counter", "How often it was restarted.", &|service| {
         Some(f64::from(service.restarts))
     });
     each("microdc_service_up_seconds", "gauge", "Time since it became ready.", &|service| service.up_s);

@@ -105,7 +105,7 @@ pub async fn keep(mut task: Task) {
         let Some(cable) = cable else { continue };
         if before {
             // After a pulled cable there may be another net. The old lease stays in use until there is another one.
-            println!("{}: the link is back; asking for a lease anew", task.name);
+            println!("{}: the link is back; asking for a new lease", task.name);
         }
         before = true;
         let other = cable.clone();
@@ -124,7 +124,7 @@ pub async fn keep(mut task: Task) {
 async fn hold(task: &mut Task, cable: &Cable) {
     let mut client = acquire(task, cable).await;
     loop {
-        // mozim returns when it has begun to renew, to rebind, to begin anew, or when it has a lease.
+        // mozim returns when it has begun to renew, to rebind, to begin again, or when it has a lease.
         let state = client.run().await;
         match state {
             Ok(DhcpV4State::Done(lease)) => {

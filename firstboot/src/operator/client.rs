@@ -19,7 +19,7 @@ pub enum AskError {
     Io(#[from] io::Error),
     #[error("PID 1 answered what this nodectl does not understand: {0}")]
     Answer(#[from] serde_json::Error),
-    #[error("PID 1 sent no whole answer")]
+    #[error("PID 1 sent an incomplete answer")]
     Cut,
 }
 

@@ -25,7 +25,7 @@ pub fn facts(update: &UpdateStatus) -> Vec<(&'static str, String)> {
     let mut facts = vec![("update", line(&update.phase))];
     let chosen = update.default_slot.map_or_else(|| "not known".to_owned(), |slot| format!("slot {slot}"));
     facts.push(("chosen", format!("{chosen}, rollback index {}", update.rollback_index)));
-    let standby = update.standby.as_ref().map_or("nothing that could be tried", |release| &release.version);
+    let standby = update.standby.as_ref().map_or("nothing that can be tried", |release| &release.version);
     facts.push(("standby", standby.to_owned()));
     for failed in &update.failed {
         let digest: String = failed.release.manifest.to_string().chars().take(12).collect();

@@ -25,8 +25,6 @@ pub enum Usage {
     Lines,
     #[error("update needs where the bundle is: an address with http:// or https://, or - for standard input")]
     NoSource,
-    #[error(
-        "{0:?} is no address that a bundle can be fetched from: it begins with http:// or https:// and names a host"
-    )]
+    #[error("{0:?} is not a URL of a bundle: it must begin with http:// or https:// and name a host")]
     Url(String),
 }

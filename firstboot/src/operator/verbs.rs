@@ -47,7 +47,7 @@ pub enum Act {
 /// Every verb, in the order of the help page.
 pub static VERBS: [Verb; 16] = [
     Verb {
-        summary: &["who the node is and how it fares"],
+        summary: &["who the node is and how it is doing"],
         about: "name, role, version, slot, disk, addresses, services that are not ready, and what went less than well \
                 since power-on",
         ..ask("status", |words| words.only(Request::Status))
@@ -76,7 +76,7 @@ pub static VERBS: [Verb; 16] = [
     },
     Verb {
         arguments: "SERVICE",
-        summary: &["stop a service and start it anew"],
+        summary: &["stop a service and start it again"],
         about: "SIGTERM, then the end of all its processes when its time is up, then a new start. Services that come \
                 after it are left alone",
         ..ask("restart", restart)
@@ -105,7 +105,7 @@ pub static VERBS: [Verb; 16] = [
     Verb {
         arguments: "URL...",
         summary: &[
-            "take a signed update from the first of these that gives it, and try it;",
+            "take a signed update from the first of these that provides it, and try it;",
             "`update -` reads it from standard input",
         ],
         options: &[

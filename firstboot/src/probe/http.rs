@@ -35,7 +35,7 @@ pub(super) fn check(request: &HttpProbe, limit: Duration) -> anyhow::Result<()> 
     if let Some(wanted) = &request.body {
         let mut body = Vec::new();
         let reading = answer.body_mut().as_reader().take(BODY).read_to_end(&mut body);
-        reading.with_context(|| format!("the answer of {url} breaks off"))?;
+        reading.with_context(|| format!("the answer of {url} ends early"))?;
         let found = String::from_utf8_lossy(&body).contains(wanted.as_str());
         ensure!(found, "the answer of {url} does not hold {wanted:?}");
     }
@@ -98,7 +98,7 @@ mod tests {
             assert!(asked(noise, None, None).is_err());
         }
         let short = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nall";
-        assert!(asked(short, None, Some("all")).unwrap_err().contains("breaks off"));
+        assert!(asked(short, None, Some("all")).unwrap_err().contains("ends early"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub fn run() {
     let limit = arguments.next().and_then(|text| text.parse().ok()).map_or(LONGEST, Duration::from_millis);
     let asked = arguments.next().unwrap_or_default();
     let found = serde_json::from_str(&asked)
-        .context("this is no probe")
+        .context("this is not a probe")
         .and_then(|probe| check(&probe, limit.clamp(Duration::from_millis(1), LONGEST)));
     if let Err(why) = found {
         println!("{why:#}");
@@ -56,7 +56,8 @@ fn text(target: &Target) -> anyhow::Result<&str> {
 }
 
 fn connect(address: &str, limit: Duration) -> anyhow::Result<()> {
-    let address: SocketAddr = address.parse().with_context(|| format!("{address} is no address with a port"))?;
+    let address: SocketAddr =
+        address.parse().with_context(|| format!("{address} is not a valid address with a port"))?;
     TcpStream::connect_timeout(&address, limit).with_context(|| format!("no connection to {address}"))?;
     Ok(())
 }

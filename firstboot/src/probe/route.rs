@@ -29,7 +29,7 @@ pub(super) fn leads_to(text: &str) -> anyhow::Result<()> {
         ensure!(prefixes.any(|found| found == wanted), "{wanted} is not in the routing table");
         return Ok(());
     }
-    let Ok(address) = text.parse::<IpAddr>() else { bail!("{text:?} is no address and no prefix") };
+    let Ok(address) = text.parse::<IpAddr>() else { bail!("{text:?} is neither an address nor a prefix") };
     let leads = prefixes.any(|found| found.prefix_len() > 0 && found.contains(&address));
     ensure!(leads, "no route leads to {address}");
     Ok(())
@@ -37,7 +37,7 @@ pub(super) fn leads_to(text: &str) -> anyhow::Result<()> {
 
 /// Whether an address answers on a link: it is asked until `limit`.
 pub(super) fn answers(text: &str, limit: Duration) -> anyhow::Result<()> {
-    let Ok(address) = text.parse::<IpAddr>() else { bail!("{text:?} is no address") };
+    let Ok(address) = text.parse::<IpAddr>() else { bail!("{text:?} is not a valid address") };
     let end = Instant::now() + limit;
     loop {
         let neighbours: Vec<NeighbourMessage> =

@@ -43,7 +43,7 @@ pub fn set(variables: &mut Vec<(String, String)>, key: String, value: String) {
 /// Parses a file. Quotes around a whole value are taken off; nothing is expanded.
 ///
 /// # Errors
-/// The number of the first line that is no variable.
+/// The number of the first line that is not a variable.
 pub fn parse(text: &str) -> Result<Vec<(String, String)>, usize> {
     let mut variables = Vec::new();
     for (number, line) in text.lines().enumerate() {

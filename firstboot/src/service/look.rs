@@ -20,7 +20,7 @@ const WORDS: usize = 2048;
 const REASON: usize = 200;
 /// How long a killed child may take to be gone.
 const LINGER: Duration = Duration::from_secs(1);
-/// Who looks at what is no program of the profile: nobody.
+/// Who looks at what is not a program of the profile: nobody.
 const NOBODY: u32 = 65_534;
 
 /// A look in progress.

@@ -114,7 +114,7 @@ impl std::fmt::Display for Exit {
         match self {
             Exit::Status(status) => write!(f, "ended with status {status}"),
             Exit::Signal(signal) => write!(f, "killed by signal {signal}"),
-            Exit::OutOfMemory => f.write_str("killed for want of memory"),
+            Exit::OutOfMemory => f.write_str("killed: out of memory"),
         }
     }
 }
@@ -133,7 +133,7 @@ pub enum Event {
     /// Time passed.
     Tick,
     StopAsked,
-    /// The operator wants it started anew.
+    /// The operator wants it restarted.
     RestartAsked,
     /// Something it needs cannot be had.
     Hopeless(String),
@@ -190,7 +190,7 @@ impl Machine {
         &self.state
     }
 
-    /// How often it was started again.
+    /// How often it was restarted.
     #[must_use]
     pub fn restarts(&self) -> u32 {
         self.restarts

@@ -1,4 +1,4 @@
-//! The supervisor: services from the role spec, each in its own cgroup, as its own user, watched and started again.
+//! The supervisor: services from the role spec, each in its own cgroup, as its own user, watched and restarted.
 //!
 //! - [`machine`] the rules, without processes or clocks · [`unit`] one service with its process, output and sockets
 //! - [`supervisor`] all of them: order, readiness, stop · [`status`] what they say of themselves to others

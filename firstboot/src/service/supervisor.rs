@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Time between two looks whether the processes of an earlier start are gone.
 const REMAINS_EVERY: Duration = Duration::from_millis(50);
-/// Time between two looks whether a process of a service was killed for want of memory.
+/// Time between two looks whether a process of a service was killed: out of memory.
 const MEMORY_EVERY: Duration = Duration::from_secs(5);
 /// Memory in bytes and processes that are left to PID 1 and the kernel, whatever all services do together.
 const RESERVED_MEMORY: u64 = 32 << 20;
@@ -140,13 +140,13 @@ impl Supervisor {
         !remains
     }
 
-    /// Processes other than a service's first one that the kernel killed for want of memory.
+    /// Processes other than a service's first one that the kernel killed: out of memory.
     fn tell_memory_kills(&mut self, now: Moment) {
         for unit in &mut self.units {
             if !unit.new_memory_kills(&self.places, now) {
                 continue;
             }
-            let text = format!("a process of it was killed for want of memory{}", unit.memory_limit());
+            let text = format!("one of its processes was killed: out of memory{}", unit.memory_limit());
             self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
         }
     }
@@ -304,7 +304,7 @@ impl Supervisor {
         std::mem::take(&mut self.told)
     }
 
-    /// Starts one service anew, at the operator's word.
+    /// Starts one service again, at the operator's word.
     ///
     /// # Errors
     /// Why it is not started, in words.

@@ -208,7 +208,7 @@ impl Unit {
         }
     }
 
-    /// Whether processes of it were killed for want of memory since the last time it was asked.
+    /// Whether processes of it were killed: out of memory since the last time it was asked.
     pub fn new_memory_kills(&mut self, places: &Places, now: Moment) -> bool {
         // A cgroup is made with the first start.
         let Some(Ok(cgroup)) = self.pid.and(self.cgroup(places)) else { return false };

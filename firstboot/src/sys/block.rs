@@ -96,7 +96,7 @@ pub fn add_partition(disk: impl AsFd, number: u32, extent: Extent) -> io::Result
     Ok(())
 }
 
-/// Lets the kernel read the partition table of a disk anew.
+/// Lets the kernel read the partition table of a disk again.
 ///
 /// # Errors
 /// `EBUSY` while one of its partitions is in use.

@@ -17,7 +17,7 @@ pub struct NotifySocket(UnixDatagram);
 /// What was said, and by whom, as the kernel vouches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// Bytes that are no UTF-8 are replaced.
+    /// Bytes that are not UTF-8 are replaced.
     pub text: String,
     /// PID 1's namespace holds every process, so each has a number.
     pub sender: Pid,

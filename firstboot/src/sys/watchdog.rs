@@ -71,7 +71,7 @@ impl AsFd for Watchdog {
 /// Feeds the watchdog behind a descriptor.
 ///
 /// # Errors
-/// What the kernel says; `ENOTTY` or `EBADF` when it is no watchdog.
+/// What the kernel says; `ENOTTY` or `EBADF` when it is not a watchdog.
 pub fn feed(watchdog: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: WDIOC_KEEPALIVE ignores its argument.
     unsafe { ioctl::pointer(watchdog, WDIOC_KEEPALIVE, std::ptr::null_mut::<c_void>())? };

@@ -31,7 +31,7 @@ fn open_console(path: &Path) -> Option<OwnedFd> {
         modes.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         // A Ctrl-S on the line must not hold up PID 1 in its next message.
         modes.input_modes.remove(InputModes::IXON);
-        // The UART loses what it is sending when it is set up anew: wait for it.
+        // The UART loses what it is sending when it is set up again: wait for it.
         let _ = tcsetattr(&console, OptionalActions::Drain, &modes);
     }
     Some(console)

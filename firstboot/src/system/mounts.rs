@@ -28,7 +28,7 @@ const MOUNTS: [(&str, &str, Flags, &CStr); 7] = [
 pub fn run(warnings: &mut Warnings) -> Option<PathBuf> {
     // The out-of-memory killer takes a service, never PID 1; services start with 0 again.
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {
-        warnings.add(format_args!("PID 1 is not kept from the out-of-memory killer: {error}"));
+        warnings.add(format_args!("PID 1 is not protected from the out-of-memory killer: {error}"));
     }
     for (kind, target, flags, options) in MOUNTS {
         // A read-only root has the mount points that its role uses.

@@ -14,7 +14,7 @@ pub struct Asked {
     pub path: String,
     /// First and last byte.
     pub range: Option<(u64, u64)>,
-    /// All lines of its head, in small letters.
+    /// All lines of its head, in lower-case letters.
     pub head: String,
 }
 

@@ -15,7 +15,7 @@ pub enum TreeError {
     Parse(String),
     #[error("the device tree has no node {0}")]
     NoNode(String),
-    #[error("{0:?} is no path or name of a device tree")]
+    #[error("{0:?} is not a valid path or name of a device tree")]
     Name(String),
 }
 

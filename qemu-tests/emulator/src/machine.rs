@@ -231,7 +231,7 @@ impl Machine {
         self
     }
 
-    /// How long the node may run in all, from start to start anew; 1,200 s when not said.
+    /// How long the node may run in all, from start to start again; 1,200 s when not said.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Machine {
         self.deadline = deadline;
@@ -265,10 +265,10 @@ impl Machine {
             |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
         let serials = self.nvmes.iter().map(|nvme| &nvme.serial).chain([&self.hardware.serial]);
         if let Some(serial) = serials.into_iter().find(|serial| !name_is_fine(serial) || serial.len() > 20) {
-            return Err(StartError::Impossible(format!("{serial:?} is no serial number of an NVMe disk")));
+            return Err(StartError::Impossible(format!("{serial:?} is not a valid serial number of an NVMe disk")));
         }
         if let Some(name) = self.ports.iter().chain([&self.name]).find(|name| !name_is_fine(name)) {
-            return Err(StartError::Impossible(format!("{name:?} is no name of a node or port")));
+            return Err(StartError::Impossible(format!("{name:?} is not a valid name of a node or port")));
         }
         let qemu = Qemu::find(self.hardware.model)?;
         let mut size = self.disk_size;

@@ -71,7 +71,7 @@ impl Disk {
         &self.file
     }
 
-    /// Writes an image over the start of the disk, zeros and all, as somebody does who installs a node anew.
+    /// Writes an image over the start of the disk, zeros and all, as somebody does who installs a node again.
     ///
     /// # Errors
     /// When the image cannot be read or is longer than the disk.

@@ -63,13 +63,13 @@ impl Request {
             "ps" if rest.is_empty() => Ok(Request::Ps),
             "kill" => {
                 let (name, signal) = pair()?;
-                let signal = signal.parse().map_err(|_| format!("{signal:?} is no number of a signal"))?;
+                let signal = signal.parse().map_err(|_| format!("{signal:?} is not a valid signal number"))?;
                 Ok(Request::Kill { name: name.to_owned(), signal })
             }
             "cat" if rest.starts_with('/') => Ok(Request::Cat(rest.to_owned())),
             "sha256" if rest.starts_with('/') => Ok(Request::Sha256(rest.to_owned())),
-            "stop" => rest.parse().map(Request::Stop).map_err(|_| format!("{rest:?} is no process")),
-            "break" => rest.parse().map(Request::Break).map_err(|_| format!("{rest:?} is no process")),
+            "stop" => rest.parse().map(Request::Stop).map_err(|_| format!("{rest:?} is not a process")),
+            "break" => rest.parse().map(Request::Break).map_err(|_| format!("{rest:?} is not a process")),
             "call" if rest.starts_with('{') => Ok(Request::Call(rest.to_owned())),
             "run" if rest.starts_with('/') => Ok(Request::Run(words(rest))),
             "begin" => {
@@ -80,7 +80,7 @@ impl Request {
                 let (path, text) = pair()?;
                 Ok(Request::Write { path: path.to_owned(), text: text.to_owned() })
             }
-            _ => Err(format!("{line:?} is no request")),
+            _ => Err(format!("{line:?} is not a request")),
         }
     }
 }
@@ -122,14 +122,14 @@ pub fn answer(port: &mut impl Write, answer: &Result<Vec<u8>, String>) -> io::Re
 /// Asks and waits for the answer. The outer error is the port's, the inner one the probe's.
 ///
 /// # Errors
-/// When the port is gone or what comes is no answer.
+/// When the port is gone or what comes is not an answer.
 pub fn ask<P: Read>(port: &mut P, mut out: impl Write, request: &Request) -> io::Result<Result<Vec<u8>, String>> {
     out.write_all(format!("{request}\n").as_bytes())?;
     out.flush()?;
     let mut reader = io::BufReader::new(port);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let bad = || io::Error::new(io::ErrorKind::InvalidData, format!("{line:?} is no answer"));
+    let bad = || io::Error::new(io::ErrorKind::InvalidData, format!("{line:?} is not an answer"));
     let (word, length) = line.trim_end().split_once(' ').ok_or_else(bad)?;
     let length: usize = length.parse().map_err(|_| bad())?;
     if length > ANSWER_MAX {

@@ -128,7 +128,7 @@ impl<'e> Checked<'e> {
             match found {
                 Ok(Some(_)) => Ok(()),
                 Ok(None) => Err(format!("slot {slot} has no trailer")),
-                Err(error) => Err(format!("slot {slot} is not whole: {error}")),
+                Err(error) => Err(format!("slot {slot} is damaged: {error}")),
             }
         })?;
         // The partition table and bootsel, and everything behind the slots.
@@ -235,7 +235,7 @@ fn repair(file: &Path) -> Result<String, String> {
     Err(words)
 }
 
-/// Copies what is no hole.
+/// Copies what is not a hole.
 fn copy_data(from: &File, to: &File, extent: Extent, to_offset: u64) -> io::Result<()> {
     let mut buffer = vec![0; MIB as usize];
     let mut at = extent.offset;

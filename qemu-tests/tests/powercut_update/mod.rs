@@ -43,7 +43,7 @@ const BOOTS: &str = "MICRODC_POWERCUT_BOOTS";
 
 fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a valid number")))
 }
 
 /// Checks all states of a run, and boots some.

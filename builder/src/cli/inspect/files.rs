@@ -27,7 +27,7 @@ pub(super) fn list(look: &OpenSlot, pattern: &str, as_json: bool) -> Result<()> 
         .filter(|(name, _)| wanted.means(name))
         .collect();
     if root.is_empty() && boot.is_empty() {
-        bail!("nothing in it is meant by {pattern:?}");
+        bail!("nothing in it matches {pattern:?}");
     }
     if as_json {
         let root = root.iter().map(|(path, entry)| {

@@ -120,7 +120,7 @@ fn manifest(look: &OpenSlot, signed: Result<(), String>) -> Result<(), OutputErr
     outln!("  built     {}, rollback index {rollback_index}", show_time(*built))?;
     match signed {
         Ok(()) => outln!("  signed by {}", look.trailer.signature.key)?,
-        Err(why) => outln!("  signed by nobody that is trusted here: {why}")?,
+        Err(why) => outln!("  not signed by a key that is trusted here: {why}")?,
     }
     if !look.manifest.supplied.is_empty() {
         outln!("  supplied  {} (by hand, not from the lock)", look.manifest.supplied.join(", "))?;

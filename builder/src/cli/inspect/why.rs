@@ -97,7 +97,7 @@ fn resolve(look: &OpenSlot, path: &str, known: &BTreeSet<&str>) -> Result<String
     }
     match root.resolve(path) {
         Ok(found) if known.contains(found.as_str()) => Ok(found),
-        Ok(found) => Err(anyhow!("/{found} is in the image, and its inventory does not know why")),
+        Ok(found) => Err(anyhow!("/{found} is in the image, but its inventory does not say why")),
         Err(OpenError::NoFile(_)) => {
             let same = known.iter().find(|other| other.rsplit('/').next() == Some(name));
             let near = match same {

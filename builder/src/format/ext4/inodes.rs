@@ -87,7 +87,7 @@ pub fn number(tree: &Tree) -> Result<Numbered, Ext4Error> {
         }
     }
     let root = tree.nodes.get("").filter(|root| matches!(root.kind, Kind::Directory));
-    root.ok_or_else(|| Ext4Error::Path { path: String::new(), why: "the root is no directory".to_owned() })?;
+    root.ok_or_else(|| Ext4Error::Path { path: String::new(), why: "the root is not a directory".to_owned() })?;
 
     let mut names: BTreeMap<&str, Names<'_>> = BTreeMap::new();
     let mut links: BTreeMap<&str, u32> = BTreeMap::new();
@@ -99,7 +99,7 @@ pub fn number(tree: &Tree) -> Result<Numbered, Ext4Error> {
         }
         match tree.nodes.get(parent).map(|parent| &parent.kind) {
             Some(Kind::Directory) => (),
-            Some(_) => return Err(wrong(format!("/{parent} is no directory"))),
+            Some(_) => return Err(wrong(format!("/{parent} is not a directory"))),
             None => return Err(wrong(format!("its directory /{parent} is missing"))),
         }
         let first = match &node.kind {

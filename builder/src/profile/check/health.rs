@@ -78,7 +78,7 @@ impl Checker<'_> {
                 && text.parse::<ipnet::IpNet>().is_err()
                 && text.parse::<std::net::IpAddr>().is_err()
             {
-                self.wrong(place, format!("{text:?} is no address and no prefix"), None);
+                self.wrong(place, format!("{text:?} is neither an address nor a prefix"), None);
             }
             found.push((format!("route {}", shown(target)), Probe::Route(target_of(target))));
         }
@@ -86,7 +86,7 @@ impl Checker<'_> {
             if let TargetText::Is(text) = target
                 && text.parse::<std::net::IpAddr>().is_err()
             {
-                self.wrong(place, format!("{text:?} is no address"), None);
+                self.wrong(place, format!("{text:?} is not a valid address"), None);
             }
             found.push((format!("neighbour {}", shown(target)), Probe::Neighbour(target_of(target))));
         }
@@ -129,7 +129,7 @@ impl Checker<'_> {
     pub(super) fn address(&mut self, text: &str, place: &Place) {
         if text.parse::<SocketAddr>().is_err() {
             let help = Some("write it like \"127.0.0.1:80\" or \"[::1]:80\"".to_owned());
-            self.wrong(place, format!("{text:?} is no address with a port"), help);
+            self.wrong(place, format!("{text:?} is not a valid address with a port"), help);
         }
     }
 }

@@ -164,7 +164,7 @@ impl Checker<'_> {
             // Both ways of writing are common: net.ipv4.ip_forward and net/ipv4/ip_forward.
             let path = if key.contains('/') { key.clone() } else { key.replace('.', "/") };
             if path.starts_with('/') || path.split('/').any(|part| part.is_empty() || part == "..") {
-                self.wrong(&value.place, format!("{key:?} is no kernel setting"), None);
+                self.wrong(&value.place, format!("{key:?} is not a valid kernel setting"), None);
             }
             sysctls.insert(path, value.value.clone());
         }

@@ -273,7 +273,7 @@ impl<'t> Walk<'t> {
 
     fn call(&mut self, call: &ast::Call<'t>) -> Known {
         match &call.expr {
-            // A method: its name is no key.
+            // A method: its name is not a key.
             ast::Expr::GetAttr(method) => drop(self.value(&method.expr)),
             function => drop(self.value(function)),
         }

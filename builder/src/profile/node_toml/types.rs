@@ -76,7 +76,7 @@ impl<'s> Type<'s> {
         Err(Unknown { at: self.path.clone(), key: name.to_owned(), why })
     }
 
-    /// What the entries of a list are. [`None`] for what is no list.
+    /// What the entries of a list are. [`None`] for what is not a list.
     #[must_use]
     pub fn element(&self) -> Option<Type<'s>> {
         let lists = self.schemas.iter().filter(|schema| is(schema, "array"));
@@ -85,7 +85,7 @@ impl<'s> Type<'s> {
         (!found.schemas.is_empty()).then_some(found)
     }
 
-    /// What stands below the keys of a table, whichever key. [`None`] for what is no table.
+    /// What stands below the keys of a table, whichever key. [`None`] for what is not a table.
     #[must_use]
     pub fn values(&self) -> Option<Type<'s>> {
         let below = Type { root: self.root, schemas: Vec::new(), path: join(&self.path, "NAME") };

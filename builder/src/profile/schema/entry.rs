@@ -50,7 +50,7 @@ pub struct User {
     pub comment: Option<String>,
 }
 
-/// A group that is no account's own.
+/// A group that is not an account's own.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {

@@ -47,7 +47,7 @@ pub struct Health {
 
 /// A text, or the place in the node config where it stands.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(untagged, deny_unknown_fields, expecting = "expected a text, or { config = \"a.path.in.node.toml\" }")]
+#[serde(untagged, deny_unknown_fields, expecting = "expected a string, or { config = \"a.path.in.node.toml\" }")]
 pub enum Target {
     Is(String),
     Config {

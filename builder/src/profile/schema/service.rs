@@ -28,7 +28,7 @@ pub struct Service {
     pub after: Vec<String>,
     /// When a daemon counts as ready; without it, once it runs.
     pub ready: Option<Ready>,
-    /// How soon it is started again.
+    /// How soon it is restarted.
     #[serde(default)]
     pub restart: Restart,
     /// Time between SIGTERM and the killing of its whole cgroup.
@@ -117,7 +117,7 @@ pub struct Restart {
     pub first_delay: Option<Milliseconds>,
     /// No delay is longer. Not said: 30 s.
     pub longest_delay: Option<Milliseconds>,
-    /// After so long without an end, delays begin anew.
+    /// After so long without an end, delays begin again.
     pub quiet: Option<Milliseconds>,
 }
 

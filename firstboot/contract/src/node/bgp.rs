@@ -51,7 +51,7 @@ impl Speaker<'_> {
     pub fn check(&self, network: &Network) -> Result<(), Problem> {
         let table = self.table;
         if self.asn == 0 {
-            return Err(problem([table, "asn"], "0 is no autonomous system (RFC 7607)"));
+            return Err(problem([table, "asn"], "0 is not a valid autonomous system number (RFC 7607)"));
         }
         for (at, net) in self.announce.iter().enumerate() {
             if net.addr() != net.network() {
@@ -64,10 +64,10 @@ impl Speaker<'_> {
             let number = at.to_string();
             let here = |key, message: &str| Err(problem([table, "neighbor", number.as_str(), key], message));
             if neighbor.asn == 0 {
-                return here("asn", "0 is no autonomous system (RFC 7607)");
+                return here("asn", "0 is not a valid autonomous system number (RFC 7607)");
             }
             if self.neighbors.iter().take(at).any(|other| other.address == neighbor.address) {
-                return here("address", "this neighbour stands there twice");
+                return here("address", "this neighbour is listed twice");
             }
         }
         let has_id = self.router_id.is_some()
@@ -102,7 +102,7 @@ mod tests {
         let config = parse("[bgp]\nasn = 65010\n[[bgp.neighbor]]\naddress = \"10.0.0.254\"\nasn = 65000\nbfd = true");
         assert_eq!(config.unwrap().bgp.unwrap().neighbors.len(), 1);
         for (text, reason) in [
-            ("[bgp]\nasn = 0", "no autonomous system"),
+            ("[bgp]\nasn = 0", "not a valid autonomous system"),
             ("[bgp]\nasn = 1\nannounce = [\"10.1.0.1/16\"]", "the net is 10.1.0.0/16"),
             ("[bgp]\nasn = 1\n[router]\nasn = 1", "[router]"),
         ] {

@@ -82,7 +82,7 @@ impl TryFrom<String> for Serial {
             Ok(Serial(text))
         } else {
             Err(format!(
-                "{text:?} is no serial number of a disk: 1 to 64 printable characters, no quote, no backslash, no blank \
+                "{text:?} is not a valid serial number of a disk: 1 to 64 printable characters, no quote, no backslash, no blank \
                  at either end"
             ))
         }
@@ -152,10 +152,10 @@ mod tests {
     fn disks_that_cannot_be_meant_are_refused() {
         for (disks, reason) in [
             ("data = \"zfs\"", "unknown variant"),
-            ("data = \"ext4\"\nwipe = \"\"", "no serial number"),
-            ("data = \"ext4\"\nwipe = \" A1\"", "no serial number"),
-            ("data = \"ext4\"\nwipe = 'A\"1'", "no serial number"),
-            ("data = \"ext4\"\nwipe = \"Ä1\"", "no serial number"),
+            ("data = \"ext4\"\nwipe = \"\"", "not a valid serial number"),
+            ("data = \"ext4\"\nwipe = \" A1\"", "not a valid serial number"),
+            ("data = \"ext4\"\nwipe = 'A\"1'", "not a valid serial number"),
+            ("data = \"ext4\"\nwipe = \"Ä1\"", "not a valid serial number"),
             ("data = \"ext4\"\nwipe = true", "expected"),
             ("wipe = \"A1\"", "no disk is claimed"),
             ("data = \"none\"\nserial = \"A1\"", "no disk is claimed"),

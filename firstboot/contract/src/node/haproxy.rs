@@ -52,7 +52,9 @@ impl TryFrom<String> for Server {
         if is_host && is_port {
             Ok(Server(text))
         } else {
-            Err(format!("{text:?} is no server; write it like \"10.0.0.1:6443\", \"[fd00::1]:6443\" or \"s1:6443\""))
+            Err(format!(
+                "{text:?} is not a server; write it like \"10.0.0.1:6443\", \"[fd00::1]:6443\" or \"s1:6443\""
+            ))
         }
     }
 }
@@ -86,7 +88,7 @@ impl Section for Haproxy {
             let number = at.to_string();
             let here = |message: &str| Err(problem(["haproxy", "servers", number.as_str()], message));
             if !seen.insert(server) {
-                return here("this server stands there twice");
+                return here("this server is listed twice");
             }
             if server.as_str().parse() == Ok(listen) {
                 return here("it would lead connections to itself");
@@ -114,7 +116,7 @@ mod tests {
             ["10.0.0.1", "10.0.0.1:0", "10.0.0.1:70000", "fd00::1:6443", "a b:1", "a:1\\nlog x", "a:+1", ":1"]
         {
             let error = parse(&format!("listen = \"0.0.0.0:6443\"\nservers = [\"{wrong}\"]")).unwrap_err();
-            assert!(error.contains("is no server"), "{wrong}: {error}");
+            assert!(error.contains("is not a server"), "{wrong}: {error}");
         }
     }
 

@@ -38,7 +38,9 @@ impl TryFrom<String> for HostName {
         if fine {
             Ok(HostName(text))
         } else {
-            Err(format!("{text:?} is no host name: 1 to 63 letters, digits and hyphens, no hyphen at either end"))
+            Err(format!(
+                "{text:?} is not a valid host name: 1 to 63 letters, digits and hyphens, no hyphen at either end"
+            ))
         }
     }
 }
@@ -78,7 +80,7 @@ impl Hosts {
 
     pub(super) fn check(&self) -> Result<(), Problem> {
         match self.0.keys().find(|name| !is_domain(name)) {
-            Some(name) => Err(problem(["hosts", name.as_str()], format!("{name:?} is no host name"))),
+            Some(name) => Err(problem(["hosts", name.as_str()], format!("{name:?} is not a valid host name"))),
             None => Ok(()),
         }
     }

@@ -132,7 +132,7 @@ text!(
 
 fn server_url(text: &str) -> Result<(), String> {
     let server = text.strip_prefix("https://").and_then(|rest| Server::try_from(rest.to_owned()).ok());
-    server.map(drop).ok_or_else(|| format!("{text:?} is no server; write it like \"https://10.0.0.1:6443\""))
+    server.map(drop).ok_or_else(|| format!("{text:?} is not a server; write it like \"https://10.0.0.1:6443\""))
 }
 
 fn is_name(text: &str) -> bool {
@@ -151,19 +151,22 @@ fn label_key(text: &str) -> Result<(), String> {
     {
         return Ok(());
     }
-    Err(format!("{text:?} is no key of a label; they look like \"disk\" or \"example.org/disk\""))
+    Err(format!("{text:?} is not a valid label key; they look like \"disk\" or \"example.org/disk\""))
 }
 
 fn label_value(text: &str) -> Result<(), String> {
     if text.is_empty() || is_name(text) {
         return Ok(());
     }
-    Err(format!("{text:?} is no value of a label: up to {LONGEST_NAME} letters, digits, `-`, `_` and `.`"))
+    Err(format!("{text:?} is not a valid label value: up to {LONGEST_NAME} letters, digits, `-`, `_` and `.`"))
 }
 
 fn taint(text: &str) -> Result<(), String> {
-    let wrong =
-        || format!("{text:?} is no taint; write it like \"key=value:NoSchedule\" (or PreferNoSchedule, NoExecute)");
+    let wrong = || {
+        format!(
+            "{text:?} is not a valid taint; write it like \"key=value:NoSchedule\" (or PreferNoSchedule, NoExecute)"
+        )
+    };
     let (what, effect) = text.rsplit_once(':').ok_or_else(wrong)?;
     let (key, value) = what.split_once('=').unwrap_or((what, ""));
     let known = ["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect);
@@ -278,12 +281,12 @@ mod tests {
     fn what_no_cluster_can_use_is_refused_with_its_reason() {
         for (k3s, reason) in [
             ("server = \"10.0.0.1\"", "https://10.0.0.1:6443"),
-            ("server = \"http://10.0.0.1:6443\"", "no server"),
-            ("server = \"https://10.0.0.1:0\"", "no server"),
-            ("server = \"https://10.0.0.1:6443/x\"", "no server"),
-            ("server = \"https://10.0.0.1:+6443\"", "no server"),
-            ("server = \"https://a b\"", "no server"),
-            ("server = \"https://[10.0.0.1]:6443\"", "no server"),
+            ("server = \"http://10.0.0.1:6443\"", "not a server"),
+            ("server = \"https://10.0.0.1:0\"", "not a server"),
+            ("server = \"https://10.0.0.1:6443/x\"", "not a server"),
+            ("server = \"https://10.0.0.1:+6443\"", "not a server"),
+            ("server = \"https://a b\"", "not a server"),
+            ("server = \"https://[10.0.0.1]:6443\"", "not a server"),
             ("server = \"https://s1:6443\"", "k3s.token is needed"),
             ("server = \"https://s1:6443\"\ntoken = \"x\"\ncluster_init = true", "either begins a cluster or joins"),
             ("token = \"\"", "1 to 512 bytes"),
@@ -295,11 +298,11 @@ mod tests {
             ("node_ip = [\"10.0.0.1\", \"10.0.0.1\"]", "one of each family"),
             ("cluster_cidr = [\"10.42.0.1/16\"]", "the net is 10.42.0.0/16"),
             ("service_cidr = [\"10.43.0.0/16\", \"10.44.0.0/16\"]", "one of each family"),
-            ("labels = { \"-a\" = \"b\" }", "no key of a label"),
-            ("labels = { \"A.org/a\" = \"b\" }", "no key of a label"),
-            ("labels = { a = \"b\\n\" }", "no value of a label"),
-            ("taints = [\"a=b\"]", "no taint"),
-            ("taints = [\"a=b:Never\"]", "no taint"),
+            ("labels = { \"-a\" = \"b\" }", "not a valid label key"),
+            ("labels = { \"A.org/a\" = \"b\" }", "not a valid label key"),
+            ("labels = { a = \"b\\n\" }", "not a valid label value"),
+            ("taints = [\"a=b\"]", "not a valid taint"),
+            ("taints = [\"a=b:Never\"]", "not a valid taint"),
             ("tls_san = [\"a, b\"]", "neither a name nor an address"),
             ("disable = [\"etcd\"]", "unknown variant"),
             ("token = 3", "a secret is a string"),

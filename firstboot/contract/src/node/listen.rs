@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Refuses port 0, and addresses that this node can never have. `path` leads to the value.
 pub fn check(path: &[&str], listen: SocketAddr, network: &Network) -> Result<(), Problem> {
     if listen.port() == 0 {
-        return Err(problem(path.iter().copied(), "port 0 is no port"));
+        return Err(problem(path.iter().copied(), "0 is not a valid port"));
     }
     check_address(path, listen.ip(), network)
 }

@@ -41,7 +41,7 @@ mod tests {
         }
         assert!(parse("10.0.0.2:9100", fixed).unwrap_err().contains("none of this node's addresses"));
         assert!(parse("10.0.0.2:9100", "dhcp = true").is_ok());
-        assert!(parse("10.0.0.1:0", fixed).unwrap_err().contains("no port"));
+        assert!(parse("10.0.0.1:0", fixed).unwrap_err().contains("not a valid port"));
         for wrong in ["10.0.0.1", "9100", ":9100", "r1:9100"] {
             assert!(parse(wrong, fixed).is_err(), "{wrong}");
         }

@@ -108,7 +108,7 @@ impl Minio {
             let here = |message: String| Err(problem(["minio", "settings", key.as_str()], message));
             let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
             if !key.starts_with("MINIO_") || !key.bytes().all(plain) {
-                return here("no setting of MinIO; their names are MINIO_ and large letters".to_owned());
+                return here("not a setting of MinIO; their names are MINIO_ and upper-case letters".to_owned());
             }
             if OWN.contains(&key.as_str()) {
                 return here("this one is made from the other keys under [minio]".to_owned());
@@ -132,7 +132,7 @@ impl Minio {
                 return here(format!("{peer:?} is neither a name nor an address"));
             }
             if !seen.insert(peer) {
-                return here("this peer stands there twice".to_owned());
+                return here("this peer is listed twice".to_owned());
             }
         }
         let here = |message: String| Err(problem(["minio", "peers"], message));
@@ -206,7 +206,7 @@ mod tests {
             (format!("{KEYS}listen = \"10.0.0.9\""), "none of this node's addresses"),
             (format!("{KEYS}console = \"10.0.0.1:9000\""), "9001 is usual"),
             (format!("{KEYS}[minio.settings]\nMINIO_VOLUMES = \"/etc\""), "made from the other keys"),
-            (format!("{KEYS}[minio.settings]\nLD_PRELOAD = \"x\""), "no setting of MinIO"),
+            (format!("{KEYS}[minio.settings]\nLD_PRELOAD = \"x\""), "not a setting of MinIO"),
             (format!("{KEYS}[minio.settings]\nMINIO_REGION = \"a\\nb\""), "one line"),
         ] {
             let error = parse(HEAD, &text).unwrap_err();

@@ -161,7 +161,7 @@ impl NodeConfig {
         let text =
             std::str::from_utf8(bytes).map_err(|error| NodeConfigError::not_utf8(bytes, error.valid_up_to()))?;
         if let Some(at) = text.find('\0') {
-            let message = "a zero byte, which no text has: the file was not written whole, or is no text".to_owned();
+            let message = "a zero byte, which no text has: the file was not written whole, or is not text".to_owned();
             return Err(NodeConfigError::at(text, at..at + 1, message, None));
         }
         let table = toml::de::DeTable::parse(text).map_err(|error| NodeConfigError::toml(text, &error))?;
@@ -170,7 +170,7 @@ impl NodeConfig {
             && let Some(number) = value.get_ref().as_integer()
             && number.as_str() != FORMAT.to_string()
         {
-            let message = format!("format {number} is not known here; this version reads format {FORMAT}");
+            let message = format!("format {number} is not supported; this version reads format {FORMAT}");
             return Err(NodeConfigError::at(text, value.span(), message, None));
         }
         let config: NodeConfig = toml::from_str(text).map_err(|error| NodeConfigError::toml(text, &error))?;
@@ -183,7 +183,7 @@ impl NodeConfig {
         if let Some(name) = &self.cluster.name
             && !(1..=63).contains(&name.len())
         {
-            let message = format!("{} bytes; 1 to 63 are possible", name.len());
+            let message = format!("{} bytes; it must be 1 to 63", name.len());
             return Err(problem(["cluster", "name"], message));
         }
         self.disks.check()?;

@@ -53,7 +53,9 @@ impl TryFrom<String> for Initiator {
         if fine && text.len() <= LONGEST {
             Ok(Initiator(text))
         } else {
-            Err(format!("{text:?} is no iSCSI name; write it like \"iqn.2024-01.lan.rack1:n1\", in small letters"))
+            Err(format!(
+                "{text:?} is not a valid iSCSI name; write it like \"iqn.2024-01.lan.rack1:n1\", in lower-case letters"
+            ))
         }
     }
 }

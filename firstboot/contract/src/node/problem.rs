@@ -42,7 +42,7 @@ impl NodeConfigError {
         NodeConfigError::at(text, error.span().unwrap_or(0..0), message, help)
     }
 
-    /// Bytes that are no UTF-8 from `valid` on.
+    /// Bytes that are not UTF-8 from `valid` on.
     pub(super) fn not_utf8(bytes: &[u8], valid: usize) -> NodeConfigError {
         let text = std::str::from_utf8(bytes.get(..valid).unwrap_or_default()).unwrap_or_default();
         let (line, column) = place(text, valid);

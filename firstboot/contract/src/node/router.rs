@@ -80,7 +80,7 @@ impl Section for Router {
             let inside = |address: Ipv4Addr| nets.iter().any(|net| net.contains(&IpAddr::V4(address)));
             if !inside(dhcp.first) || !inside(dhcp.last) || dhcp.first > dhcp.last {
                 let message =
-                    format!("{} to {} is no range inside the addresses of network.{named}", dhcp.first, dhcp.last);
+                    format!("{} to {} is not a range within the addresses of network.{named}", dhcp.first, dhcp.last);
                 return Err(problem(["router", "dhcp", named, "first"], message));
             }
         }
@@ -96,10 +96,10 @@ mod tests {
     fn impossible_routers_are_refused() {
         let head = "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n[router]\n";
         for (router, reason) in [
-            ("asn = 0", "no autonomous system"),
+            ("asn = 0", "not a valid autonomous system"),
             ("asn = 1\nannounce = [\"10.1.0.1/16\"]", "the net is 10.1.0.0/16"),
             ("asn = 1\n[router.dhcp.eth1]\nfirst = \"10.0.0.5\"\nlast = \"10.0.0.9\"", "does not exist"),
-            ("asn = 1\n[router.dhcp.eth0]\nfirst = \"10.0.0.9\"\nlast = \"10.0.0.5\"", "no range"),
+            ("asn = 1\n[router.dhcp.eth0]\nfirst = \"10.0.0.9\"\nlast = \"10.0.0.5\"", "not a range"),
             (
                 "asn = 1\n[[router.neighbor]]\naddress = \"10.0.0.2\"\nasn = 2\n\
                  [[router.neighbor]]\naddress = \"10.0.0.2\"\nasn = 3",

@@ -47,7 +47,7 @@ pub fn hide(text: &str, config: &NodeConfig) -> String {
 /// The text with each `*` replaced by the secret that stands at the same place in `kept`, the node's own file.
 ///
 /// # Errors
-/// When the text is no node config, or `kept` has no such secret; the message says where.
+/// When the text is not a node config, or `kept` has no such secret; the message says where.
 pub fn restore(text: &str, kept: Option<&str>) -> Result<String, NodeConfigError> {
     let config = NodeConfig::parse(text.as_bytes())?;
     let Ok(table) = DeTable::parse(text) else { return Ok(text.to_owned()) };

@@ -63,7 +63,7 @@ impl TryFrom<String> for PublicKey {
             ));
         };
         let name = kind.name();
-        let bytes = STANDARD.decode(blob).map_err(|error| format!("the {name} key is not whole: {error}"))?;
+        let bytes = STANDARD.decode(blob).map_err(|error| format!("the {name} key is damaged: {error}"))?;
         kind.check(&bytes).ok_or_else(|| format!("the bytes of the key are no {name} key"))?;
         if comment.len() > COMMENT {
             return Err(format!("the comment of a key has at most {COMMENT} bytes"));
@@ -185,7 +185,7 @@ mod tests {
             (format!("no-pty {KEY}"), "Options"),
             (format!("{KEY} a\n{KEY} b"), "one line"),
             (format!("{KEY} \u{1b}[2J"), "control"),
-            (KEY[..61].to_owned(), "not whole"),
+            (KEY[..61].to_owned(), "damaged"),
             (KEY[..60].to_owned(), "no ssh-ed25519"),
             (KEY.replace("AAAAC3", "AAAAC4"), "no ssh-ed25519"),
             (KEY.replace("ssh-ed25519", "ssh-rsa"), "no ssh-rsa"),

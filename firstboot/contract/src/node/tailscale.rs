@@ -37,7 +37,7 @@ impl Section for Tailscale {
         if let Some(server) = &self.server
             && !is_server(server)
         {
-            let message = format!("{server:?} is no control server; write it like \"https://headscale.lan\"");
+            let message = format!("{server:?} is not a control server; write it like \"https://headscale.lan\"");
             return Err(problem(["tailscale", "server"], message));
         }
         for (at, net) in self.announce.iter().enumerate() {
@@ -78,8 +78,8 @@ mod tests {
         for (text, reason) in [
             ("auth_key = \"\"".to_owned(), "one word"),
             ("auth_key = \"tskey-auth k\"".to_owned(), "one word"),
-            (format!("{fine}\nserver = \"headscale.lan\""), "no control server"),
-            (format!("{fine}\nserver = \"https://a b\""), "no control server"),
+            (format!("{fine}\nserver = \"headscale.lan\""), "not a control server"),
+            (format!("{fine}\nserver = \"https://a b\""), "not a control server"),
             (format!("{fine}\nannounce = [\"10.1.0.1/24\"]"), "the net is 10.1.0.0/24"),
         ] {
             let error = parse(&text).unwrap_err();

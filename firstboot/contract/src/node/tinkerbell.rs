@@ -95,7 +95,7 @@ impl TryFrom<String> for Url {
         if rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(plain)) {
             Ok(Url(text))
         } else {
-            Err(format!("{text:?} is no URL; write it like \"http://10.0.0.1:7173\""))
+            Err(format!("{text:?} is not a valid URL; write it like \"http://10.0.0.1:7173\""))
         }
     }
 }
@@ -127,7 +127,7 @@ impl Section for Tinkerbell {
         }
         let kubeconfig = self.kubeconfig.expose();
         if !is_kept(kubeconfig) && !kubeconfig.contains("clusters:") {
-            let message = "this is no kubeconfig: it names no `clusters:`";
+            let message = "this is not a kubeconfig: it names no `clusters:`";
             return Err(problem(["tinkerbell", "kubeconfig"], message));
         }
         if let Some(api) = &self.api {
@@ -138,7 +138,7 @@ impl Section for Tinkerbell {
                 ("service_account_key", api.service_account_key.expose()),
             ];
             if let Some((key, _)) = files.iter().find(|(_, text)| !is_kept(text) && !text.contains("-----BEGIN ")) {
-                return Err(problem(["tinkerbell", "api", key], "this is no PEM file"));
+                return Err(problem(["tinkerbell", "api", key], "this is not a PEM file"));
             }
         }
         if !matches!(disks.data, DataKind::Xfs | DataKind::Ext4) {
@@ -178,17 +178,17 @@ mod tests {
         for (more, reason) in [
             ("public_ip = \"10.0.0.6\"\nkubeconfig = \"clusters: []\"".to_owned(), "none of this node's addresses"),
             ("public_ip = \"fd00::1\"\nkubeconfig = \"clusters: []\"".to_owned(), "IPv4"),
-            ("public_ip = \"10.0.0.5\"\nkubeconfig = \"x\"".to_owned(), "no kubeconfig"),
+            ("public_ip = \"10.0.0.5\"\nkubeconfig = \"x\"".to_owned(), "not a kubeconfig"),
             ("public_ip = \"10.0.0.5\"".to_owned(), "kubeconfig"),
             (format!("{FINE}dhcp = {{ interface = \"eth1\" }}"), "network.eth1 does not exist"),
             (format!("{FINE}dhcp = {{ mode = \"all\" }}"), "unknown variant"),
-            (format!("{FINE}osie = \"ftp://x\""), "no URL"),
-            (format!("{FINE}osie = \"http://x\\nA=1\""), "no URL"),
+            (format!("{FINE}osie = \"ftp://x\""), "not a valid URL"),
+            (format!("{FINE}osie = \"http://x\\nA=1\""), "not a valid URL"),
             (
                 format!(
                     "{FINE}[tinkerbell.api]\nca = \"x\"\ncertificate = \"x\"\nkey = \"x\"\nservice_account_key = \"x\""
                 ),
-                "no PEM",
+                "not a PEM",
             ),
         ] {
             let found = parse(&more).unwrap_err();

@@ -84,7 +84,7 @@ fn probe(
 struct Node(Option<PathBuf>);
 
 impl Node {
-    /// For what is no block device, a file of the tests, none is made.
+    /// For what is not a block device, a file of the tests, none is made.
     fn of(disk: &Path) -> anyhow::Result<Node> {
         let stat = rustix::fs::stat(disk).with_context(|| format!("looking at {}", disk.display()))?;
         if !FileType::from_raw_mode(stat.st_mode).is_block_device() {

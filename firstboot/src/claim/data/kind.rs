@@ -60,7 +60,7 @@ pub fn make(kind: DataKind, partition: &str, length: u64, uuid: &Uuid, tools: To
 /// Checks and mounts what is to be mounted. Returns whether something had to be repaired.
 ///
 /// # Errors
-/// When it cannot be used. Nothing is made anew then: the data may still be saved.
+/// When it cannot be used. Nothing is recreated then: the data may still be saved.
 pub fn attach(kind: DataKind, partition: &str, tools: Tools) -> anyhow::Result<bool> {
     if !matches!(kind, DataKind::Ext4 | DataKind::Xfs) {
         return Ok(false);

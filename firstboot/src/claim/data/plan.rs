@@ -25,7 +25,7 @@ pub struct Plan {
 /// # Errors
 /// When it is too small, or its blocks are of another size than 512 or 4096 bytes.
 pub fn separate(size: u64, block: u32, serial: &Serial) -> anyhow::Result<Plan> {
-    ensure!(matches!(block, 512 | 4096), "its logical blocks have {block} bytes; 512 and 4096 are possible");
+    ensure!(matches!(block, 512 | 4096), "its logical blocks have {block} bytes; only 512 and 4096 are supported");
     let data = table::data_extent(size).filter(|data| data.length >= MIN_DATA);
     let data = data.with_context(|| format!("it has {size} bytes, too few: data needs {MIN_DATA}"))?;
     let copies = table::copies(size, block.into(), serial).context("no partition table fits")?;

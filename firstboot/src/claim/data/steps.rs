@@ -59,7 +59,7 @@ impl<D: DiskIo + ?Sized> Claim<'_, D> {
             Verdict::Erase(holds) => {
                 console::say(format_args!("{name} (serial number {serial}) holds {holds}: erased, as wipe says"));
             }
-            Verdict::Unfinished => console::say(format_args!("the claim of {name} is gone on with")),
+            Verdict::Unfinished => console::say(format_args!("the claim of {name} continues")),
             Verdict::Blank { .. } => {
                 console::say(format_args!("{name} (serial number {serial}) is {found}: it is taken"))
             }

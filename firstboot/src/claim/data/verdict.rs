@@ -24,7 +24,7 @@ pub enum Verdict {
     },
     /// A claim of ours was begun here and is gone on with.
     Unfinished,
-    /// It is ours: nothing is made anew.
+    /// It is ours: nothing is recreated.
     Ours,
     /// It holds what the operator lets go.
     Erase(String),

@@ -49,7 +49,7 @@ pub enum ArmError {
     Silent,
     #[error(
         "the device tree of this slot reserves no page for the firmware's mailbox ({node} is missing): it is older than \
-         this firstboot, or not microdc's; build the image anew and write it to the disk",
+         this firstboot, or not microdc's; build the image again and write it to the disk",
         node = DT_MAILBOX_PAGE.trim_start_matches("/proc/device-tree")
     )]
     NoPage,
@@ -124,7 +124,7 @@ pub fn read(reading: Reading) -> Result<u32, ArmError> {
     answer(&message, values.len())
 }
 
-/// Makes the firmware choose the partition of the next boot anew, by its autoboot.txt: some releases of the firmware leave
+/// Makes the firmware choose the partition of the next boot again, by its autoboot.txt: some releases of the firmware leave
 /// a number behind that comes before it.
 ///
 /// # Errors

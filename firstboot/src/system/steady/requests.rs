@@ -52,7 +52,7 @@ impl Loop {
             }
             Request::Restart { service } => match self.supervisor.restart(&service, now) {
                 Ok(()) => {
-                    say(format_args!("service {service} is restarted at the operator's word"));
+                    say(format_args!("service {service} is restarted by an operator"));
                     Reply::Done(format!("{service} is being restarted"))
                 }
                 Err(why) => Reply::Refused(why),
@@ -72,7 +72,7 @@ impl Loop {
         if self.stop.is_some() {
             return Reply::Refused("the node is stopping already".to_owned());
         }
-        say("an operator asked for it by nodectl");
+        say("an operator asked for it");
         self.stop_answered(action);
         Reply::Done(format!("the node stops its services and {words}"))
     }

@@ -14,7 +14,7 @@ use contract::role::NETWORK;
 use contract::update::UpdateEvent;
 use rustix::process::Pid;
 
-/// So often a service may be started again in a trial.
+/// So often a service may be restarted in a trial.
 const RESTARTS: u32 = 5;
 
 /// Whether the network's child has found a link with an address.
@@ -29,8 +29,8 @@ impl Loop {
         let crashing = self.supervisor.statuses().find_map(|status| match status.state {
             State::Failed { reason } => Some(format!("service {} cannot run: {reason}", status.name)),
             _ if status.restarts >= RESTARTS => {
-                let last = status.failure.map(|why| format!(", at last because: {why}")).unwrap_or_default();
-                Some(format!("service {} keeps crashing: it was started again {RESTARTS} times{last}", status.name))
+                let last = status.failure.map(|why| format!(", most recently because: {why}")).unwrap_or_default();
+                Some(format!("service {} keeps crashing: it was restarted {RESTARTS} times{last}", status.name))
             }
             _ => None,
         });

@@ -69,7 +69,7 @@ pub enum Outcome {
 struct Lines(Vec<u8>);
 
 impl Lines {
-    /// Adds what came; gives the lines that are whole. A line beyond all measure is cut.
+    /// Adds what came; gives the lines that are whole. An overlong line is cut.
     fn add(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut whole = Vec::new();
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -295,7 +295,7 @@ mod tests {
             assert!(matches!(outcome(ended, exit, last, dry_run, ""), Outcome::Failed(_)));
         }
         let died = outcome(None, Exit::OutOfMemory, None, false, "the last words");
-        assert_eq!(died, Outcome::Failed("the installer killed for want of memory: the last words".to_owned()));
+        assert_eq!(died, Outcome::Failed("the installer killed: out of memory: the last words".to_owned()));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     Slot(Slot),
-    /// It is not one that microdc writes, or there is none: it may be written anew.
+    /// It is not one that microdc writes, or there is none: it may be rewritten.
     Foreign(String),
     /// `bootsel` cannot be read.
     Unreadable(String),

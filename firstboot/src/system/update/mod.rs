@@ -53,16 +53,14 @@ impl Updates {
     pub fn begin(report: &BootReport, limits: Trial, warnings: &mut Warnings) -> Updates {
         let choice = read_choice(report);
         if let Choice::Unreadable(why) = &choice {
-            warnings.add(format_args!("it is not known which slot the EEPROM starts: {why}"));
+            warnings.add(format_args!("cannot tell which slot the EEPROM starts: {why}"));
         }
         let mut memory = match Memory::load(Path::new(STATE_MOUNT)) {
             Ok(memory) => memory.unwrap_or_default(),
             Err(error) => {
                 let file = STATE_UPDATES;
-                warnings.add(format_args!(
-                    "what was known of earlier updates is lost: {file} on state: {}",
-                    chain(&error)
-                ));
+                warnings
+                    .add(format_args!("the record of earlier updates is lost: {file} on state: {}", chain(&error)));
                 Memory::default()
             }
         };
@@ -96,7 +94,7 @@ impl Updates {
 
     fn remember(&self, warnings: &mut Warnings) {
         if let Err(error) = self.memory.store(Path::new(STATE_MOUNT)) {
-            warnings.add(format_args!("cannot remember how updates stand: {} on state: {error}", STATE_UPDATES));
+            warnings.add(format_args!("cannot save the state of updates: {} on state: {error}", STATE_UPDATES));
         }
     }
 
@@ -184,9 +182,9 @@ impl Updates {
                     self.memory.commit(&self.release, slot);
                     self.remember(warnings);
                 }
-                say(format_args!("{AUTOBOOT} was damaged and is written anew: the EEPROM starts slot {slot}"));
+                say(format_args!("{AUTOBOOT} was damaged and is rewritten: the EEPROM starts slot {slot}"));
             }
-            Err(error) => warnings.add(format_args!("{AUTOBOOT} is damaged and cannot be written anew: {error:#}")),
+            Err(error) => warnings.add(format_args!("{AUTOBOOT} is damaged and cannot be rewritten: {error:#}")),
         }
     }
 
@@ -222,7 +220,7 @@ impl Updates {
         fits.map_err(|error| format!("slot {slot} is not tried: {error}"))?;
         if release.rollback_index < self.memory.rollback_index && !force {
             return Err(format!(
-                "{} has the rollback index {}, and this node has committed {}; --force takes it nevertheless",
+                "{} has rollback index {}, but this node has committed {}; --force takes it anyway",
                 release.version, release.rollback_index, self.memory.rollback_index
             ));
         }

@@ -20,7 +20,7 @@ pub enum InstallError {
     #[error("the bundle is refused: version {version} has failed here: {reason}; --force tries it again")]
     FailedBefore { version: String, reason: String },
     #[error(
-        "the bundle is refused: its {image} image needs {needed} bytes, and the partition has {found}; this disk needs to be flashed anew"
+        "the bundle is refused: its {image} image needs {needed} bytes, and the partition has {found}; this disk needs to be flashed again"
     )]
     TooLarge { image: Which, needed: u64, found: u64 },
     #[error("the bundle is refused: the upper levels of the {image} image's tree")]
@@ -33,7 +33,7 @@ pub enum InstallError {
     Frame { image: Which, frame: u64, block: u64 },
     #[error("the stream ends in the bundle's {what}, after {bytes} bytes")]
     Ended { what: &'static str, bytes: u64 },
-    #[error("the stream breaks off in the bundle's {what}, after {bytes} bytes")]
+    #[error("the stream ends early in the bundle's {what}, after {bytes} bytes")]
     Broken { what: &'static str, bytes: u64, source: std::io::Error },
     #[error("the stream goes on behind the bundle's end, at {0} bytes")]
     Longer(u64),

@@ -10,7 +10,7 @@ use lzma_rust2::{Action, Lzma2Stream, Status};
 pub enum FrameError {
     #[error("its LZMA2 is damaged")]
     Damaged(#[from] std::io::Error),
-    #[error("its LZMA2 is cut off")]
+    #[error("its LZMA2 is truncated")]
     Short,
     #[error("it holds more than {0} bytes")]
     Long(usize),
@@ -104,7 +104,7 @@ mod tests {
         for wrong in [&b"\x03"[..], b"\x80\x00\x00\x00\x00", b"\x02\x00\x01ab\x00", b"\x01\xff\xff", b"\xe0\x00"] {
             assert!(unpack(wrong, 16_384).is_err(), "{wrong:?}");
         }
-        assert!(unpack(b"this is no LZMA2 at all", 16_384).unwrap_err().to_string().contains("LZMA2"));
+        assert!(unpack(b"this is not LZMA2", 16_384).unwrap_err().to_string().contains("LZMA2"));
         assert!(unpack(b"\0", 16_384).unwrap_err().to_string().contains("holds 0 bytes"));
     }
 }

@@ -18,7 +18,7 @@ pub fn redirect(from: &str, to: &str) -> Result<String, String> {
     let refused = |why: &str| format!("it redirects to {:?}, {why}", to.chars().take(200).collect::<String>());
     let base: Uri = from.parse().map_err(|_| refused("from an address that cannot be understood"))?;
     let (Some(scheme), Some(host)) = (base.scheme_str(), base.authority()) else {
-        return Err(refused("from an address that is not whole"));
+        return Err(refused("from an address that is incomplete"));
     };
     let target = match to.split_once(':') {
         // A scheme has no slash before its colon (RFC 3986, 3.1).
@@ -45,7 +45,7 @@ pub fn check(url: &str) -> Result<(), String> {
     }
     match url.parse::<Uri>() {
         Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(()),
-        _ => Err("which is no address".to_owned()),
+        _ => Err("which is not a valid address".to_owned()),
     }
 }
 

@@ -86,7 +86,7 @@ fn from_web(
             First::Whole(mut body) => stream::install(order, standby, running, &mut body, tally),
         };
         match result {
-            // A stream begins anew, and passes over what is in its place by now.
+            // A stream begins again, and passes over what is in its place by now.
             Err(error) if error.is_passing() => {
                 tally.done = 0;
                 web.try_again(&error, tally)?;

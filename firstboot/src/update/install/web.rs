@@ -354,7 +354,7 @@ impl Web {
         while left > 0 {
             let room = buffer.get_mut(..left.min(64 * 1024) as usize).unwrap_or_default();
             match body.read(room) {
-                Ok(0) => return Err(Trouble::Passing(format!("it breaks off {left} bytes too early"))),
+                Ok(0) => return Err(Trouble::Passing(format!("it ends early {left} bytes too early"))),
                 Ok(count) => {
                     piece.extend(room.get(..count).unwrap_or_default());
                     left = left.saturating_sub(count as u64);

@@ -34,7 +34,7 @@ pub fn parse(bytes: &[u8], tryboot: bool) -> (Autoboot, Vec<String>) {
                 Some("tryboot") => tryboot,
                 _ => {
                     notes.push(format!(
-                        "autoboot.txt: {line:?} is no section of this file; [all] [none] [tryboot] are"
+                        "autoboot.txt: {line:?} is not a section of this file; [all] [none] [tryboot] are"
                     ));
                     false
                 }

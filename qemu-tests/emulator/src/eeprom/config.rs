@@ -34,7 +34,7 @@ impl Board {
         }
     }
 
-    /// Whether a model filter holds; `None` when it is no model filter.
+    /// Whether a model filter holds; `None` when it is not a valid model filter.
     fn matches(self, filter: &str) -> Option<bool> {
         let own: &[&str] = match self {
             Board::Cm4 => &["pi4", "cm4", "board-type=0x14"],

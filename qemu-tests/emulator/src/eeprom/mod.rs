@@ -201,7 +201,7 @@ impl Files {
         let kernel_name = named(config.get("kernel").unwrap_or(KERNEL));
         let kernel = self.needed(&kernel_name, KERNEL_MAX, "the kernel")?;
         if !is_arm64_image(&kernel) {
-            return Err(self.refuse(format!("{kernel_name} is no arm64 kernel image")));
+            return Err(self.refuse(format!("{kernel_name} is not an arm64 kernel image")));
         }
         let initramfs = match config.initramfs() {
             Some(name) => Some(self.needed(&named(name), KERNEL_MAX, "which config.txt names as initramfs")?),
@@ -214,7 +214,7 @@ impl Files {
         };
         let device_tree = self.needed(&device_tree_name, DEVICE_TREE_MAX, "the device tree")?;
         if !device_tree.starts_with(&[0xd0, 0x0d, 0xfe, 0xed]) {
-            return Err(self.refuse(format!("{device_tree_name} is no device tree")));
+            return Err(self.refuse(format!("{device_tree_name} is not a device tree")));
         }
         let name = named(config.get("cmdline").unwrap_or(CMDLINE_TXT));
         let command_line = self.command_line(&name)?;

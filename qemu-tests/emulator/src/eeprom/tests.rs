@@ -125,7 +125,7 @@ fn each_missing_file_is_named() {
 #[test]
 fn a_kernel_of_another_kind_is_refused() {
     let error = refused(&[bootsel(AB), with(slot(b'A'), KERNEL, b"MZ a 32-bit one".to_vec())]);
-    assert!(error.contains("no arm64 kernel image"), "{error}");
+    assert!(error.contains("not an arm64 kernel image"), "{error}");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_compressed_kernel_boots_and_a_damaged_one_does_not() {
     let boot = decide(&disk(&[bootsel(AB), with(slot(b'A'), KERNEL, packed.clone())]), CM4).unwrap();
     assert_eq!(boot.kernel, packed);
     let error = refused(&[bootsel(AB), with(slot(b'A'), KERNEL, packed[..12].to_vec())]);
-    assert!(error.contains("no arm64 kernel image"), "{error}");
+    assert!(error.contains("not an arm64 kernel image"), "{error}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl WriteLog {
     /// Reads where everything stands; the bytes themselves stay in the file.
     ///
     /// # Errors
-    /// When the file cannot be read or is no record of writes.
+    /// When the file cannot be read or is not a record of writes.
     pub fn open(path: &Path) -> Result<WriteLog, LogError> {
         let file = File::open(path)?;
         let entries = read_entries(&file, file.metadata()?.len())?;

@@ -101,7 +101,7 @@ mod tests {
     use crate::powercut::Cuts;
     use std::collections::BTreeMap;
 
-    /// Made step by step or anew, a state is the same; and where the history of some bytes is the same, so are they.
+    /// Made step by step or again, a state is the same; and where the history of some bytes is the same, so are they.
     #[test]
     fn a_disk_that_goes_from_state_to_state_holds_what_one_made_anew_holds() {
         const FLUSH: u64 = 1;

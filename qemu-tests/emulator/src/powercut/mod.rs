@@ -5,7 +5,7 @@
 //! written since the last flush, any part may be there, in any order, down to single blocks: a disk with a cache in memory
 //! promises no more. Each state has a number, and with the same record and seed is the same at every run, so that a state
 //! that fails a test can be made again by its number. [`Medium`] brings one disk from state to state, which is quicker than
-//! to make each anew.
+//! to make each again.
 //!
 //! ```no_run
 //! use emulator::powercut::{Cuts, Medium, WriteLog};

@@ -43,7 +43,7 @@ pub fn check(network: &Network) -> Result<(), Problem> {
         if let Some(mtu) = interface.mtu
             && !(1280..=9216).contains(&mtu)
         {
-            let message = format!("an MTU of {mtu} bytes; 1280 to 9216 are possible");
+            let message = format!("an MTU of {mtu} bytes; it must be 1280 to 9216");
             return Err(problem(["network", name, "mtu"], message));
         }
         for list in [interface.addresses.len(), interface.routes.len(), interface.dns.len()] {
@@ -54,7 +54,7 @@ pub fn check(network: &Network) -> Result<(), Problem> {
         for (at, domain) in interface.search.iter().enumerate() {
             if !is_domain(domain) {
                 let at = at.to_string();
-                let message = format!("{domain:?} is no domain name");
+                let message = format!("{domain:?} is not a valid domain name");
                 return Err(problem(["network", name, "search", at.as_str()], message));
             }
         }
@@ -189,7 +189,7 @@ fn vlans(network: &Network) -> Result<(), Problem> {
         let name = name.as_str();
         let here = |key, message| Err(problem(["network", name, "vlan", key], message));
         if !(1..=4094).contains(&vlan.id) {
-            return here("id", format!("{} is no VLAN; 1 to 4094 are", vlan.id));
+            return here("id", format!("{} is not a valid VLAN; 1 to 4094 are", vlan.id));
         }
         if let Some(other) = tags.insert((&vlan.on, vlan.id), name) {
             return here("id", format!("{other} is VLAN {} on {} already", vlan.id, vlan.on.as_str()));
@@ -252,10 +252,10 @@ mod tests {
             ("[network.eth0]\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.1.1\"".to_owned(), 4, "none of its"),
             ("[network.eth0]\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.0.1\"".to_owned(), 4, "itself"),
             ("[network.eth0]\nmtu = 100".to_owned(), 3, "MTU"),
-            ("[network.\"eth0/1\"]".to_owned(), 2, "no interface name"),
-            ("[network.default]".to_owned(), 2, "no interface name"),
+            ("[network.\"eth0/1\"]".to_owned(), 2, "not a valid interface name"),
+            ("[network.default]".to_owned(), 2, "not a valid interface name"),
             ("[network.lo]\ndhcp = true".to_owned(), 2, "loopback"),
-            ("[network.eth0]\nsearch = [\"a b\"]".to_owned(), 3, "no domain"),
+            ("[network.eth0]\nsearch = [\"a b\"]".to_owned(), 3, "not a valid domain"),
             (
                 "[network.a]\naddresses=[\"10.0.0.1/24\"]\ngateway=\"10.0.0.2\"\n\
                  [network.b]\naddresses=[\"10.1.0.1/24\"]\ngateway=\"10.1.0.2\""
@@ -271,7 +271,7 @@ mod tests {
             ("[[network.a.route]]\nto = \"10.5.0.1/16\"".to_owned(), 3, "the net is 10.5.0.0/16"),
             ("[[network.a.route]]\nto = \"10.5.0.0/16\"\nvia = \"fe80::1\"".to_owned(), 4, "family"),
             ("[[network.a.route]]\nto = \"10.5.0.0/16\"\nvia = \"10.0.0.1\"".to_owned(), 4, "none of its"),
-            ("[network.v]\nvlan = { on = \"eth0\", id = 4095 }".to_owned(), 3, "no VLAN"),
+            ("[network.v]\nvlan = { on = \"eth0\", id = 4095 }".to_owned(), 3, "not a valid VLAN"),
             ("[network.v]\nvlan = { on = \"eth0\", id = 70000 }".to_owned(), 3, "u16"),
             (
                 "[network.v]\nvlan = { on = \"eth0\", id = 5 }\n[network.w]\nvlan = { on = \"eth0\", id = 5 }"
@@ -294,7 +294,7 @@ mod tests {
             ),
             ("[network.b]\nbridge.ports = [\"eth0\"]\n[network.eth0]\ndhcp = true".to_owned(), 3, "belong on b"),
             ("[network.x]\nbridge.ports = []\nvlan = { on = \"eth0\", id = 5 }".to_owned(), 3, "cannot be"),
-            ("[network.wg0.wireguard]\nprivate_key = \"short\"".to_owned(), 3, "no WireGuard key"),
+            ("[network.wg0.wireguard]\nprivate_key = \"short\"".to_owned(), 3, "not a valid WireGuard key"),
             (format!("{wireguard}{peer}allowed = [\"10.0.0.1/8\"]"), 6, "host bits"),
             (format!("{wireguard}{peer}allowed = []\n{peer}allowed = []"), 8, "twice"),
             (format!("{wireguard}[network.b]\nbridge.ports = [\"wg0\"]"), 5, "no Ethernet frames"),

@@ -40,7 +40,7 @@ impl TryFrom<String> for InterfaceName {
         let fine = (1..=15).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:%".contains(&byte))
             && ![".", "..", "all", "default"].contains(&text.as_str());
-        if fine { Ok(InterfaceName(text)) } else { Err(format!("{text:?} is no interface name")) }
+        if fine { Ok(InterfaceName(text)) } else { Err(format!("{text:?} is not a valid interface name")) }
     }
 }
 

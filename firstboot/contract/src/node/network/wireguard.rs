@@ -54,11 +54,12 @@ impl WireGuardKey {
     /// Reads a key. What is wrong is said without the text, which may be a secret.
     ///
     /// # Errors
-    /// When it is no base64 of 32 bytes.
+    /// When it is not base64 of 32 bytes.
     pub fn parse(text: &str) -> Result<WireGuardKey, &'static str> {
         let bytes = STANDARD.decode(text).unwrap_or_default();
-        let key =
-            bytes.try_into().map_err(|_| "it is no WireGuard key: 44 letters of base64, as `wg` prints them")?;
+        let key = bytes
+            .try_into()
+            .map_err(|_| "it is not a valid WireGuard key: 44 letters of base64, as `wg` prints them")?;
         Ok(WireGuardKey(key))
     }
 }
@@ -96,7 +97,7 @@ impl WireGuard {
             Err(_) if is_kept(secret.expose()) => Ok(()),
             Err(error) => Err(problem(base.iter().chain(path).copied(), error)),
             Ok(WireGuardKey(bytes)) if bytes == [0; 32] => {
-                Err(problem(base.iter().chain(path).copied(), "a key of zeros is none"))
+                Err(problem(base.iter().chain(path).copied(), "a key of zeros is not valid"))
             }
             Ok(_) => Ok(()),
         };
@@ -107,7 +108,7 @@ impl WireGuard {
                 |key: &str, message: String| problem(base.into_iter().chain(["peer", number.as_str(), key]), message);
             let before = self.peers.get(..at).unwrap_or_default();
             if before.iter().any(|other| other.public_key == peer.public_key) {
-                return Err(at_peer("public_key", "this peer stands there twice".to_owned()));
+                return Err(at_peer("public_key", "this peer is listed twice".to_owned()));
             }
             if let Some(key) = &peer.preshared_key {
                 secret(key, &["peer", number.as_str(), "preshared_key"])?;
@@ -121,7 +122,7 @@ impl WireGuard {
                 }
             }
             if peer.endpoint.is_some_and(|endpoint| endpoint.port() == 0 || endpoint.ip().is_unspecified()) {
-                return Err(at_peer("endpoint", "nobody can be reached there".to_owned()));
+                return Err(at_peer("endpoint", "no host can be reached there".to_owned()));
             }
         }
         Ok(())

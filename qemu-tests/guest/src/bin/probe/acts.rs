@@ -169,7 +169,7 @@ pub fn run(act: &str, rest: &[&str]) {
         }
         ("sleep", []) => {}
         _ => {
-            println!("{act:?} with {rest:?} is no act");
+            println!("{act:?} with {rest:?} is not an act");
             exit(98);
         }
     }

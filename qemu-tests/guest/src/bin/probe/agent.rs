@@ -52,7 +52,7 @@ fn carry_out(request: Request) -> Result<Vec<u8>, String> {
     match request {
         Request::Ps => Ok(processes().iter().map(|(pid, name)| format!("{pid} {name}\n")).collect::<String>().into()),
         Request::Kill { name, signal } => {
-            let signal = Signal::from_named_raw(signal).ok_or_else(|| format!("{signal} is no signal"))?;
+            let signal = Signal::from_named_raw(signal).ok_or_else(|| format!("{signal} is not a valid signal"))?;
             let wanted: Vec<i32> =
                 processes().into_iter().filter(|(_, other)| *other == name).map(|(pid, _)| pid).collect();
             for pid in wanted.iter().filter_map(|&pid| Pid::from_raw(pid)) {
