@@ -279,9 +279,9 @@ fn disks_that_are_too_small_read_only_or_failing_are_named_and_the_node_comes_up
     }
     node.kill();
 
-    // What was begun on the dying disk is gone on with where its content is on one that works.
+    // What was begun on the dying disk continues where its content is on one that works.
     let moved = Nvme::new("DYING").content(node.nvme(4).path());
     let node = disks::machine("data = \"ext4\"").emmc().nvme(moved).start().unwrap();
     assert_eq!(claim(&node), Claim::Made("ext4 /dev/nvme0n1p1".to_owned()));
-    assert!(node.console().contains("the claim of nvme0n1 is gone on with"), "{}", node.console());
+    assert!(node.console().contains("the claim of nvme0n1 continues"), "{}", node.console());
 }

@@ -26,7 +26,7 @@ pub fn put(named: &[String], changes: &mut Changes) -> Result<(), std::ffi::NulE
     changes.add(Change::mount("tmpfs", "/dev", attribute::NO_SETUID | attribute::NO_PROGRAMS, SIZE)?);
     for (name, major, minor) in NODES {
         let number = libc::makedev(major as libc::c_uint, minor as libc::c_uint);
-        changes.add(Change::node(&format!("/dev/{name}"), CHARACTER, u64::from(number), (0, 0))?);
+        changes.add(Change::node(&format!("/dev/{name}"), CHARACTER, number, (0, 0))?);
     }
     let mut folders: Vec<String> = Vec::new();
     for path in named {
