@@ -107,7 +107,7 @@ fn seconds(time: Duration) -> String {
 }
 
 #[test]
-fn a_node_alone_is_an_object_storage_that_outlasts_a_power_cut() {
+fn a_node_alone_is_an_object_storage_that_outlasts_a_restart() {
     let begin = Instant::now();
     let mut member = start(1, 1, &Network::new());
     member.said("data (xfs) was made on /dev/nvme0n1p1");
@@ -121,11 +121,14 @@ fn a_node_alone_is_an_object_storage_that_outlasts_a_power_cut() {
     member.said("] health passed");
     assert!(!member.node.console().contains(ROOT.password), "the password stands on the console");
 
+    // Not by a cut: alone, MinIO does not sync what it has just taken. A cluster's members have each other: see below.
+    member.node.power_off().unwrap();
+    member.node.wait_off(LONG).unwrap();
     member.node.kill();
     member.node.power_on().unwrap();
     member.said("data (xfs) is on /dev/nvme0n1p1");
     member.in_cluster();
-    assert!(member.fine("GET", "/rack/first", b"") == first, "the object changed when the power was cut");
+    assert!(member.fine("GET", "/rack/first", b"") == first, "the object changed in a restart");
 }
 
 fn strangers_get_nothing(member: &Member) {

@@ -12,12 +12,11 @@ use qemu_tests::updates::{Shelf, TRIAL, status};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// With the device tree of a CM4 and its Bluetooth chip behind the PL011: what is read and typed here is on the mini UART. The
-/// board has 2 GiB, so that the firmware is asked through the reserved page or not at all.
+/// The board has 2 GiB, so that the firmware is asked through the reserved page or not at all.
 #[test]
-fn the_same_image_boots_on_a_bcm2711_from_its_sd_card_and_speaks_on_the_mini_uart() {
+fn the_same_image_boots_on_a_bcm2711_from_its_sd_card_and_tells_its_clock_and_temperature() {
     let config = Router { number: 1 }.node_config(&[]);
-    let node = Machine::new(images::router()).name("r1").cm4().node_config(config).start().unwrap();
+    let node = Machine::new(images::router()).name("r1").raspi4b().node_config(config).start().unwrap();
     // QEMU's board has no network, so the role cannot come up; that its services run is what can be shown.
     let (index, line) = node.expect_any(&["service mgmtd ready", "microdc: FAILED"], 2 * STEP).unwrap();
     assert_eq!(index, 0, "{line}");

@@ -107,7 +107,8 @@ impl Tree {
             self.set("/ram@40000000", "device_type", *b"memory\0")?;
             self.set("/ram@40000000", "reg", reg)?;
         }
-        let absent = ABSENT_ON_RASPI4B.iter().filter(|node| !(hardware.cm4 && **node == BLUETOOTH));
+        let absent =
+            ABSENT_ON_RASPI4B.iter().filter(|node| !(hardware.cm4 && matches!(**node, BLUETOOTH | MINI_UART)));
         for node in absent {
             match self.disable(node) {
                 // Another kernel's tree may lack one of them, which is just as good.
@@ -228,6 +229,9 @@ const LOWER_MIB: u32 = 1024;
 /// The chip behind the PL011.
 const BLUETOOTH: &str = "/soc/serial@7e201000/bluetooth";
 
+/// The UART behind the pins where people plug in.
+const MINI_UART: &str = "/soc/serial@7e215040";
+
 /// Watchdog, reset and power domains.
 const WATCHDOG: &str = "/soc/watchdog@7e100000";
 const USB: &str = "/soc/usb@7e980000";
@@ -277,6 +281,8 @@ pub const ABSENT_ON_RASPI4B: &[&str] = &[
     "/soc/mmc@7e300000/wifi@1",
     // Not absent, but with a Bluetooth chip behind it the UART takes no keys for the console.
     BLUETOOTH,
+    // QEMU's model lacks the registers of modem lines, and its interrupt does not end once a program has opened the port.
+    MINI_UART,
 ];
 
 #[cfg(test)]

@@ -216,7 +216,8 @@ impl Machine {
     }
 
     /// A BCM2711 as [`Machine::raspi4b`], with the device tree of a CM4 and its Bluetooth chip: the console is the mini UART,
-    /// behind the pins where people plug in.
+    /// behind the pins where people plug in. QEMU 10's model of it locks up under Debian's kernel once PID 1 has opened it:
+    /// for trials with other models.
     #[must_use]
     pub fn cm4(mut self) -> Machine {
         self = self.raspi4b();
