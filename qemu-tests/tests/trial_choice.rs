@@ -49,7 +49,8 @@ fn a_node_that_lost_its_choice_or_its_memory_boots_and_says_so() {
     assert!(node.console()[mark..].contains("making the file system for state"), "{}", &node.console()[mark..]);
 
     // The choice is noise: the EEPROM walks, and takes slot A. The node remembers what was chosen, and mends it.
-    let noise = |disk: &Disk| disk.write_file(Partition::Bootsel, AUTOBOOT, &[0xa5; 512]).unwrap();
+    let noise = vec![0xa5; autoboot::render(Slot::B).len()];
+    let noise = |disk: &Disk| disk.write_file(Partition::Bootsel, AUTOBOOT, &noise).unwrap();
     after(&mut node, noise, Slot::A);
     node.expect("health passed", STEP).unwrap();
     let begin = Instant::now();
