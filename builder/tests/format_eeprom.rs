@@ -77,7 +77,7 @@ fn a_bad_config_txt_is_refused() {
         ("kernel=kernel8.img\n", "", "names no kernel"),
         ("initramfs initramfs.img", "initramfs initrd", "names initrd on a Pi 4B, which is not"),
         ("initramfs initramfs.img followkernel", "initramfs initramfs.img 0x100", "only followkernel"),
-        ("initramfs initramfs.img followkernel", "initramfs initramfs.img", "says not where"),
+        ("initramfs initramfs.img followkernel", "initramfs initramfs.img", "does not say where"),
         ("device_tree=bcm2711-rpi-cm4-io.dtb", "device_tree=", "which is not"),
         ("device_tree=bcm2711-rpi-4-b.dtb", "device_tree=x.dtb", "names x.dtb on a Pi 4B"),
         ("[pi4]", "[cm4]", "names no device_tree, on a Pi 4B"),

@@ -112,7 +112,7 @@ fn paths_that_leave_the_tree_are_refused() {
         assert!(refused(&[file(path, b"x")]).contains("leaves the package's tree"), "{path}");
     }
     for path in ["./a//b", "././x", "a/./b", "a\nb"] {
-        assert!(refused(&[file(path, b"x")]).contains("not a usable path"), "{path}");
+        assert!(refused(&[file(path, b"x")]).contains("not a valid path"), "{path}");
     }
     let long = TarEntry { kind: b'L', ..file("././@LongLink", format!("a/{}", "n".repeat(300)).as_bytes()) };
     assert!(refused(&[long, file("x", b"")]).contains("too long"));

@@ -136,7 +136,7 @@ fn only_keys_that_may_sign_and_strong_hashes_count() {
         assert!(what.contains("too weak"), "{what}");
     }
     let what = try_with(&archive, sign(&archive.key, &text, NOW + 2 * 86_400, HashAlgorithm::Sha256, true));
-    assert!(what.contains("is to come"), "{what}");
+    assert!(what.contains("is in the future"), "{what}");
     archive.put_release("trixie", sign(&archive.key, &text, NOW, HashAlgorithm::Sha256, false));
     archive.lock(&["frr"]);
 

@@ -198,9 +198,9 @@ fn what_gnupg_signs_otherwise_is_refused_with_its_reason() {
     );
     bench.refused(bench.by_list(&key, gpg.sign(b"another list\n", &[])), &["it does not verify"]);
     bench.refused(bench.by_itself(&key, gpg.sign(&[&file[..], b"1"].concat(), &[])), &["it does not verify"]);
-    bench.refused(bench.by_itself(&key, gpg.sign(file, &["--digest-algo", "SHA1"])), &["SHA1, is too weak"]);
+    bench.refused(bench.by_itself(&key, gpg.sign(file, &["--digest-algo", "SHA1"])), &["SHA-1, is too weak"]);
     let ended = gpg.sign(file, &["--faked-system-time", &format!("{}!", clock::now() + 30 * DAY)]);
-    bench.refused(bench.by_itself(&key, ended), &["is to come"]);
+    bench.refused(bench.by_itself(&key, ended), &["is in the future"]);
     let old = Gpg::new(bench.folder.path(), "old", "10d", 30);
     let signed = old.sign(file, &["--faked-system-time", &format!("{}!", clock::now() - 29 * DAY)]);
     bench.refused(bench.by_itself(&old.certificate(true), signed), &["the key has expired on"]);

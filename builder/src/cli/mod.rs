@@ -109,7 +109,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output_error(&error).is_some_and(OutputError::reader_is_gone) => ExitCode::from(READER_IS_GONE),
         Err(error) => {
-            note!("error: {}", chain(&error));
+            // What was being written does not matter to who reads this.
+            match output_error(&error) {
+                Some(error) => note!("error: {error}"),
+                None => note!("error: {}", chain(&error)),
+            }
             if output_error(&error).is_none() && is_disk_full(&error) {
                 note!("free some space, or choose another disk: MICRODC_CACHE names the cache, -o the image");
             }

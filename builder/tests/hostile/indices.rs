@@ -44,7 +44,7 @@ fn indices_and_keys() {
         let text = release(archive);
         archive.put_release("trixie", text);
     });
-    attempt("signed in the time to come", "is to come", &|archive| {
+    attempt("signed in the time to come", "is in the future", &|archive| {
         let text = release(archive);
         archive.put_release("trixie", sign(&archive.key, &text, NOW + 2 * 86_400, HashAlgorithm::Sha256, true));
     });
