@@ -199,7 +199,9 @@ impl Keyring {
 }
 
 fn untrusted(reasons: Vec<String>) -> KeyError {
-    KeyError::Untrusted { found: if reasons.is_empty() { "no signature".to_owned() } else { reasons.join("; ") } }
+    KeyError::Untrusted {
+        found: if reasons.is_empty() { "no OpenPGP signature".to_owned() } else { reasons.join("; ") },
+    }
 }
 
 /// A content as a signature of this kind hashes it.
