@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// Show the cache, or take away what was not used for long
+/// Show the cache, or remove unused entries
 ///
 /// The cache is the folder $MICRODC_CACHE, else $XDG_CACHE_HOME/microdc, else
 /// ~/.cache/microdc. It holds nothing that cannot be fetched or made again.
@@ -28,7 +28,7 @@ pub(super) struct Show {
     json: bool,
 }
 
-/// Take away what was not used for long
+/// Remove unused entries
 ///
 /// Waits until no build is running, and builds that start meanwhile wait for
 /// it. Without an option: what was not used for 30 days.

@@ -220,7 +220,7 @@ impl Unit {
         more
     }
 
-    /// Why its first process is gone: a kill for want of memory looks like any other, but was counted shortly before.
+    /// Why its first process is gone: being killed for lack of memory looks like any other, but was counted shortly before.
     pub fn cause(&mut self, exit: Exit, places: &Places, now: Moment) -> Exit {
         let killed = exit == Exit::Signal(KILL)
             && (self.new_memory_kills(places, now)

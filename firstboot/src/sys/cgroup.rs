@@ -84,7 +84,7 @@ impl Cgroup {
         fs::write(self.path.join("cgroup.kill"), "1")
     }
 
-    /// How many of its processes the kernel has ended for want of memory, its own limit's or the machine's.
+    /// How many of its processes the kernel has killed when memory ran out, its own limit's or the machine's.
     #[must_use]
     pub fn memory_kills(&self) -> u64 {
         let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();

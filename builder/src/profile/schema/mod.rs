@@ -86,13 +86,13 @@ table! {
 table! {
     /// What a trial of a new image must show, and by when; times count from power-on.
     Update, UpdateLayer, UpdateKeys {
-        /// For so long the health gate must have passed without a break before the image is kept. Not said: 30 s.
+        /// For so long the health gate must have passed without a break before the image is kept. Default: 30 s.
         settle: One<Milliseconds>,
-        /// By then the network must have an address. Not said: 120 s.
+        /// By then the network must have an address. Default: 120 s.
         network: One<Milliseconds>,
-        /// By then every wanted service must be ready. Not said: 180 s.
+        /// By then every wanted service must be ready. Default: 180 s.
         services: One<Milliseconds>,
-        /// By then the image must have been kept. Not said: 600 s.
+        /// By then the image must have been kept. Default: 600 s.
         commit: One<Milliseconds>,
     }
 }

@@ -113,9 +113,9 @@ pub struct Mount {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Restart {
-    /// Before the first restart; it doubles from then on. Not said: 0.2 s.
+    /// Before the first restart; it doubles from then on. Default: 0.2 s.
     pub first_delay: Option<Milliseconds>,
-    /// No delay is longer. Not said: 30 s.
+    /// No delay is longer. Default: 30 s.
     pub longest_delay: Option<Milliseconds>,
     /// After so long without an end, delays begin again.
     pub quiet: Option<Milliseconds>,

@@ -22,7 +22,7 @@ pub enum Verdict {
         /// Bytes that there are.
         of: u64,
     },
-    /// A claim of ours was begun here and is gone on with.
+    /// A claim of ours was begun here and continues.
     Unfinished,
     /// It is ours: nothing is recreated.
     Ours,
