@@ -165,7 +165,7 @@ impl Bench {
         // A build takes the node's program that is there, and a server ends after a while.
         let wrapper = format!(
             "#!/bin/sh\ncase $1 in\n  build) shift; exec {MICRODC} build --supply firstboot=firstboot \"$@\" ;;\n  serve) \
-             exec timeout --preserve-status -s INT 2 {MICRODC} \"$@\" ;;\nesac\nexec {MICRODC} \"$@\"\n"
+             exec timeout --foreground --preserve-status -s INT 2 {MICRODC} \"$@\" ;;\nesac\nexec {MICRODC} \"$@\"\n"
         );
         let path = bin.join("microdc");
         std::fs::write(&path, wrapper).unwrap();

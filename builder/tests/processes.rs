@@ -103,8 +103,11 @@ fn assert_unprivileged(calls: &[Call]) {
     for call in calls {
         assert!(!PRIVILEGED.contains(&call.name.as_str()), "{}{}", call.name, call.text);
         let device = call.text.split('"').nth(1).filter(|path| path.starts_with("/dev/"));
-        let harmless = ["/dev/null", "/dev/urandom", "/dev/tty"];
-        assert!(device.is_none_or(|path| harmless.contains(&path)), "{}{}", call.name, call.text);
+        // What the toolchain inherits from cargo, such as the pipe by which its processes share their number, is no device.
+        let harmless = |path: &str| {
+            ["/dev/null", "/dev/urandom", "/dev/tty"].contains(&path) || path.starts_with("/dev/fd/")
+        };
+        assert!(device.is_none_or(harmless), "{}{}", call.name, call.text);
     }
 }
 

@@ -242,8 +242,8 @@ fn what_is_signed_but_not_for_this_node_is_refused() {
     node.stream(&order, &bundle).0.unwrap();
     either(&replaced("rpi-cm4", "rpi-cm5"), "for the board \"rpi-cm5\"", Harm::None);
     either(&replaced("\"format\":1", "\"format\":9"), "the manifest has format 9", Harm::None);
-    either(&resigned(|text| text.insert(0, '}')), "the manifest is not readable", Harm::None);
-    either(&replaced("\"role\"", "\"x\":1,\"role\""), "the manifest is not readable", Harm::None);
+    either(&resigned(|text| text.insert(0, '}')), "the manifest cannot be read", Harm::None);
+    either(&replaced("\"role\"", "\"x\":1,\"role\""), "the manifest cannot be read", Harm::None);
 }
 
 #[test]
