@@ -104,9 +104,8 @@ fn assert_unprivileged(calls: &[Call]) {
         assert!(!PRIVILEGED.contains(&call.name.as_str()), "{}{}", call.name, call.text);
         let device = call.text.split('"').nth(1).filter(|path| path.starts_with("/dev/"));
         // What the toolchain inherits from cargo, such as the pipe by which its processes share their number, is no device.
-        let harmless = |path: &str| {
-            ["/dev/null", "/dev/urandom", "/dev/tty"].contains(&path) || path.starts_with("/dev/fd/")
-        };
+        let harmless =
+            |path: &str| ["/dev/null", "/dev/urandom", "/dev/tty"].contains(&path) || path.starts_with("/dev/fd/");
         assert!(device.is_none_or(harmless), "{}{}", call.name, call.text);
     }
 }
