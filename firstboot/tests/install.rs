@@ -2,6 +2,8 @@
 
 use crate::node::server::{Answer, Server, ranged, redirect, status, whole};
 use crate::node::{BLOCK, Node, PATIENCE, new_release, noise, old_release};
+use contract::hash::Digest;
+use contract::layout::Slot;
 use contract::update::UpdateEvent;
 use firstboot::install::fixture::Recipe;
 use firstboot::install::{InstallError, Patience};
@@ -85,6 +87,36 @@ fn nothing_is_fetched_of_a_release_that_runs_already_and_nothing_is_written_the_
     result.unwrap();
     assert_eq!(installed(&told).0, 0);
     node.assert_holds(&release);
+}
+
+#[test]
+fn an_update_to_what_runs_already_changes_nothing_and_the_standby_slot_keeps_the_previous_release() {
+    let (node, release) = (Node::with_older(), old_release());
+    let bundle = release.bundle();
+    let server = Server::of(bundle.clone());
+    let standby = node.digest("b");
+    let mut order = node.order(&[&server.url]);
+    order.runs = Some(Digest::of(&release.trailer().manifest));
+    for (force, dry_run) in [(false, false), (true, false), (false, true), (true, true)] {
+        (order.force, order.dry_run) = (force, dry_run);
+        for (result, told) in [node.web(&order), node.stream(&order, &bundle)] {
+            assert_eq!(result.unwrap().version, "1.0");
+            let [UpdateEvent::AlreadyRunning { release, slot: Slot::A }] = told.as_slice() else { panic!("{told:?}") };
+            assert_eq!(release.version, "1.0");
+            assert_eq!(node.digest("b"), standby, "force {force}, dry run {dry_run}");
+        }
+    }
+    // Neither what the node has committed since nor what it remembers is in the way, and the server hears of it.
+    (order.force, order.dry_run, order.rollback_index) = (false, false, 99);
+    assert!(matches!(node.web(&order).1.as_slice(), [UpdateEvent::AlreadyRunning { .. }]));
+    assert!(server.asked().last().unwrap().head.contains("x-microdc-progress: 340/340\r\n"), "{:?}", server.asked());
+    // Only a signed manifest says so, and only the running release is meant.
+    let mut forged = old_release();
+    forged.key = 2;
+    assert!(node.stream(&order, &forged.bundle()).0.is_err());
+    order.rollback_index = 5;
+    node.stream(&order, &new_release().bundle()).0.unwrap();
+    node.assert_holds(&new_release());
 }
 
 #[test]

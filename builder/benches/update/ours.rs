@@ -54,6 +54,7 @@ impl Bundles {
                     node_is: new.manifest.compatible(),
                     rollback_index: 0,
                     running: Some(old.manifest.clone()),
+                    runs: None,
                     refused: Vec::new(),
                     force: false,
                     dry_run: false,

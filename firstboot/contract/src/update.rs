@@ -47,6 +47,8 @@ pub enum UpdateEvent {
         fetched_bytes: u64,
         seconds: f64,
     },
+    /// It is the release that runs in this slot already. Nothing was changed: the other slot keeps what it holds.
+    AlreadyRunning { release: Release, slot: Slot },
     /// It is not taken; the running slot and the choice of slot are as they were.
     Failed { reason: String },
 }
@@ -57,7 +59,7 @@ impl UpdateEvent {
     pub fn is_last(&self) -> bool {
         match self {
             UpdateEvent::Plan { dry_run, .. } => *dry_run,
-            UpdateEvent::Installed { .. } | UpdateEvent::Failed { .. } => true,
+            UpdateEvent::Installed { .. } | UpdateEvent::AlreadyRunning { .. } | UpdateEvent::Failed { .. } => true,
             UpdateEvent::Progress { .. } | UpdateEvent::Retry { .. } => false,
         }
     }
@@ -172,5 +174,8 @@ mod tests {
         assert_eq!(text, r#"{"event":"progress","done":1,"blocks":2,"fetched_bytes":3}"#);
         assert_eq!(serde_json::from_str::<UpdateEvent>(&text).unwrap(), event);
         assert!(!event.is_last() && UpdateEvent::Failed { reason: String::new() }.is_last());
+        let release = Release { version: "1".to_owned(), manifest: Digest::of(b"1"), rollback_index: 1 };
+        let running = UpdateEvent::AlreadyRunning { release, slot: Slot::A };
+        assert!(running.is_last() && serde_json::to_string(&running).unwrap().contains("\"already-running\""));
     }
 }

@@ -92,6 +92,12 @@ impl Progress {
                 release.version,
                 size(*fetched_bytes)
             ),
+            UpdateEvent::AlreadyRunning { release, slot } => writeln!(
+                text,
+                "{} is already running in slot {slot}; nothing was changed, and slot {} keeps what it holds",
+                release.version,
+                slot.other()
+            ),
             UpdateEvent::Failed { reason } => writeln!(text, "the update was not taken: {reason}"),
             UpdateEvent::Progress { .. } => Ok(()),
         };
@@ -116,6 +122,18 @@ mod tests {
         let mut file = Progress::new(false);
         let lines: String = (0..1000).map(|done| file.text(&progress(done))).collect();
         assert_eq!(lines.lines().count(), 9, "{lines}");
+    }
+
+    #[test]
+    fn what_runs_already_is_said_to_and_the_other_slot_is_said_to_be_as_it_was() {
+        let release = contract::update::Release {
+            version: "2".to_owned(),
+            manifest: contract::hash::Digest::of(b"2"),
+            rollback_index: 1,
+        };
+        let event = UpdateEvent::AlreadyRunning { release, slot: contract::layout::Slot::A };
+        let text = Progress::new(false).text(&event);
+        assert_eq!(text, "2 is already running in slot A; nothing was changed, and slot B keeps what it holds\n");
     }
 
     #[test]

@@ -114,7 +114,9 @@ pub static VERBS: [Verb; 16] = [
         ],
         about: "fetch what this node does not have into the slot that does not run, restart into it once, and keep it when \
                 its health gate has held. Going away does not stop it, but for -: `cancel` does. What has come is not \
-                fetched again. An update is for the nodes of one profile: another profile's of the same role needs --force",
+                fetched again. An update is for the nodes of one profile: another profile's of the same role needs --force. \
+                What runs already is said to be already running, and changes nothing, also with --force: the other slot \
+                keeps the release before",
         line: Line::Urls,
         ..ask("update", update)
     },

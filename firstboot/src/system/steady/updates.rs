@@ -92,6 +92,10 @@ impl Loop {
                 Ok(_) => event,
                 Err(reason) => UpdateEvent::Failed { reason },
             },
+            (Outcome::AlreadyRunning(event), _) => {
+                say("the update is already running: nothing was changed");
+                event
+            }
             (Outcome::Failed(reason), _) => {
                 self.updates.inspect_standby(&self.node.report);
                 UpdateEvent::Failed { reason }
@@ -162,6 +166,7 @@ impl Loop {
             node_is: self.node.report.compatible.clone(),
             rollback_index: memory.rollback_index,
             running: self.updates.running.clone(),
+            runs: Some(self.node.report.manifest),
             refused: memory.failed.clone(),
             force,
             dry_run,

@@ -59,6 +59,8 @@ pub struct Installing {
 pub enum Outcome {
     /// It says that the slot is whole.
     Installed(UpdateEvent),
+    /// It says that the bundle is of the release that runs; it has changed nothing.
+    AlreadyRunning(UpdateEvent),
     /// The plan was told, and that was all.
     DryRun,
     Failed(String),
@@ -236,6 +238,7 @@ fn outcome(ended: Option<String>, exit: Exit, last: Option<UpdateEvent>, dry_run
         (None, _, Some(UpdateEvent::Failed { reason })) => Outcome::Failed(reason),
         (None, Exit::Status(0), Some(UpdateEvent::Plan { dry_run: true, .. })) if dry_run => Outcome::DryRun,
         (None, Exit::Status(0), Some(event @ UpdateEvent::Installed { .. })) if !dry_run => Outcome::Installed(event),
+        (None, Exit::Status(0), Some(event @ UpdateEvent::AlreadyRunning { .. })) => Outcome::AlreadyRunning(event),
         (None, exit, _) if words.is_empty() => Outcome::Failed(format!("the installer {exit}")),
         (None, exit, _) => Outcome::Failed(format!("the installer {exit}: {words}")),
     }
@@ -293,6 +296,12 @@ mod tests {
             (None, ok, Some(UpdateEvent::Failed { reason: "x".to_owned() }), false),
         ] {
             assert!(matches!(outcome(ended, exit, last, dry_run, ""), Outcome::Failed(_)));
+        }
+        let UpdateEvent::Installed { release, .. } = installed() else { panic!() };
+        let running = UpdateEvent::AlreadyRunning { release, slot: Slot::A };
+        for dry_run in [false, true] {
+            let found = outcome(None, ok, Some(running.clone()), dry_run, "");
+            assert_eq!(found, Outcome::AlreadyRunning(running.clone()), "nothing is tried after it");
         }
         let died = outcome(None, Exit::OutOfMemory, None, false, "the last words");
         assert_eq!(died, Outcome::Failed("the installer killed: out of memory: the last words".to_owned()));

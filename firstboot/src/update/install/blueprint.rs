@@ -31,7 +31,8 @@ pub(super) struct Blueprint {
 }
 
 impl Blueprint {
-    /// Checks signature, role and profile, board, rollback index, the memory of failures, and the partitions' sizes.
+    /// Checks signature, whether it is what runs, role and profile, board, rollback index, the memory of failures, and the
+    /// partitions' sizes.
     pub fn check(head: Head, order: &Order, standby: &Pair) -> Result<Blueprint, InstallError> {
         let (manifest, sections) = head.verify(&order.keys)?;
         let release = Release {
@@ -39,6 +40,11 @@ impl Blueprint {
             manifest: Digest::of(&head.trailer.manifest),
             rollback_index: manifest.rollback_index,
         };
+        // What runs was taken once: nothing below concerns it, and there is nothing to force.
+        if order.runs == Some(release.manifest) {
+            let blocks = sections.boot.blocks.saturating_add(sections.root.blocks);
+            return Err(InstallError::AlreadyRunning { release, blocks });
+        }
         order.node_is.takes(&manifest.compatible(), order.force)?;
         if !order.force {
             if manifest.rollback_index < order.rollback_index {

@@ -5,10 +5,14 @@ use contract::bundle::BundleError;
 use contract::manifest::Which;
 use contract::role::Incompatible;
 use contract::tree::TreeError;
+use contract::update::Release;
 
 /// A bundle that was not taken. The running slot is as it was; the standby slot cannot boot unless it is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
+    /// The bundle is of the release that runs, and has so many blocks: there is nothing to do.
+    #[error("{} is already running", release.version)]
+    AlreadyRunning { release: Release, blocks: u64 },
     #[error("the bundle is refused")]
     Bundle(#[from] BundleError),
     #[error("the bundle is refused: {0}")]

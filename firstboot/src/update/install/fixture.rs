@@ -73,6 +73,7 @@ impl Recipe {
             node_is: Compatible { role: ROUTER, profile: ProfileName::from(&ROUTER) },
             rollback_index: 5,
             running: None,
+            runs: None,
             refused: Vec::new(),
             force: false,
             dry_run: false,

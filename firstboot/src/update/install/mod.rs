@@ -50,7 +50,8 @@ pub enum Source<'s> {
 }
 
 /// Installs what `order` says into `standby`. `tell` hears how it goes; the last word is [`UpdateEvent::Plan`] for a dry
-/// run, else [`UpdateEvent::Installed`] or [`UpdateEvent::Failed`].
+/// run, else [`UpdateEvent::Installed`] or [`UpdateEvent::Failed`]; and [`UpdateEvent::AlreadyRunning`] for the release that
+/// runs, which is written nowhere: the standby slot keeps the previous release.
 ///
 /// # Errors
 /// Why not. The standby slot cannot be started then, unless it was refused before anything was written.
@@ -66,10 +67,17 @@ pub fn install(
         Source::Stream(reader) => stream::install(order, standby, running, reader, &mut tally),
         Source::Web(patience) => from_web(order, standby, running, patience, &mut tally),
     };
-    if let Err(error) = &result {
-        tally.tell(UpdateEvent::Failed { reason: chain(error) });
+    match result {
+        Err(InstallError::AlreadyRunning { release, .. }) => {
+            tally.tell(UpdateEvent::AlreadyRunning { release: release.clone(), slot: order.slot.other() });
+            Ok(release)
+        }
+        Err(error) => {
+            tally.tell(UpdateEvent::Failed { reason: chain(&error) });
+            Err(error)
+        }
+        Ok(release) => Ok(release),
     }
-    result
 }
 
 fn from_web(
@@ -97,7 +105,13 @@ fn from_web(
                 }
                 return Ok(release);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                if let (InstallError::AlreadyRunning { blocks, .. }, false) = (&error, order.dry_run) {
+                    tally.blocks = *blocks;
+                    web.say_done(tally);
+                }
+                return Err(error);
+            }
         }
     }
 }

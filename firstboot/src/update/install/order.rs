@@ -1,5 +1,6 @@
 //! What PID 1 tells the installer, and the files that it finds open. PID 1 and the child both use this.
 
+use contract::hash::Digest;
 use contract::keys::PublicKey;
 use contract::layout::Slot;
 use contract::manifest::Manifest;
@@ -46,6 +47,9 @@ pub struct Order {
     /// The manifest of the slot that runs. Without it nothing is copied from there.
     #[serde(default)]
     pub running: Option<Manifest>,
+    /// Digest of the manifest of what runs: a bundle of the same release changes nothing, forced or not.
+    #[serde(default)]
+    pub runs: Option<Digest>,
     /// What failed here and is refused.
     #[serde(default)]
     pub refused: Vec<FailedRelease>,
