@@ -81,6 +81,10 @@ pub struct UpdateStatus {
     /// How many trials have ever failed here.
     #[serde(default)]
     pub failures: u64,
+    /// What fails in the trial, or failed when it was committed, and did not count: it failed before the update as well, or
+    /// concerns a port that is not there. Each with its reason.
+    #[serde(default)]
+    pub tolerated: Vec<String>,
 }
 
 /// Where it is.
@@ -144,6 +148,7 @@ impl Default for UpdateStatus {
             standby: None,
             failed: Vec::new(),
             failures: 0,
+            tolerated: Vec::new(),
         }
     }
 }

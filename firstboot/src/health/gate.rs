@@ -20,6 +20,8 @@ pub struct Check {
     passed_once: bool,
     failures: u32,
     next: Moment,
+    /// Why a trial does not fail with it.
+    excuse: Option<String>,
 }
 
 /// All checks and the verdict over them.
@@ -28,6 +30,8 @@ pub struct Gate {
     checks: Vec<Check>,
     verdict: Verdict,
     since: Moment,
+    /// Since when every check that is not excused has passed without a break.
+    good_since: Option<Moment>,
 }
 
 impl Gate {
@@ -41,8 +45,10 @@ impl Gate {
             passed_once: false,
             failures: 0,
             next: Moment::ZERO,
+            excuse: None,
         };
-        Gate { checks: specs.into_iter().map(check).collect(), verdict: Verdict::Waiting, since: Moment::ZERO }
+        let checks = specs.into_iter().map(check).collect();
+        Gate { checks, verdict: Verdict::Waiting, since: Moment::ZERO, good_since: None }
     }
 
     #[must_use]
@@ -50,16 +56,39 @@ impl Gate {
         &self.checks
     }
 
-    /// For how long everything has passed without a break; what a commit waits for.
+    /// For how long everything that counts in a trial has passed without a break; what a commit waits for.
     #[must_use]
     pub fn passed_for(&self, now: Moment) -> Option<Duration> {
-        (self.verdict == Verdict::Passed).then(|| now.saturating_sub(self.since))
+        self.good_since.map(|since| now.saturating_sub(since))
     }
 
-    /// A check that never passed although its time is over, with its reason.
+    /// Asks of each check why a trial does not fail with it; the verdict stays what it is.
+    pub fn excuse(&mut self, why: impl Fn(&HealthCheck) -> Option<String>) {
+        for check in &mut self.checks {
+            check.excuse = why(&check.spec);
+        }
+    }
+
+    /// Checks that do not pass and are excused, with the reasons.
+    pub fn excused(&self) -> impl Iterator<Item = (&str, &str)> {
+        let failing = self.checks.iter().filter(|check| check.verdict != Verdict::Passed);
+        failing.filter_map(|check| Some((check.spec.name.as_str(), check.excuse.as_deref()?)))
+    }
+
+    /// What counts in a trial, in one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let checks: Vec<CheckReport> =
+            self.checks.iter().filter(|check| check.excuse.is_none()).map(Check::report).collect();
+        let verdict = verdict(checks.iter().map(|check| check.verdict));
+        HealthReport { verdict, since_s: 0.0, checks }.line()
+    }
+
+    /// A check that counts in a trial and never passed although its time is over, with its reason.
     #[must_use]
     pub fn overdue(&self) -> Option<String> {
-        let check = self.checks.iter().find(|check| check.verdict == Verdict::Failed && !check.passed_once)?;
+        let counts = self.checks.iter().filter(|check| check.excuse.is_none());
+        let check = counts.into_iter().find(|check| check.verdict == Verdict::Failed && !check.passed_once)?;
         Some(format!("{}: {}", check.spec.name, check.reason.as_deref().unwrap_or("no reason is known")))
     }
 
@@ -99,14 +128,9 @@ impl Gate {
                 check.reason = Some(format!("not within {limit:.0} s: {why}"));
             }
         }
-        let any = |verdict| self.checks.iter().any(|check| check.verdict == verdict);
-        let verdict = if any(Verdict::Failed) {
-            Verdict::Failed
-        } else if any(Verdict::Waiting) {
-            Verdict::Waiting
-        } else {
-            Verdict::Passed
-        };
+        let good = self.checks.iter().all(|check| check.excuse.is_some() || check.verdict == Verdict::Passed);
+        self.good_since = good.then(|| self.good_since.unwrap_or(now));
+        let verdict = verdict(self.checks.iter().map(|check| check.verdict));
         let changed = verdict != self.verdict;
         if changed {
             (self.verdict, self.since) = (verdict, now);
@@ -128,17 +152,23 @@ impl Gate {
 
     #[must_use]
     pub fn report(&self) -> HealthReport {
-        let of = |check: &Check| CheckReport {
-            name: check.spec.name.clone(),
-            verdict: check.verdict,
-            reason: check.reason.clone(),
-            deadline_s: Duration::from_millis(check.spec.deadline_ms).as_secs_f64(),
-        };
         HealthReport {
             verdict: self.verdict,
             since_s: self.since.as_secs_f64(),
-            checks: self.checks.iter().map(of).collect(),
+            checks: self.checks.iter().map(Check::report).collect(),
         }
+    }
+}
+
+/// The verdict over several.
+fn verdict(each: impl Iterator<Item = Verdict> + Clone) -> Verdict {
+    let any = |wanted| each.clone().any(|verdict| verdict == wanted);
+    if any(Verdict::Failed) {
+        Verdict::Failed
+    } else if any(Verdict::Waiting) {
+        Verdict::Waiting
+    } else {
+        Verdict::Passed
     }
 }
 
@@ -147,6 +177,15 @@ impl Check {
     #[must_use]
     pub fn due(&self, now: Moment) -> bool {
         now >= self.next
+    }
+
+    fn report(&self) -> CheckReport {
+        CheckReport {
+            name: self.spec.name.clone(),
+            verdict: self.verdict,
+            reason: self.reason.clone(),
+            deadline_s: Duration::from_millis(self.spec.deadline_ms).as_secs_f64(),
+        }
     }
 }
 
@@ -218,6 +257,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_excused_keeps_no_trial_back_and_stays_in_the_report() {
+        let mut gate = Gate::new(vec![check("peer", 30), check("route", 60)]);
+        gate.excuse(|check| (check.name == "peer").then(|| "as before".to_owned()));
+        assert_eq!(no(&mut gate, 0, 1), Verdict::Waiting);
+        assert_eq!((gate.line(), gate.passed_for(s(1))), ("waiting: route".to_owned(), None));
+        yes(&mut gate, 1, 2);
+        assert_eq!(no(&mut gate, 0, 31), Verdict::Failed);
+        assert_eq!((gate.passed_for(s(32)), gate.overdue()), (Some(s(30)), None));
+        assert_eq!(gate.report().line(), "failed: peer: not within 30 s: refused");
+        assert_eq!((gate.line(), gate.excused().collect::<Vec<_>>()), ("passed".to_owned(), vec![("peer", "as before")]));
+        no(&mut gate, 1, 33);
+        no(&mut gate, 1, 34);
+        assert_eq!((gate.passed_for(s(34)), gate.line().as_str()), (None, "failed: route: refused"));
+        yes(&mut gate, 1, 35);
+        // The excuse is gone: it counts again.
+        gate.excuse(|_| None);
+        gate.judge(s(36));
+        assert_eq!(gate.passed_for(s(36)), None);
+        assert_eq!(gate.overdue().unwrap(), "peer: not within 30 s: refused");
+    }
+
+    #[test]
     fn a_service_that_is_down_is_known_at_once() {
         let probe = Probe::Service { name: "bgpd".to_owned(), stable_ms: 0 };
         let mut gate = Gate::new(vec![HealthCheck { probe, ..check("bgpd", 60) }]);
@@ -238,6 +299,7 @@ mod tests {
                 if good { yes(&mut gate, at, now) } else { no(&mut gate, at, now) };
                 bad[at] = if good { 0 } else { bad[at] + 1 };
                 prop_assert_eq!(gate.verdict == Verdict::Passed, bad.iter().all(|&count| count < 2));
+                prop_assert_eq!(gate.passed_for(s(now)).is_some(), gate.verdict == Verdict::Passed);
             }
         }
     }

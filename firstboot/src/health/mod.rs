@@ -76,6 +76,22 @@ impl Health {
         self.gate.judge(now)
     }
 
+    /// Asks of each check why a trial does not fail with it.
+    pub fn excuse(&mut self, why: impl Fn(&HealthCheck) -> Option<String>) {
+        self.gate.excuse(why);
+    }
+
+    /// Checks that do not pass and are excused, with the reasons.
+    pub fn excused(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.gate.excused()
+    }
+
+    /// What counts in a trial, in one line.
+    #[must_use]
+    pub fn trial_line(&self) -> String {
+        self.gate.line()
+    }
+
     /// A process ended. Returns whether it was one that looked at something.
     pub fn exited(&mut self, pid: Pid, exit: Exit, now: Moment) -> bool {
         let Some(at) = self.looks.iter().find(|(_, look)| look.pid() == pid).map(|(at, _)| *at) else { return false };

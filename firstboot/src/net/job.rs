@@ -2,6 +2,7 @@
 
 use contract::node::Network;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -10,4 +11,7 @@ pub struct NetworkJob {
     pub host_name: String,
     /// Without interfaces: DHCP on the first Ethernet port.
     pub network: Network,
+    /// Interfaces that were not there the last time the node ran for a while: they are not waited for.
+    #[serde(default)]
+    pub absent: BTreeSet<String>,
 }

@@ -6,7 +6,7 @@ use super::job::NetworkJob;
 use super::kernel::{Kernel, plain};
 use super::plan::{Step, plan};
 use super::seen::Seen;
-use super::settled::has_all;
+use super::settled::{has_all, missing};
 use super::sysfs;
 use super::wanted::{Wanted, wanted};
 use super::wireguard::{Tunnel, Tunnels};
@@ -23,6 +23,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How long those that wait for the network wait for an interface that does not get what it should have.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long they wait for an interface that is not there at all: drivers were loaded before, and find their ports soon. One
+/// that comes later is set up all the same.
+const ABSENT_PATIENCE: Duration = Duration::from_secs(3);
 /// How long they wait for a link, where no lease is needed.
 const LINK_PATIENCE: Duration = Duration::from_secs(5);
 /// Most rounds of looking and acting in a row; five are enough for a tunnel over a VLAN of a bridge.
@@ -53,6 +56,8 @@ struct Manager {
     troubles: BTreeMap<String, String>,
     /// What was said of each interface's presence and link.
     said: BTreeMap<String, &'static str>,
+    /// Interfaces that were not there before either.
+    absent: BTreeSet<String>,
     begin: Instant,
     ready: bool,
 }
@@ -77,6 +82,7 @@ pub async fn manage(job: NetworkJob) -> std::io::Result<()> {
         cleared: BTreeSet::new(),
         troubles: BTreeMap::new(),
         said: BTreeMap::new(),
+        absent: job.absent,
         begin: Instant::now(),
         ready: false,
     };
@@ -274,10 +280,15 @@ impl Manager {
     /// Whether every interface has what it should have, or was waited for long enough.
     fn settled(&self, wanted: &Wanted, seen: &Seen) -> bool {
         let waited = self.begin.elapsed();
-        let late = waited >= PATIENCE;
         wanted.links.iter().all(|want| {
             let fine = !self.troubles.contains_key(&want.name) && has_all(want, seen, waited >= LINK_PATIENCE);
-            if !fine && late && !self.ready {
+            let patience = match missing(want, wanted, seen) {
+                Some(port) if self.absent.contains(port) => Duration::ZERO,
+                Some(_) => ABSENT_PATIENCE,
+                None => PATIENCE,
+            };
+            let late = waited >= patience;
+            if !fine && late && !self.ready && patience == PATIENCE {
                 println!("{}: not settled after {} s; going on with it", want.name, PATIENCE.as_secs());
             }
             fine || late

@@ -1,7 +1,7 @@
 //! Whether an interface has what it should have.
 
 use super::seen::Seen;
-use super::wanted::{WantedLease, WantedLink};
+use super::wanted::{Made, Wanted, WantedLease, WantedLink};
 
 /// Whether it is there with its addresses, and with its lease if it is to have one, or else with a link. Only what was
 /// wanted and seen in one turn counts: a lease that came meanwhile is not on the interface yet.
@@ -15,6 +15,24 @@ pub fn has_all(want: &WantedLink, seen: &Seen, without_link: bool) -> bool {
         WantedLease::Pending | WantedLease::Over => false,
     };
     leased && want.addresses.iter().all(|address| has(address.net))
+}
+
+/// The port of the board that is not there and without which this interface cannot be: itself, or what a VLAN lies on.
+#[must_use]
+pub fn missing<'w>(want: &'w WantedLink, wanted: &'w Wanted, seen: &Seen) -> Option<&'w str> {
+    let mut at = want;
+    // The node config was checked: a VLAN lies on no VLAN that lies on it. The bound is for one that was not.
+    for _ in 0..=wanted.links.len() {
+        if seen.link(&at.name).is_some() {
+            return None;
+        }
+        match &at.made {
+            None => return Some(&at.name),
+            Some(Made::Vlan { on, .. }) => at = wanted.links.iter().find(|link| link.name == *on)?,
+            Some(Made::Bridge { .. } | Made::WireGuard) => return None,
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -57,6 +75,26 @@ mod tests {
         for lease in [WantedLease::Pending, WantedLease::Over] {
             assert!(!has_all(&want(lease, &[]), &seen(true, &[LEASED]), true), "{lease:?}");
         }
+    }
+
+    #[test]
+    fn a_port_that_is_not_there_is_named_for_itself_and_for_what_lies_on_it() {
+        let port = |name: &str, made| WantedLink { name: name.to_owned(), made, ..WantedLink::default() };
+        let vlan = |on: &str| Some(Made::Vlan { on: on.to_owned(), id: 7 });
+        let wanted = Wanted {
+            links: vec![
+                port("eth0", None),
+                port("eth1", None),
+                port("v0", vlan("eth0")),
+                port("v1", vlan("eth1")),
+                port("deep", vlan("v1")),
+                port("br0", Some(Made::Bridge { stp: false })),
+                port("loop", vlan("loop")),
+            ],
+        };
+        let seen = seen(true, &[]);
+        let found: Vec<_> = wanted.links.iter().map(|want| missing(want, &wanted, &seen)).collect();
+        assert_eq!(found, [None, Some("eth1"), None, Some("eth1"), Some("eth1"), None, None]);
     }
 
     #[test]

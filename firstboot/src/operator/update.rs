@@ -27,6 +27,7 @@ pub fn facts(update: &UpdateStatus) -> Vec<(&'static str, String)> {
     facts.push(("chosen", format!("{chosen}, rollback index {}", update.rollback_index)));
     let standby = update.standby.as_ref().map_or("nothing that can be tried", |release| &release.version);
     facts.push(("standby", standby.to_owned()));
+    facts.extend(update.tolerated.iter().map(|line| ("tolerated", line.clone())));
     for failed in &update.failed {
         let digest: String = failed.release.manifest.to_string().chars().take(12).collect();
         let at = contract::calendar::stamp(failed.at);

@@ -78,7 +78,7 @@ pub fn run() {
     feed();
     let board = board::Watch::begin(&mut warnings);
     let node = Node { report, role, intake, storage: Storage { disks, state, data }, board, warnings };
-    let (supervisor, health) = services::prepare(&node, cgroups, &missing);
+    let (supervisor, health) = services::prepare(&node, cgroups, &missing, updates.baseline().absent);
     steady::run(node, supervisor, health, updates);
 }
 

@@ -8,14 +8,20 @@ use crate::net::NetworkJob;
 use crate::service::{Ground, LOOKS, Places, Supervisor, wanted};
 use contract::names;
 use contract::role::{Capability, Identity, Limits, NETWORK, Ready, Restart, Sandbox, Service, ServiceKind, TIME};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who has no rights at all.
 const NOBODY: u32 = 65_534;
 
 /// Makes the supervisor and the health gate. Services that need a file which could not be rendered are given up.
-pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (Supervisor, Health) {
+/// `absent` names the interfaces that were not there before.
+pub fn prepare(
+    node: &Node,
+    cgroups: Option<PathBuf>,
+    missing: &[Missing],
+    absent: BTreeSet<String>,
+) -> (Supervisor, Health) {
     let now = super::events::now();
     let mut trouble = Vec::new();
     let mut folder = |path: &Path, mode: u32| {
@@ -34,7 +40,7 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
     if needs_time(&services, &config) {
         services.insert(TIME.to_owned(), time_service());
     }
-    if let Err(error) = write_job(node) {
+    if let Err(error) = write_job(node, absent) {
         trouble.push(format!("cannot write {}: {error}", names::NETWORK_JOB));
     }
     for text in trouble {
@@ -59,9 +65,9 @@ pub fn prepare(node: &Node, cgroups: Option<PathBuf>, missing: &[Missing]) -> (S
     (supervisor, health)
 }
 
-fn write_job(node: &Node) -> std::io::Result<()> {
+fn write_job(node: &Node, absent: BTreeSet<String>) -> std::io::Result<()> {
     let config = &node.intake.config;
-    let job = NetworkJob { host_name: config.name.as_str().to_owned(), network: config.network.clone() };
+    let job = NetworkJob { host_name: config.name.as_str().to_owned(), network: config.network.clone(), absent };
     let job = contract::secret::revealed(|| serde_json::to_vec(&job))?;
     write_atomic(Path::new(names::NETWORK_JOB), &job, Access::root(0o600))
 }

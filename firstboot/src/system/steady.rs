@@ -1,13 +1,14 @@
 //! The steady state: one thread, one loop. It waits for signals, what services write and say, the console, the power
 //! button and the next deadline; and it feeds the watchdog, so that a loop that hangs resets the node.
 //!
-//! - here the loop · [`turn`] what it knows · [`requests`] what an operator asks · [`updates`] taking and trying updates · [`routes`] the page that
+//! - here the loop · [`turn`] what it knows · [`requests`] what an operator asks · [`updates`] taking and trying updates, [`trial`] by what a trial is judged · [`routes`] the page that
 //!   a child writes · [`tell`] what the console is told · [`stop`] the orderly end
 
 mod requests;
 mod routes;
 mod stop;
 mod tell;
+mod trial;
 mod turn;
 mod updates;
 
@@ -50,6 +51,8 @@ pub fn run(node: Node, supervisor: Supervisor, health: Health, updates: Updates)
     // Ctrl-Alt-Del comes as SIGINT instead of ending the node on the spot.
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
     let mut turn = Loop {
+        config: serde_json::to_value(&node.intake.config).unwrap_or_default(),
+        recorded: false,
         node,
         supervisor,
         health,

@@ -22,6 +22,10 @@ pub struct Loop {
     pub(super) supervisor: Supervisor,
     pub(super) health: Health,
     pub(super) updates: Updates,
+    /// The node config as JSON.
+    pub(super) config: serde_json::Value,
+    /// Whether the committed system has written down how the node is with it.
+    pub(super) recorded: bool,
     /// When a trial is looked at although nothing happens.
     pub(super) update_due: Option<Moment>,
     pub(super) signals: Option<Signals>,

@@ -1,61 +1,26 @@
-//! Updates in the loop: what operators ask of them, what the installer says, and how a trial goes.
+//! Updates in the loop: what operators ask of them, and what the installer says.
 
-use super::super::events::say;
+use super::super::events::{now, say};
 use super::super::update::installing::{Installing, Outcome};
-use super::super::update::machine::{Facts, Standing};
 use super::turn::Loop;
-use crate::service::{Exit, Moment, State};
+use crate::service::{Exit, Moment};
 use crate::sys::reboot::Action;
 use crate::update::install::order::Order;
 use contract::control::Reply;
-use contract::names::NETWORK_REPORT;
-use contract::network::NetworkReport;
-use contract::role::NETWORK;
 use contract::update::UpdateEvent;
 use rustix::process::Pid;
 
-/// So often a service may be restarted in a trial.
-const RESTARTS: u32 = 5;
-
-/// Whether the network's child has found a link with an address.
-fn is_connected() -> bool {
-    let report = std::fs::read(NETWORK_REPORT).unwrap_or_default();
-    serde_json::from_slice::<NetworkReport>(&report).is_ok_and(|report| report.is_connected())
-}
-
 impl Loop {
-    /// What the state machine of updates has to know.
-    pub(super) fn update_facts(&self, now: Moment) -> Facts {
-        let crashing = self.supervisor.statuses().find_map(|status| match status.state {
-            State::Failed { reason } => Some(format!("service {} cannot run: {reason}", status.name)),
-            _ if status.restarts >= RESTARTS => {
-                let last = status.failure.map(|why| format!(", most recently because: {why}")).unwrap_or_default();
-                Some(format!("service {} keeps crashing: it was restarted {RESTARTS} times{last}", status.name))
-            }
-            _ => None,
-        });
-        Facts {
-            now,
-            network: *self.updates.machine().standing() == Standing::Trial
-                && matches!(self.supervisor.state(NETWORK), Some(State::Ready { .. }))
-                && is_connected(),
-            not_ready: self.supervisor.not_ready().into_iter().map(str::to_owned).collect(),
-            crashing,
-            passed_for: self.health.passed_for(now),
-            overdue: self.health.overdue(),
-            health: self.health.report().line(),
-        }
-    }
-
     /// Hears the installer, and looks how a trial goes.
     pub(super) fn update(&mut self, now: Moment) {
         self.hear_installer(now);
         if self.stop.is_some() {
             return;
         }
-        let facts = self.update_facts(now);
+        let facts = self.trial_facts(now);
         self.update_due = self.updates.machine().due(&facts);
         let back = self.updates.step(&self.node.report, &facts, &mut self.node.warnings);
+        self.record_baseline(now);
         if back.is_some() {
             self.stop(Action::Reboot);
         }
@@ -115,7 +80,8 @@ impl Loop {
             return Err("the node is stopping".to_owned());
         }
         let candidate = self.updates.candidate(&self.node.report, force)?;
-        self.updates.ask_for_trial(&candidate, &mut self.node.warnings)?;
+        let before = self.node_now(now());
+        self.updates.ask_for_trial(&candidate, &before, &mut self.node.warnings)?;
         let words = format!(
             "{} is {what} in slot {}, and the node restarts into its trial",
             candidate.release.version, candidate.slot

@@ -3,6 +3,7 @@
 //! Both slots read and write it, each with its own version of this program: unknown fields are passed over. Without it
 //! (`state` gone, or the file damaged) a node goes on with what it runs.
 
+use super::baseline::Baseline;
 use crate::config::store::{Access, write_atomic};
 use contract::hash::Digest;
 use contract::layout::Slot;
@@ -104,11 +105,22 @@ pub struct Memory {
     /// How many trials have ever failed.
     #[serde(default)]
     pub failures: u64,
+    /// What the committed system managed of this node, which trials are judged by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
 }
 
 impl Default for Memory {
     fn default() -> Memory {
-        Memory { format: FORMAT, rollback_index: 0, committed: None, pending: None, failed: Vec::new(), failures: 0 }
+        Memory {
+            format: FORMAT,
+            rollback_index: 0,
+            committed: None,
+            pending: None,
+            failed: Vec::new(),
+            failures: 0,
+            baseline: None,
+        }
     }
 }
 

@@ -2,11 +2,14 @@
 //! there, asks the firmware for a trial of it, and restarts; the next run is on trial until it commits or goes back.
 //!
 //! - [`machine`] where the node stands, and what follows from it · [`memory`] what it remembers on `state`
+//! - [`baseline`] what the committed system managed, by which a trial is judged · [`outside`] what concerns a missing port
 //! - [`installing`] the child that takes a bundle · here what is done to disk and memory
 
+pub mod baseline;
 pub mod installing;
 pub mod machine;
 pub mod memory;
+pub mod outside;
 
 use super::events::{Warnings, say};
 use crate::claim::choice;
@@ -19,6 +22,7 @@ use contract::manifest::Manifest;
 use contract::names::{AUTOBOOT, STATE_MOUNT, STATE_UPDATES};
 use contract::role::Trial;
 use contract::update::{Phase, Release, UpdateStatus};
+use baseline::{Baseline, Now};
 use installing::Installing;
 use machine::{Action, Boot, Choice, Facts, Machine, Standing};
 use memory::{Memory, Pending, Stage};
@@ -38,6 +42,8 @@ pub struct Updates {
     pub installing: Option<Installing>,
     /// Whether the firmware was asked for a trial in this run.
     asked: bool,
+    /// What fails in this trial, or failed when it was committed, and does not count; with the reasons.
+    pub tolerated: Vec<String>,
 }
 
 /// What stands in the other slot and may be tried.
@@ -81,7 +87,7 @@ impl Updates {
         let (machine, begun) = Machine::begin(&boot, limits, &mut memory, standby.is_some(), unix_time());
         let slot = report.slot;
         let updates =
-            Updates { release, slot, machine, memory, choice, running, standby, installing: None, asked: false };
+            Updates { release, slot, machine, memory, choice, running, standby, installing: None, asked: false, tolerated: Vec::new() };
         // What is said is written down: power may go as soon as it is read.
         if begun.remember {
             updates.remember(warnings);
@@ -130,6 +136,7 @@ impl Updates {
             standby: self.standby.clone(),
             failed: self.memory.failed.clone(),
             failures: self.memory.failures,
+            tolerated: self.tolerated.clone(),
         }
     }
 
@@ -170,6 +177,9 @@ impl Updates {
         self.memory.commit(&self.release, self.slot);
         self.remember(warnings);
         say(format_args!("committed: slot {}, {}", self.slot, self.release.version));
+        for line in &self.tolerated {
+            say(format_args!("committed all the same: {line}"));
+        }
         Ok(())
     }
 
@@ -254,11 +264,38 @@ impl Updates {
         }
     }
 
-    /// Writes down that a trial is asked for, and asks the firmware.
+    /// What the committed system managed of this node; nothing is excused where there is no record of it.
+    #[must_use]
+    pub fn baseline(&self) -> Baseline {
+        self.memory.baseline.clone().unwrap_or_default()
+    }
+
+    /// The committed system writes down how the node is with it.
+    pub fn record(&mut self, now: &Now, warnings: &mut Warnings) {
+        if self.note(now) {
+            self.remember(warnings);
+        }
+    }
+
+    /// Returns whether anything has changed.
+    fn note(&mut self, now: &Now) -> bool {
+        let found = Some(Baseline::of(now, &self.baseline()));
+        let changed = found != self.memory.baseline;
+        self.memory.baseline = found;
+        changed
+    }
+
+    /// Writes down that a trial is asked for, and how the node is before it; then asks the firmware.
     ///
     /// # Errors
     /// Why the firmware does not try it, in words. The node stays as it is.
-    pub fn ask_for_trial(&mut self, candidate: &Candidate, warnings: &mut Warnings) -> Result<(), String> {
+    pub fn ask_for_trial(
+        &mut self,
+        candidate: &Candidate,
+        now: &Now,
+        warnings: &mut Warnings,
+    ) -> Result<(), String> {
+        self.note(now);
         self.memory.pending = Some(Pending {
             release: candidate.release.clone(),
             slot: candidate.slot,
