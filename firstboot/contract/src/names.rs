@@ -45,6 +45,8 @@ pub const STATE_CLOCK: &str = "clock";
 pub const STATE_MACHINE_ID: &str = "machine-id";
 /// On `state`: what the node remembers of updates, as JSON.
 pub const STATE_UPDATES: &str = "update.json";
+/// On `state`: room for the same that is taken beforehand, for when there is none left.
+pub const STATE_UPDATES_RESERVE: &str = "update.reserve";
 /// On `state` and on `data`: the folder below which persistent directories lie, by their path.
 pub const KEPT_DIRECTORIES: &str = "directories";
 

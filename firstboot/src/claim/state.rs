@@ -86,7 +86,6 @@ fn persistent(report: &BootReport) -> anyhow::Result<State> {
     }
     mount::mount(Path::new(&device), Path::new(STATE_MOUNT), "ext4", DATA_ONLY | Flags::NOATIME, None)
         .with_context(|| format!("mounting {device} at {STATE_MOUNT}"))?;
-    notes.extend(fullness(Path::new(STATE_MOUNT)));
     Ok(State::Persistent { device, created, notes })
 }
 
@@ -120,19 +119,6 @@ fn set_aside(partition: &mut (impl DiskIo + ?Sized), length: u64, turn: impl Fn(
     }
     partition.flush_to_disk().context("writing")?;
     Ok(Extent { offset: half, length: half })
-}
-
-/// A word about a file system that has less than a twentieth left.
-fn fullness(mounted: &Path) -> Option<String> {
-    let found = rustix::fs::statvfs(mounted).ok()?;
-    let mib = |blocks: u64| blocks.saturating_mul(found.f_frsize) / MIB;
-    (found.f_bavail < found.f_blocks / 20).then(|| {
-        format!(
-            "state is nearly full: {} of {} MiB are free; logs and changes may be lost",
-            mib(found.f_bavail),
-            mib(found.f_blocks)
-        )
-    })
 }
 
 /// Takes what stands on a disk without writes into memory, and says so.

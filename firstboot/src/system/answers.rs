@@ -55,8 +55,14 @@ impl View<'_> {
             update: self.update.clone(),
             board: node.board.board().clone(),
             problems: self.problems(now),
-            warnings: node.warnings.list().to_vec(),
+            warnings: self.warnings(),
         }
+    }
+
+    /// What was said as a warning since power-on, and what is short on room now.
+    fn warnings(&self) -> Vec<String> {
+        let room = self.node.state_is_kept().then(super::room::problem).flatten();
+        self.node.warnings.list().iter().cloned().chain(room).collect()
     }
 
     /// What is wrong now, each in a few words; what was said as a warning comes last.
@@ -80,7 +86,7 @@ impl View<'_> {
             problems.push(format!("slot {} is not the chosen one: {reason}", self.node.report.slot));
         }
         problems.extend(self.node.board.board().throttled.unwrap_or_default().problems());
-        problems.extend(self.node.warnings.list().iter().cloned());
+        problems.extend(self.warnings());
         problems
     }
 }

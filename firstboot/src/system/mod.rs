@@ -19,6 +19,7 @@ mod mounts;
 mod node;
 mod pages;
 mod rehearse;
+mod room;
 mod screen;
 mod services;
 mod steady;

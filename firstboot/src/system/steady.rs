@@ -19,7 +19,7 @@ use super::node::Node;
 use super::screen::Screen;
 use super::update::Updates;
 use super::update::installing::Installing;
-use super::{clock, keys, pages};
+use super::{clock, keys, pages, room};
 use crate::console::show;
 use crate::health::Health;
 use crate::service::{Exit, Moment, Source, Supervisor};
@@ -66,6 +66,8 @@ pub fn run(node: Node, supervisor: Supervisor, health: Health, updates: Updates)
         control: Control::default(),
         feed_at: Moment::ZERO,
         save_at: now() + clock::SAVE_EVERY,
+        room: room::Watch::default(),
+        room_at: Moment::ZERO,
         up: false,
         network_said: false,
         late_at: Some(now() + LATE),
@@ -99,6 +101,12 @@ impl Loop {
             self.save_at = now + clock::SAVE_EVERY;
             if let Err(error) = clock::save() {
                 self.node.warnings.add(format_args!("cannot save the time: {error}"));
+            }
+        }
+        if now >= self.room_at && self.node.state_is_kept() {
+            self.room_at = now + room::LOOK_EVERY;
+            if let Some(line) = self.room.look() {
+                say(line);
             }
         }
         // A dead child must be known before it is asked whether others may start.
@@ -146,6 +154,7 @@ impl Loop {
         let deadlines = [
             Some(self.feed_at),
             Some(self.save_at),
+            self.node.state_is_kept().then_some(self.room_at),
             self.supervisor.deadline(now),
             self.control.deadline(),
             self.stop.is_none().then(|| self.health.deadline()).flatten(),

@@ -14,9 +14,9 @@ use std::time::Duration;
 /// So often a service may be restarted in a trial.
 const RESTARTS: u32 = 5;
 
-/// What the network's child says; nothing yet is a network without interfaces that is not ready.
-fn network_report() -> NetworkReport {
-    serde_json::from_slice(&std::fs::read(NETWORK_REPORT).unwrap_or_default()).unwrap_or_default()
+/// What the network's child says, when it has said something.
+fn network_report() -> Option<NetworkReport> {
+    serde_json::from_slice(&std::fs::read(NETWORK_REPORT).ok()?).ok()
 }
 
 fn is_fine(state: &State) -> bool {
@@ -36,16 +36,17 @@ fn service_now(status: Status<'_>) -> ServiceNow {
 }
 
 impl Loop {
-    fn is_connected(&self, report: &NetworkReport) -> bool {
-        matches!(self.supervisor.state(NETWORK), Some(State::Ready { .. })) && report.is_connected()
+    fn is_connected(&self, report: Option<&NetworkReport>) -> bool {
+        matches!(self.supervisor.state(NETWORK), Some(State::Ready { .. }))
+            && report.is_some_and(NetworkReport::is_connected)
     }
 
     /// The node as it is now.
     pub(super) fn node_now(&self, now: Moment) -> Now {
         let report = network_report();
         Now {
-            network: self.is_connected(&report),
-            absent: baseline::absent(&report),
+            network: self.is_connected(report.as_ref()),
+            absent: report.as_ref().map(baseline::absent).unwrap_or_default(),
             checks: self.health.report().checks,
             services: self.supervisor.statuses().map(service_now).collect(),
             late: now >= Duration::from_millis(self.node.role.update.services_ms),
@@ -82,7 +83,7 @@ impl Loop {
     fn excuses(&mut self) -> (bool, BTreeMap<String, String>) {
         let report = network_report();
         let base = self.updates.baseline();
-        let absent = baseline::absent(&report);
+        let absent = report.as_ref().map(baseline::absent).unwrap_or_default();
         let missing =
             Missing::new(&absent, &self.node.intake.config.network, &self.node.role.services, &self.config);
         let service = |name: &str| base.excuses_service(name, missing.for_service(name));
@@ -102,7 +103,7 @@ impl Loop {
         let services = excused.iter().filter(|(name, _)| failing(name));
         let services = services.map(|(name, why)| format!("service {name}: {why}"));
         let checks = self.health.excused().map(|(name, why)| format!("check {name}: {why}"));
-        let connected = self.is_connected(&report);
+        let connected = self.is_connected(report.as_ref());
         let network = (base.no_network && !connected).then(|| "no network: as before the update".to_owned());
         self.updates.tolerated = network.into_iter().chain(services).chain(checks).collect();
         (connected || base.no_network, excused)

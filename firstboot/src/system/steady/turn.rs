@@ -2,6 +2,7 @@
 
 use super::super::control::Control;
 use super::super::node::Node;
+use super::super::room::Watch;
 use super::super::screen::Screen;
 use super::super::update::Updates;
 use crate::health::Health;
@@ -36,6 +37,9 @@ pub struct Loop {
     pub(super) control: Control,
     pub(super) feed_at: Moment,
     pub(super) save_at: Moment,
+    /// The room on `state`, and when it is looked at next.
+    pub(super) room: Watch,
+    pub(super) room_at: Moment,
     /// Whether "is up" was said, and whether the network's addresses were.
     pub(super) up: bool,
     pub(super) network_said: bool,

@@ -4,6 +4,7 @@
 //! (`state` gone, or the file damaged) a node goes on with what it runs.
 
 use super::baseline::Baseline;
+use super::reserve::Reserve;
 use crate::config::store::{Access, write_atomic};
 use contract::hash::Digest;
 use contract::layout::Slot;
@@ -108,6 +109,17 @@ pub struct Memory {
     /// What the committed system managed of this node, which trials are judged by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
+    /// Counts the writes, so that no two of them are the same.
+    #[serde(default)]
+    writes: u64,
+}
+
+/// Where it was put.
+#[derive(Debug)]
+pub enum Stored {
+    InPlace,
+    /// Into the reserve, since its file could not be written for this reason.
+    InReserve(io::Error),
 }
 
 impl Default for Memory {
@@ -120,6 +132,7 @@ impl Default for Memory {
             failed: Vec::new(),
             failures: 0,
             baseline: None,
+            writes: 0,
         }
     }
 }
@@ -159,27 +172,41 @@ impl Memory {
         Ok(memory)
     }
 
-    /// What stands in `folder`; `None` when there is no such file.
+    /// What stands in `folder`; `None` when there is no such file. What was put into the reserve since counts in its place.
     ///
     /// # Errors
     /// When there is one that cannot be used.
     pub fn load(folder: &Path) -> Result<Option<Memory>, MemoryError> {
-        let file = match std::fs::File::open(folder.join(STATE_UPDATES)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let mut bytes = Vec::new();
-        file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-        Memory::parse(&bytes).map(Some)
+        let standing = standing(folder)?;
+        let reserved = Reserve::at(folder).read(standing.as_deref().unwrap_or_default());
+        if let Some(memory) = reserved.and_then(|bytes| Memory::parse(&bytes).ok()) {
+            return Ok(Some(memory));
+        }
+        standing.map(|bytes| Memory::parse(&bytes)).transpose()
     }
 
-    /// Puts it into `folder`, synced; after a power cut there is the old one or the new one.
+    /// Puts it into `folder`, synced; after a power cut there is the old one or the new one. Where there is no room, into the
+    /// reserve.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn store(&self, folder: &Path) -> io::Result<()> {
-        write_atomic(&folder.join(STATE_UPDATES), &serde_json::to_vec(self)?, Access::root(0o600))
+    /// What the kernel says, when the reserve cannot take it either.
+    pub fn store(&mut self, folder: &Path) -> io::Result<Stored> {
+        self.writes = self.writes.wrapping_add(1);
+        let bytes = serde_json::to_vec(self)?;
+        let reserve = Reserve::at(folder);
+        match write_atomic(&folder.join(STATE_UPDATES), &bytes, Access::root(0o600)) {
+            Ok(()) => {
+                reserve.clear();
+                Ok(Stored::InPlace)
+            }
+            Err(error) => {
+                let standing = standing(folder).ok().flatten().unwrap_or_default();
+                match reserve.write(&standing, &bytes) {
+                    Ok(()) => Ok(Stored::InReserve(error)),
+                    Err(_) => Err(error),
+                }
+            }
+        }
     }
 
     /// What is written down about a digest that failed here.
@@ -203,6 +230,18 @@ impl Memory {
         self.failed.truncate(MOST_FAILED);
         self.failures = self.failures.saturating_add(1);
     }
+}
+
+/// The bytes of the file, as far as one may be long.
+fn standing(folder: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match std::fs::File::open(folder.join(STATE_UPDATES)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]
@@ -233,6 +272,56 @@ pub(super) mod tests {
         memory.pending = None;
         memory.store(folder.path()).unwrap();
         assert_eq!(Memory::load(folder.path()).unwrap(), Some(memory));
+    }
+
+    /// A folder in which no file can be replaced any more, as on a disk that is full.
+    fn full(folder: &Path) {
+        let taken = folder.join(format!("{STATE_UPDATES}.new"));
+        std::fs::create_dir(&taken).unwrap();
+        std::fs::write(taken.join("x"), "").unwrap();
+    }
+
+    #[test]
+    fn on_a_full_disk_a_failure_is_remembered_in_the_reserve_and_moves_back_when_there_is_room() {
+        for written_before in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            Reserve::at(folder.path()).prepare().unwrap();
+            let mut memory = Memory::default();
+            if written_before {
+                memory.commit(&release("1", 4), Slot::A);
+                memory.store(folder.path()).unwrap();
+            }
+            full(folder.path());
+            for version in ["2", "3"] {
+                memory.fail(&release(version, 5), "its gate stayed red", 77);
+                assert!(matches!(memory.store(folder.path()), Ok(Stored::InReserve(_))));
+                let found = Memory::load(folder.path()).unwrap().unwrap();
+                assert_eq!(found, memory);
+                assert!(found.failure(&release(version, 0).manifest).is_some());
+            }
+            std::fs::remove_dir_all(folder.path().join(format!("{STATE_UPDATES}.new"))).unwrap();
+            memory.fail(&release("4", 5), "again", 78);
+            assert!(matches!(memory.store(folder.path()), Ok(Stored::InPlace)));
+            assert_eq!(Memory::load(folder.path()).unwrap(), Some(memory));
+        }
+    }
+
+    #[test]
+    fn what_the_other_slot_s_program_wrote_since_counts_more_than_the_reserve() {
+        let folder = tempfile::tempdir().unwrap();
+        Reserve::at(folder.path()).prepare().unwrap();
+        full(folder.path());
+        Memory::default().store(folder.path()).unwrap();
+        // It knows no reserve.
+        std::fs::write(folder.path().join(STATE_UPDATES), br#"{"format":1,"rollback_index":9}"#).unwrap();
+        assert_eq!(Memory::load(folder.path()).unwrap().unwrap().rollback_index, 9);
+    }
+
+    #[test]
+    fn without_a_reserve_a_full_disk_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        full(folder.path());
+        assert!(Memory::default().store(folder.path()).is_err());
     }
 
     #[test]

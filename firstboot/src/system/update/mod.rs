@@ -3,6 +3,7 @@
 //!
 //! - [`machine`] where the node stands, and what follows from it · [`memory`] what it remembers on `state`
 //! - [`baseline`] what the committed system managed, by which a trial is judged · [`outside`] what concerns a missing port
+//! - [`reserve`] room for that when `state` is full
 //! - [`installing`] the child that takes a bundle · here what is done to disk and memory
 
 pub mod baseline;
@@ -10,6 +11,7 @@ pub mod installing;
 pub mod machine;
 pub mod memory;
 pub mod outside;
+mod reserve;
 
 use super::events::{Warnings, say};
 use crate::claim::choice;
@@ -19,13 +21,14 @@ use contract::error::chain;
 use contract::initramfs::BootReport;
 use contract::layout::Slot;
 use contract::manifest::Manifest;
-use contract::names::{AUTOBOOT, STATE_MOUNT, STATE_UPDATES};
+use contract::names::{AUTOBOOT, STATE_MOUNT, STATE_UPDATES, STATE_UPDATES_RESERVE};
 use contract::role::Trial;
 use contract::update::{Phase, Release, UpdateStatus};
 use baseline::{Baseline, Now};
 use installing::Installing;
 use machine::{Action, Boot, Choice, Facts, Machine, Standing};
-use memory::{Memory, Pending, Stage};
+use memory::{Memory, Pending, Stage, Stored};
+use reserve::Reserve;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -86,7 +89,13 @@ impl Updates {
         let boot = Boot { slot: report.slot, trial: report.trial, release: release.clone(), choice: choice.clone() };
         let (machine, begun) = Machine::begin(&boot, limits, &mut memory, standby.is_some(), unix_time());
         let slot = report.slot;
-        let updates =
+        if let Err(error) = Reserve::at(Path::new(STATE_MOUNT)).prepare() {
+            warnings.add(format_args!(
+                "no room can be kept for the memory of updates: {STATE_UPDATES_RESERVE} on state: {error}; free some, or a \
+                 release that fails may be forgotten"
+            ));
+        }
+        let mut updates =
             Updates { release, slot, machine, memory, choice, running, standby, installing: None, asked: false, tolerated: Vec::new() };
         // What is said is written down: power may go as soon as it is read.
         if begun.remember {
@@ -98,9 +107,15 @@ impl Updates {
         updates
     }
 
-    fn remember(&self, warnings: &mut Warnings) {
-        if let Err(error) = self.memory.store(Path::new(STATE_MOUNT)) {
-            warnings.add(format_args!("cannot save the state of updates: {} on state: {error}", STATE_UPDATES));
+    fn remember(&mut self, warnings: &mut Warnings) {
+        match self.memory.store(Path::new(STATE_MOUNT)) {
+            Ok(Stored::InPlace) => {}
+            Ok(Stored::InReserve(error)) => say(format_args!(
+                "{STATE_UPDATES} on state cannot be written ({error}): the state of updates is kept in {STATE_UPDATES_RESERVE}"
+            )),
+            Err(error) => {
+                warnings.add(format_args!("cannot save the state of updates: {STATE_UPDATES} on state: {error}"));
+            }
         }
     }
 
