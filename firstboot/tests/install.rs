@@ -101,7 +101,9 @@ fn an_update_to_what_runs_already_changes_nothing_and_the_standby_slot_keeps_the
         (order.force, order.dry_run) = (force, dry_run);
         for (result, told) in [node.web(&order), node.stream(&order, &bundle)] {
             assert_eq!(result.unwrap().version, "1.0");
-            let [UpdateEvent::AlreadyRunning { release, slot: Slot::A }] = told.as_slice() else { panic!("{told:?}") };
+            let [UpdateEvent::AlreadyRunning { release, slot: Slot::A }] = told.as_slice() else {
+                panic!("{told:?}")
+            };
             assert_eq!(release.version, "1.0");
             assert_eq!(node.digest("b"), standby, "force {force}, dry run {dry_run}");
         }

@@ -266,7 +266,10 @@ mod tests {
         assert_eq!(no(&mut gate, 0, 31), Verdict::Failed);
         assert_eq!((gate.passed_for(s(32)), gate.overdue()), (Some(s(30)), None));
         assert_eq!(gate.report().line(), "failed: peer: not within 30 s: refused");
-        assert_eq!((gate.line(), gate.excused().collect::<Vec<_>>()), ("passed".to_owned(), vec![("peer", "as before")]));
+        assert_eq!(
+            (gate.line(), gate.excused().collect::<Vec<_>>()),
+            ("passed".to_owned(), vec![("peer", "as before")])
+        );
         no(&mut gate, 1, 33);
         no(&mut gate, 1, 34);
         assert_eq!((gate.passed_for(s(34)), gate.line().as_str()), (None, "failed: route: refused"));

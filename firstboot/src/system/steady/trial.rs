@@ -28,11 +28,7 @@ fn service_now(status: Status<'_>) -> ServiceNow {
         State::Failed { reason } => Some(reason.as_str()),
         _ => status.failure,
     };
-    ServiceNow {
-        name: status.name.to_owned(),
-        fine: is_fine(status.state),
-        failure: failure.map(str::to_owned),
-    }
+    ServiceNow { name: status.name.to_owned(), fine: is_fine(status.state), failure: failure.map(str::to_owned) }
 }
 
 impl Loop {
@@ -84,8 +80,7 @@ impl Loop {
         let report = network_report();
         let base = self.updates.baseline();
         let absent = report.as_ref().map(baseline::absent).unwrap_or_default();
-        let missing =
-            Missing::new(&absent, &self.node.intake.config.network, &self.node.role.services, &self.config);
+        let missing = Missing::new(&absent, &self.node.intake.config.network, &self.node.role.services, &self.config);
         let service = |name: &str| base.excuses_service(name, missing.for_service(name));
         let excused: BTreeMap<String, String> = self
             .supervisor

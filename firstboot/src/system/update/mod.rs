@@ -16,6 +16,7 @@ mod reserve;
 use super::events::{Warnings, say};
 use crate::claim::choice;
 use crate::disk::slots;
+use baseline::{Baseline, Now};
 use contract::autoboot;
 use contract::error::chain;
 use contract::initramfs::BootReport;
@@ -24,7 +25,6 @@ use contract::manifest::Manifest;
 use contract::names::{AUTOBOOT, STATE_MOUNT, STATE_UPDATES, STATE_UPDATES_RESERVE};
 use contract::role::Trial;
 use contract::update::{Phase, Release, UpdateStatus};
-use baseline::{Baseline, Now};
 use installing::Installing;
 use machine::{Action, Boot, Choice, Facts, Machine, Standing};
 use memory::{Memory, Pending, Stage, Stored};
@@ -95,8 +95,18 @@ impl Updates {
                  release that fails may be forgotten"
             ));
         }
-        let mut updates =
-            Updates { release, slot, machine, memory, choice, running, standby, installing: None, asked: false, tolerated: Vec::new() };
+        let mut updates = Updates {
+            release,
+            slot,
+            machine,
+            memory,
+            choice,
+            running,
+            standby,
+            installing: None,
+            asked: false,
+            tolerated: Vec::new(),
+        };
         // What is said is written down: power may go as soon as it is read.
         if begun.remember {
             updates.remember(warnings);
@@ -304,12 +314,7 @@ impl Updates {
     ///
     /// # Errors
     /// Why the firmware does not try it, in words. The node stays as it is.
-    pub fn ask_for_trial(
-        &mut self,
-        candidate: &Candidate,
-        now: &Now,
-        warnings: &mut Warnings,
-    ) -> Result<(), String> {
+    pub fn ask_for_trial(&mut self, candidate: &Candidate, now: &Now, warnings: &mut Warnings) -> Result<(), String> {
         self.note(now);
         self.memory.pending = Some(Pending {
             release: candidate.release.clone(),

@@ -110,14 +110,7 @@ mod tests {
     }
 
     fn check(probe: Probe) -> HealthCheck {
-        HealthCheck {
-            name: "x".to_owned(),
-            probe,
-            deadline_ms: 1,
-            every_ms: 1,
-            timeout_ms: 1,
-            when: None,
-        }
+        HealthCheck { name: "x".to_owned(), probe, deadline_ms: 1, every_ms: 1, timeout_ms: 1, when: None }
     }
 
     fn with(absent: &[&str], judge: impl Fn(&Missing<'_>)) {

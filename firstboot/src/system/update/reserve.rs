@@ -235,12 +235,12 @@ mod tests {
     proptest! {
         #[test]
         fn records_come_back_as_they_were_and_no_other_bytes_are_one(
-            number in any::<u64>(), body in prop::collection::vec(any::<u8>(), 0..3000), at in 0..RECORD, bit in 0..8,
+            number in any::<u64>(), body in prop::collection::vec(any::<u8>(), 0..3000), at in 0..RECORD, bit in 0..8_u32,
         ) {
             let record = Record { number, instead_of: Digest::of(&body), body };
             let mut bytes = record.to_bytes().unwrap();
             prop_assert_eq!(Record::parse(&bytes), Some(record));
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1_u8 << bit;
             prop_assert_eq!(Record::parse(&bytes), None);
         }
 
