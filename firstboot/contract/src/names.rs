@@ -71,7 +71,9 @@ pub const BOOT_REPORT: &str = "/run/microdc/boot.json";
 
 /// What the network's child says of it: [`crate::network::NetworkReport`] as JSON.
 pub const NETWORK_REPORT: &str = "/run/network/report.json";
-/// All that the network's child may write: its report, and the resolvers.
+/// NTP servers that leases name, for chronyd.
+pub const NETWORK_TIME_SOURCES: &str = "/run/network/dhcp.sources";
+/// All that the network's child may write: its report, the resolvers and time sources.
 pub const NETWORK_FOLDER: &str = "/run/network";
 
 /// Device-mapper name of the verified root.

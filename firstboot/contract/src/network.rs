@@ -11,6 +11,25 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub struct NetworkReport {
     pub interfaces: Vec<InterfaceReport>,
     pub resolvers: Vec<IpAddr>,
+    /// NTP servers that leases named and that are used.
+    #[serde(default)]
+    pub time_servers: Vec<IpAddr>,
+    /// Default routes of the node config and of leases, those of IPv4 first, the ones that are used before others.
+    #[serde(default)]
+    pub defaults: Vec<DefaultRoute>,
+}
+
+/// A default route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefaultRoute {
+    pub interface: String,
+    /// Of IPv4; else of IPv6.
+    pub four: bool,
+    pub via: Option<IpAddr>,
+    /// The lowest one is used.
+    pub metric: u32,
+    /// Whether packets go by it: of several, those whose ports have no link do not count.
+    pub used: bool,
 }
 
 impl NetworkReport {
@@ -73,7 +92,7 @@ pub struct PeerReport {
 }
 
 impl std::fmt::Display for NetworkReport {
-    /// A line for each fact, beginning with `link`, `lease`, `tunnel`, `peer` or `resolver`.
+    /// A line for each fact, beginning with `link`, `lease`, `tunnel`, `peer`, `default`, `time server` or `resolver`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for interface in &self.interfaces {
             writeln!(f, "{}", line(interface))?;
@@ -94,6 +113,12 @@ impl std::fmt::Display for NetworkReport {
                 }
             }
         }
+        for route in &self.defaults {
+            let DefaultRoute { interface, via, metric, used, .. } = route;
+            let via = via.map_or_else(String::new, |via| format!(" via {via}"));
+            writeln!(f, "default {interface}{via} metric {metric} {}", if *used { "used" } else { "not used" })?;
+        }
+        self.time_servers.iter().try_for_each(|server| writeln!(f, "time server {server}"))?;
         self.resolvers.iter().try_for_each(|resolver| writeln!(f, "resolver {resolver}"))
     }
 }
@@ -153,11 +178,23 @@ mod tests {
                 ..InterfaceReport::default()
             }],
             resolvers: vec!["10.0.0.53".parse().unwrap()],
+            time_servers: vec!["10.0.0.123".parse().unwrap()],
+            defaults: [("eth0", 1024, true), ("eth1", 1025, false)]
+                .map(|(name, metric, used)| DefaultRoute {
+                    interface: name.to_owned(),
+                    four: true,
+                    via: "10.0.0.2".parse().ok(),
+                    metric,
+                    used,
+                })
+                .to_vec(),
         };
         assert_eq!(
             report.to_string(),
             "link wg0 up mtu 1420 10.9.0.1/24\ntunnel wg0 public key A= port 51820\n\
-             peer B= of wg0 at 10.0.0.2:51820 handshake none received 1 sent 2\nresolver 10.0.0.53\n"
+             peer B= of wg0 at 10.0.0.2:51820 handshake none received 1 sent 2\n\
+             default eth0 via 10.0.0.2 metric 1024 used\ndefault eth1 via 10.0.0.2 metric 1025 not used\n\
+             time server 10.0.0.123\nresolver 10.0.0.53\n"
         );
         let back: NetworkReport = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
         assert_eq!(back, report);

@@ -2,7 +2,7 @@
 //! resolvers to everybody.
 
 use crate::config::store::{Access, write_atomic};
-use contract::names::{NETWORK_REPORT, RUN_RESOLV_CONF};
+use contract::names::{NETWORK_REPORT, NETWORK_TIME_SOURCES, RUN_RESOLV_CONF};
 use contract::network::NetworkReport;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -16,6 +16,7 @@ pub struct Board {
     ready: bool,
     said: String,
     resolvers: String,
+    time_sources: String,
     report: Vec<u8>,
 }
 
@@ -31,6 +32,10 @@ impl Board {
         let resolvers = resolv_conf(&report.resolvers, search);
         if resolvers != self.resolvers && write(RUN_RESOLV_CONF, resolvers.as_bytes()) {
             self.resolvers = resolvers;
+        }
+        let sources = time_sources(&report.time_servers);
+        if sources != self.time_sources && write(NETWORK_TIME_SOURCES, sources.as_bytes()) {
+            self.time_sources = sources;
         }
         let bytes = serde_json::to_vec(report).unwrap_or_default();
         if bytes != self.report && write(NETWORK_REPORT, &bytes) {
@@ -70,7 +75,20 @@ fn summary(report: &NetworkReport) -> String {
         let addresses = if addresses.is_empty() { "no address".to_owned() } else { addresses.join(" ") };
         format!("{} {addresses}", interface.name)
     };
-    report.interfaces.iter().filter(below).map(one).collect::<Vec<_>>().join(", ")
+    let mut text = report.interfaces.iter().filter(below).map(one).collect::<Vec<_>>().join(", ");
+    for four in [true, false] {
+        let routes = || report.defaults.iter().filter(|route| route.four == four);
+        if let (Some(used), 2..) = (routes().find(|route| route.used), routes().count()) {
+            let family = if four { "" } else { " (IPv6)" };
+            let _ = write!(text, "; default route{family} by {}", used.interface);
+        }
+    }
+    text
+}
+
+/// What chronyd reads of NTP servers that leases name (chrony.conf(5), sourcedir).
+fn time_sources(servers: &[IpAddr]) -> String {
+    servers.iter().map(|server| format!("server {server} iburst\n")).collect()
 }
 
 /// The C library reads the first three resolvers.
@@ -99,8 +117,30 @@ mod tests {
         let port = InterfaceReport { bridge: Some("br0".to_owned()), ..interface("eth2", &[]) };
         NetworkReport {
             interfaces: vec![interface("eth0", &["10.0.0.1/24", "fd00::1/64"]), interface("eth1", &[]), port],
-            resolvers: Vec::new(),
+            ..NetworkReport::default()
         }
+    }
+
+    #[test]
+    fn of_several_default_routes_the_one_in_use_is_named_and_one_alone_is_not() {
+        let route = |interface: &str, four, used| contract::network::DefaultRoute {
+            interface: interface.to_owned(),
+            four,
+            used,
+            ..contract::network::DefaultRoute::default()
+        };
+        let mut report = report();
+        report.defaults = vec![route("eth0", true, true), route("eth0", false, true)];
+        assert_eq!(summary(&report), "eth0 10.0.0.1/24 fd00::1/64, eth1 no address");
+        report.defaults.push(route("eth1", true, false));
+        assert!(summary(&report).ends_with("eth1 no address; default route by eth0"), "{}", summary(&report));
+    }
+
+    #[test]
+    fn time_servers_of_leases_are_lines_that_chronyd_reads() {
+        let servers = ["10.0.0.9".parse().unwrap(), "10.0.0.8".parse().unwrap()];
+        assert_eq!(time_sources(&servers), "server 10.0.0.9 iburst\nserver 10.0.0.8 iburst\n");
+        assert_eq!(time_sources(&[]), "");
     }
 
     #[test]

@@ -1,29 +1,42 @@
-//! DHCP for IPv4 (RFC 2131) by mozim: a task an interface keeps a lease in the shared [`Leases`]; putting it on the
-//! interface is the reconciling loop's.
+//! DHCP for IPv4 (RFC 2131): a task an interface keeps a lease in the shared [`Leases`]; putting it on the interface is the
+//! reconciling loop's.
 //!
-//! mozim hears no refusals (DHCPNAK). So when a renewal stays without an answer for [`UNANSWERED`], a lease is asked for
-//! anew beside it, while the old one stays in use: the first that comes counts.
+//! When a renewal is refused or stays without an answer, a lease is asked for anew, while the old one stays in use until
+//! there is another one or its time is over.
+//!
+//! - here leases and what they give · [`client`] the conversation · [`socket`] its wire · [`message`] bytes · [`answer`] what
+//!   they mean, [`search`] for domains
+
+mod answer;
+mod client;
+mod message;
+mod search;
+mod socket;
 
 use super::route::WantedRoute;
+use answer::{Answer, ClasslessRoute};
+use client::{Client, Pace, Renewal};
 use ipnet::{IpNet, Ipv4Net};
-use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4Lease, DhcpV4State};
+use message::Reply;
+use socket::Link;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// Routes by DHCP come after static ones.
-const METRIC: u32 = 1024;
+/// Routes by DHCP come after static ones; each port has a metric of its own from here on.
+pub const METRIC: u32 = 1024;
 /// Time between two tries after an error.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
-/// How long a renewal may stay unanswered.
-const UNANSWERED: Duration = Duration::from_secs(5);
-/// One try to get a lease: mozim waits longer and longer between its questions, up to 64 s, and a server that is back
-/// should not have to wait for that.
-const ONE_TRY: Duration = Duration::from_secs(14);
+/// How long an answer is waited for. A server that is back should not have to wait for the RFC's 64 s.
+const PACE: Pace = Pace { first: Duration::from_millis(2500), longest: Duration::from_secs(10) };
+/// A lease is not renewed more often, whatever its server says.
+const LEAST: Duration = Duration::from_secs(1);
+/// Most refusals that are remembered as said.
+const MOST_SAID: usize = 64;
 
 /// What a lease gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +45,9 @@ pub struct Offer {
     pub routes: Vec<WantedRoute>,
     pub dns: Vec<IpAddr>,
     pub search: Vec<String>,
+    pub time_servers: Vec<IpAddr>,
+    /// Bytes.
+    pub mtu: Option<u32>,
     pub server: Ipv4Addr,
 }
 
@@ -58,23 +74,49 @@ impl Lease {
 
 /// The last lease of each interface; one that is over stays here and counts as none.
 #[derive(Debug, Default)]
-pub struct Leases(BTreeMap<String, Lease>);
+pub struct Leases {
+    last: BTreeMap<String, Lease>,
+    /// Interfaces whose MTU was once set by a lease.
+    mtu: BTreeSet<String>,
+}
 
 impl Leases {
     #[must_use]
     pub fn of(&self, interface: &str) -> Option<&Lease> {
-        self.0.get(interface)
+        self.last.get(interface)
+    }
+
+    /// Whether the MTU of an interface was once a lease's, and is to be set back when no lease says one.
+    #[must_use]
+    pub fn had_mtu(&self, interface: &str) -> bool {
+        self.mtu.contains(interface)
+    }
+
+    /// Takes a lease; gives the one before.
+    fn put(&mut self, interface: &str, lease: Lease) -> Option<Lease> {
+        if lease.offer.mtu.is_some() {
+            self.mtu.insert(interface.to_owned());
+        }
+        self.last.insert(interface.to_owned(), lease)
     }
 
     /// When the next one ends.
     #[must_use]
     pub fn next_end(&self, now: Instant) -> Option<Instant> {
-        self.0.values().map(|lease| lease.until).filter(|&until| until > now).min()
+        self.last.values().map(|lease| lease.until).filter(|&until| until > now).min()
     }
 
     #[cfg(test)]
     pub fn with(interface: &str, lease: Lease) -> Leases {
-        Leases(BTreeMap::from([(interface.to_owned(), lease)]))
+        let mut leases = Leases::default();
+        leases.put(interface, lease);
+        leases
+    }
+
+    #[cfg(test)]
+    pub fn and(mut self, interface: &str, lease: Lease) -> Leases {
+        self.put(interface, lease);
+        self
     }
 }
 
@@ -92,12 +134,14 @@ pub struct Task {
     pub leases: Rc<RefCell<Leases>>,
     /// Rung when the lease has changed.
     pub bell: Rc<Notify>,
+    /// What was said of useless answers and of what was left out of others.
+    pub said: RefCell<BTreeSet<String>>,
     /// `None` while the interface is not there, is down, or has no link.
     pub cable: watch::Receiver<Option<Cable>>,
 }
 
 /// Keeps a lease for ever.
-pub async fn keep(mut task: Task) {
+pub async fn keep(task: Task) {
     let mut cable_rx = task.cable.clone();
     let mut before = false;
     loop {
@@ -110,7 +154,7 @@ pub async fn keep(mut task: Task) {
         before = true;
         let other = cable.clone();
         tokio::select! {
-            () = hold(&mut task, &cable) => {}
+            () = hold(&task, &cable) => {}
             changed = cable_rx.wait_for(|now| now.as_ref() != Some(&other)) => {
                 if changed.is_err() {
                     return;
@@ -120,105 +164,153 @@ pub async fn keep(mut task: Task) {
     }
 }
 
+/// What is known of a lease that is in force: its server's address, and when to ask for more time.
+struct Bound {
+    own: Ipv4Addr,
+    server: Ipv4Addr,
+    renew_at: Instant,
+}
+
 /// Gets a lease and keeps it, on one cable.
-async fn hold(task: &mut Task, cable: &Cable) {
-    let mut client = acquire(task, cable).await;
+async fn hold(task: &Task, cable: &Cable) {
     loop {
-        // mozim returns when it has begun to renew, to rebind, to begin again, or when it has a lease.
-        let state = client.run().await;
-        match state {
-            Ok(DhcpV4State::Done(lease)) => {
-                if !task.accept(&lease) {
-                    client = acquire(task, cable).await;
-                }
-            }
-            Ok(DhcpV4State::Renewing | DhcpV4State::Rebinding) => {
-                let anew = async {
-                    sleep(UNANSWERED).await;
-                    acquire(task, cable).await
-                };
-                let renewed = tokio::select! {
-                    state = client.run() => Err(state),
-                    other = anew => Ok(other),
-                };
-                match renewed {
-                    Ok(other) => client = other,
-                    Err(Ok(DhcpV4State::Done(lease))) if task.accept(&lease) => {}
-                    Err(_) => client = acquire(task, cable).await,
-                }
-            }
-            // The lease has ended, or mozim cannot go on.
-            Ok(DhcpV4State::InitReboot | DhcpV4State::Selecting) => client = acquire(task, cable).await,
+        let mut bound = match acquire(task, cable).await {
+            Ok(bound) => bound,
             Err(error) => {
-                println!("{}: DHCP: {error}", task.name);
+                task.refuse(format!("{error}; trying again"));
                 sleep(RETRY_EVERY).await;
-                client = acquire(task, cable).await;
+                continue;
+            }
+        };
+        loop {
+            sleep_until(bound.renew_at).await;
+            match renew(task, cable, &bound).await {
+                Ok(Renewal::Renewed(renewed)) => bound = renewed,
+                Ok(Renewal::Refused) => {
+                    println!(
+                        "{}: DHCP: {} takes {} back; asking for a new lease",
+                        task.name, bound.server, bound.own
+                    );
+                    break;
+                }
+                Ok(Renewal::Unanswered) => break,
+                Err(error) => {
+                    task.refuse(format!("the lease cannot be renewed: {error}"));
+                    break;
+                }
             }
         }
     }
 }
 
-/// Asks until there is a lease; gives the client that has it.
-async fn acquire(task: &Task, cable: &Cable) -> DhcpV4Client {
-    let mut last_error = String::new();
-    loop {
-        match timeout(ONE_TRY, ask(task, cable)).await {
-            Ok(Ok((client, lease))) if task.accept(&lease) => return client,
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) if error != last_error => {
-                println!("{}: DHCP: {error}; trying again", task.name);
-                last_error = error;
-            }
-            Ok(Err(_)) | Err(_) => {}
-        }
-        sleep(RETRY_EVERY).await;
-    }
+/// Asks until there is a lease.
+async fn acquire(task: &Task, cable: &Cable) -> Result<Bound, String> {
+    let (client, link) = (task.client(cable)?, Link::open(cable.index)?);
+    let mut judge = |reply: &Reply| task.judge(reply);
+    let (reply, bound) = client.acquire(&link, number, &mut judge).await.map_err(|error| error.to_string())?;
+    task.accept(&reply);
+    Ok(bound)
 }
 
-async fn ask(task: &Task, cable: &Cable) -> Result<(DhcpV4Client, Box<DhcpV4Lease>), String> {
-    let mut config = DhcpV4Config::new(&task.name);
-    config.set_iface_index(cable.index).set_iface_mac(&cable.mac).map_err(|error| error.to_string())?;
-    config.use_mac_as_client_id().set_host_name(&task.host_name);
-    let mut client = DhcpV4Client::init(config, None).await.map_err(|error| error.to_string())?;
-    loop {
-        if let DhcpV4State::Done(lease) = client.run().await.map_err(|error| error.to_string())? {
-            return Ok((client, lease));
+async fn renew(task: &Task, cable: &Cable, bound: &Bound) -> Result<Renewal<Bound>, String> {
+    let client = task.client(cable)?;
+    let link = Link::open(cable.index)?.to_server(&task.name, bound.own, bound.server).await;
+    let mut judge = |reply: &Reply| task.judge(reply);
+    let renewal = client.renew(&link, number(), bound.own, &mut judge).await.map_err(|error| error.to_string())?;
+    Ok(match renewal {
+        Renewal::Renewed((reply, bound)) => {
+            task.accept(&reply);
+            Renewal::Renewed(bound)
         }
-    }
+        Renewal::Refused => Renewal::Refused,
+        Renewal::Unanswered => Renewal::Unanswered,
+    })
+}
+
+/// By which an answer is known: nobody else on the link may guess it.
+fn number() -> u32 {
+    let mut bytes = [0; 4];
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    u32::from_ne_bytes(bytes)
+}
+
+/// An answer that can be used.
+struct Usable {
+    offer: Offer,
+    times: answer::Times,
+    at: Instant,
 }
 
 impl Task {
-    /// Takes a lease into use, and tells if it is another one. `false` when it cannot be used.
-    fn accept(&self, lease: &DhcpV4Lease) -> bool {
-        let offer = match offer(lease) {
-            Ok(offer) => offer,
-            Err(error) => {
-                println!("{}: DHCP: {error}", self.name);
-                return false;
+    fn client(&self, cable: &Cable) -> Result<Client<'_>, String> {
+        let mac = hardware(&cable.mac)
+            .ok_or_else(|| format!("the hardware address {} is not one of Ethernet", cable.mac))?;
+        Ok(Client { mac, host_name: &self.host_name, pace: PACE })
+    }
+
+    /// Says what is wrong with a server's answer, once.
+    fn refuse(&self, why: String) {
+        let mut said = self.said.borrow_mut();
+        if said.len() >= MOST_SAID {
+            said.clear();
+        }
+        if !said.contains(&why) {
+            println!("{}: DHCP: {why}", self.name);
+            said.insert(why);
+        }
+    }
+
+    /// What an answer gives; `None` when it is useless.
+    fn judge(&self, reply: &Reply) -> Option<((Usable, Bound), Ipv4Addr)> {
+        let usable = Answer::of(reply).and_then(|answer| {
+            let offer = offer(&answer)?;
+            answer.notes.iter().for_each(|note| self.refuse(format!("{}: {note}", answer.server)));
+            Ok((offer, answer))
+        });
+        match usable {
+            Ok((offer, answer)) => {
+                let at = Instant::now();
+                let server = answer.server;
+                let renew_at = at + answer.times.renew.max(LEAST);
+                let bound = Bound { own: answer.address, server, renew_at };
+                Some(((Usable { offer, times: answer.times, at }, bound), server))
             }
-        };
-        let until = Instant::now() + Duration::from_secs(lease.lease_time_sec.into());
-        let mut leases = self.leases.borrow_mut();
-        let before = leases.0.insert(self.name.clone(), Lease { offer: offer.clone(), until });
+            Err(why) => {
+                self.refuse(why);
+                None
+            }
+        }
+    }
+
+    /// Takes a lease into use, and tells if it is another one.
+    fn accept(&self, usable: &Usable) {
+        let offer = &usable.offer;
+        let lease = Lease { offer: offer.clone(), until: usable.at + usable.times.lease };
+        let before = self.leases.borrow_mut().put(&self.name, lease);
         let before = before.filter(|before| before.in_force(Instant::now()).is_some());
         match before.map(|before| before.offer) {
-            Some(before) if before == offer => {}
+            Some(before) if before == *offer => {}
             Some(before) if before.address != offer.address => {
                 println!("{}: lease of {} in place of {}", self.name, offer.address, before.address);
             }
             _ => println!("{}: lease of {} from {}", self.name, offer.address, offer.server),
         }
         self.bell.notify_one();
-        true
     }
 }
 
+/// `02:00:00:00:00:01`.
+fn hardware(text: &str) -> Option<[u8; 6]> {
+    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    bytes?.try_into().ok()
+}
+
 /// What a server's answer means. It comes from outside: nothing in it is taken for granted.
-pub fn offer(lease: &DhcpV4Lease) -> Result<Offer, String> {
-    let address = Ipv4Net::with_netmask(lease.yiaddr, lease.subnet_mask)
-        .map_err(|_| format!("the server offers the net mask {}", lease.subnet_mask))?;
-    if lease.yiaddr.is_unspecified() || lease.yiaddr.is_loopback() || lease.yiaddr.is_multicast() {
-        return Err(format!("the server offers the address {}", lease.yiaddr));
+pub fn offer(answer: &Answer) -> Result<Offer, String> {
+    let own = answer.address;
+    let address = Ipv4Net::new(own, answer.prefix_length()?).map_err(|error| error.to_string())?;
+    if own.is_unspecified() || own.is_loopback() || own.is_multicast() {
+        return Err(format!("the server offers the address {own}"));
     }
     let route = |to: Ipv4Net, gateway: Ipv4Addr| WantedRoute {
         to: IpNet::V4(to.trunc()),
@@ -227,69 +319,124 @@ pub fn offer(lease: &DhcpV4Lease) -> Result<Offer, String> {
         metric: METRIC,
         dhcp: true,
     };
+    let classless = |given: &ClasslessRoute| {
+        Some(route(Ipv4Net::new(given.destination, given.prefix_length).ok()?, given.router))
+    };
     // RFC 3442: with classless routes the router option does not count.
-    let mut routes: Vec<WantedRoute> = match (&lease.classless_routes, &lease.gateways) {
-        (Some(classless), _) => classless
-            .iter()
-            .filter_map(|given| Some(route(Ipv4Net::new(given.destination, given.prefix_length).ok()?, given.router)))
-            .collect(),
-        (None, Some(gateways)) => gateways.first().map(|&by| route(Ipv4Net::default(), by)).into_iter().collect(),
-        (None, None) => Vec::new(),
+    let mut routes: Vec<WantedRoute> = match &answer.routes {
+        Some(given) => given.iter().filter_map(classless).collect(),
+        None => answer.gateways.first().map(|&by| route(Ipv4Net::default(), by)).into_iter().collect(),
     };
     // What is on the link must be there before what goes through it.
     routes.sort_by_key(|route| route.via.is_some());
     routes.dedup_by_key(|route| route.to);
-    let dns = lease.dns_srvs.iter().flatten().map(|&address| IpAddr::V4(address)).collect();
-    let search = lease.domain_name.iter().filter(|name| contract::node::is_domain(name)).cloned().collect();
-    Ok(Offer { address, routes, dns, search, server: lease.srv_id })
+    let addresses = |list: &[Ipv4Addr]| list.iter().map(|&address| IpAddr::V4(address)).collect();
+    Ok(Offer {
+        address,
+        routes,
+        dns: addresses(&answer.resolvers),
+        search: answer.search.clone(),
+        time_servers: addresses(&answer.time_servers),
+        mtu: answer.mtu.map(u32::from),
+        server: answer.server,
+    })
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use super::answer::tests::reply;
     use super::*;
 
-    fn lease() -> DhcpV4Lease {
-        let mut lease = DhcpV4Lease::default();
-        lease.yiaddr = Ipv4Addr::new(10, 0, 2, 15);
-        lease.subnet_mask = Ipv4Addr::new(255, 255, 255, 0);
-        lease.gateways = Some(vec![Ipv4Addr::new(10, 0, 2, 2), Ipv4Addr::new(10, 0, 2, 3)]);
-        lease.dns_srvs = Some(vec![Ipv4Addr::new(10, 0, 2, 3)]);
-        lease.domain_name = Some("rack.lan".to_owned());
-        lease
+    /// What an answer for 10.0.2.15 with these options gives.
+    pub fn offered(options: &[(u8, &[u8])]) -> Result<Offer, String> {
+        offer(&Answer::of(&reply(options))?)
     }
+
+    const MASK: (u8, &[u8]) = (1, &[255, 255, 255, 0]);
+    const GATEWAYS: (u8, &[u8]) = (3, &[10, 0, 2, 2, 10, 0, 2, 3]);
 
     #[test]
     fn a_lease_gives_an_address_the_first_gateway_and_resolvers() {
-        let offer = offer(&lease()).unwrap();
+        let offer =
+            offered(&[MASK, GATEWAYS, (6, &[10, 0, 2, 3]), (15, b"rack.lan"), (26, &[5, 170]), (42, &[10, 0, 2, 9])]);
+        let offer = offer.unwrap();
         assert_eq!(offer.address.to_string(), "10.0.2.15/24");
         let [route] = offer.routes.as_slice() else { panic!("{offer:?}") };
         assert_eq!((route.to.to_string(), route.via), ("0.0.0.0/0".into(), Some(IpAddr::from([10, 0, 2, 2]))));
         assert!(!route.on_link && route.metric == 1024 && route.dhcp);
         assert_eq!((offer.dns, offer.search), (vec![IpAddr::from([10, 0, 2, 3])], vec!["rack.lan".to_owned()]));
+        assert_eq!((offer.mtu, offer.time_servers), (Some(1450), vec![IpAddr::from([10, 0, 2, 9])]));
     }
 
     #[test]
     fn a_gateway_outside_the_net_is_taken_to_be_on_the_link() {
-        let mut lease = lease();
-        lease.subnet_mask = Ipv4Addr::BROADCAST;
-        assert!(offer(&lease).unwrap().routes.iter().all(|route| route.on_link));
+        for mask in [&[255, 255, 255, 255][..], &[0, 0, 0, 0]] {
+            let offer = offered(&[(1, mask), GATEWAYS]).unwrap();
+            assert_eq!(offer.address.prefix_len(), 32);
+            assert!(offer.routes.iter().all(|route| route.on_link));
+        }
     }
 
     #[test]
     fn an_impossible_lease_is_refused() {
-        let mut odd_mask = lease();
-        odd_mask.subnet_mask = Ipv4Addr::new(255, 0, 255, 0);
-        let mut loopback = lease();
-        loopback.yiaddr = Ipv4Addr::LOCALHOST;
-        for lease in [odd_mask, loopback, DhcpV4Lease::default()] {
-            assert!(offer(&lease).is_err(), "{lease:?}");
+        assert!(offered(&[(1, &[255, 0, 255, 0])]).unwrap_err().contains("255.0.255.0"));
+        for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(224, 0, 0, 1)] {
+            let answer = Answer::of(&Reply { address, ..reply(&[MASK]) }).unwrap();
+            assert!(offer(&answer).is_err(), "{address}");
         }
     }
 
     #[test]
     fn a_domain_that_would_break_the_resolvers_file_is_left_out() {
-        let mut lease = lease();
-        lease.domain_name = Some("a\nnameserver 6.6.6.6".to_owned());
-        assert_eq!(offer(&lease).unwrap().search, Vec::<String>::new());
+        let offer = offered(&[MASK, (15, b"a\nnameserver 6.6.6.6")]).unwrap();
+        assert_eq!(offer.search, Vec::<String>::new());
+    }
+
+    fn task() -> Task {
+        let (_, cable) = watch::channel(None);
+        Task {
+            name: "eth0".to_owned(),
+            host_name: "r1".into(),
+            leases: Rc::default(),
+            bell: Rc::default(),
+            said: RefCell::default(),
+            cable,
+        }
+    }
+
+    #[test]
+    fn a_lease_with_impossible_times_is_taken_and_said_once() {
+        let task = task();
+        let hour = [0, 0, 14, 16];
+        let odd = reply(&[MASK, GATEWAYS, (58, &hour), (59, &hour)]);
+        for _ in 0..3 {
+            let ((usable, bound), server) = task.judge(&odd).unwrap();
+            task.accept(&usable);
+            assert_eq!((server, bound.own), (Ipv4Addr::new(10, 0, 2, 2), Ipv4Addr::new(10, 0, 2, 15)));
+            let left = bound.renew_at.saturating_duration_since(usable.at).as_secs();
+            assert_eq!(left, 1800);
+        }
+        assert_eq!(task.said.borrow().len(), 1);
+        let leases = task.leases.borrow();
+        assert_eq!(leases.of("eth0").unwrap().offer.address.to_string(), "10.0.2.15/24");
+    }
+
+    #[test]
+    fn a_useless_answer_is_refused_by_name_and_what_is_said_is_bounded() {
+        let task = task();
+        assert!(task.judge(&reply(&[(1, &[255, 0, 255, 0])])).is_none());
+        assert!(task.said.borrow().iter().any(|why| why.contains("255.0.255.0")));
+        for number in 0..1000_u32 {
+            task.refuse(number.to_string());
+        }
+        assert!(task.said.borrow().len() <= MOST_SAID);
+    }
+
+    #[test]
+    fn a_hardware_address_is_six_bytes() {
+        assert_eq!(hardware("02:00:00:00:00:fF"), Some([2, 0, 0, 0, 0, 255]));
+        for wrong in ["", "02:00:00:00:00", "02:00:00:00:00:00:00", "02:00:00:00:00:zz"] {
+            assert_eq!(hardware(wrong), None, "{wrong}");
+        }
     }
 }

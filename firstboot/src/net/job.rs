@@ -14,4 +14,7 @@ pub struct NetworkJob {
     /// Interfaces that were not there the last time the node ran for a while: they are not waited for.
     #[serde(default)]
     pub absent: BTreeSet<String>,
+    /// Whether NTP servers that leases name are used: the node config names none.
+    #[serde(default)]
+    pub time_servers: bool,
 }

@@ -10,7 +10,7 @@ use super::settled::{has_all, missing};
 use super::sysfs;
 use super::wanted::{Wanted, wanted};
 use super::wireguard::{Tunnel, Tunnels};
-use contract::network::{InterfaceReport, LeaseReport, NetworkReport, PeerReport, WireGuardReport};
+use contract::network::{DefaultRoute, InterfaceReport, LeaseReport, NetworkReport, PeerReport, WireGuardReport};
 use contract::node::{Interface, InterfaceName, Network};
 use ipnet::IpNet;
 use std::cell::RefCell;
@@ -56,8 +56,12 @@ struct Manager {
     troubles: BTreeMap<String, String>,
     /// What was said of each interface's presence and link.
     said: BTreeMap<String, &'static str>,
+    /// Ports whose default routes were put in order, by number.
+    ordered: BTreeSet<u32>,
     /// Interfaces that were not there before either.
     absent: BTreeSet<String>,
+    /// Whether time servers of leases are used.
+    time_servers: bool,
     begin: Instant,
     ready: bool,
 }
@@ -82,7 +86,9 @@ pub async fn manage(job: NetworkJob) -> std::io::Result<()> {
         cleared: BTreeSet::new(),
         troubles: BTreeMap::new(),
         said: BTreeMap::new(),
+        ordered: BTreeSet::new(),
         absent: job.absent,
+        time_servers: job.time_servers,
         begin: Instant::now(),
         ready: false,
     };
@@ -128,6 +134,7 @@ impl Manager {
             }
         }
         self.troubles = troubles;
+        self.order_uplinks(&wanted, &seen);
         self.watch_links(&wanted, &seen);
         self.lead_clients(&seen);
         let settled = self.settled(&wanted, &seen);
@@ -247,6 +254,17 @@ impl Manager {
         }
     }
 
+    /// Tells the kernel once for each port how its default routes stand to those of other ports.
+    fn order_uplinks(&mut self, wanted: &Wanted, seen: &Seen) {
+        for want in &wanted.links {
+            if let (Some(metric), Some(link)) = (want.uplink, seen.link(&want.name))
+                && self.ordered.insert(link.index)
+            {
+                sysfs::set_uplink(&want.name, metric);
+            }
+        }
+    }
+
     /// Gives each DHCP client its interface, or takes it away from it.
     fn lead_clients(&mut self, seen: &Seen) {
         for (name, interface) in self.network.interfaces() {
@@ -265,6 +283,7 @@ impl Manager {
                     host_name: Rc::clone(&self.host_name),
                     leases: Rc::clone(&self.leases),
                     bell: Rc::clone(&self.bell),
+                    said: RefCell::default(),
                     cable: receiver,
                 }));
                 sender
@@ -326,7 +345,7 @@ impl Manager {
     ) -> NetworkReport {
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
         let leases = self.leases.borrow();
-        let mut resolvers: Vec<IpAddr> = Vec::new();
+        let (mut resolvers, mut time_servers): (Vec<IpAddr>, Vec<IpAddr>) = (Vec::new(), Vec::new());
         let mut interfaces = Vec::new();
         for want in wanted.links.iter().filter(|want| want.name != "lo" || !want.addresses.is_empty()) {
             let lease = leases.of(&want.name).and_then(|lease| lease.in_force(now));
@@ -336,6 +355,11 @@ impl Manager {
             for resolver in if own.is_empty() { given } else { own } {
                 if !resolvers.contains(resolver) {
                     resolvers.push(*resolver);
+                }
+            }
+            for server in lease.iter().flat_map(|lease| &lease.offer.time_servers) {
+                if self.time_servers && !time_servers.contains(server) {
+                    time_servers.push(*server);
                 }
             }
             let lease = lease.map(|lease| LeaseReport {
@@ -364,8 +388,28 @@ impl Manager {
             });
         }
         interfaces.sort_by(|a, b| a.name.cmp(&b.name));
-        NetworkReport { interfaces, resolvers }
+        NetworkReport { interfaces, resolvers, time_servers, defaults: defaults(seen) }
     }
+}
+
+/// The default routes that the node config and leases brought, and which of them the kernel takes: of each family the one
+/// with the lowest metric whose port has a link.
+fn defaults(seen: &Seen) -> Vec<DefaultRoute> {
+    let mut found: Vec<(bool, DefaultRoute)> = Vec::new();
+    for route in seen.routes.iter().filter(|route| route.to.prefix_len() == 0) {
+        let Some(link) = seen.links.iter().find(|link| link.index == route.index) else { continue };
+        let (interface, metric) = (link.name.clone(), route.metric);
+        let four = route.to.addr().is_ipv4();
+        found.push((link.carrier, DefaultRoute { interface, four, via: route.via, metric, used: false }));
+    }
+    found.sort_by_key(|(carrier, route)| (!route.four, !carrier, route.metric, route.interface.clone()));
+    let mut defaults: Vec<DefaultRoute> = found.into_iter().map(|(_, route)| route).collect();
+    for four in [true, false] {
+        if let Some(first) = defaults.iter_mut().find(|route| route.four == four) {
+            first.used = true;
+        }
+    }
+    defaults
 }
 
 fn tunnel_report(tunnel: &Tunnel) -> WireGuardReport {

@@ -1,13 +1,12 @@
 //! The plan against a model of the kernel: steps are carried out on plain values until none is left.
 
 use super::*;
-use crate::net::dhcp::{Lease, Leases, offer};
+use crate::net::dhcp::tests::offered;
+use crate::net::dhcp::{Lease, Leases};
 use crate::net::seen::{Address, Seen};
 use crate::net::wanted::{Wanted, wanted};
 use contract::node::NodeConfig;
-use mozim::DhcpV4Lease;
 use proptest::prelude::*;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -79,8 +78,11 @@ fn take(seen: &mut Seen, step: &Step) {
             });
         }
         Step::AddRoute(route) => {
-            seen.routes
-                .retain(|there| (there.to, there.metric, there.index) != (route.to, route.metric, route.index));
+            // The kernel has one IPv4 route for a net and a metric, whatever its port.
+            let four = route.to.addr().is_ipv4();
+            seen.routes.retain(|there| {
+                (there.to, there.metric) != (route.to, route.metric) || (!four && there.index != route.index)
+            });
             seen.routes.push(Route { on_link: false, ..route });
         }
         Step::RemoveRoute(route) => seen.routes.retain(|there| !there.same(&route)),
@@ -197,12 +199,70 @@ fn an_ipv6_gateway_waits_for_the_link() {
     assert_eq!(seen.routes.len(), 2);
 }
 
+const MASK: (u8, &[u8]) = (1, &[255, 255, 255, 0]);
+const GATEWAY: (u8, &[u8]) = (3, &[10, 0, 2, 2]);
+
 fn lease(last: u8, until: Instant) -> Leases {
-    let mut lease = DhcpV4Lease::default();
-    lease.yiaddr = Ipv4Addr::new(10, 0, 2, last);
-    lease.subnet_mask = Ipv4Addr::new(255, 255, 255, 0);
-    lease.gateways = Some(vec![Ipv4Addr::new(10, 0, 2, 2)]);
-    Leases::with("eth0", Lease { offer: offer(&lease).unwrap(), until })
+    let mut offer = offered(&[MASK, GATEWAY]).unwrap();
+    offer.address = format!("10.0.2.{last}/24").parse().unwrap();
+    Leases::with("eth0", Lease { offer, until })
+}
+
+fn defaults(seen: &Seen) -> Vec<(u32, u32)> {
+    let mut found: Vec<_> = seen.routes.iter().map(|route| (route.index, route.metric)).collect();
+    found.sort_unstable();
+    found
+}
+
+#[test]
+fn two_ports_with_leases_have_a_default_route_each_and_come_to_rest() {
+    let now = Instant::now();
+    let until = now + Duration::from_secs(100);
+    let second = || {
+        let mut offer = offered(&[MASK, GATEWAY]).unwrap();
+        offer.address = "10.0.2.99/24".parse().unwrap();
+        lease(15, until).and("eth1", Lease { offer, until })
+    };
+    let ports_of = |first: &str, other: &str| {
+        format!("[network.eth0]\ndhcp = true\n{first}[network.eth1]\ndhcp = true\n{other}")
+    };
+    for (first, other, metrics) in [
+        ("", "", [(2, 1024), (3, 1025)]),
+        ("metric = 3000\n", "", [(2, 3000), (3, 1025)]),
+        ("", "metric = 7\n", [(2, 1024), (3, 7)]),
+    ] {
+        let mut seen = ports();
+        settle(&wanted_with(&ports_of(first, other), &second(), now), &mut seen);
+        assert_eq!(defaults(&seen), metrics, "{first}{other}");
+    }
+    // One goes: the other stays as it was.
+    let mut seen = ports();
+    let both = ports_of("", "");
+    settle(&wanted_with(&both, &second(), now), &mut seen);
+    settle(&wanted_with(&both, &lease(15, until), until - Duration::from_secs(1)), &mut seen);
+    assert!(defaults(&seen).contains(&(2, 1024)));
+    // A static gateway beside a lease.
+    let mut seen = ports();
+    let mixed =
+        "[network.eth0]\ndhcp = true\n[network.eth1]\naddresses = [\"10.1.0.1/24\"]\ngateway = \"10.1.0.2\"\n";
+    settle(&wanted_with(mixed, &lease(15, until), now), &mut seen);
+    assert_eq!(defaults(&seen), [(2, 1024), (3, 0)]);
+}
+
+#[test]
+fn a_lease_s_mtu_is_taken_and_set_back_and_node_toml_s_comes_first() {
+    let now = Instant::now();
+    let until = now + Duration::from_secs(100);
+    let leased = || Leases::with("eth0", Lease { offer: offered(&[MASK, (26, &[5, 170])]).unwrap(), until });
+    let mut seen = ports();
+    let dhcp = "[network.eth0]\ndhcp = true\n";
+    settle(&wanted_with(dhcp, &leased(), now), &mut seen);
+    assert_eq!(seen.links[1].mtu, 1450);
+    let plain = Lease { offer: offered(&[MASK]).unwrap(), until };
+    settle(&wanted_with(dhcp, &leased().and("eth0", plain), now), &mut seen);
+    assert_eq!(seen.links[1].mtu, 1500, "the next lease says none");
+    settle(&wanted_with("[network.eth0]\ndhcp = true\nmtu = 1400\n", &leased(), now), &mut seen);
+    assert_eq!(seen.links[1].mtu, 1400);
 }
 
 #[test]

@@ -62,3 +62,14 @@ pub fn set_accept_ra(name: &str, take: bool) {
         println!("{name}: cannot set whether router advertisements are taken: {error}");
     }
 }
+
+/// Orders the default routes of several ports: those by router advertisement have this metric, and a route does not count
+/// while its port has no link (Documentation/networking/ip-sysctl.rst). A kernel without IPv6 has half of it.
+pub fn set_uplink(name: &str, metric: u32) {
+    let conf = |family: &str| Path::new("/proc/sys/net").join(family).join("conf").join(name);
+    // The kernel takes no 0 here.
+    let _ = std::fs::write(conf("ipv6").join("ra_defrtr_metric"), metric.max(1).to_string());
+    for family in ["ipv4", "ipv6"] {
+        let _ = std::fs::write(conf(family).join("ignore_routes_with_linkdown"), "1");
+    }
+}

@@ -1,6 +1,6 @@
 //! What there should be: from the node config, and from the leases of the moment.
 
-use super::dhcp::Leases;
+use super::dhcp::{self, Leases};
 use super::route::WantedRoute;
 use contract::node::{Interface, Network};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -26,7 +26,12 @@ pub struct WantedLink {
     pub addresses: Vec<WantedAddress>,
     pub routes: Vec<WantedRoute>,
     pub lease: WantedLease,
+    /// How its default routes stand to those of other ports; `None`: it can have none, or it is the only one that can.
+    pub uplink: Option<u32>,
 }
+
+/// MTU of an Ethernet port that nobody set, in bytes.
+const ETHERNET_MTU: u32 = 1500;
 
 /// Whether an interface is to have a lease, and how far that has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,9 +70,17 @@ fn default_of(gateway: IpAddr) -> IpNet {
 #[must_use]
 pub fn wanted(network: &Network, leases: &Leases, now: Instant) -> Wanted {
     let mut links: BTreeMap<String, (WantedLink, Vec<String>)> = BTreeMap::new();
+    let uplinks = network.interfaces().values().filter(|interface| has_default(interface)).count();
+    // Each port that learns its routes has a metric of its own, in the order of their names: the kernel has one IPv4 route
+    // for a net and a metric, and the routes of two ports would replace each other for ever.
+    let mut next = dhcp::METRIC;
     for (name, interface) in network.interfaces() {
         let name = name.as_str();
-        links.insert(name.to_owned(), (one(name, interface, leases, now), below(interface)));
+        let metric = interface.metric.unwrap_or(next);
+        next += u32::from(learns(interface));
+        let mut link = one(name, interface, leases, now, metric);
+        link.uplink = (has_default(interface) && (uplinks > 1 || interface.metric.is_some())).then_some(metric);
+        links.insert(name.to_owned(), (link, below(interface)));
     }
     for (name, interface) in network.interfaces() {
         for below in below(interface) {
@@ -79,6 +92,17 @@ pub fn wanted(network: &Network, leases: &Leases, now: Instant) -> Wanted {
         }
     }
     Wanted { links: ordered(links) }
+}
+
+/// Whether a port learns routes from others.
+fn learns(interface: &Interface) -> bool {
+    interface.dhcp || interface.takes_advertisements()
+}
+
+fn has_default(interface: &Interface) -> bool {
+    learns(interface)
+        || !interface.gateway.is_empty()
+        || interface.routes.iter().any(|route| route.to.prefix_len() == 0)
 }
 
 fn below(interface: &Interface) -> Vec<String> {
@@ -98,7 +122,8 @@ fn ordered(mut links: BTreeMap<String, (WantedLink, Vec<String>)>) -> Vec<Wanted
     order
 }
 
-fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant) -> WantedLink {
+/// `metric` is that of routes by DHCP.
+fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant, metric: u32) -> WantedLink {
     let vlan = interface.vlan.as_ref().map(|vlan| Made::Vlan { on: vlan.on.as_str().to_owned(), id: vlan.id });
     let bridge = interface.bridge.as_ref().map(|bridge| Made::Bridge { stp: bridge.stp });
     let wireguard = interface.wireguard.as_ref().map(|_| Made::WireGuard);
@@ -107,16 +132,22 @@ fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant) -> Want
     let mut addresses: Vec<WantedAddress> =
         interface.addresses.iter().map(|&net| WantedAddress { net, valid_s: None }).collect();
     let fixed = |to, via, metric| WantedRoute { to, via, metric, on_link: false, dhcp: false };
-    let mut routes: Vec<WantedRoute> =
-        interface.gateway.iter().map(|&gateway| fixed(default_of(gateway), Some(gateway), 0)).collect();
+    let mut routes: Vec<WantedRoute> = interface
+        .gateway
+        .iter()
+        .map(|&gateway| fixed(default_of(gateway), Some(gateway), interface.metric.unwrap_or(0)))
+        .collect();
     routes.extend(interface.routes.iter().map(|route| fixed(route.to, route.via, route.metric)));
     if let Some(lease) = lease {
         let net = IpNet::V4(lease.offer.address);
         if !interface.addresses.contains(&net) {
             addresses.push(WantedAddress { net, valid_s: Some(lease.left_s(now)) });
         }
-        routes.extend(&lease.offer.routes);
+        routes.extend(lease.offer.routes.iter().map(|route| WantedRoute { metric, ..*route }));
     }
+    // What a lease once set is set back when none says it any more.
+    let by_lease = lease.and_then(|lease| lease.offer.mtu);
+    let set_back = || leases.had_mtu(name).then_some(ETHERNET_MTU);
     // Behind a tunnel there is what its peers may send, but for what its own nets say already.
     let peers = interface.wireguard.iter().flat_map(|wireguard| &wireguard.peers);
     for &net in peers.flat_map(|peer| &peer.allowed).filter(|net| net.prefix_len() > 0) {
@@ -129,7 +160,7 @@ fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant) -> Want
     WantedLink {
         name: name.to_owned(),
         made: vlan.or(bridge).or(wireguard),
-        mtu: interface.mtu,
+        mtu: interface.mtu.or(by_lease).or_else(set_back),
         port_of: None,
         advertisements: interface.takes_advertisements(),
         addresses,
@@ -140,5 +171,6 @@ fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant) -> Want
             (true, Some(_), Some(_)) => WantedLease::InForce,
             (true, Some(_), None) => WantedLease::Over,
         },
+        uplink: None,
     }
 }

@@ -9,6 +9,7 @@ mod ioctl;
 pub mod module;
 pub mod mount;
 pub mod notify;
+pub mod packet;
 pub mod peer;
 pub mod process;
 pub mod reboot;

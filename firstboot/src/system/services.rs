@@ -7,6 +7,7 @@ use crate::health::Health;
 use crate::net::NetworkJob;
 use crate::service::{Ground, LOOKS, Places, Supervisor, wanted};
 use contract::names;
+use contract::node::Time;
 use contract::role::{Capability, Identity, Limits, NETWORK, Ready, Restart, Sandbox, Service, ServiceKind, TIME};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -67,7 +68,12 @@ pub fn prepare(
 
 fn write_job(node: &Node, absent: BTreeSet<String>) -> std::io::Result<()> {
     let config = &node.intake.config;
-    let job = NetworkJob { host_name: config.name.as_str().to_owned(), network: config.network.clone(), absent };
+    let job = NetworkJob {
+        host_name: config.name.as_str().to_owned(),
+        network: config.network.clone(),
+        absent,
+        time_servers: config.time.servers == Time::default().servers,
+    };
     let job = contract::secret::revealed(|| serde_json::to_vec(&job))?;
     write_atomic(Path::new(names::NETWORK_JOB), &job, Access::root(0o600))
 }

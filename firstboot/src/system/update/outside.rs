@@ -170,7 +170,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_of_a_role_makes_it_panic(text in "\\PC{0,80}") {
-            with(&["eth1"], |missing| drop(missing.for_check(&check(Probe::Tcp(Target::Is(text.clone()))))));
+            with(&["eth1"], |missing| { let _ = missing.for_check(&check(Probe::Tcp(Target::Is(text.clone())))); });
             let _ = address(&text);
         }
     }

@@ -17,6 +17,7 @@ pub fn check(network: &Network) -> Result<(), Problem> {
     }
     let mut addresses: BTreeMap<IpAddr, &str> = BTreeMap::new();
     let mut defaults: BTreeMap<(bool, u32), &str> = BTreeMap::new();
+    let mut nets: BTreeMap<(IpNet, u32), &str> = BTreeMap::new();
     for (name, interface) in &network.0 {
         let name = name.as_str();
         kind(name, interface)?;
@@ -29,14 +30,24 @@ pub fn check(network: &Network) -> Result<(), Problem> {
             }
         }
         // Default routes by `gateway` and by `route` are the same thing to the kernel.
-        let gateways = interface.gateway.iter().map(|gateway| ("gateway", *gateway, 0));
+        let gateways = interface.gateway.iter().map(|gateway| ("gateway", *gateway, interface.metric.unwrap_or(0)));
         let others = interface.routes.iter().filter(|route| route.to.prefix_len() == 0);
         let others = others.map(|route| ("route", route.to.addr(), route.metric));
         for (key, family, metric) in gateways.chain(others) {
             if let Some(other) = defaults.insert((family.is_ipv4(), metric), name) {
                 let family = if family.is_ipv4() { "IPv4" } else { "IPv6" };
-                let message = format!("{other} already has a default gateway of this family ({family})");
+                let message = format!(
+                    "{other} already has a default gateway of this family ({family}) and metric; set a metric of its own"
+                );
                 return Err(problem(["network", name, key], message));
+            }
+        }
+        // The kernel has one IPv4 route for a net and a metric.
+        for (at, route) in interface.routes.iter().enumerate().filter(|(_, route)| route.to.addr().is_ipv4()) {
+            if let Some(other) = nets.insert((route.to, route.metric), name).filter(|other| *other != name) {
+                let at = at.to_string();
+                let message = format!("{other} already has a route to {} with this metric", route.to);
+                return Err(problem(["network", name, "route", at.as_str(), "to"], message));
             }
         }
         routes(name, interface)?;
@@ -304,6 +315,22 @@ mod tests {
             assert!(message.contains(reason), "{network}: {found}");
             assert_eq!(*at, line, "{network}: {found}");
         }
+    }
+
+    #[test]
+    fn two_ports_may_have_a_default_route_each_with_a_metric_of_its_own() {
+        let text = |metric: &str| {
+            format!(
+                "[network.a]\naddresses=[\"10.0.0.1/24\"]\ngateway=\"10.0.0.2\"\n\
+                 [network.b]\naddresses=[\"10.1.0.1/24\"]\ngateway=\"10.1.0.2\"\n{metric}"
+            )
+        };
+        assert!(error(&text("")).to_string().contains("set a metric of its own"));
+        assert!(error(&text("metric = 0")).to_string().contains("set a metric of its own"));
+        let good = format!("name = \"r1\"\n{}", text("metric = 50"));
+        assert_eq!(NodeConfig::parse(good.as_bytes()).unwrap().network.interfaces().len(), 2);
+        let nets = "[[network.a.route]]\nto = \"10.5.0.0/16\"\n[[network.b.route]]\nto = \"10.5.0.0/16\"\n";
+        assert!(error(nets).to_string().contains("a already has a route to 10.5.0.0/16"));
     }
 
     #[test]

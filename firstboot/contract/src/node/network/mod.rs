@@ -65,11 +65,15 @@ pub struct Interface {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub addresses: Vec<IpNet>,
-    /// Default route, or one of each family. At most one of each family on the whole node.
+    /// Default route, or one of each family. Where several ports have one of a family, each needs a `metric` of its own.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(with = "crate::schema::OneOrMany<IpAddr>"))]
     pub gateway: Vec<IpAddr>,
-    /// Bytes.
+    /// Metric of its default routes and of all that DHCP brings: of several ports' the lowest is used while that port has a
+    /// link. Default: 0 for `gateway`; from 1024 on for DHCP and router advertisements, in the order of the ports' names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<u32>,
+    /// Bytes. Default: what DHCP says, from 1280 to 1500; else the port's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
     /// Resolvers, in order. They replace those that DHCP brings.
