@@ -41,6 +41,8 @@ pub const BOOTSEL_MOUNT: &str = "/boot/sel";
 pub const STATE_LOGS: &str = "log";
 /// On `state`: the time last saved, in seconds since 1970.
 pub const STATE_CLOCK: &str = "clock";
+/// On `state`: the folder of marks, a file for each service that is run once and has ended well.
+pub const STATE_ONCE: &str = "once";
 /// On `state`: the machine id.
 pub const STATE_MACHINE_ID: &str = "machine-id";
 /// On `state`: what the node remembers of updates, as JSON.

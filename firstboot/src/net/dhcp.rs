@@ -214,7 +214,7 @@ async fn acquire(task: &Task, cable: &Cable) -> Result<Bound, String> {
 
 async fn renew(task: &Task, cable: &Cable, bound: &Bound) -> Result<Renewal<Bound>, String> {
     let client = task.client(cable)?;
-    let link = Link::open(cable.index)?.to_server(&task.name, bound.own, bound.server).await;
+    let link = Link::open(cable.index)?.towards(&task.name, bound.own, bound.server).await;
     let mut judge = |reply: &Reply| task.judge(reply);
     let renewal = client.renew(&link, number(), bound.own, &mut judge).await.map_err(|error| error.to_string())?;
     Ok(match renewal {

@@ -124,6 +124,8 @@ impl std::fmt::Display for Exit {
 pub enum Event {
     /// Everything it comes after is ready.
     MayStart,
+    /// The same, and there is nothing to be done: why.
+    NothingToDo(String),
     /// Its program runs.
     Spawned,
     SpawnFailed(String),
@@ -155,6 +157,8 @@ pub enum Action {
 pub enum Notice {
     Ready,
     Done,
+    /// It was not run, for this reason.
+    Skipped(String),
     /// It ended or could not start; it is tried again after the delay.
     Down {
         why: String,
@@ -237,6 +241,10 @@ impl Machine {
             (Event::MayStart, State::Waiting) => {
                 self.state = State::Starting { deadline: now + self.policy.start_timeout };
                 vec![Action::Spawn]
+            }
+            (Event::NothingToDo(why), State::Waiting) => {
+                self.state = State::Done { at: now };
+                vec![Action::Tell(Notice::Skipped(why))]
             }
             (Event::Spawned, State::Starting { .. }) if self.policy.ready_at_once => self.ready(now),
             (Event::BecameReady, State::Starting { .. }) if !self.policy.oneshot => self.ready(now),

@@ -15,6 +15,8 @@ pub struct Places {
     pub looks: Option<PathBuf>,
     /// Folder of log files; without it, logs are in memory only.
     pub logs: Option<PathBuf>,
+    /// Folder of marks of services that are run once; without it, nothing is remembered.
+    pub once: Option<PathBuf>,
     /// Folder of notify sockets.
     pub notify: PathBuf,
     /// What services are confined by; without it, by nothing.

@@ -121,7 +121,8 @@ impl Supervisor {
         } else {
             for at in 0..self.units.len() {
                 if self.may_start(at) {
-                    self.handle(at, Event::MayStart, now);
+                    let idle = self.units.get(at).and_then(|unit| unit.nothing_to_do(&self.places));
+                    self.handle(at, idle.map_or(Event::MayStart, Event::NothingToDo), now);
                 }
             }
         }
@@ -187,6 +188,13 @@ impl Supervisor {
                 Action::Terminate => unit.terminate(),
                 Action::KillAll => unit.kill_all(&self.places, gone),
                 Action::Tell(notice) => {
+                    if notice == Notice::Done
+                        && let Err(error) = unit.remember_done(&self.places)
+                    {
+                        let text =
+                            format!("it has ended well, but that cannot be kept on state: {error}; it is run again");
+                        self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
+                    }
                     failed |= matches!(notice, Notice::Down { .. } | Notice::StartTimeout);
                     if let (Notice::StartTimeout, Some(why)) = (&notice, unit.unready()) {
                         let report = Report::Output(format!("not ready: {why}"));
@@ -317,6 +325,9 @@ impl Supervisor {
             Some(State::Failed { reason }) => return Err(format!("{name} cannot run: {reason}")),
             Some(State::NotWanted) => return Err(format!("the node config does not ask for {name}")),
             _ => {}
+        }
+        if let Some(unit) = self.units.get_mut(at) {
+            unit.asked = true;
         }
         self.handle(at, Event::RestartAsked, now);
         Ok(())

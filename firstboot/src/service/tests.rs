@@ -28,6 +28,8 @@ fn shell(script: &str) -> Service {
         restart: Restart { first_delay_ms: 20, longest_delay_ms: 100, quiet_ms: 60_000 },
         stop_timeout_ms: 300,
         start_timeout_ms: 5_000,
+        once: false,
+        unless: None,
         limits: Limits::default(),
         environment: BTreeMap::new(),
         environment_files: Vec::new(),
@@ -42,10 +44,21 @@ fn shell(script: &str) -> Service {
 
 impl Host {
     fn new(services: Vec<(&str, Service)>) -> Host {
-        let folder = tempfile::tempdir().unwrap();
+        Host::within(tempfile::tempdir().unwrap(), services)
+    }
+
+    /// With what an earlier one has left.
+    fn within(folder: tempfile::TempDir, services: Vec<(&str, Service)>) -> Host {
         let services = services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect();
         let path = folder.path().to_owned();
-        let places = Places { cgroups: None, looks: None, logs: Some(path.clone()), notify: path, ground: None };
+        let places = Places {
+            cgroups: None,
+            looks: None,
+            logs: Some(path.clone()),
+            once: Some(path.join("once")),
+            notify: path,
+            ground: None,
+        };
         let config = serde_json::json!({ "router": { "dhcp": {} } });
         let supervisor = Supervisor::new(services, &config, places);
         Host { supervisor, begin: Instant::now(), told: Vec::new(), folder }
@@ -318,5 +331,79 @@ fn a_noisy_service_does_not_stop_the_loop_or_fill_memory() {
     let kept: usize =
         host.supervisor.last_lines(usize::MAX).map(|(_, lines)| lines.iter().map(|l| l.len()).sum::<usize>()).sum();
     assert!(kept > 0 && kept <= 64 * 1024, "{kept}");
+    host.stop();
+}
+
+/// A task that notes each of its runs in `FOLDER/runs` and fails until `FOLDER/good` is there.
+fn task(folder: &Path) -> Service {
+    Service {
+        kind: ServiceKind::Oneshot,
+        working_folder: Some(folder.to_str().unwrap().to_owned()),
+        ..shell("echo >>runs; test -e good")
+    }
+}
+
+fn runs(folder: &Path) -> usize {
+    std::fs::read_to_string(folder.join("runs")).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn what_is_run_once_is_run_until_it_ends_well_and_after_that_only_when_asked() {
+    let work = tempfile::tempdir().unwrap();
+    let spec = Service { once: true, ..task(work.path()) };
+    let done = |host: &Host| matches!(host.state("initdb"), State::Done { .. });
+    let mut host = Host::new(vec![("initdb", spec.clone())]);
+    host.until("two failures", |_| runs(work.path()) >= 2);
+    std::fs::write(work.path().join("good"), "").unwrap();
+    host.until("done", done);
+    host.stop();
+    let before = runs(work.path());
+    // The node is restarted.
+    let after = ("after", Service { after: vec!["initdb".to_owned()], ..shell("exec sleep 100") });
+    let mut host = Host::within(host.folder, vec![("initdb", spec), after]);
+    host.until("what comes after it", |host| host.is_ready("after"));
+    assert_eq!(runs(work.path()), before);
+    let told = host.told.iter().any(|(name, report)| {
+        name == "initdb" && matches!(report, Report::Notice(Notice::Skipped(why)) if why.contains("once"))
+    });
+    assert!(told, "{:?}", host.told);
+    let now = host.now();
+    host.supervisor.restart("initdb", now).unwrap();
+    host.until("asked for", |_| runs(work.path()) == before + 1);
+    host.until("done again", done);
+    host.stop();
+}
+
+#[test]
+fn a_task_is_not_run_while_what_it_makes_is_there() {
+    let work = tempfile::tempdir().unwrap();
+    std::fs::write(work.path().join("good"), "").unwrap();
+    let version = work.path().join("PG_VERSION");
+    let spec = || Service { unless: Some(version.to_str().unwrap().to_owned()), ..task(work.path()) };
+    for (there, wanted) in [(false, 1), (true, 1), (false, 2)] {
+        if there {
+            std::fs::write(&version, "17").unwrap()
+        } else {
+            let _ = std::fs::remove_file(&version);
+        }
+        let mut host = Host::new(vec![("initdb", spec())]);
+        host.until("done", |host| matches!(host.state("initdb"), State::Done { .. }));
+        assert_eq!(runs(work.path()), wanted, "there: {there}");
+        host.stop();
+    }
+}
+
+#[test]
+fn a_one_shot_without_a_limit_is_never_late() {
+    let long = Service {
+        kind: ServiceKind::Oneshot,
+        start_timeout_ms: contract::role::NO_TIMEOUT_MS,
+        ..shell("exec sleep 0.4")
+    };
+    let brief = Service { start_timeout_ms: 100, ..long.clone() };
+    let mut host = Host::new(vec![("long", long), ("brief", brief)]);
+    host.until("done", |host| matches!(host.state("long"), State::Done { .. }));
+    assert!(host.told.contains(&("brief".to_owned(), Report::Notice(Notice::StartTimeout))));
+    assert!(!host.told.contains(&("long".to_owned(), Report::Notice(Notice::StartTimeout))));
     host.stop();
 }

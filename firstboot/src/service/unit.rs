@@ -7,6 +7,7 @@ use super::log_file::{LogEvent, LogFile};
 use super::look::Look;
 use super::machine::{Exit, Machine, Moment, Policy};
 use super::places::{PATH, Places};
+use crate::config::store::{Access, write_atomic};
 use crate::sys::cgroup::{self, Cgroup};
 use crate::sys::notify::{Notification, NotifySocket};
 use crate::sys::process::{Program, Surroundings, kill_session, spawn};
@@ -15,7 +16,7 @@ use contract::role::{Limits, Mount, Probe, Ready, Service};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Time between two looks at a service's readiness.
@@ -31,6 +32,8 @@ const KILL: i32 = 9;
 const USUAL_PIDS: u64 = 4096;
 /// Most bytes taken from one service at a time, so that a noisy one does not keep PID 1 from the others.
 const READ_AT_ONCE: usize = 16 * 1024;
+/// Folders in memory that PID 1 shares with every service.
+const IN_MEMORY: [&str; 2] = ["/run/", "/var/log/"];
 /// Lines shown on the console while a service starts, and the last ones when it fails.
 const SHOWN_AT_START: usize = 20;
 const SHOWN_AT_FAILURE: usize = 10;
@@ -55,6 +58,8 @@ pub struct Unit {
     memory_kills: u64,
     /// When such a kill was noticed last.
     killed_at: Option<Moment>,
+    /// Whether an operator asked for its next run, which `once` and `unless` do not keep from coming.
+    pub asked: bool,
     /// Whether it was told that somebody else speaks in its name.
     pub stranger_told: bool,
     shown: usize,
@@ -82,6 +87,7 @@ impl Unit {
             unready: None,
             memory_kills: 0,
             killed_at: None,
+            asked: false,
             stranger_told: false,
             shown: 0,
             unshown: 0,
@@ -134,6 +140,7 @@ impl Unit {
                 files: &[],
             },
         };
+        self.asked = false;
         self.status = None;
         self.probe = TcpProbe::default();
         (self.look, self.unready, self.stranger_told, self.killed_at) = (None, None, false, None);
@@ -162,15 +169,56 @@ impl Unit {
         Ok(variables)
     }
 
-    /// Folders in memory on which something is mounted for it. Those elsewhere are in the image.
+    /// Why it need not be run, where that is so.
+    #[must_use]
+    pub fn nothing_to_do(&self, places: &Places) -> Option<String> {
+        if self.asked {
+            return None;
+        }
+        if self.mark(places).is_some_and(|mark| mark.exists()) {
+            return Some("it has ended well on this node once".to_owned());
+        }
+        let path = self.spec.unless.as_ref()?;
+        Path::new(path).symlink_metadata().is_ok().then(|| format!("{path} is there"))
+    }
+
+    fn mark(&self, places: &Places) -> Option<PathBuf> {
+        places.once.as_ref().filter(|_| self.spec.once).map(|folder| folder.join(&self.name))
+    }
+
+    /// It has ended well: where it is run once, that is kept.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remember_done(&self, places: &Places) -> std::io::Result<()> {
+        let Some(mark) = self.mark(places) else { return Ok(()) };
+        if let Some(folder) = mark.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        write_atomic(&mark, self.stamp().as_bytes(), Access::root(0o600))
+    }
+
+    /// Makes places in memory on which something is mounted for it. Those on the disk are in the image, and those in memory
+    /// of its own are made there.
     fn mount_points(&self) -> Result<(), String> {
         for mount in &self.spec.mounts {
-            if let Mount::Temporary { path, .. } | Mount::Bind { to: path, .. } = mount
-                && path.starts_with("/run/")
-                && !Path::new(path).exists()
-            {
-                std::fs::create_dir_all(path).map_err(|error| format!("cannot make {path}: {error}"))?;
+            let (path, from) = match mount {
+                Mount::Temporary { path, .. } => (path, None),
+                Mount::Bind { from, to, .. } => (to, Some(from)),
+                Mount::ReadOnly(_) | Mount::Hidden(_) => continue,
+            };
+            let in_memory = IN_MEMORY.iter().any(|folder| path.starts_with(folder));
+            if !in_memory || Path::new(path).symlink_metadata().is_ok() {
+                continue;
             }
+            let shows_file = from.is_some_and(|from| std::fs::metadata(from).is_ok_and(|found| !found.is_dir()));
+            let made = match Path::new(path).parent() {
+                Some(folder) if shows_file => {
+                    std::fs::create_dir_all(folder).and_then(|()| std::fs::File::create_new(path).map(drop))
+                }
+                _ => std::fs::create_dir_all(path),
+            };
+            made.map_err(|error| format!("cannot make {path}: {error}"))?;
         }
         Ok(())
     }

@@ -23,8 +23,14 @@ impl Host {
         let mut control = Control::default();
         control.open(&folder.path().join("control"), Rank::Operator, Visitors::default()).unwrap();
         control.open(&folder.path().join("facts"), Rank::Reader, Visitors::default()).unwrap();
-        let places =
-            Places { cgroups: None, looks: None, logs: None, notify: folder.path().to_owned(), ground: None };
+        let places = Places {
+            cgroups: None,
+            looks: None,
+            logs: None,
+            once: None,
+            notify: folder.path().to_owned(),
+            ground: None,
+        };
         let supervisor = Supervisor::new(BTreeMap::new(), &serde_json::Value::Null, places);
         Host { control, supervisor, folder, now: SECOND, asked: Vec::new() }
     }

@@ -5,12 +5,15 @@ use super::super::schema::{Ready as ReadyText, Service as ServiceText};
 use super::super::value::Located;
 use super::Checker;
 use contract::role::{
-    Directory, EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Sandbox, Service, ServiceKind, TIME,
+    Directory, EnvironmentFile, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox, Service, ServiceKind,
+    TIME,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Size of a service's folder in memory, in bytes: what it may take from the node at most.
 const TEMPORARY_SIZE: u64 = 64 << 20;
+/// Time in which a daemon must be ready where nothing is said, in milliseconds.
+const START_TIMEOUT_MS: u64 = 30_000;
 /// Mode of a folder that a service keeps.
 const KEPT_MODE: u32 = 0o750;
 
@@ -43,6 +46,18 @@ impl Checker<'_> {
             let message = "a one-shot service is ready when it has ended; `ready` is for daemons".to_owned();
             self.wrong(place, message, None);
         }
+        if written.kind == ServiceKind::Daemon {
+            for (key, is_set) in [("once", written.once), ("unless", written.unless.is_some())] {
+                if is_set {
+                    let message =
+                        format!("`{key}` is for services that end; a daemon runs for as long as the node does");
+                    self.wrong(place, message, Some("set kind = \"oneshot\"".to_owned()));
+                }
+            }
+        }
+        if let Some(path) = &written.unless {
+            self.absolute(path, place);
+        }
         if let Some(folder) = &written.working_folder {
             self.absolute(folder, place);
         }
@@ -71,7 +86,13 @@ impl Checker<'_> {
                 quiet_ms: written.restart.quiet.map_or(default.quiet_ms, |span| span.0),
             },
             stop_timeout_ms: written.stop_timeout.0,
-            start_timeout_ms: written.start_timeout.0,
+            start_timeout_ms: match (written.start_timeout, written.kind) {
+                (Some(span), _) => span.0,
+                (None, ServiceKind::Daemon) => START_TIMEOUT_MS,
+                (None, ServiceKind::Oneshot | ServiceKind::BeforeNetwork) => NO_TIMEOUT_MS,
+            },
+            once: written.once,
+            unless: written.unless.clone(),
             limits: Limits {
                 memory: written.limits.memory.map(|bytes| bytes.0),
                 pids: written.limits.pids,

@@ -34,9 +34,14 @@ pub struct Service {
     /// Time between SIGTERM and the killing of its whole cgroup.
     #[serde(default = "ten_seconds")]
     pub stop_timeout: Milliseconds,
-    /// Time in which it must become ready.
-    #[serde(default = "thirty_seconds")]
-    pub start_timeout: Milliseconds,
+    /// Time in which it must become ready: 30 s for a daemon. A one-shot may take as long as it takes, unless this says in
+    /// what time it must end.
+    pub start_timeout: Option<Milliseconds>,
+    /// For a one-shot: when it has ended well on a node, it is not run there again. `state` remembers it.
+    #[serde(default)]
+    pub once: bool,
+    /// For a one-shot: it is not run while this path exists, and counts as done.
+    pub unless: Option<String>,
     /// Limits of the service and all its children.
     #[serde(default)]
     pub limits: Limits,
@@ -145,8 +150,4 @@ fn daemon() -> ServiceKind {
 
 fn ten_seconds() -> Milliseconds {
     Milliseconds(10_000)
-}
-
-fn thirty_seconds() -> Milliseconds {
-    Milliseconds(30_000)
 }

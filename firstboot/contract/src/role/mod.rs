@@ -14,7 +14,9 @@ pub use capability::Capability;
 pub use health::{HealthCheck, HttpProbe, Probe, Target};
 pub use name::{Compatible, Incompatible, NameError, ProfileName, Role};
 pub use sandbox::{Sandbox, SystemCalls};
-pub use service::{EnvironmentFile, Limits, Mount, NETWORK, Ready, Restart, Service, ServiceKind, TIME};
+pub use service::{
+    EnvironmentFile, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Service, ServiceKind, TIME,
+};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -24,8 +24,15 @@ pub struct Service {
     pub restart: Restart,
     /// Time between SIGTERM and the killing of the whole cgroup, in milliseconds.
     pub stop_timeout_ms: u64,
-    /// Time in which it must become ready, in milliseconds.
+    /// Time in which it must become ready, in milliseconds; for a one-shot, in which it must end: [`NO_TIMEOUT_MS`] where
+    /// it may take as long as it takes.
     pub start_timeout_ms: u64,
+    /// For a one-shot: once it has ended well on this node, it is not run again. `state` remembers it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
+    /// For a one-shot: it is not run while this path (absolute) exists, and counts as done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unless: Option<String>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -54,6 +61,9 @@ pub struct Service {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
 }
+
+/// A [`Service::start_timeout_ms`] that never comes.
+pub const NO_TIMEOUT_MS: u64 = u64::MAX;
 
 /// The name by which services wait for the network, as if it were a service. A service that the network waits for
 /// (see [`Service::after`]) is named in [`RoleSpec`] by the network's own `after`: services with

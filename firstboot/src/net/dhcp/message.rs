@@ -92,7 +92,7 @@ pub struct Question<'q> {
 impl Question<'_> {
     /// The message, as the content of a UDP packet.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(self) -> Vec<u8> {
         // A request by Ethernet (1), addresses of 6 bytes.
         let mut bytes = vec![1, 1, 6, 0];
         bytes.extend(self.number.to_be_bytes());

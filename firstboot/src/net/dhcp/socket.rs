@@ -27,7 +27,7 @@ impl Link {
     }
 
     /// Lets questions go from the node's own address to one server. Where that is impossible they go to everybody.
-    pub async fn to_server(mut self, interface: &str, own: Ipv4Addr, server: Ipv4Addr) -> Link {
+    pub async fn towards(mut self, interface: &str, own: Ipv4Addr, server: Ipv4Addr) -> Link {
         self.server = udp(interface, own, server).await.ok();
         self
     }

@@ -2,6 +2,7 @@
 //! memory of its own.
 
 use super::changes::{Changes, MEMORY};
+use super::ground::within;
 use crate::sys::process::{Change, attribute};
 use std::os::unix::fs::MetadataExt as _;
 
@@ -21,8 +22,8 @@ const TERMINALS: &str = "gid=5,mode=620,ptmxmode=666";
 /// Most bytes and files of the folder itself: it holds none.
 const SIZE: &str = "mode=0755,size=64k,nr_inodes=128";
 
-/// Puts it over `/dev`. A device that is not there now is left out: the service says so if it cannot do without it.
-pub fn put(named: &[String], changes: &mut Changes) -> Result<(), std::ffi::NulError> {
+/// Puts it over `/dev`, with folders at `points`, on which something is mounted later. A device that is not there now is left out: the service says so if it cannot do without it.
+pub fn put(named: &[String], points: &[&str], changes: &mut Changes) -> Result<(), std::ffi::NulError> {
     changes.add(Change::mount("tmpfs", "/dev", attribute::NO_SETUID | attribute::NO_PROGRAMS, SIZE)?);
     for (name, major, minor) in NODES {
         let number = libc::makedev(major as libc::c_uint, minor as libc::c_uint);
@@ -46,6 +47,12 @@ pub fn put(named: &[String], changes: &mut Changes) -> Result<(), std::ffi::NulE
     }
     changes.add(Change::mount("devpts", "/dev/pts", attribute::NO_SETUID | attribute::NO_PROGRAMS, TERMINALS)?);
     changes.add(Change::mount("tmpfs", "/dev/shm", MEMORY, "mode=1777,size=64m")?);
+    for point in points.iter().filter(|point| !["/dev/pts", "/dev/shm"].iter().any(|own| within(point, own))) {
+        let parts: Vec<usize> = point.match_indices('/').skip(2).map(|(at, _)| at).chain([point.len()]).collect();
+        for folder in parts.into_iter().filter_map(|at| point.get(..at)) {
+            changes.add(Change::folder(folder)?.or_not());
+        }
+    }
     changes.add(Change::attributes("/dev", false, attribute::READ_ONLY, 0)?);
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! What is decided, and real processes on this machine that live with it.
 
 use super::*;
-use crate::sys::process::{Program, Surroundings, spawn};
+use crate::sys::process::{Change, Program, Surroundings, spawn};
 use contract::role::{
-    Capability, Directory, Identity, Limits, Restart, RoleSpec, Sandbox, ServiceKind, SystemCalls, Template,
+    Capability, Directory, Identity, Limits, Mount, Restart, RoleSpec, Sandbox, ServiceKind, SystemCalls, Template,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ fn service(uid: u32, run: &[&str], sandbox: Sandbox) -> Service {
         restart: Restart::default(),
         stop_timeout_ms: 0,
         start_timeout_ms: 0,
+        once: false,
+        unless: None,
         limits: Limits::default(),
         environment: BTreeMap::new(),
         environment_files: Vec::new(),
@@ -220,4 +222,56 @@ fn every_filter_is_short_enough_for_the_kernel_and_no_group_allows_what_nobody_m
     for call in groups {
         assert!(!machine.contains(call), "{call}");
     }
+}
+
+fn wished_of(mounts: Vec<Mount>) -> Vec<Change> {
+    super::view::wished(&Service { mounts, ..service(1000, &["/bin/true"], Sandbox::default()) }).unwrap()
+}
+
+fn temporary(path: &str) -> Mount {
+    Mount::Temporary { path: path.to_owned(), size_bytes: 4096 }
+}
+
+fn shown(from: &str, to: &str) -> Mount {
+    Mount::Bind { from: from.to_owned(), to: to.to_owned(), read_only: true }
+}
+
+#[test]
+fn what_is_mounted_in_memory_of_its_own_gets_its_place_first() {
+    let folder = |at: &str| Change::folder(at).unwrap().or_not();
+    let made = |changes: &[Change], at: &str| changes.iter().position(|change| *change == folder(at));
+    for root in ["/tmp", "/var/tmp", "/dev/shm"] {
+        let changes = wished_of(vec![shown("/etc", &format!("{root}/a/b"))]);
+        assert_eq!(changes[..2], [folder(&format!("{root}/a")), folder(&format!("{root}/a/b"))], "{root}");
+        assert_eq!(made(&changes, root), None, "{root} itself is there");
+    }
+    let nested = wished_of(vec![
+        temporary("/srv/web"),
+        temporary("/srv/web/cache/new"),
+        shown("/etc/hosts", "/srv/web/hosts"),
+    ]);
+    assert_eq!(made(&nested, "/srv/web"), None, "it is in the image");
+    assert!(made(&nested, "/srv/web/cache") < made(&nested, "/srv/web/cache/new"));
+    let file = Change::node("/srv/web/hosts", libc::S_IFREG | 0o644, 0, (0, 0)).unwrap().or_not();
+    assert!(nested.contains(&file), "a file is shown on a file");
+    assert_eq!(made(&wished_of(vec![temporary("/var/cache/web")]), "/var/cache/web"), None);
+}
+
+#[test]
+fn a_place_in_its_dev_is_made_before_dev_is_closed_and_filled_after() {
+    let spec = Service {
+        mounts: vec![temporary("/dev/shm/fast"), temporary("/dev/huge/pages"), temporary("/tmp/x")],
+        ..service(1000, &["/bin/true"], Sandbox::default())
+    };
+    let changes = super::view::changes(&spec, &ground()).unwrap();
+    let at =
+        |wanted: Change| changes.iter().position(|change| *change == wanted).unwrap_or_else(|| panic!("{wanted:?}"));
+    let closed = at(Change::attributes("/dev", false, crate::sys::process::attribute::READ_ONLY, 0).unwrap());
+    let pages = at(Change::folder("/dev/huge/pages").unwrap().or_not());
+    assert!(at(Change::folder("/dev/huge").unwrap().or_not()) < pages && pages < closed);
+    let filled = |path: &str| changes.iter().rposition(|change| change.words() == format!("mount tmpfs on {path}"));
+    assert!(filled("/dev/huge/pages").unwrap() > closed && filled("/dev/shm/fast").unwrap() > closed);
+    let shm = at(Change::folder("/dev/shm/fast").unwrap().or_not());
+    assert!(filled("/dev/shm").unwrap() < shm && shm < filled("/dev/shm/fast").unwrap());
+    assert!(filled("/tmp").unwrap() < filled("/tmp/x").unwrap());
 }

@@ -55,7 +55,8 @@ pub fn changes(service: &Service, ground: &Ground) -> Result<Vec<Change>, String
 /// In words: a path with a zero byte.
 pub fn wished(service: &Service) -> Result<Vec<Change>, String> {
     let mut changes = Changes::default();
-    wishes(&service.mounts, &service.identity, &mut changes).map_err(|_| "a zero byte in a path".to_owned())?;
+    let mounts: Vec<&Mount> = service.mounts.iter().collect();
+    wishes(&mounts, &service.identity, &mut changes).map_err(|_| "a zero byte in a path".to_owned())?;
     Ok(changes.into_inner())
 }
 
@@ -80,8 +81,41 @@ fn view(service: &Service, ground: &Ground, mounts: &str, changes: &mut Changes)
     for folder in folders.iter().filter(|folder| is_folder(folder)) {
         writable(folder, MEMORY, changes)?;
     }
-    wishes(&service.mounts, &service.identity, changes)?;
-    devices::put(&sandbox.devices, changes)
+    // What is to be seen in its /dev comes after that, and its folders before it can no longer be changed.
+    let (in_dev, elsewhere): (Vec<&Mount>, Vec<&Mount>) =
+        service.mounts.iter().partition(|mount| place(mount).is_some_and(|place| within(place, "/dev")));
+    wishes(&elsewhere, &service.identity, changes)?;
+    let points: Vec<&str> = in_dev.iter().filter_map(|mount| place(mount)).collect();
+    devices::put(&sandbox.devices, &points, changes)?;
+    wishes(&in_dev, &service.identity, changes)
+}
+
+/// Where something is mounted.
+fn place(mount: &Mount) -> Option<&str> {
+    match mount {
+        Mount::Temporary { path, .. } | Mount::Bind { to: path, .. } => Some(path),
+        Mount::ReadOnly(_) | Mount::Hidden(_) => None,
+    }
+}
+
+/// Makes a mount point that lies in memory: the folders above it from `root` on, and itself, a file where one is shown. What
+/// is there stays.
+fn point(mount: &Mount, root: &str, changes: &mut Changes) -> Result<(), NulError> {
+    let Some(path) = place(mount) else { return Ok(()) };
+    let Some(inside) = path.strip_prefix(root).map(|inside| inside.trim_matches('/')) else { return Ok(()) };
+    let shows_file =
+        matches!(mount, Mount::Bind { from, .. } if std::fs::metadata(from).is_ok_and(|found| !found.is_dir()));
+    let mut at = root.trim_end_matches('/').to_owned();
+    let mut names = inside.split('/').filter(|name| !name.is_empty()).peekable();
+    while let Some(name) = names.next() {
+        at.push('/');
+        at.push_str(name);
+        changes.add(match names.peek() {
+            None if shows_file => Change::node(&at, libc::S_IFREG | 0o644, 0, (0, 0))?.or_not(),
+            _ => Change::folder(&at)?.or_not(),
+        });
+    }
+    Ok(())
 }
 
 /// Takes away what it may not see.
@@ -116,8 +150,18 @@ fn writable(path: &str, set: u64, changes: &mut Changes) -> Result<(), NulError>
 }
 
 /// What the profile says of folders and files besides.
-fn wishes(mounts: &[Mount], identity: &Identity, changes: &mut Changes) -> Result<(), NulError> {
-    for mount in mounts {
+fn wishes(mounts: &[&Mount], identity: &Identity, changes: &mut Changes) -> Result<(), NulError> {
+    for (at, mount) in mounts.iter().enumerate() {
+        // Its own memory begins empty: what is mounted in there needs a place first.
+        let before = mounts.iter().take(at).filter_map(|earlier| match earlier {
+            Mount::Temporary { path, .. } => Some(path.as_str()),
+            _ => None,
+        });
+        let roots = TMP_FOLDERS.into_iter().chain(["/dev/shm"]).chain(before);
+        let inside = |root: &&str| place(mount).is_some_and(|place| place != *root && within(place, root));
+        if let Some(root) = roots.filter(inside).max_by_key(|root| root.len()) {
+            point(mount, root, changes)?;
+        }
         match mount {
             Mount::Temporary { path, size_bytes } => {
                 let (uid, gid) = (identity.uid, identity.gid);

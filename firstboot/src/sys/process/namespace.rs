@@ -90,7 +90,7 @@ impl Change {
     }
 
     /// What it does, for the error.
-    pub(super) fn words(&self) -> String {
+    pub fn words(&self) -> String {
         let at = self.at.to_string_lossy();
         match &self.kind {
             Kind::Mount { kind, .. } => format!("mount {} on {at}", kind.to_string_lossy()),
