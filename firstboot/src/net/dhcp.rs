@@ -65,10 +65,10 @@ impl Lease {
         (now < self.until).then_some(self)
     }
 
-    /// Seconds left.
+    /// Seconds left, at least one: the kernel takes no address whose time is over.
     #[must_use]
     pub fn left_s(&self, now: Instant) -> u32 {
-        u32::try_from(self.until.saturating_duration_since(now).as_secs()).unwrap_or(u32::MAX - 1)
+        u32::try_from(self.until.saturating_duration_since(now).as_secs()).unwrap_or(u32::MAX - 1).max(1)
     }
 }
 
@@ -419,6 +419,13 @@ pub mod tests {
         assert_eq!(task.said.borrow().len(), 1);
         let leases = task.leases.borrow();
         assert_eq!(leases.of("eth0").unwrap().offer.address.to_string(), "10.0.2.15/24");
+    }
+
+    #[test]
+    fn a_lease_in_its_last_moment_has_a_second_left() {
+        let now = Instant::now();
+        let lease = Lease { offer: offered(&[MASK]).unwrap(), until: now + Duration::from_millis(300) };
+        assert!(lease.in_force(now).is_some() && lease.left_s(now) == 1);
     }
 
     #[test]
