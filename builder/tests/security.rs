@@ -17,11 +17,11 @@ const MARKS: [(&str, u32); 14] = [
     ("k3s", 95),
     ("metrics", 11),
     ("mgmtd", 10),
-    ("minio", 52),
+    ("minio", 10),
     // It becomes other users, and is root until it has.
-    ("sshd", 68),
+    ("sshd", 25),
     ("staticd", 10),
-    ("tinkerbell", 56),
+    ("tinkerbell", 14),
     ("zebra", 14),
 ];
 

@@ -2,6 +2,7 @@
 
 use emulator::{Machine, Network};
 use qemu_tests::agent::Agent;
+use qemu_tests::attack::only_what_is_expected_is_reached;
 use qemu_tests::images;
 use qemu_tests::probe::PORT;
 use qemu_tests::router::{Router, STEP, service, wait_route, wait_up};
@@ -67,6 +68,11 @@ fn the_parts_of_a_profile_run_on_a_node_that_is_no_router() {
     haproxy_leads_to_the_server_that_answers(front);
     it_asks_its_control_server(&control);
     assert!(!node.console().contains(KEY), "the key stands on the console");
+    only_what_is_expected_is_reached(
+        agent,
+        // The initiator attaches disks through /sys.
+        &[("haproxy", &[]), ("node-exporter", &[]), ("tailscaled", &[]), ("iscsid", &["sysfs"])],
+    );
 
     // What it announces, and the address that is the node's own.
     wait_up(&neighbour, "r2").unwrap();
