@@ -6,6 +6,7 @@
 //! - `data`: [`claim::run`], a child that claims the disk for data, so that no foreign byte on it is read by PID 1
 //! - `network`: [`net`], a child that configures the network, so that no foreign packet is parsed by PID 1
 //! - `metrics`: [`metrics`], a child without rights that serves metrics
+//! - `contain`: [`contain`], the first process of a service that makes containers
 //! - `confine-as`: [`system::confine_as`], a program confined as a service is, for tests
 //! - `host-key`: [`host_key`], a oneshot service that makes the ssh host key
 //! - `nodectl`, or called by that name: [`operator`]
@@ -34,6 +35,7 @@
 mod claim;
 mod config;
 mod console;
+mod contain;
 mod disk;
 #[cfg(any(test, feature = "testing"))]
 pub mod foreign;
@@ -72,6 +74,7 @@ pub fn run() {
         Some("metrics") => metrics::run(rest),
         Some("data") => claim::run(),
         Some("network") => net::run(),
+        Some("contain") => contain::run(rest),
         Some("confine-as") => system::confine_as(rest),
         Some("host-key") => host_key::run(rest),
         Some("nodectl") => operator::run(rest),

@@ -10,7 +10,10 @@ impl Found {
     /// Waits until the stand-in of this name has written all.
     #[must_use]
     pub fn by(agent: Agent<'_>, name: &str) -> Found {
-        let path = format!("/run/stand-in/{name}");
+        // What makes containers has a /run of its own.
+        let first = agent.cat(&format!("/sys/fs/cgroup/services/{name}/inside/init.scope/cgroup.procs"));
+        let root = first.lines().next().map_or_else(String::new, |pid| format!("/proc/{pid}/root"));
+        let path = format!("{root}/run/stand-in/{name}");
         Found(agent.until("the stand-in runs", |agent| {
             Some(agent.cat(&path)).filter(|text| text.contains("== /proc/self/mountinfo"))
         }))

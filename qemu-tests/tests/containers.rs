@@ -3,6 +3,7 @@
 
 use emulator::{Machine, Network, Node};
 use qemu_tests::agent::Agent;
+use qemu_tests::attack::only_what_is_expected_is_reached;
 use qemu_tests::figures::figure;
 use qemu_tests::images;
 use qemu_tests::probe::{PORT, Request};
@@ -11,6 +12,10 @@ use std::time::{Duration, Instant};
 
 /// The image in containerd, made on the node from the probe's own program.
 const IMAGE: &str = "test.local/probe:1";
+/// How a program gets there.
+const INSIDE: [&str; 3] = ["/usr/lib/microdc/probe", "enter", "containerd"];
+/// The cgroups of containers, as the node sees them.
+const CGROUPS: &str = "/sys/fs/cgroup/services/containerd/inside/default";
 /// 48 MiB.
 const LIMIT: &str = "50331648";
 
@@ -29,6 +34,15 @@ fn run(agent: Agent<'_>, words: &[&str]) -> Result<String, String> {
     agent.ask(&Request::Run(words.iter().map(|&word| word.to_owned()).collect()))
 }
 
+/// Runs a program among the processes of containerd.
+fn inside(agent: Agent<'_>, words: &[&str]) -> Result<String, String> {
+    run(agent, &[&INSIDE, words].concat())
+}
+
+fn fine_inside(agent: Agent<'_>, words: &[&str]) -> String {
+    inside(agent, words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
 fn fine(agent: Agent<'_>, words: &[&str]) -> String {
     run(agent, words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
 }
@@ -41,7 +55,7 @@ fn begin(agent: Agent<'_>, name: &str, words: &[&str]) {
 /// `ctr run` of the image with a network and a limit of memory.
 fn container<'w>(name: &'w str, act: &[&'w str]) -> Vec<&'w str> {
     let head = ["/usr/bin/ctr", "run", "--rm", "--cni", "--memory-limit", LIMIT, IMAGE, name, "/probe"];
-    [head.as_slice(), act].concat()
+    [&INSIDE, head.as_slice(), act].concat()
 }
 
 /// What containers leave behind when they are not cleaned up.
@@ -60,8 +74,11 @@ fn traces(agent: Agent<'_>) -> Traces {
     let lines =
         |text: String, word: &str| text.lines().filter(|line| line.contains(word)).map(str::to_owned).collect();
     Traces {
-        cgroups: run(agent, &[probe, "list", "/sys/fs/cgroup/default"]).unwrap_or_default(),
-        mounts: lines(agent.cat("/proc/self/mounts"), "/run/containerd/io.containerd.runtime"),
+        cgroups: run(agent, &[probe, "list", CGROUPS]).unwrap_or_default(),
+        mounts: lines(
+            fine_inside(agent, &[probe, "cat", "/proc/self/mounts"]),
+            "/run/containerd/io.containerd.runtime",
+        ),
         links: lines(agent.cat("/proc/net/dev"), "veth"),
         namespaces: fine(agent, &[probe, "network-namespaces"]).lines().count(),
         rules: lines(fine(agent, &["/usr/sbin/iptables-save", "-t", "nat"]), "10.42.0."),
@@ -80,8 +97,8 @@ fn containers_start_are_limited_reach_other_nodes_and_leave_nothing() {
     let agent = Agent(&one);
     the_system_is_as_container_engines_want_it(agent);
     let begun = Instant::now();
-    fine(agent, &["/usr/lib/microdc/probe", "oci-image", IMAGE, "/tmp/image.tar"]);
-    fine(agent, &["/usr/bin/ctr", "images", "import", "--platform", "linux/arm64", "/tmp/image.tar"]);
+    fine_inside(agent, &["/usr/lib/microdc/probe", "oci-image", IMAGE, "/tmp/image.tar"]);
+    fine_inside(agent, &["/usr/bin/ctr", "images", "import", "--platform", "linux/arm64", "/tmp/image.tar"]);
     figure("an image imported into containerd", format_args!("{:.1} s", begun.elapsed().as_secs_f64()));
 
     let begun = Instant::now();
@@ -101,6 +118,7 @@ fn containers_start_are_limited_reach_other_nodes_and_leave_nothing() {
     the_one_that_runs_is_seen_and_cleaned_up(agent, &before);
     assert_eq!(traces(agent), before);
     what_is_kept_lies_on_data(agent);
+    it_does_not_take_the_node(agent);
     one.power_off().unwrap();
     one.wait_off(STEP).unwrap();
     assert!(!one.console().contains("could not be unmounted"), "{}", one.console());
@@ -191,7 +209,8 @@ fn its_limit_of_memory_is_enforced(agent: Agent<'_>) {
     // 128 and SIGKILL: as ctr hands it on.
     assert!(error.contains("exit status: 137") && !error.contains("holding"), "{error}");
     agent.until("what was greedy is gone", |agent| {
-        (!agent.cat("/proc/self/mounts").contains("/greedy/")).then_some(())
+        let mounts = fine_inside(agent, &["/usr/lib/microdc/probe", "cat", "/proc/self/mounts"]);
+        (!mounts.contains("/greedy/")).then_some(())
     });
 }
 
@@ -199,7 +218,7 @@ fn the_one_that_runs_is_seen_and_cleaned_up(agent: Agent<'_>, before: &Traces) {
     begin(agent, "staying", &container("staying", &["hold-memory", "20"]));
     agent
         .until("it holds its memory", |agent| agent.cat("/run/staying.log").contains("holding 20 MiB").then_some(()));
-    let group = "/sys/fs/cgroup/default/staying";
+    let group = format!("{CGROUPS}/staying");
     assert_eq!(agent.cat(&format!("{group}/memory.max")).trim(), LIMIT);
     let held: u64 = agent.cat(&format!("{group}/memory.current")).trim().parse().unwrap();
     assert!((20 << 20..48 << 20).contains(&held), "{held}");
@@ -207,7 +226,7 @@ fn the_one_that_runs_is_seen_and_cleaned_up(agent: Agent<'_>, before: &Traces) {
     let now = traces(agent);
     assert_eq!((now.links.len(), now.namespaces), (1, 2), "{now:?}");
     assert!(!now.mounts.is_empty() && now.addresses.contains("10.42.0.") && now != *before, "{now:?}");
-    fine(agent, &["/usr/bin/ctr", "tasks", "kill", "--signal", "SIGKILL", "staying"]);
+    fine_inside(agent, &["/usr/bin/ctr", "tasks", "kill", "--signal", "SIGKILL", "staying"]);
     let end = agent.until("ctr has ended", |agent| Some(agent.cat("/run/staying.end")).filter(|end| !end.is_empty()));
     assert_eq!(end, "exit status: 137");
     assert_eq!(agent.cat(&format!("{group}/memory.max")), "");
@@ -216,5 +235,32 @@ fn the_one_that_runs_is_seen_and_cleaned_up(agent: Agent<'_>, before: &Traces) {
 fn what_is_kept_lies_on_data(agent: Agent<'_>) {
     let listed = run(agent, &["/usr/lib/microdc/probe", "list", "/data/directories/var/lib/containerd"]).unwrap();
     assert!(listed.contains("io.containerd.snapshotter.v1.overlayfs"), "{listed}");
-    assert!(fine(agent, &["/usr/bin/ctr", "images", "ls", "-q"]).contains(IMAGE));
+    assert!(fine_inside(agent, &["/usr/bin/ctr", "images", "ls", "-q"]).contains(IMAGE));
+}
+
+/// The attempts of somebody who is root in containerd, or in a privileged container.
+fn it_does_not_take_the_node(agent: Agent<'_>) {
+    let expected = [
+        // Its own init, in its own namespace.
+        "init-seen",
+        "init-environment",
+        "init-memory",
+        "init-files",
+        "init-traced",
+        "init-signalled",
+        "others-signalled",
+        // What containers are made with.
+        "bpf",
+        "keyring",
+        "host-name",
+        "memory-mounted",
+        "proc-mounted",
+        "mount-namespace",
+        "user-namespace",
+        "cloned-namespace",
+        "own-program",
+        "run",
+        "sshd-replaced",
+    ];
+    only_what_is_expected_is_reached(agent, &[("containerd", &expected)]);
 }

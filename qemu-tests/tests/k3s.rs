@@ -31,7 +31,7 @@ fn settings(text: &str) -> Vec<&str> {
 
 /// What holds for servers and agents.
 fn its_surroundings_are_what_k3s_asks_for(found: &Found, agent: Agent<'_>, run: u32) {
-    for fact in ["Uid 0 0 0 0", "NoNewPrivs 0", "files 1048576", "cgroup 0::/services/k3s", "mounts those of PID 1"] {
+    for fact in ["Uid 0 0 0 0", "NoNewPrivs 0", "files 1048576", "cgroup 0::/init.scope", "mounts those of PID 1"] {
         found.has(fact);
     }
     let mask = found.all("CapEff")[0];
@@ -66,8 +66,11 @@ fn its_surroundings_are_what_k3s_asks_for(found: &Found, agent: Agent<'_>, run: 
         assert_eq!(mount(point).split(' ').nth(3), Some(place));
     }
     let device = |point: &str| mount(point).split(' ').nth(2).unwrap();
-    assert_eq!(device("/var/lib/rancher"), device("/data"));
-    assert_eq!(device("/etc/rancher"), device("/state"));
+    // Of two disks, of which it sees nothing else.
+    assert_ne!(device("/var/lib/rancher"), device("/etc/rancher"));
+    for hidden in ["/data", "/state", "/boot/a", "/var/lib/sshd"] {
+        assert!(!found.file("/proc/self/mountinfo").contains(&format!(" {hidden} ")), "{hidden}");
+    }
     assert!(mount("/sys/fs/bpf").contains(" - bpf "));
     assert_eq!(agent.cat("/proc/1/cgroup").trim(), "0::/init");
     // What kubelet compares with --protect-kernel-defaults (its pkg/kubelet/cm, setupKernelTunables).

@@ -23,7 +23,7 @@ mod tests;
 mod unit;
 mod when;
 
-pub use confine::{Ground, confinement};
+pub use confine::{Ground, INIT, cell, confinement};
 pub use look::Look;
 pub use machine::{Exit, Moment, Notice, State};
 pub use places::Places;

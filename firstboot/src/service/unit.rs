@@ -1,6 +1,6 @@
 //! One service with its process: the pipe it writes to, its cgroup, its readiness check.
 
-use super::confine::confinement;
+use super::confine::{INIT, cell, confinement};
 use super::environment;
 use super::log::Log;
 use super::log_file::{LogEvent, LogFile};
@@ -111,11 +111,22 @@ impl Unit {
                 .map_err(|error| format!("cannot set up a pipe: {error}"))?;
             self.pipe = Some((read, write));
         }
+        let containers = self.spec.sandbox.containers;
+        if containers && let Some(parent) = &places.cgroups {
+            // What containers have left there would keep it from beginning anew.
+            Cgroup::remove(&parent.join(&self.name)).map_err(|error| format!("cannot clear its cgroup: {error}"))?;
+        }
         let cgroup = match self.cgroup(places) {
             Some(Ok(cgroup)) => {
                 let pids = self.spec.limits.pids.or(Some(USUAL_PIDS));
                 warnings.extend(cgroup.limit(&Limits { pids, ..self.spec.limits }));
                 self.memory_kills = cgroup.memory_kills();
+                let cgroup = if containers {
+                    let cell = cell(&self.spec, &cgroup, "inside");
+                    cell.map_err(|error| format!("cannot guard its devices and settings: {error}"))?
+                } else {
+                    cgroup
+                };
                 Some(cgroup.procs().map_err(|error| format!("cannot open its cgroup: {error}"))?)
             }
             Some(Err(error)) => return Err(format!("cannot make its cgroup: {error}")),
@@ -125,8 +136,10 @@ impl Unit {
         self.mount_points()?;
         let confinement = places.ground.as_ref().map(|ground| confinement(&self.spec, ground)).transpose()?;
         let Some((_, write)) = &self.pipe else { return Err("it has no pipe".to_owned()) };
+        let first = INIT.map(str::to_owned).into_iter().filter(|_| containers);
+        let run: Vec<String> = first.chain(self.spec.run.iter().cloned()).collect();
         let program = Program {
-            run: &self.spec.run,
+            run: &run,
             environment,
             identity: &self.spec.identity,
             capabilities: &self.spec.capabilities,

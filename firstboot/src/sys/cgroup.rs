@@ -30,6 +30,24 @@ impl Cgroup {
         }
     }
 
+    /// Removes the cgroup at `path` with those below it, if it is there. No process may be in any of them.
+    ///
+    /// # Errors
+    /// What the kernel says: EBUSY when there is a process.
+    pub fn remove(path: &Path) -> io::Result<()> {
+        let entries = match fs::read_dir(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                Cgroup::remove(&entry.path())?;
+            }
+        }
+        fs::remove_dir(path)
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

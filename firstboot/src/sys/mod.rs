@@ -1,6 +1,7 @@
 //! The only unsafe code and the only raw system calls, one kernel interface a file.
 
 pub mod block;
+pub mod bpf;
 pub mod cgroup;
 pub mod dm;
 pub mod firmware;

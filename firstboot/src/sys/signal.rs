@@ -64,6 +64,37 @@ impl Signals {
     }
 }
 
+/// Signals that one process waits for.
+pub struct Awaited(libc::sigset_t);
+
+impl Awaited {
+    /// Blocks the signals for this thread and those that it starts.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn block(signals: &[rustix::process::Signal]) -> io::Result<Awaited> {
+        // SAFETY: the set is local and initialised by sigemptyset.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            for signal in signals {
+                libc::sigaddset(&mut set, signal.as_raw());
+            }
+            let blocked = libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+            if blocked < 0 { Err(io::Error::last_os_error()) } else { Ok(Awaited(set)) }
+        }
+    }
+
+    /// Waits for the next one.
+    #[must_use]
+    pub fn next(&self) -> Option<rustix::process::Signal> {
+        let mut number = 0;
+        // SAFETY: both pointers are to values of this frame and of `self`.
+        let waited = unsafe { libc::sigwait(&raw const self.0, &raw mut number) };
+        if waited == 0 { rustix::process::Signal::from_named_raw(number) } else { None }
+    }
+}
+
 impl std::os::fd::AsFd for Signals {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()

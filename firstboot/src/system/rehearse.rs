@@ -3,8 +3,8 @@
 //! to see what a service that fell could reach. With `--bare` before the program the confinement is left out.
 
 use super::services;
-use crate::service::{Ground, confinement};
-use crate::sys::cgroup;
+use crate::service::{Ground, INIT, cell, confinement};
+use crate::sys::cgroup::{self, Cgroup};
 use crate::sys::process::{Program, Surroundings, spawn};
 use anyhow::Context as _;
 use contract::names::ROLE_SPEC;
@@ -35,12 +35,15 @@ fn rehearse(arguments: &[String]) -> anyhow::Result<i32> {
     let service = service(&role, name)?;
     let confinement = confinement(&service, &Ground::of(&role)).map_err(anyhow::Error::msg)?;
     let output = std::io::stdout();
+    let contained = service.sandbox.containers && !bare;
+    let first = INIT.map(str::to_owned).into_iter().filter(|_| contained);
+    let run: Vec<String> = first.chain(run.iter().cloned()).collect();
     let program = Program {
-        run,
+        run: &run,
         environment: vec![("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())],
         identity: &service.identity,
         capabilities: &service.capabilities,
-        cgroup: procs(name),
+        cgroup: procs(name, contained.then_some(&service))?,
         output: output.as_fd(),
         surroundings: Surroundings {
             new_privileges: service.new_privileges,
@@ -61,8 +64,12 @@ fn service(role: &RoleSpec, name: &str) -> anyhow::Result<Service> {
     role.services.get(name).cloned().with_context(|| format!("this role has no service {name}; it has {}", known()))
 }
 
-/// The service's own cgroup, once it has been started.
-fn procs(name: &str) -> Option<OwnedFd> {
-    let path = Path::new(cgroup::MOUNT).join("services").join(name).join("cgroup.procs");
-    OpenOptions::new().write(true).open(path).ok().map(OwnedFd::from)
+/// The service's own cgroup, once it has been started, or another cell in it.
+fn procs(name: &str, contained: Option<&Service>) -> anyhow::Result<Option<OwnedFd>> {
+    let services = Path::new(cgroup::MOUNT).join("services");
+    if let Some(service) = contained {
+        let cell = cell(service, &Cgroup::create(&services, name)?, "tried").context("cannot guard its cgroup")?;
+        return Ok(Some(cell.procs()?));
+    }
+    Ok(OpenOptions::new().write(true).open(services.join(name).join("cgroup.procs")).ok().map(OwnedFd::from))
 }

@@ -36,7 +36,12 @@ pub struct Sandbox {
     /// insist on capabilities which they do not need.
     #[serde(skip_serializing_if = "is_false")]
     pub fixed_capabilities: bool,
-    /// No confinement at all: it sees what PID 1 sees. For programs that make containers, and for tests of a node.
+    /// It makes containers (Delegate, PrivatePIDs): it has every system call that they need, mounts and namespaces of its
+    /// own, and of the node its folders, its own processes and its own control groups. Device nodes and kernel settings are
+    /// guarded for it and for whatever it starts.
+    #[serde(skip_serializing_if = "is_false")]
+    pub containers: bool,
+    /// No confinement at all: it sees what PID 1 sees. For tests of a node.
     #[serde(skip_serializing_if = "is_false")]
     pub unconfined: bool,
 }

@@ -73,6 +73,19 @@ pub const OLD: &[Call] = &[
 #[cfg(target_arch = "aarch64")]
 pub const OLD: &[Call] = &[c::SYS_newfstatat, c::SYS_renameat];
 
+/// What nothing on a node but PID 1 may call, containers included.
+#[rustfmt::skip]
+pub const NEVER: &[Call] = &[
+    c::SYS_kexec_load, KEXEC_FILE_LOAD, c::SYS_init_module, c::SYS_finit_module, c::SYS_delete_module, c::SYS_reboot,
+    c::SYS_open_by_handle_at, c::SYS_swapon, c::SYS_swapoff, c::SYS_acct, c::SYS_settimeofday, c::SYS_clock_settime,
+    c::SYS_io_uring_setup, c::SYS_io_uring_enter, c::SYS_io_uring_register,
+];
+
+#[cfg(target_arch = "aarch64")]
+const KEXEC_FILE_LOAD: Call = 294;
+#[cfg(target_arch = "x86_64")]
+const KEXEC_FILE_LOAD: Call = 320;
+
 // The same on all machines, and newer than some C libraries.
 const LANDLOCK_CREATE_RULESET: Call = 444;
 const LANDLOCK_ADD_RULE: Call = 445;

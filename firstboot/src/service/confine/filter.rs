@@ -53,6 +53,27 @@ pub fn filters(service: &Service) -> Result<Vec<BpfProgram>, BackendError> {
     Ok(filters)
 }
 
+/// `BPF_RAW_TRACEPOINT_OPEN` and `BPF_LINK_CREATE`: programs that watch the kernel, and processes through it.
+const WATCHING: [u64; 2] = [17, 28];
+
+/// The filter for what makes containers, and for all that it starts. What is refused fails with EPERM, all else is allowed:
+/// other kernels and modules, files by handle, the clock, swap, accounting, and looking into the kernel.
+///
+/// # Errors
+/// As [`filters`].
+pub fn of_containers(service: &Service) -> Result<Vec<BpfProgram>, BackendError> {
+    let mut refused: Rules = calls::NEVER.iter().map(|&call| (call, Vec::new())).collect();
+    if !service.sandbox.system_calls.contains(&SystemCalls::Bpf) {
+        refused.insert(libc::SYS_perf_event_open, Vec::new());
+        let watching = |command: u64| {
+            let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command)?;
+            SeccompRule::new(vec![condition])
+        };
+        refused.insert(libc::SYS_bpf, WATCHING.into_iter().map(watching).collect::<Result<_, _>>()?);
+    }
+    Ok(vec![program(refused, SeccompAction::Allow, SeccompAction::Errno(PERMITTED))?])
+}
+
 /// Sockets of the families that a node knows (sys/socket.h): the code of all others is out of reach.
 fn families(service: &Service) -> Result<Vec<SeccompRule>, BackendError> {
     let usual = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];

@@ -54,6 +54,11 @@ impl Ground {
         hidden
     }
 
+    /// The files that PID 1 writes from templates.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &str> {
+        self.templates.iter().map(|template| template.to.as_str())
+    }
+
     fn is_private(&self, mount: &MountLine) -> bool {
         let point = mount.point.as_str();
         let kept = |directory: &Directory| directory.persistent && directory.path == point;

@@ -8,11 +8,14 @@ mod changes;
 mod devices;
 mod filter;
 mod ground;
+mod guards;
+mod host;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use ground::Ground;
+pub use host::{INIT, cell};
 
 use crate::sys::process::Confinement;
 use contract::role::Service;
@@ -25,7 +28,12 @@ pub fn confinement(service: &Service, ground: &Ground) -> Result<Confinement, St
     if service.sandbox.unconfined {
         return Ok(Confinement { changes: view::wished(service)?, ..Confinement::default() });
     }
+    if service.sandbox.containers {
+        let changes = host::changes(service, ground)?;
+        let filters = filter::of_containers(service).map_err(|error| format!("cannot make its filter: {error}"))?;
+        return Ok(Confinement { changes, filters, keyring: true, containers: true, scoped: false });
+    }
     let changes = view::changes(service, ground)?;
     let filters = filter::filters(service).map_err(|error| format!("cannot make its filter: {error}"))?;
-    Ok(Confinement { changes, filters, scoped: true, keyring: true })
+    Ok(Confinement { changes, filters, scoped: true, keyring: true, containers: false })
 }

@@ -39,10 +39,18 @@ const MOST: usize = 255;
 /// # Errors
 /// In words: a path with a zero byte, or more changes than can be made.
 pub fn changes(service: &Service, ground: &Ground) -> Result<Vec<Change>, String> {
+    made_by(|mounts, changes| view(service, ground, mounts, changes))
+}
+
+/// Changes that depend on what is mounted, which is given as the text of /proc/self/mountinfo.
+///
+/// # Errors
+/// In words, as [`changes`].
+pub(super) fn made_by(make: impl FnOnce(&str, &mut Changes) -> Result<(), NulError>) -> Result<Vec<Change>, String> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")
         .map_err(|error| format!("cannot read /proc/self/mountinfo: {error}"))?;
     let mut changes = Changes::default();
-    view(service, ground, &mounts, &mut changes).map_err(|_| "a zero byte in a path".to_owned())?;
+    make(&mounts, &mut changes).map_err(|_| "a zero byte in a path".to_owned())?;
     if changes.len() > MOST {
         return Err(format!("it needs {} changes to what it sees, and {MOST} are possible", changes.len()));
     }
@@ -150,7 +158,7 @@ fn writable(path: &str, set: u64, changes: &mut Changes) -> Result<(), NulError>
 }
 
 /// What the profile says of folders and files besides.
-fn wishes(mounts: &[&Mount], identity: &Identity, changes: &mut Changes) -> Result<(), NulError> {
+pub(super) fn wishes(mounts: &[&Mount], identity: &Identity, changes: &mut Changes) -> Result<(), NulError> {
     for (at, mount) in mounts.iter().enumerate() {
         // Its own memory begins empty: what is mounted in there needs a place first.
         let before = mounts.iter().take(at).filter_map(|earlier| match earlier {

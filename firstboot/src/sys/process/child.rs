@@ -70,6 +70,7 @@ pub(super) struct Prepared<'p> {
     pub(super) filters: Vec<libc::sock_fprog>,
     pub(super) scoped: bool,
     pub(super) keyring: bool,
+    pub(super) containers: bool,
     /// The number that it shall have, and the file.
     pub(super) files: &'p [(i32, i32)],
 }
@@ -99,6 +100,9 @@ fn become_program(prepared: &Prepared<'_>, change: &mut u8) -> Result<std::conve
         if prepared.cgroup >= 0 {
             done(libc::write(prepared.cgroup, c"0".as_ptr().cast(), 1) as libc::c_long, Step::Cgroup)?;
         }
+        if prepared.containers {
+            done(libc::unshare(libc::CLONE_NEWCGROUP).into(), Step::Cgroup)?;
+        }
         reset_signals()?;
         done(libc::dup2(prepared.input, 0).into(), Step::Files)?;
         done(libc::dup2(prepared.output, 1).into(), Step::Files)?;
@@ -117,6 +121,9 @@ fn become_program(prepared: &Prepared<'_>, change: &mut u8) -> Result<std::conve
             for (number, wanted) in prepared.changes.iter().enumerate() {
                 *change = number as u8;
                 wanted.make().map_err(|()| Step::Mounts)?;
+            }
+            if prepared.containers {
+                namespace::share().map_err(|()| Step::Mounts)?;
             }
         }
         if prepared.keyring {

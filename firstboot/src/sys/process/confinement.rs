@@ -17,6 +17,9 @@ pub struct Confinement {
     pub scoped: bool,
     /// It has a session keyring of its own.
     pub keyring: bool,
+    /// It is PID 1 of its own processes, sees its own cgroup as the top of them, and shares what it mounts with those that
+    /// it starts.
+    pub containers: bool,
 }
 
 /// `struct landlock_ruleset_attr`, as of version 6.

@@ -141,10 +141,11 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
         filters: confinement::programs(&confinement.filters),
         scoped: confinement.scoped,
         keyring: confinement.keyring,
+        containers: confinement.containers,
         files: &passed,
     };
     // SAFETY: the child calls only `child`, which makes raw system calls on memory prepared above and never returns.
-    let pid = unsafe { libc::fork() };
+    let pid = unsafe { if confinement.containers { fork_as_init() } else { libc::fork() } };
     if pid == 0 {
         child::run(&prepared);
     }
@@ -167,6 +168,17 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
             })
         }
     }
+}
+
+/// fork(2), with the child as PID 1 of a PID namespace of its own.
+///
+/// # Safety
+/// As fork(2); the C library does not hear of it, so the child must leave it alone.
+unsafe fn fork_as_init() -> libc::pid_t {
+    let flags = libc::c_long::from(libc::CLONE_NEWPID | libc::SIGCHLD);
+    // SAFETY: without a stack of its own the child goes on with a copy of this one, as after fork.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
+    pid as libc::pid_t
 }
 
 /// What the child reported: nothing when the pipe closed by execve.

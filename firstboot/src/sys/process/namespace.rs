@@ -78,6 +78,11 @@ impl Change {
         Change::new(at, Kind::Link { to: CString::new(to)? })
     }
 
+    /// Makes an empty file (0644), as something to show another file at.
+    pub fn file(at: &str) -> Result<Change, NulError> {
+        Change::new(at, Kind::Node { mode: libc::S_IFREG | 0o644, device: 0, owner: (0, 0) })
+    }
+
     /// Makes a folder (0755).
     pub fn folder(at: &str) -> Result<Change, NulError> {
         Change::new(at, Kind::Folder)
@@ -154,6 +159,15 @@ pub(super) unsafe fn enter() -> Result<(), ()> {
         let left = libc::unshare(libc::CLONE_NEWNS) >= 0 && propagation(c"/", libc::MS_PRIVATE) >= 0;
         if left { Ok(()) } else { Err(()) }
     }
+}
+
+/// From here on what is mounted is seen in namespaces that begin as copies of this one.
+///
+/// # Safety
+/// To be called in the child after fork, in a mount namespace of its own.
+pub(super) unsafe fn share() -> Result<(), ()> {
+    // SAFETY: a plain system call on static strings.
+    if unsafe { propagation(c"/", libc::MS_SHARED) } < 0 { Err(()) } else { Ok(()) }
 }
 
 unsafe fn propagation(at: &CStr, kind: libc::c_ulong) -> libc::c_long {

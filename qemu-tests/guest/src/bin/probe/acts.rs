@@ -21,6 +21,8 @@
 //! | `network-namespaces` | writes each that has a process, and ends |
 //! | `oci-image NAME FILE` | makes a container image with nothing but this program in it, and ends |
 //! | `list FOLDER` | writes the names in it, and ends |
+//! | `enter SERVICE PROGRAM ...` | runs a program among the processes of a service that makes containers, and ends as it does |
+//! | `cat FILE` | writes what is in it, and ends |
 //! | `exists FILE` | ends well when it does |
 //! | `talk TEXT`, `talk-and-end TEXT` | writes it |
 //! | `attack` | tries what somebody would who has taken a service over, says how each attempt went, and ends |
@@ -139,6 +141,18 @@ pub fn run(act: &str, rest: &[&str]) {
             let made = super::oci::image(name, file);
             println!("{file}: {made:?}");
             exit(i32::from(made.is_err()));
+        }
+        ("enter", [service, words @ ..]) => {
+            let status = super::enter::run(service, words);
+            exit(status.unwrap_or_else(|error| {
+                println!("cannot enter {service}: {error}");
+                99
+            }));
+        }
+        ("cat", [file]) => {
+            let text = fs::read_to_string(file);
+            print!("{}", text.as_deref().unwrap_or_default());
+            exit(i32::from(text.is_err()));
         }
         ("exists", [file]) => {
             let there = fs::exists(file).unwrap_or(false);

@@ -4,6 +4,7 @@
 mod acts;
 mod agent;
 mod attack;
+mod enter;
 mod fault;
 mod oci;
 mod ptrace;

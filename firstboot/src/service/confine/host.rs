@@ -1,0 +1,123 @@
+//! What holds a service that makes containers. It is root with nearly every capability, so what it must not reach is not
+//! there: disks and other services' folders are not mounted in its namespace, its `/proc` shows its own processes, its
+//! `/sys/fs/cgroup` begins at its own cgroup, and `/run` is its own. Devices and the kernel's settings are guarded by programs
+//! of its cgroup ([`guards`]), which it cannot see.
+
+use super::changes::{Changes, MEMORY};
+use super::ground::{Ground, within};
+use super::{guards, view};
+use crate::config::templates::needs;
+use crate::sys::bpf::{self, Hook};
+use crate::sys::cgroup::{self, Cgroup};
+use crate::sys::process::{Change, attribute};
+use contract::names::{NETWORK_FOLDER, NOTIFY, RUN_HOSTNAME, RUN_HOSTS, RUN_MACHINE_ID};
+use contract::role::{Ready, Service};
+use std::ffi::NulError;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
+
+/// The first of its processes: PID 1 of its namespace. Its program follows.
+pub const INIT: [&str; 2] = ["/usr/lib/microdc/firstboot", "contain"];
+
+/// The node's `/run`, until the service's own one is made of it.
+const ASIDE: &str = "/tmp/.run";
+
+/// What it sees otherwise than PID 1.
+///
+/// # Errors
+/// In words.
+pub fn changes(service: &Service, ground: &Ground) -> Result<Vec<Change>, String> {
+    for folder in shared_folders(service) {
+        fs::create_dir_all(folder).map_err(|error| format!("cannot make {folder}: {error}"))?;
+    }
+    view::made_by(|mounts, changes| make(service, ground, mounts, changes))
+}
+
+fn make(service: &Service, ground: &Ground, mounts: &str, changes: &mut Changes) -> Result<(), NulError> {
+    for point in ground.mounts_out_of_sight(service, mounts) {
+        changes.add(Change::detach(&point)?.or_not());
+    }
+    // What lies below a mount is seen again when the mount is taken away, so nothing is left below.
+    changes.add(Change::detach("/proc")?);
+    changes.add(Change::mount("proc", "/proc", MEMORY, "")?);
+    changes.add(Change::detach(cgroup::MOUNT)?);
+    changes.add(Change::mount("cgroup2", cgroup::MOUNT, MEMORY, "")?);
+    changes.add(Change::detach("/tmp")?.or_not());
+    changes.add(Change::mount("tmpfs", "/tmp", attribute::NO_SETUID | attribute::NO_DEVICES, "mode=1777,size=25%")?);
+    run(service, ground, changes)?;
+    let mounts: Vec<_> = service.mounts.iter().collect();
+    view::wishes(&mounts, &service.identity, changes)
+}
+
+/// A `/run` of its own, with its folders and what PID 1 writes for it.
+fn run(service: &Service, ground: &Ground, changes: &mut Changes) -> Result<(), NulError> {
+    changes.add(Change::folder(ASIDE)?);
+    changes.add(Change::bind("/run", ASIDE)?);
+    changes.add(Change::detach("/run")?);
+    changes.add(Change::mount("tmpfs", "/run", attribute::NO_SETUID | attribute::NO_DEVICES, "mode=0755,size=25%")?);
+    // PID 1 looks at who speaks in there.
+    let notify = (service.ready == Some(Ready::Notify)).then_some(NOTIFY);
+    let folders = shared_folders(service).chain([NETWORK_FOLDER]).chain(notify);
+    for folder in folders.filter(|folder| Path::new(folder).is_dir()) {
+        folders_above(folder, changes)?;
+        changes.add(Change::folder(folder)?.or_not());
+        changes.add(Change::bind(&aside(folder), folder)?);
+    }
+    changes.add(Change::attributes(NETWORK_FOLDER, true, attribute::READ_ONLY, 0)?.or_not());
+    let shared = |file: &str| shared_folders(service).any(|folder| within(file, folder));
+    let written = ground.templates().filter(|file| needs(service, file) && within(file, "/run") && !shared(file));
+    let files = [RUN_HOSTNAME, RUN_HOSTS, RUN_MACHINE_ID].into_iter().chain(written);
+    for file in files.filter(|file| fs::metadata(file).is_ok_and(|found| !found.is_dir())) {
+        folders_above(file, changes)?;
+        changes.add(Change::file(file)?.or_not());
+        changes.add(Change::bind(&aside(file), file)?);
+    }
+    changes.add(Change::detach(ASIDE)?);
+    Ok(())
+}
+
+/// Where a path below `/run` is meanwhile.
+fn aside(path: &str) -> String {
+    format!("{ASIDE}{}", path.strip_prefix("/run").unwrap_or(path))
+}
+
+/// Makes the folders between `/run` and a path.
+fn folders_above(path: &str, changes: &mut Changes) -> Result<(), NulError> {
+    let mut above: Vec<&Path> = Path::new(path).ancestors().skip(1).collect();
+    above.reverse();
+    for folder in above.into_iter().filter_map(Path::to_str).filter(|folder| folder.starts_with("/run/")) {
+        changes.add(Change::folder(folder)?.or_not());
+    }
+    Ok(())
+}
+
+/// Its folders below `/run`, in which others find what it makes.
+fn shared_folders(service: &Service) -> impl Iterator<Item = &str> {
+    service.sandbox.folders.iter().map(String::as_str).filter(|folder| folder.starts_with("/run/"))
+}
+
+/// Makes the cgroup in which its processes live, `name` below the service's own `cgroup`, where the guards are.
+///
+/// # Errors
+/// What the kernel says.
+pub fn cell(service: &Service, cgroup: &Cgroup, name: &str) -> io::Result<Cgroup> {
+    let folder = fs::File::open(cgroup.path())?;
+    bpf::attach(folder.as_fd(), Hook::Device, &guards::devices(&rules(service)))?;
+    bpf::attach(folder.as_fd(), Hook::Sysctl, &guards::settings())?;
+    Cgroup::enable_controllers(cgroup.path());
+    Cgroup::create(cgroup.path(), name)
+}
+
+/// The usual devices and those that the profile names.
+fn rules(service: &Service) -> Vec<guards::Rule> {
+    let named = service.sandbox.devices.iter().filter_map(|path| {
+        let found = fs::metadata(path).ok()?;
+        let kind = if found.file_type().is_block_device() { guards::Kind::Block } else { guards::Kind::Character };
+        let (major, minor) = (libc::major(found.rdev() as libc::dev_t), libc::minor(found.rdev() as libc::dev_t));
+        Some(guards::Rule { kind, major, minors: (minor, minor) })
+    });
+    guards::USUAL.into_iter().chain(named).collect()
+}
