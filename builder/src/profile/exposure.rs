@@ -59,8 +59,11 @@ impl Exposure {
     /// What is missing of a service's confinement.
     #[must_use]
     pub fn of(service: &Service) -> Exposure {
-        let Sandbox { devices, network_settings, system_files, processes, unconfined, .. } = &service.sandbox;
+        let Sandbox { devices, network_settings, system_files, processes, containers, unconfined, .. } =
+            &service.sandbox;
         let open = *unconfined;
+        // What makes containers has every call but those of the machine, in namespaces of its own.
+        let wide = open || *containers;
         let all = |missing: bool| if missing { 10 } else { 0 };
         let some = |whole: bool, part: bool, tenths: u32| {
             if whole {
@@ -71,7 +74,7 @@ impl Exposure {
                 0
             }
         };
-        let calls = |group| open || service.sandbox.system_calls.contains(&group);
+        let calls = |group| wide || service.sandbox.system_calls.contains(&group);
         let has = |capabilities: &[Capability]| capabilities.iter().any(|one| service.capabilities.contains(one));
         let root = service.identity.uid == 0;
         let mut points = vec![
@@ -80,25 +83,25 @@ impl Exposure {
             point("ProtectSystem", 1000, all(open)),
             point("ProtectHome (/state, /boot)", 1000, all(open)),
             point("PrivateTmp", 1000, all(open)),
-            point("PrivateDevices", 1000, some(open, !devices.is_empty(), 3)),
+            point("PrivateDevices", 1000, some(open, *containers || !devices.is_empty(), 3)),
             point("ProtectProc", 1000, some(open, *processes, 10)),
-            point("ProtectKernelTunables", 1000, some(open || *system_files, *network_settings, 5)),
+            point("ProtectKernelTunables", 1000, some(open || *system_files, *containers || *network_settings, 5)),
             point("ProtectKernelModules", 1000, all(open && has(&[Capability::SysModule]))),
             point("ProtectKernelLogs", 1000, all(has(&[Capability::Syslog]))),
             point("ProtectControlGroups", 1000, all(open)),
             point("RestrictNamespaces", 2000, all(calls(SystemCalls::Namespaces))),
-            point("RestrictAddressFamilies (exotic)", 1000, all(open)),
+            point("RestrictAddressFamilies (exotic)", 1000, all(wide)),
             // Every service is on the node's network; what it may reach there is the firewall's matter.
             point("PrivateNetwork", 2500, 10),
             point("IPAddressDeny", 1000, 10),
             point("KeyringMode", 1000, all(open)),
-            point("SystemCallArchitectures", 1000, all(open)),
+            point("SystemCallArchitectures", 1000, all(wide)),
             point("MemoryDenyWriteExecute", 100, 10),
-            point("SystemCallFilter (allow-list)", 1000, all(open)),
+            point("SystemCallFilter (allow-list)", 1000, all(wide)),
             point("SystemCallFilter (mount)", 1000, all(calls(SystemCalls::Mount))),
             point("SystemCallFilter (debug, bpf)", 1000, all(calls(SystemCalls::Debug) || calls(SystemCalls::Bpf))),
             point("SystemCallFilter (module, reboot, swap)", 1000, all(open)),
-            point("Signals to others (Landlock)", 500, all(open)),
+            point("Signals to others", 500, all(open)),
         ];
         points.extend(CAPABILITIES.into_iter().map(|(name, weight, group)| point(name, weight, all(has(group)))));
         Exposure { points }

@@ -39,6 +39,9 @@ impl Health {
     ) -> Health {
         let mut checks = wanted::checks(role, services, config);
         checks.extend(wanted::disks(storage));
+        if std::path::Path::new(contract::names::BOOT_REPORT).exists() {
+            checks.push(wanted::boot_partition());
+        }
         Health { gate: Gate::new(checks), looks: BTreeMap::new(), cgroups }
     }
 

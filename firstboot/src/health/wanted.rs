@@ -45,6 +45,20 @@ pub fn disks(storage: &Storage) -> Vec<HealthCheck> {
     state.into_iter().chain(data).map(check).collect()
 }
 
+/// Time between two looks at the boot partition, which read all of it.
+const BOOT_PARTITION_EVERY_MS: u64 = 6 * 60 * 60 * 1000;
+
+/// Whether what boots is what was signed, on every node that was booted from slots.
+pub fn boot_partition() -> HealthCheck {
+    HealthCheck {
+        name: "boot partition".to_owned(),
+        probe: Probe::BootPartition,
+        every_ms: BOOT_PARTITION_EVERY_MS,
+        timeout_ms: DISK_TIMEOUT_MS,
+        ..ready("")
+    }
+}
+
 fn ready(name: &str) -> HealthCheck {
     HealthCheck {
         name: name.to_owned(),

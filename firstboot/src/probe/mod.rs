@@ -3,13 +3,15 @@
 //! JSON, its target resolved. Status 0: it is. Status 1: it is not, and one line says why.
 //!
 //! - here connections, space and memory · [`http`] requests · [`route`] routes and neighbours ·
-//!   [`storage`] disks
+//!   [`storage`] disks · [`boot_partition`] what boots
 
+mod boot_partition;
 mod http;
 mod route;
 mod storage;
 
 use anyhow::{Context as _, bail, ensure};
+use contract::names::BOOT_REPORT;
 use contract::role::{Probe, Target};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -44,6 +46,7 @@ fn check(probe: &Probe, limit: Duration) -> anyhow::Result<()> {
             memory(&found, *available_bytes)
         }
         Probe::Storage { path } => storage::answers(Path::new(path)),
+        Probe::BootPartition => boot_partition::check(Path::new(BOOT_REPORT)),
         Probe::Service { .. } | Probe::Program { .. } => bail!("PID 1 looks at this by itself"),
     }
 }

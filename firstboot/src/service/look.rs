@@ -85,7 +85,7 @@ impl Look {
         let run = [names::FIRSTBOOT.to_owned(), "probe".to_owned(), limit.as_millis().to_string(), asked];
         let identity = match probe {
             // The folder is root's. Root without capabilities may write there and little else.
-            Probe::Storage { .. } => Identity::default(),
+            Probe::Storage { .. } | Probe::BootPartition => Identity::default(),
             _ => Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() },
         };
         // The child gives up by itself and says how far it came; the deadline here is for one that does not.

@@ -167,6 +167,14 @@ impl Checker<'_> {
         for folder in &sandbox.folders {
             self.absolute(folder, place);
         }
+        if sandbox.containers && sandbox.unconfined {
+            let help = "`containers` gives what containers are made with; leave `unconfined` out".to_owned();
+            self.wrong(place, "`sandbox` says both `containers` and `unconfined`".to_owned(), Some(help));
+        }
+        if sandbox.containers && (written.user != "root" || !written.new_privileges) {
+            let help = "set `new_privileges = true` and leave `user` out".to_owned();
+            self.wrong(place, "`sandbox.containers` is for root with new privileges".to_owned(), Some(help));
+        }
         let kept = written.persistent.iter().chain(&written.data);
         sandbox.folders.extend(kept.cloned());
         sandbox

@@ -57,6 +57,9 @@ pub enum Probe {
     Storage {
         path: String,
     },
+    /// The running slot's boot partition holds what the signed manifest of its slot says. Every node has it; a profile cannot
+    /// ask for it.
+    BootPartition,
     /// At least so many bytes can be had without swapping (`MemAvailable`).
     Memory {
         available_bytes: u64,
