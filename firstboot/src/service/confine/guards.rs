@@ -180,3 +180,114 @@ pub fn settings() -> Vec<u64> {
     answer(&mut program, true);
     program
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a program as the kernel's machine would (Documentation/bpf/standardization/instruction-set.rst), with as many of its
+    /// instructions as the guards use: `context` are the words of the hook's structure, `name` what the helper writes.
+    fn answer_of(program: &[u64], context: &[u32], name: &str) -> u64 {
+        let (mut registers, mut stack, mut at) = ([0_u64; 11], [0xaa_u8; 512], 0_usize);
+        registers[10] = 512;
+        for _ in 0..10_000 {
+            let instruction = program[at];
+            let code = instruction as u8;
+            let (to, from) = ((instruction >> 8 & 0xf) as usize, (instruction >> 12 & 0xf) as usize);
+            let offset = (instruction >> 16) as u16 as i16;
+            let value = (instruction >> 32) as u32;
+            let wide = i64::from(value.cast_signed()).cast_unsigned();
+            let place = |register: usize| (registers[register] as usize).wrapping_add_signed(offset.into());
+            let lower = registers[to] as u32;
+            let jump = match code {
+                0x56 => lower != value,
+                0xa6 => lower < value,
+                0x26 => lower > value,
+                _ => false,
+            };
+            match code {
+                0xb7 => registers[to] = wide,
+                0xbf => registers[to] = registers[from],
+                0x54 => registers[to] = (lower & value).into(),
+                0x07 => registers[to] = registers[to].wrapping_add(wide),
+                0x61 => registers[to] = context[offset as usize / 4].into(),
+                0x71 => registers[to] = stack[place(from)].into(),
+                0x7a => {
+                    let start = place(to);
+                    stack[start..start + 8].copy_from_slice(&wide.to_le_bytes());
+                }
+                0x85 => {
+                    assert_eq!((value, registers[4]), (101, 0), "bpf_sysctl_get_name, the whole name");
+                    let (start, room) = (registers[2] as usize, registers[3] as usize);
+                    let length = name.len().min(room - 1);
+                    stack[start..start + length].copy_from_slice(&name.as_bytes()[..length]);
+                    stack[start + length] = 0;
+                }
+                0x95 => return registers[0],
+                0x56 | 0xa6 | 0x26 => {}
+                other => panic!("no instruction {other:#x}"),
+            }
+            at = if jump { (at + 1).wrapping_add_signed(offset.into()) } else { at + 1 };
+        }
+        panic!("it does not end")
+    }
+
+    fn opens(kind: Kind, major: u32, minor: u32) -> bool {
+        let named = Rule { kind: Kind::Block, major: 253, minors: (4, 9) };
+        let program = devices(&[USUAL.as_slice(), &[named]].concat());
+        // Reading and writing, in the upper half.
+        answer_of(&program, &[6 << 16 | kind as u32, major, minor], "") == 1
+    }
+
+    #[test]
+    fn devices_of_containers_are_opened_and_those_of_the_node_are_not() {
+        for (major, minor) in [(1, 3), (1, 9), (1, 11), (5, 2), (10, 200), (10, 229), (136, 0), (137, 200), (188, 1)] {
+            assert!(opens(Kind::Character, major, minor), "character device {major}:{minor}");
+        }
+        // Memory, ports, the console, watchdog, device mapper, SCSI, and the disks' own characters.
+        for (major, minor) in [(1, 1), (1, 2), (1, 4), (5, 1), (10, 130), (10, 236), (21, 0), (241, 0), (0, 0)] {
+            assert!(!opens(Kind::Character, major, minor), "character device {major}:{minor}");
+        }
+        assert!(opens(Kind::Block, 7, 3) && opens(Kind::Block, 253, 4) && opens(Kind::Block, 253, 9));
+        for (major, minor) in [(259, 0), (259, 2), (179, 0), (8, 0), (253, 0), (253, 3), (253, 10), (1, 3)] {
+            assert!(!opens(Kind::Block, major, minor), "block device {major}:{minor}");
+        }
+    }
+
+    #[test]
+    fn settings_of_pods_are_written_and_those_of_the_kernel_are_read_alone() {
+        let program = settings();
+        let may = |write: u32, name: &str| answer_of(&program, &[write, 0], name) == 1;
+        let long = "net/ipv4/conf/a-very-long-name-of-an-interface-that-goes-on-and-on/rp_filter";
+        for name in [
+            "net/ipv4/ip_forward",
+            "vm/overcommit_memory",
+            "kernel/panic",
+            "kernel/panic_on_oops",
+            "kernel/keys/root_maxkeys",
+            "kernel/shmmax",
+            "kernel/sem",
+            "fs/inotify/max_user_instances",
+            "fs/file-max",
+            long,
+        ] {
+            assert!(may(1, name), "{name}");
+        }
+        for name in [
+            "kernel/core_pattern",
+            "kernel/modprobe",
+            "kernel/poweroff_cmd",
+            "kernel/kptr_restrict",
+            "kernel/yama/ptrace_scope",
+            "kernel/s",
+            "kernel/",
+            "fs/suid_dumpable",
+            "fs/protected_symlinks",
+            "vm/mmap_min_addr",
+            "net/core/bpf_jit_harden",
+            "dev/tty/ldisc_autoload",
+        ] {
+            assert!(!may(1, name) && may(0, name), "{name}");
+        }
+    }
+}
