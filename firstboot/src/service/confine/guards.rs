@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn devices_of_containers_are_opened_and_those_of_the_node_are_not() {
-        for (major, minor) in [(1, 3), (1, 9), (1, 11), (5, 2), (10, 200), (10, 229), (136, 0), (137, 200), (188, 1)] {
+        for (major, minor) in [(1, 3), (1, 9), (1, 11), (5, 2), (10, 200), (10, 229), (136, 0), (137, 200), (188, 1)]
+        {
             assert!(opens(Kind::Character, major, minor), "character device {major}:{minor}");
         }
         // Memory, ports, the console, watchdog, device mapper, SCSI, and the disks' own characters.
