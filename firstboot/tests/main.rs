@@ -8,3 +8,4 @@ mod node;
 // What is claimed.
 mod hostile_bundles;
 mod install;
+mod lies;

@@ -38,6 +38,8 @@ pub enum UpdateEvent {
     Progress { done: u64, blocks: u64, fetched_bytes: u64 },
     /// A server failed; the next try comes after so many seconds.
     Retry { url: String, reason: String, delay_s: f64 },
+    /// A server is not asked any more; the next one is.
+    GivenUp { url: String, reason: String },
     /// The slot is whole, with its trailer. The node restarts into its trial.
     Installed {
         release: Release,
@@ -60,7 +62,7 @@ impl UpdateEvent {
         match self {
             UpdateEvent::Plan { dry_run, .. } => *dry_run,
             UpdateEvent::Installed { .. } | UpdateEvent::AlreadyRunning { .. } | UpdateEvent::Failed { .. } => true,
-            UpdateEvent::Progress { .. } | UpdateEvent::Retry { .. } => false,
+            UpdateEvent::Progress { .. } | UpdateEvent::Retry { .. } | UpdateEvent::GivenUp { .. } => false,
         }
     }
 }

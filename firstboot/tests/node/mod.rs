@@ -6,10 +6,11 @@ pub mod server;
 pub use pack::lzma2;
 
 use contract::hash::Digest;
+use contract::keys::PrivateKey;
 use contract::layout::TRAILER_SIZE;
 use contract::trailer::Trailer;
 use contract::update::{Release, UpdateEvent};
-use firstboot::install::fixture::Recipe;
+use firstboot::install::fixture::{Parts, Recipe};
 use firstboot::install::{InstallError, Order, Pair, Patience, Source, install};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -73,7 +74,7 @@ fn make_old() -> Recipe {
     let mut root = [noise(1, 6), new.root].concat();
     root[100 * BLOCK..103 * BLOCK].copy_from_slice(&noise(3, 7));
     let mut old = Recipe::new(boot, root);
-    old.manifest.version = "1.0".to_owned();
+    old.manifest.version = "1.0".parse().unwrap();
     old
 }
 
@@ -103,7 +104,7 @@ impl Node {
     pub fn with_older() -> Node {
         let node = Node::new();
         let mut older = Recipe::new(noise(38, 20), noise(250, 21));
-        older.manifest.version = "0.9".to_owned();
+        older.manifest.version = "0.9".parse().unwrap();
         put(node.folder.path(), "b", &older);
         node
     }
@@ -164,4 +165,34 @@ fn put(folder: &Path, slot: &str, release: &Recipe) {
     open("boot").write_all_at(&release.boot, 0).unwrap();
     open("root").write_all_at(&release.root_with_tree(), 0).unwrap();
     open("root").write_all_at(&release.trailer().to_bytes().unwrap(), ROOT - TRAILER_SIZE).unwrap();
+}
+
+/// Where the section begins and ends.
+pub fn section(parts: &Parts, name: &str) -> (usize, usize) {
+    let mut at = 0;
+    for (section, bytes) in parts.sections() {
+        if section == name {
+            return (at, at + bytes.len());
+        }
+        at += bytes.len();
+    }
+    panic!("no section {name}");
+}
+
+/// The right bundle with another manifest, signed by the trusted key.
+pub fn resigned(change: impl Fn(&mut String)) -> Vec<u8> {
+    let mut parts = new_release().parts();
+    let mut text = String::from_utf8(parts.head.trailer.manifest.clone()).unwrap();
+    change(&mut text);
+    parts.head.trailer.signature = PrivateKey::from_seed(&[1; 32]).sign(text.as_bytes());
+    parts.head.trailer.manifest = text.into_bytes();
+    parts.bytes()
+}
+
+/// As [`resigned`], with a word of the manifest in place of another.
+pub fn replaced(from: &str, to: &str) -> Vec<u8> {
+    resigned(|text| {
+        assert!(text.contains(from), "{from} in {text}");
+        *text = text.replacen(from, to, 1);
+    })
 }

@@ -39,8 +39,14 @@ impl Loop {
         }
         for event in events {
             let fleeting = matches!(event, UpdateEvent::Progress { .. });
-            if let UpdateEvent::Retry { url, reason, delay_s } = &event {
-                say(format_args!("update: {url}: {reason}; next try in {delay_s:.0} s"));
+            match &event {
+                UpdateEvent::Retry { url, reason, delay_s } => {
+                    say(format_args!("update: {url}: {reason}; next try in {delay_s:.0} s"));
+                }
+                UpdateEvent::GivenUp { url, reason } => {
+                    say(format_args!("update: {url}: {reason}; it is not asked again"));
+                }
+                _ => {}
             }
             if let Some(client) = installing.client {
                 self.control.tell(client, &Reply::Update(event), fleeting, now);
@@ -120,9 +126,9 @@ impl Loop {
         } else {
             None
         };
-        say(match urls.first() {
-            Some(url) => format!("an operator asks for an update from {url}"),
-            None => "an operator sends an update".to_owned(),
+        say(match urls.as_slice() {
+            [] => "an operator sends an update".to_owned(),
+            urls => format!("an operator asks for an update from {}", urls.join(", ")),
         });
         let memory = self.updates.memory();
         let order = Order {

@@ -44,7 +44,11 @@ pub enum InstallError {
     #[error("the file at the server has {found} bytes, and the bundle's head says {said}")]
     Length { found: u64, said: u64 },
     #[error("the bundle cannot be fetched: {0}")]
-    Servers(String),
+    Server(String),
+    #[error("none of the {count} addresses gives a bundle that can be installed: {reasons}")]
+    Servers { count: usize, reasons: String },
+    #[error("the bundle's index and its frames never come from one server")]
+    Scattered,
     #[error("cannot {doing}")]
     Disk { doing: &'static str, source: std::io::Error },
     #[error("the standby slot's trailer was not read back as it was written: its disk is not to be trusted")]
@@ -52,10 +56,28 @@ pub enum InstallError {
 }
 
 impl InstallError {
-    /// Whether it came from where the bundle is, and may be better the next time.
-    pub(super) fn is_passing(&self) -> bool {
-        matches!(self, InstallError::Ended { .. } | InstallError::Broken { .. })
+    /// Whose fault it is.
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            InstallError::Ended { .. } | InstallError::Broken { .. } => Fault::Connection,
+            InstallError::Server(_) | InstallError::Servers { .. } => Fault::Servers,
+            InstallError::Disk { .. } | InstallError::ReadBack => Fault::Node,
+            _ => Fault::Bundle,
+        }
     }
+}
+
+/// Whose fault an [`InstallError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The connection's: it may be better the next time.
+    Connection,
+    /// Every server's that has this bundle, each with its reason already.
+    Servers,
+    /// This node's own: no other server helps.
+    Node,
+    /// That of what the server has: another one may have something else.
+    Bundle,
 }
 
 /// Says what was being done to the disk.

@@ -9,7 +9,8 @@
 //! - here the entry · [`order`] what is wanted, and the files that the child of PID 1 finds open · [`error`] why not
 //! - [`blueprint`] what can be checked beforehand · [`own`] what the node has · [`disk`] partitions · [`target`] the order
 //!   of writes · [`tally`] what is told of it
-//! - [`remote`] from servers that know ranges: [`web`] asks them, [`http`] understands them, [`fetch`] frames ·
+//! - [`remote`] from servers that know ranges: [`web`] asks them, [`servers`] which of them, [`http`] understands them,
+//!   [`fetch`] frames ·
 //!   [`stream`] front to back · [`frame`] unpacks
 //! - [`fixture`] small bundles, for tests
 
@@ -24,6 +25,7 @@ pub mod http;
 pub mod order;
 mod own;
 mod remote;
+mod servers;
 mod stream;
 mod tally;
 mod target;
@@ -37,6 +39,7 @@ pub use web::Patience;
 use contract::bundle::FIRST_READ;
 use contract::error::chain;
 use contract::update::{Release, UpdateEvent};
+use error::Fault;
 use std::io::Read;
 use tally::Tally;
 use web::{First, Web};
@@ -88,30 +91,51 @@ fn from_web(
     tally: &mut Tally<'_>,
 ) -> Result<Release, InstallError> {
     let mut web = Web::new(order, patience);
+    // Each round ends with a bundle, gives a server up, or is one of the failures in a row that are counted.
+    let mut already = None;
     loop {
-        let result = match web.first(FIRST_READ, tally)? {
+        tally.done = 0;
+        let result = web.first(FIRST_READ, tally).and_then(|first| match first {
             First::Piece(front) => remote::install(order, standby, running, &mut web, front, tally),
             First::Whole(mut body) => stream::install(order, standby, running, &mut body, tally),
-        };
-        match result {
-            // A stream begins again, and passes over what is in its place by now.
-            Err(error) if error.is_passing() => {
-                tally.done = 0;
-                web.try_again(&error, tally)?;
-            }
+        });
+        let error = match result {
             Ok(release) => {
                 if !order.dry_run {
                     web.say_done(tally);
                 }
                 return Ok(release);
             }
-            Err(error) => {
-                if let (InstallError::AlreadyRunning { blocks, .. }, false) = (&error, order.dry_run) {
-                    tally.blocks = *blocks;
-                    web.say_done(tally);
+            Err(error) => error,
+        };
+        if let (InstallError::AlreadyRunning { blocks, .. }, false) = (&error, order.dry_run) {
+            tally.blocks = *blocks;
+            web.say_done(tally);
+        }
+        match error.fault() {
+            Fault::Node => return Err(error),
+            Fault::Servers => {}
+            // A stream begins again, and passes over what is in its place by now.
+            Fault::Connection => {
+                if let Err(all) = web.try_again(&error, tally)
+                    && !web.begin_anew()
+                {
+                    return Err(already.unwrap_or(all));
                 }
-                return Err(error);
             }
+            // What it has begun with is no more than another server's bundle was: nothing of it is believed.
+            Fault::Bundle => {
+                web.blame(web.last(), &error, tally);
+            }
+        }
+        // A server that has what runs here may be behind the others; when none has anything else, that is the answer.
+        match (web.begin_anew(), matches!(error, InstallError::AlreadyRunning { .. })) {
+            (true, true) => {
+                already.get_or_insert(error);
+            }
+            (true, false) => {}
+            (false, true) => return Err(already.unwrap_or(error)),
+            (false, false) => return Err(already.unwrap_or_else(|| web.refusal(error))),
         }
     }
 }

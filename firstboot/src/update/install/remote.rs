@@ -8,7 +8,7 @@ use super::order::Order;
 use super::own::{Own, Place};
 use super::tally::Tally;
 use super::target::Target;
-use super::web::Web;
+use super::web::{Piece, Web};
 use contract::bundle::{Head, SHORT, leaf_block, short};
 use contract::hash::Digest;
 use contract::layout::BLOCK;
@@ -42,7 +42,7 @@ pub(super) fn install(
     let mut blueprint = check(order, standby, web, front, tally)?;
     let sections = blueprint.sections;
     let uppers = sections.boot.upper.length + sections.root.upper.length;
-    let mut upper = web.piece(sections.boot.upper.offset, uppers, tally)?;
+    let mut upper = web.piece(sections.boot.upper.offset, uppers, tally)?.bytes;
     let root = upper.split_off(usize::try_from(sections.boot.upper.length).unwrap_or(usize::MAX).min(upper.len()));
     blueprint.prove(Which::Boot, upper)?;
     blueprint.prove(Which::Root, root)?;
@@ -93,7 +93,7 @@ fn check(
     }
     if let Some(left) = whole.checked_sub(front.len() as u64).filter(|left| *left > 0) {
         let more = web.piece(front.len() as u64, left, tally)?;
-        front.extend(more);
+        front.extend(more.bytes);
     }
     let blueprint = Blueprint::check(Head::parse(&front)?, order, standby)?;
     if blueprint.head.length != found {
@@ -233,7 +233,7 @@ impl Shorts {
         let mut pieces = Vec::new();
         for (which, from, to) in ranges {
             let offset = blueprint.sections.image(which).shorts.offset + from * SHORT as u64;
-            pieces.push((which, from, web.piece(offset, (to - from) * SHORT as u64, tally)?));
+            pieces.push((which, from, web.piece(offset, (to - from) * SHORT as u64, tally)?.bytes));
         }
         pieces.reverse();
         Ok(Shorts { pieces })
@@ -267,43 +267,40 @@ impl Work<'_, '_> {
     /// Brings the blocks of one unit to their place.
     fn unit(&mut self, unit: Unit, mut picks: Vec<Pick>, target: &mut Target<'_>) -> Result<(), InstallError> {
         let blocks = self.blueprint.blocks(unit);
-        let (count, given_up) = (picks.len(), self.web.given_up());
+        let count = picks.len();
         let mut data = vec![0; count * BLOCK_LEN];
         let mut leaves = vec![tree::zero_leaf(); count];
+        // Which server sent a block.
+        let mut sources = vec![None; count];
         let places = blocks.clone().zip(&mut picks).zip(data.as_chunks_mut::<BLOCK_LEN>().0).zip(&mut leaves);
-        for (((block, pick), bytes), leaf) in places {
+        for ((((block, pick), bytes), leaf), source) in places.zip(&mut sources) {
             match *pick {
                 Pick::InPlace => *leaf = self.own.here(unit.which, block).unwrap_or_else(tree::zero_leaf),
                 Pick::Zero => {}
                 Pick::Copy(place) => *leaf = self.own.read(place, bytes)?,
-                Pick::Fetch => *leaf = self.fetch(unit.which, block, bytes)?,
+                Pick::Fetch => {
+                    *leaf = self.fetch(unit.which, block, bytes)?;
+                    *source = Some(self.fetcher.source());
+                }
             }
         }
         if Some(tree::leaf(&leaf_block(&leaves))) != self.blueprint.expected(unit) {
             let right = self.true_leaves(unit)?;
             let places = blocks.clone().zip(&mut picks).zip(data.as_chunks_mut::<BLOCK_LEN>().0).zip(&mut leaves);
-            for ((((block, pick), bytes), leaf), right) in places.zip(right) {
-                if *leaf == right {
-                    continue;
-                }
+            for (((((block, pick), bytes), leaf), mut source), right) in places.zip(sources).zip(right) {
                 // What the node had was another block with the same short, or has been overwritten; what was fetched is
-                // the fault of the server that is asked now, unless another one has been given up since.
-                let mut suspect = *pick == Pick::Fetch && self.web.given_up() == given_up;
-                *pick = Pick::Fetch;
-                loop {
-                    if suspect {
+                // the fault of the server that sent it.
+                while *leaf != right {
+                    if let Some(server) = source {
                         let frame = self.blueprint.sections.frame_of(block);
                         let error = InstallError::Frame { image: unit.which, frame, block };
-                        if !self.web.distrust(&error) {
+                        if !self.web.blame(server, &error, self.tally) {
                             return Err(error);
                         }
-                        self.fetcher.forget();
                     }
+                    *pick = Pick::Fetch;
                     *leaf = self.fetch(unit.which, block, bytes)?;
-                    if *leaf == right {
-                        break;
-                    }
-                    suspect = true;
+                    source = Some(self.fetcher.source());
                 }
             }
         }
@@ -331,10 +328,9 @@ impl Work<'_, '_> {
                     return Ok(hash_block(bytes));
                 }
                 Err(error @ InstallError::Unpack { .. }) => {
-                    if !self.web.distrust(&error) {
+                    if !self.web.blame(self.fetcher.source(), &error, self.tally) {
                         return Err(error);
                     }
-                    self.fetcher.forget();
                 }
                 Err(error) => return Err(error),
             }
@@ -344,15 +340,14 @@ impl Work<'_, '_> {
     /// The leaves of a unit from the bundle: they say which block is wrong.
     fn true_leaves(&mut self, unit: Unit) -> Result<Vec<Digest>, InstallError> {
         loop {
-            let bytes = self.web.piece(self.blueprint.leaves_at(unit), BLOCK, self.tally)?;
+            let Piece { bytes, from } = self.web.piece(self.blueprint.leaves_at(unit), BLOCK, self.tally)?;
             if Some(tree::leaf(&bytes)) == self.blueprint.expected(unit) {
                 return Ok(bytes.as_chunks::<32>().0.iter().map(|leaf| Digest(*leaf)).collect());
             }
             let error = InstallError::Leaves { image: unit.which, block: unit.index };
-            if !self.web.distrust(&error) {
+            if !self.web.blame(from, &error, self.tally) {
                 return Err(error);
             }
-            self.fetcher.forget();
         }
     }
 }

@@ -1,16 +1,19 @@
 //! Fetches pieces of a bundle by HTTP or HTTPS, from the first server that has them. A server that fails is asked again
-//! after a while, and others in turn; one that lies is not asked again. Certificates are not looked at: the bundle is
-//! believed by its own signature, whoever sends it, and a node needs no true time for that.
+//! after a while, and others in turn; one that lies is not asked again ([`super::servers`]). Each piece comes from one
+//! server alone, so that a wrong one is known to be its fault. Certificates are not looked at: the bundle is believed by
+//! its own signature, whoever sends it, and a node needs no true time for that.
 
 use super::error::InstallError;
 use super::http;
 use super::order::Order;
+use super::servers::Servers;
 use super::tally::Tally;
 use crate::tls;
 use contract::content_range::ContentRange;
 use contract::error::chain;
 use contract::names::{HTTP_NODE, HTTP_PROGRESS};
 use contract::update::UpdateEvent;
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
 use ureq::http::{Response, StatusCode, header};
@@ -54,19 +57,14 @@ enum Trouble {
     Passing(String),
     /// Will not be better.
     Lasting(String),
+    /// It cannot go on with what another server has begun, and may be good by itself.
+    Other,
 }
 
-/// One of the addresses.
-struct Server {
-    url: String,
-    /// Where its redirects led the last time.
-    found_at: Option<String>,
-    /// Of its file.
-    version: Option<String>,
-    /// Whether the front of its file was compared with the one that is being installed.
-    known: bool,
-    /// Why it is not asked any more.
-    given_up: Option<String>,
+/// Bytes of the bundle, all from one server.
+pub(super) struct Piece {
+    pub bytes: Vec<u8>,
+    pub from: usize,
 }
 
 /// What a server answers to the first question.
@@ -79,12 +77,9 @@ pub(super) enum First {
 
 pub(super) struct Web {
     agent: Agent,
-    servers: Vec<Server>,
-    /// The one that is asked.
-    at: usize,
+    servers: Servers,
     patience: Patience,
     node: String,
-    failures: u32,
     /// Front of the bundle, by which other servers' files are known to be the same.
     front: Vec<u8>,
     /// Length of the file, in bytes.
@@ -108,16 +103,8 @@ impl Web {
             .tls_config(tls::unverified())
             .build()
             .into();
-        let servers = order.urls.iter().map(|url| Server {
-            url: url.clone(),
-            found_at: None,
-            version: None,
-            known: false,
-            given_up: http::check(url).err(),
-        });
         let node = order.node.chars().filter(char::is_ascii_graphic).take(64).collect();
-        let (servers, front) = (servers.collect(), Vec::new());
-        Web { agent, servers, at: 0, patience, node, failures: 0, front, length: None }
+        Web { agent, servers: Servers::new(&order.urls), patience, node, front: Vec::new(), length: None }
     }
 
     /// Length of the file as the server says it.
@@ -128,49 +115,72 @@ impl Web {
     /// The front of the file, at most `length` bytes; from now on every server must have the same.
     pub fn first(&mut self, length: u64, tally: &mut Tally<'_>) -> Result<First, InstallError> {
         loop {
-            let answer = self.current().and_then(|server| self.ask(server, 0, length, tally));
-            match answer {
+            let server = self.asked()?;
+            let answer = match self.ask(server, 0, length, tally) {
                 Ok(Answer::Whole(body)) => return Ok(First::Whole(body)),
                 Ok(Answer::Piece(range, body)) => {
                     let mut piece = Vec::new();
-                    match self.read(body, range.last - range.first + 1, &mut piece, tally) {
-                        Ok(()) => {
-                            self.failures = 0;
-                            self.length = Some(range.length);
-                            self.front = piece.clone();
-                            if let Some(server) = self.servers.get_mut(self.at) {
-                                server.known = true;
-                            }
-                            return Ok(First::Piece(piece));
-                        }
-                        Err(trouble) => self.trouble(trouble, tally)?,
-                    }
+                    let read = self.read(body, range.last - range.first + 1, &mut piece, tally);
+                    read.map(|()| (piece, range.length))
                 }
-                Err(trouble) => self.trouble(trouble, tally)?,
+                Err(trouble) => Err(trouble),
+            };
+            match answer {
+                Ok((piece, length)) => {
+                    self.servers.failures = 0;
+                    self.length = Some(length);
+                    self.front.clone_from(&piece);
+                    if let Some(server) = self.servers.get_mut(server) {
+                        server.known = true;
+                    }
+                    return Ok(First::Piece(piece));
+                }
+                Err(trouble) => self.trouble(server, trouble, tally)?,
             }
         }
     }
 
-    /// The bytes from `offset` on. What has come is kept when a server fails.
-    pub fn piece(&mut self, offset: u64, length: u64, tally: &mut Tally<'_>) -> Result<Vec<u8>, InstallError> {
-        let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or(0).min(1 << 21));
-        while (piece.len() as u64) < length {
-            match self.part(offset, length, &mut piece, tally) {
-                Ok(()) => self.failures = 0,
-                Err(trouble) => self.trouble(trouble, tally)?,
+    /// The bytes from `offset` on. What has come of them is kept for when the same server is asked again.
+    pub fn piece(&mut self, offset: u64, length: u64, tally: &mut Tally<'_>) -> Result<Piece, InstallError> {
+        let mut parts: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+        loop {
+            let server = self.asked()?;
+            let mut bytes = parts.remove(&server).unwrap_or_default();
+            match self.part(server, offset, length, &mut bytes, tally) {
+                Ok(()) => {
+                    self.servers.failures = 0;
+                    return Ok(Piece { bytes, from: server });
+                }
+                Err(trouble) => {
+                    parts.insert(server, bytes);
+                    self.trouble(server, trouble, tally)?;
+                    parts.retain(|&server, _| self.servers.is_asked(server));
+                }
             }
         }
-        Ok(piece)
     }
 
-    fn part(&mut self, offset: u64, length: u64, piece: &mut Vec<u8>, tally: &mut Tally<'_>) -> Result<(), Trouble> {
-        let server = self.current()?;
-        if self.servers.get(server).is_some_and(|server| !server.known) {
+    fn part(
+        &mut self,
+        server: usize,
+        offset: u64,
+        length: u64,
+        piece: &mut Vec<u8>,
+        tally: &mut Tally<'_>,
+    ) -> Result<(), Trouble> {
+        let known = self.servers.get(server).is_some_and(|server| server.known);
+        if !known {
             self.compare(server, tally)?;
         }
-        let (from, left) = (offset + piece.len() as u64, length - piece.len() as u64);
+        let (from, left) = (offset + piece.len() as u64, length.saturating_sub(piece.len() as u64));
+        if left == 0 {
+            return Ok(());
+        }
         match self.ask(server, from, left, tally)? {
-            Answer::Whole(_) => Err(Trouble::Lasting("it knows no ranges".to_owned())),
+            Answer::Whole(_) if known => {
+                Err(Trouble::Lasting("it does not give the range that was asked for".into()))
+            }
+            Answer::Whole(_) => Err(Trouble::Other),
             Answer::Piece(range, _) if range.last - range.first + 1 != left => {
                 Err(Trouble::Lasting(format!("its file ends at {} bytes, within what is needed", range.length)))
             }
@@ -181,13 +191,11 @@ impl Web {
     /// Another server must have the same bundle.
     fn compare(&mut self, server: usize, tally: &mut Tally<'_>) -> Result<(), Trouble> {
         let wanted = self.front.len() as u64;
-        let Answer::Piece(range, body) = self.ask(server, 0, wanted, tally)? else {
-            return Err(Trouble::Lasting("it knows no ranges".to_owned()));
-        };
+        let Answer::Piece(range, body) = self.ask(server, 0, wanted, tally)? else { return Err(Trouble::Other) };
         let mut front = Vec::new();
         self.read(body, range.last - range.first + 1, &mut front, tally)?;
-        if front != self.front {
-            return Err(Trouble::Lasting("it has another bundle than the server before it".to_owned()));
+        if front != self.front || self.length != Some(range.length) {
+            return Err(Trouble::Other);
         }
         if let Some(server) = self.servers.get_mut(server) {
             server.known = true;
@@ -195,25 +203,48 @@ impl Web {
         Ok(())
     }
 
-    /// What came from the server that was asked last is not what is signed. The next one, if there is any.
-    pub fn distrust(&mut self, reason: &InstallError) -> bool {
-        self.give_up(chain(reason));
-        self.current().is_ok()
+    /// The server that is asked now.
+    pub fn asked(&mut self) -> Result<usize, InstallError> {
+        self.servers.current().ok_or_else(|| self.servers.reasons())
     }
 
-    /// How many servers are not asked any more.
-    pub fn given_up(&self) -> usize {
-        self.servers.iter().filter(|server| server.given_up.is_some()).count()
+    /// The one that was asked last.
+    pub fn last(&self) -> usize {
+        self.servers.at()
+    }
+
+    /// Whether what came from it may be used.
+    pub fn is_trusted(&self, server: usize) -> bool {
+        self.servers.is_asked(server)
+    }
+
+    /// What came from this server is not what is signed: it is not asked any more. Returns whether another one may have
+    /// the same bundle.
+    pub fn blame(&mut self, server: usize, reason: &InstallError, tally: &mut Tally<'_>) -> bool {
+        self.servers.give_up(server, chain(reason), tally);
+        self.servers.current().is_some()
+    }
+
+    /// Forgets the bundle that was begun. Returns whether there is a server to begin with.
+    pub fn begin_anew(&mut self) -> bool {
+        self.front.clear();
+        self.length = None;
+        self.servers.begin_anew()
+    }
+
+    /// Why nothing was installed, when no server is left.
+    pub fn refusal(&self, error: InstallError) -> InstallError {
+        self.servers.refusal(error)
     }
 
     /// Waits before another try with everything; for servers that know no ranges.
     pub fn try_again(&mut self, reason: &InstallError, tally: &mut Tally<'_>) -> Result<(), InstallError> {
-        self.trouble(Trouble::Passing(chain(reason)), tally)
+        self.trouble(self.servers.at(), Trouble::Passing(chain(reason)), tally)
     }
 
     /// Tells the server that the slot is whole; whether it hears that is of no account.
     pub fn say_done(&mut self, tally: &Tally<'_>) {
-        if let Some(server) = self.servers.get(self.at) {
+        if let Some(server) = self.servers.get(self.servers.at()) {
             let url = server.found_at.as_ref().unwrap_or(&server.url);
             let progress = format!("{0}/{0}", tally.blocks);
             let request = self.agent.head(url).header(HTTP_NODE, &self.node).header(HTTP_PROGRESS, progress);
@@ -221,57 +252,23 @@ impl Web {
         }
     }
 
-    fn current(&mut self) -> Result<usize, Trouble> {
-        let count = self.servers.len();
-        let usable = |at: &usize| self.servers.get(*at).is_some_and(|server| server.given_up.is_none());
-        let next = (0..count).map(|step| (self.at + step) % count).find(usable);
-        self.at = next.ok_or_else(|| Trouble::Lasting(String::new()))?;
-        Ok(self.at)
-    }
-
-    fn give_up(&mut self, reason: String) {
-        if let Some(server) = self.servers.get_mut(self.at) {
-            server.given_up = Some(reason);
-        }
-    }
-
     /// Goes on to the next server, at once or after a while.
-    fn trouble(&mut self, trouble: Trouble, tally: &mut Tally<'_>) -> Result<(), InstallError> {
-        let all_given_up = |web: &Web| web.servers.iter().all(|server| server.given_up.is_some());
+    fn trouble(&mut self, server: usize, trouble: Trouble, tally: &mut Tally<'_>) -> Result<(), InstallError> {
         match trouble {
-            Trouble::Lasting(reason) => {
-                if !all_given_up(self) {
-                    self.give_up(reason);
-                }
-                if all_given_up(self) {
-                    let each = |server: &Server| {
-                        format!("{}: {}", server.url, server.given_up.as_deref().unwrap_or("not asked"))
-                    };
-                    let reasons: Vec<String> = self.servers.iter().map(each).collect();
-                    return Err(InstallError::Servers(reasons.join("; ")));
-                }
-                Ok(())
-            }
+            Trouble::Other => self.servers.set_aside(server),
+            Trouble::Lasting(reason) => self.servers.give_up(server, reason, tally),
             Trouble::Passing(reason) => {
-                let url = self.servers.get(self.at).map(|server| server.url.clone()).unwrap_or_default();
-                self.failures += 1;
-                if self.failures >= self.patience.tries {
-                    let tries = self.failures;
-                    return Err(InstallError::Servers(format!(
-                        "given up after {tries} failures in a row; {url}: {reason}"
-                    )));
-                }
-                let doubled = self.patience.pause.saturating_mul(1 << (self.failures - 1).min(16));
+                let tries = self.patience.tries;
+                let Some((url, failures)) = self.servers.failed(server, &reason, tries, tally) else {
+                    return Err(self.servers.reasons());
+                };
+                let doubled = self.patience.pause.saturating_mul(1 << (failures - 1).min(16));
                 let delay = doubled.min(self.patience.longest_pause);
                 tally.tell(UpdateEvent::Retry { url, reason, delay_s: delay.as_secs_f64() });
                 std::thread::sleep(delay);
-                if let Some(server) = self.servers.get_mut(self.at) {
-                    server.found_at = None;
-                }
-                self.at += 1;
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// One request: `length` bytes from `first` on.
@@ -300,6 +297,9 @@ impl Web {
     fn judge(&mut self, server: usize, answer: Response<Body>, first: u64, length: u64) -> Result<Answer, Trouble> {
         let status = answer.status();
         let lasting = |reason: String| Err(Trouble::Lasting(reason));
+        if answer.headers().contains_key(header::CONTENT_ENCODING) {
+            return lasting("it packs what it sends".to_owned());
+        }
         let (slowest, grace) = (self.patience.slowest, self.patience.silence);
         let paced = |answer: Response<Body>| Paced {
             body: answer.into_body().into_with_config().limit(u64::MAX).reader(),
@@ -309,9 +309,6 @@ impl Web {
             bytes: 0,
         };
         if status == StatusCode::OK {
-            if self.length.is_some() {
-                return lasting("it does not give the range that was asked for".to_owned());
-            }
             return Ok(Answer::Whole(paced(answer)));
         }
         if status == StatusCode::RANGE_NOT_SATISFIABLE {
@@ -330,18 +327,13 @@ impl Web {
         if (range.first, range.last) != (first, wanted) {
             return lasting(format!("it gives the bytes {}-{}, not {first}-{wanted}", range.first, range.last));
         }
-        if answer.headers().contains_key(header::CONTENT_ENCODING) {
-            return lasting("it packs what it sends".to_owned());
-        }
         let version = http::version(answer.headers());
-        let known = self.servers.get_mut(server).map(|server| &mut server.version);
-        if let Some(known) = known {
-            if known.is_some() && *known != version {
-                return lasting("its file was changed while it was read".to_owned());
-            }
-            *known = version;
+        let Some(server) = self.servers.get_mut(server) else { return Err(Trouble::Other) };
+        if server.version.is_some() && server.version != version {
+            return lasting("its file was changed while it was read".to_owned());
         }
-        if let Some(length) = self.length.filter(|length| *length != range.length) {
+        server.version = version;
+        if let Some(length) = self.length.filter(|length| server.known && *length != range.length) {
             return lasting(format!("its file has {} bytes, and had {length} before", range.length));
         }
         Ok(Answer::Piece(range, paced(answer)))
@@ -354,7 +346,7 @@ impl Web {
         while left > 0 {
             let room = buffer.get_mut(..left.min(64 * 1024) as usize).unwrap_or_default();
             match body.read(room) {
-                Ok(0) => return Err(Trouble::Passing(format!("it ends early {left} bytes too early"))),
+                Ok(0) => return Err(Trouble::Passing(format!("it ends {left} bytes too early"))),
                 Ok(count) => {
                     piece.extend(room.get(..count).unwrap_or_default());
                     left = left.saturating_sub(count as u64);
