@@ -67,7 +67,8 @@ impl Site {
             assert!(made.success());
         }
         let key = std::fs::read_to_string(folder.path().join("operator.pub")).unwrap();
-        let config = config(&format!("[ssh]\nkeys = [{:?}]\n", key.trim_end()));
+        let listen = "listen = [\"10.0.2.15\"]";
+        let config = config(&format!("[ssh]\nkeys = [{:?}]\n{listen}\n", key.trim_end()));
         let port = machine.forward(22).unwrap();
         let node = machine.node_config(config).start().unwrap();
         Site { node, folder, port }

@@ -26,6 +26,7 @@ pub use addresses::urls;
 pub use event::Event;
 pub use folder::{Listed, encode, list};
 
+use contract::per_source::PerSource;
 use folder::Folder;
 use nodes::Nodes;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -40,6 +41,8 @@ use std::time::Duration;
 
 /// Most connections at once; the next ones wait until one is closed.
 const CONNECTIONS: usize = 1024;
+/// Of these from one source; more are closed at once. Nodes behind one address of a router share it.
+const PER_SOURCE: usize = 128;
 /// Stack of a connection's thread, in bytes.
 const STACK: usize = 256 * 1024;
 /// How often the listening thread looks whether it shall end.
@@ -141,14 +144,17 @@ impl Drop for Server {
 
 /// Takes connections until the server ends.
 fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
+    let sources = PerSource::new(PER_SOURCE);
     for number in 0.. {
         let Some((stream, peer)) = next(listener, shared) else { return };
+        let Some(held) = sources.take(peer.ip()) else { continue };
         let Ok(mine) = stream.try_clone() else { continue };
         shared.open().insert(number, mine);
         let connected = Arc::clone(shared);
         let talk = move || {
             connection::serve(&stream, peer, &connected);
             connected.open().remove(&number);
+            drop(held);
         };
         let thread = std::thread::Builder::new().name("client".to_owned()).stack_size(STACK).spawn(talk);
         if thread.is_err() {

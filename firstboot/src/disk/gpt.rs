@@ -187,13 +187,15 @@ impl Table {
     ///
     /// The backup goes first: until it is whole, the old primary copy and the old backup still hold. Then the primary,
     /// whose changed sectors lie together in the disk's first 4 KiB. If even that write is torn, the backup at the end
-    /// of the disk is found.
+    /// of the disk is found. A table that was read from the backup has no other copy that holds: then the primary goes
+    /// first.
     pub fn writes(&self, size: u64, head: &[u8]) -> Vec<Write> {
         let last = (size / SECTOR).saturating_sub(1);
         let backup_array = last.saturating_sub(ARRAY_SECTORS);
         let mut backup = self.array.clone();
         backup.extend(self.header(last, 1, backup_array, size));
-        let mut writes = vec![Write { offset: backup_array * SECTOR, bytes: backup }];
+        let backup = Write { offset: backup_array * SECTOR, bytes: backup };
+        let mut writes = Vec::new();
 
         let mut primary = head.get(..SECTOR as usize).unwrap_or_default().to_vec();
         primary.resize(SECTOR as usize, 0);
@@ -205,6 +207,8 @@ impl Table {
             writes.push(Write { offset: HEAD as u64, bytes: rest });
         }
         writes.push(Write { offset: 0, bytes: primary });
+        let at = if self.copy == Copy::Backup { writes.len() } else { 0 };
+        writes.insert(at, backup);
         writes
     }
 

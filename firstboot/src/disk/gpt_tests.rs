@@ -170,6 +170,70 @@ fn power_may_go_in_the_middle_of_every_write() {
     }
 }
 
+/// The disk's first 4 KiB after a write of which some sectors arrived, in whatever order the disk took them.
+fn mixed(before: &[u8], after: &[u8], arrived: u32) -> Vec<u8> {
+    let sectors = before.chunks(SECTOR as usize).zip(after.chunks(SECTOR as usize)).enumerate();
+    sectors.flat_map(|(at, (old, new))| if arrived >> at & 1 == 1 { new } else { old }).copied().collect()
+}
+
+#[test]
+fn whichever_sectors_of_the_primary_table_arrive_no_entries_are_believed_without_their_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = disk_with_image(folder.path(), DISK);
+    let (wanted, writes) = planned(&path);
+    let [backup, head] = writes.as_slice() else { panic!("{} writes", writes.len()) };
+    let mut before = vec![0; 4096];
+    File::open(&path).unwrap().read_exact_at(&mut before, 0).unwrap();
+    apply(&path, std::slice::from_ref(backup));
+    for arrived in 0..1 << 8 {
+        let bytes = mixed(&before, &head.bytes, arrived);
+        // Who looks at no checksum finds the partitions of the image all the same: their entries do not change.
+        assert_eq!(bytes[1024..][..5 * ENTRY_LEN], head.bytes[1024..][..5 * ENTRY_LEN], "{arrived:#b}");
+        apply(&path, &[Write { offset: 0, bytes }]);
+        let table = Table::read(&mut File::open(&path).unwrap(), DISK).unwrap();
+        match table.copy {
+            // Header and entries are of one table: the old one, or the new one.
+            Copy::Primary => assert!(table.find(Partition::State).is_none() || table.array == wanted.array),
+            Copy::Backup => assert_eq!(table.array, wanted.array, "{arrived:#b}"),
+        }
+        for partition in Partition::IN_IMAGE {
+            assert_eq!(table.find(partition), wanted.find(partition), "{arrived:#b}");
+        }
+    }
+}
+
+#[test]
+fn the_only_copy_that_holds_is_not_written_before_another_one_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = disk_with_image(folder.path(), DISK);
+    // The image's own table with a backup at the disk's end, then a damaged primary: no state yet.
+    let mut file = File::open(&path).unwrap();
+    let mut head = vec![0; Table::HEAD_LEN];
+    file.read_exact_at(&mut head, 0).unwrap();
+    let table = Table::read(&mut file, DISK).unwrap();
+    apply(&path, &table.writes(DISK, &head));
+    apply(&path, &[Write { offset: SECTOR, bytes: vec![0x5a; SECTOR as usize] }]);
+    let damaged =
+        [(0, Table::HEAD_LEN), (DISK - Table::TAIL_LEN, Table::TAIL_LEN as usize)].map(|(offset, length)| {
+            let mut bytes = vec![0; length];
+            File::open(&path).unwrap().read_exact_at(&mut bytes, offset).unwrap();
+            Write { offset, bytes }
+        });
+    let (wanted, writes) = planned(&path);
+    assert_eq!(wanted.copy, Copy::Backup);
+    for whole in 0..=writes.len() {
+        for torn in (0..writes.get(whole).map_or(1, |write| write.bytes.len())).step_by(SECTOR as usize) {
+            apply(&path, &damaged);
+            cut(&path, &writes, whole, torn);
+            let found = Table::read(&mut File::open(&path).unwrap(), DISK)
+                .unwrap_or_else(|error| panic!("cut after {whole} writes and {torn} bytes: {error}"));
+            for partition in Partition::IN_IMAGE {
+                assert_eq!(found.find(partition), wanted.find(partition), "{whole} {torn}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_disk_no_larger_than_the_image_is_too_small() {
     let folder = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ mod grammar;
 use crate::operator::client;
 use anyhow::Context as _;
 use contract::control::{FACTS_SOCKET, Reply, Request};
+use contract::per_source::PerSource;
 use http::{Asked, HEAD_MAX};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -26,6 +27,8 @@ use tokio::task::LocalSet;
 
 /// Connections at a time; others wait in the kernel's queue.
 const CONNECTIONS: usize = 32;
+/// Of these from one source; more are closed at once.
+const PER_SOURCE: usize = 8;
 /// Time for a whole request and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// PID 1 is asked at most once in this time, however many scrape.
@@ -51,16 +54,23 @@ pub fn run(arguments: &[String]) {
 async fn serve(address: SocketAddr) -> anyhow::Result<()> {
     let listener = listen(address).await;
     tell(&format!("READY=1\nSTATUS=at http://{address}/metrics"));
+    take_all(listener).await
+}
+
+/// Takes every connection there is room for.
+async fn take_all(listener: TcpListener) -> anyhow::Result<()> {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let sources = PerSource::new(PER_SOURCE);
     let facts = Rc::new(Kept::default());
     loop {
         let place = Arc::clone(&room).acquire_owned().await.context("the connections are not counted any more")?;
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                let Some(held) = sources.take(peer.ip()) else { continue };
                 let facts = Rc::clone(&facts);
                 tokio::task::spawn_local(async move {
                     let _ = tokio::time::timeout(PATIENCE, converse(stream, &facts)).await;
-                    drop(place);
+                    drop((place, held));
                 });
             }
             // Out of descriptors or memory: not asked again at once.
@@ -149,5 +159,42 @@ impl Kept {
         })?;
         *kept = Some((Instant::now(), text.clone()));
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    #[test]
+    fn half_open_connections_of_one_address_keep_nobody_else_out() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let serving = async { take_all(TcpListener::from_std(listener).unwrap()).await };
+            runtime.block_on(LocalSet::new().run_until(serving)).unwrap();
+        });
+        let from = |own: [u8; 4]| {
+            // Another address of this machine: all of 127.0.0.0/8 is its own.
+            let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None);
+            let socket = socket.unwrap();
+            rustix::net::bind(&socket, &SocketAddr::from((own, 0))).unwrap();
+            rustix::net::connect(&socket, &address).unwrap();
+            let stream = std::net::TcpStream::from(socket);
+            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            stream
+        };
+        // They say nothing, as long as they may.
+        let _silent: Vec<_> = (0..120).map(|_| from([127, 0, 0, 1])).collect();
+        let mut other = from([127, 0, 0, 2]);
+        std::io::Write::write_all(&mut other, b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        other.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer:?}");
+        // One more of the first ones is closed without a word.
+        assert_eq!(from([127, 0, 0, 1]).read(&mut [0]).unwrap_or(0), 0);
     }
 }

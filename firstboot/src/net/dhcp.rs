@@ -29,6 +29,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// Routes by DHCP come after static ones; each port has a metric of its own from here on.
 pub const METRIC: u32 = 1024;
+/// Most resolvers of a lease: the C library asks three, and no server has more than a few.
+const RESOLVERS: usize = 6;
+/// Shortest prefix of a net that a server may have: no site has more than one part in 256 of all addresses.
+const SHORTEST_PREFIX: u8 = 8;
 /// Time between two tries after an error.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 /// How long an answer is waited for. A server that is back should not have to wait for the RFC's 64 s.
@@ -132,6 +136,8 @@ pub struct Task {
     pub name: String,
     pub host_name: Rc<str>,
     pub leases: Rc<RefCell<Leases>>,
+    /// Addresses that the node config gives to ports, and which.
+    pub fixed: Rc<[(String, IpAddr)]>,
     /// Rung when the lease has changed.
     pub bell: Rc<Notify>,
     /// What was said of useless answers and of what was left out of others.
@@ -264,6 +270,7 @@ impl Task {
     fn judge(&self, reply: &Reply) -> Option<((Usable, Bound), Ipv4Addr)> {
         let usable = Answer::of(reply).and_then(|answer| {
             let offer = offer(&answer)?;
+            of_another(&self.name, answer.address, &self.fixed, &self.leases.borrow(), Instant::now())?;
             answer.notes.iter().for_each(|note| self.refuse(format!("{}: {note}", answer.server)));
             Ok((offer, answer))
         });
@@ -309,8 +316,13 @@ fn hardware(text: &str) -> Option<[u8; 6]> {
 pub fn offer(answer: &Answer) -> Result<Offer, String> {
     let own = answer.address;
     let address = Ipv4Net::new(own, answer.prefix_length()?).map_err(|error| error.to_string())?;
-    if own.is_unspecified() || own.is_loopback() || own.is_multicast() {
-        return Err(format!("the server offers the address {own}"));
+    if address.prefix_len() < SHORTEST_PREFIX {
+        return Err(format!("the server offers the net mask {}, of more than a site can have", address.netmask()));
+    }
+    let of_the_net = address.prefix_len() < 31 && [address.network(), address.broadcast()].contains(&own);
+    let [first, ..] = own.octets();
+    if first == 0 || own.is_loopback() || own.is_multicast() || own.is_broadcast() || of_the_net {
+        return Err(format!("the server offers the address {address}, which no host can have"));
     }
     let route = |to: Ipv4Net, gateway: Ipv4Addr| WantedRoute {
         to: IpNet::V4(to.trunc()),
@@ -334,12 +346,32 @@ pub fn offer(answer: &Answer) -> Result<Offer, String> {
     Ok(Offer {
         address,
         routes,
-        dns: addresses(&answer.resolvers),
+        dns: addresses(answer.resolvers.get(..RESOLVERS).unwrap_or(&answer.resolvers)),
         search: answer.search.clone(),
         time_servers: addresses(&answer.time_servers),
         mtu: answer.mtu.map(u32::from),
         server: answer.server,
     })
+}
+
+/// Refuses an address that another port of this node has.
+fn of_another(
+    name: &str,
+    address: Ipv4Addr,
+    fixed: &[(String, IpAddr)],
+    leases: &Leases,
+    now: Instant,
+) -> Result<(), String> {
+    let fixed = fixed.iter().find(|(_, own)| *own == address).map(|(port, _)| port);
+    let leased = leases.0.iter().find(|(port, lease)| {
+        port.as_str() != name && lease.in_force(now).is_some_and(|lease| lease.offer.address.addr() == address)
+    });
+    match fixed.or(leased.map(|(port, _)| port)) {
+        Some(other) if other != name => {
+            Err(format!("the server offers the address {address}, which {other} of this node has"))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -378,6 +410,48 @@ pub mod tests {
     }
 
     #[test]
+    fn an_address_that_another_port_has_is_refused() {
+        let now = Instant::now();
+        let offer = offered(&[MASK]).unwrap();
+        let address = offer.address.addr();
+        let leases = Leases::with("eth0", Lease { offer, until: now + Duration::from_secs(60) });
+        let none = Leases::default();
+        let check = |name: &str, fixed: &[(String, IpAddr)], leases: &Leases, now| {
+            of_another(name, address, fixed, leases, now)
+        };
+        let error = check("eth1", &[], &leases, now).unwrap_err();
+        assert_eq!(error, "the server offers the address 10.0.2.15, which eth0 of this node has");
+        assert_eq!(check("eth0", &[], &leases, now), Ok(()), "its own lease, renewed");
+        assert_eq!(check("eth1", &[], &leases, now + Duration::from_secs(61)), Ok(()), "a lease that is over");
+        let fixed = [("eth2".to_owned(), IpAddr::V4(address))];
+        assert!(check("eth1", &fixed, &none, now).unwrap_err().contains("which eth2 of this node has"));
+        assert_eq!(check("eth2", &fixed, &none, now), Ok(()));
+    }
+
+    #[test]
+    fn a_few_resolvers_are_kept() {
+        let many: Vec<u8> = (0..60).flat_map(|n| [10, 0, 3, n]).collect();
+        let dns = offered(&[MASK, (6, &many)]).unwrap().dns;
+        assert_eq!((dns.len(), dns.last().copied()), (6, Some(IpAddr::from([10, 0, 3, 5]))));
+    }
+
+    #[test]
+    fn masks_and_addresses_that_no_host_can_have_are_refused_by_name() {
+        for (address, mask, reason) in [
+            ([10, 0, 2, 15], [254, 0, 0, 0], "the net mask 254.0.0.0, of more than"),
+            ([10, 0, 2, 15], [128, 0, 0, 0], "the net mask 128.0.0.0, of more than"),
+            ([0, 1, 2, 3], [255, 255, 255, 0], "the address 0.1.2.3/24, which no host can have"),
+            ([10, 0, 2, 0], [255, 255, 255, 0], "the address 10.0.2.0/24, which no host can have"),
+            ([10, 0, 2, 255], [255, 255, 255, 0], "the address 10.0.2.255/24, which no host can have"),
+            ([255, 255, 255, 255], [255, 255, 255, 255], "the address 255.255.255.255/32, which no host can have"),
+        ] {
+            let answer = Reply { address: address.into(), ..reply(&[(1, &mask)]) };
+            let error = Answer::of(&answer).and_then(|answer| offer(&answer)).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
     fn an_impossible_lease_is_refused() {
         assert!(offered(&[(1, &[255, 0, 255, 0])]).unwrap_err().contains("255.0.255.0"));
         for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(224, 0, 0, 1)] {
@@ -398,6 +472,7 @@ pub mod tests {
             name: "eth0".to_owned(),
             host_name: "r1".into(),
             leases: Rc::default(),
+            fixed: Rc::new([]),
             bell: Rc::default(),
             said: RefCell::default(),
             cable,

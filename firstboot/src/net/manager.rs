@@ -267,6 +267,11 @@ impl Manager {
 
     /// Gives each DHCP client its interface, or takes it away from it.
     fn lead_clients(&mut self, seen: &Seen) {
+        let of = |(name, interface): (&InterfaceName, &Interface)| {
+            let own = interface.addresses.iter().map(|net| (name.as_str().to_owned(), net.addr()));
+            own.collect::<Vec<_>>()
+        };
+        let fixed: Rc<[(String, IpAddr)]> = self.network.interfaces().iter().flat_map(of).collect();
         for (name, interface) in self.network.interfaces() {
             if !interface.dhcp {
                 continue;
@@ -282,6 +287,7 @@ impl Manager {
                     name: name.to_owned(),
                     host_name: Rc::clone(&self.host_name),
                     leases: Rc::clone(&self.leases),
+                    fixed: fixed.clone(),
                     bell: Rc::clone(&self.bell),
                     said: RefCell::default(),
                     cable: receiver,

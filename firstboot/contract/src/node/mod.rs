@@ -190,6 +190,7 @@ impl NodeConfig {
         network::check(&self.network)?;
         self.hosts.check()?;
         self.time.check()?;
+        self.ssh.check(&self.network)?;
         let sections = self.sections();
         let Self { name, disks, network, hosts, .. } = self;
         self.check_sections(&Common { name, disks, network, hosts, sections: &sections })

@@ -117,4 +117,56 @@ mod tests {
         assert!(NodeConfig::parse(text("").as_bytes()).is_err());
         assert!(NodeConfig::parse(text("router_id = \"10.0.0.1\"").as_bytes()).is_ok());
     }
+
+    /// The lines of the firewall that such a router makes for itself.
+    fn firewall(config: &str) -> Vec<String> {
+        let source = include_str!("../../../../overlays/router/usr/lib/microdc/templates/nftables.conf.j2");
+        let config = NodeConfig::parse(format!("name = \"r1\"\n{config}").as_bytes()).unwrap();
+        let text = crate::template::render("nftables.conf.j2", source, &config).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    const OUTSIDE: &str = "[network.eth0]\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.0.254\"\n";
+    const INSIDE: &str = "[network.eth1]\naddresses = [\"10.1.0.1/24\"]\n";
+
+    #[test]
+    fn operators_reach_a_router_from_inside_or_where_node_toml_says() {
+        let ssh = |config: String| -> Vec<String> {
+            firewall(&config).into_iter().filter(|line| line.contains("dport 22 ")).collect()
+        };
+        let inside = "iifname != { \"eth0\", } tcp dport 22 accept";
+        let open = "tcp dport 22 accept";
+        assert_eq!(ssh(format!("{OUTSIDE}{INSIDE}")), [inside]);
+        assert_eq!(ssh(format!("[network.eth0]\ndhcp = true\n{INSIDE}")), [inside]);
+        // What has nothing but an outside must be reached too, and so must a router without a config.
+        for config in [OUTSIDE, "[network.eth0]\ndhcp = true\n", ""] {
+            assert_eq!(ssh(config.to_owned()), [open], "{config}");
+        }
+        // A port that carries VLANs has no address: nobody comes by it.
+        let vlan = "[network.eth0]\n[network.\"eth0.7\"]\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.0.254\"\n\
+                    [network.\"eth0.7\".vlan]\non = \"eth0\"\nid = 7\n";
+        assert_eq!(ssh(vlan.to_owned()), [open]);
+        let listen = "[ssh]\nlisten = [\"10.0.0.1\", \"fd00::1\"]\n";
+        let both = "[network.eth1]\naddresses = [\"fd00::1/64\"]\n";
+        assert_eq!(
+            ssh(format!("{OUTSIDE}{both}{listen}")),
+            ["ip daddr 10.0.0.1 tcp dport 22 accept", "ip6 daddr fd00::1 tcp dport 22 accept"]
+        );
+    }
+
+    #[test]
+    fn the_firewall_lets_scrapes_in_where_metrics_listen_also_on_ports_with_dhcp() {
+        let rules = |config: &str, listen: &str| -> Vec<String> {
+            let lines = firewall(&format!("{config}[metrics]\nlisten = \"{listen}\"\n"));
+            lines.into_iter().filter(|line| line.contains("9100")).collect()
+        };
+        let dhcp = "[network.eth0]\ndhcp = true\n";
+        let open = "iifname \"eth0\" ip daddr 10.0.0.9 tcp dport 9100 accept";
+        assert_eq!(rules(dhcp, "10.0.0.9:9100"), [open]);
+        let both = format!("{dhcp}{INSIDE}");
+        assert_eq!(rules(&both, "10.1.0.1:9100"), ["iifname \"eth1\" ip daddr 10.1.0.1 tcp dport 9100 accept"]);
+        assert_eq!(rules(&both, "10.0.0.9:9100"), [open]);
+        // At every address: nothing is opened by itself.
+        assert_eq!(rules(&both, "0.0.0.0:9100"), Vec::<String>::new());
+    }
 }

@@ -1,9 +1,13 @@
-//! `[ssh]`: who may log in. Public keys in OpenSSH's one-line form (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"; the blob is
+//! `[ssh]`: who may log in, and where sshd listens. Public keys in OpenSSH's one-line form (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"; the blob is
 //! RFC 4253, section 6.6, and RFC 5656 and 8709), without options: what a login may do is not for a key to say.
 
+use super::listen;
+use super::network::Network;
+use super::problem::Problem;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// Who may log in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -12,6 +16,21 @@ use serde::{Deserialize, Serialize};
 pub struct Ssh {
     #[serde(default)]
     pub keys: Vec<PublicKey>,
+    /// Own addresses at which sshd listens, on port 22; without them, at every address. A router's firewall opens the port
+    /// for these addresses; without them, on the ports that have an address and no default route. A router whose ports
+    /// all lead outside (`gateway`, `dhcp`) is reached on each of them.
+    #[serde(default)]
+    pub listen: Vec<IpAddr>,
+}
+
+impl Ssh {
+    /// Addresses that the node can never have are refused: sshd would not start.
+    pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
+        for (at, address) in self.listen.iter().enumerate() {
+            listen::check_address(&["ssh", "listen", &at.to_string()], *address, network)?;
+        }
+        Ok(())
+    }
 }
 
 /// Longest comment of a key, in bytes.
@@ -48,7 +67,7 @@ impl TryFrom<String> for PublicKey {
                     .to_owned(),
             );
         }
-        if text.chars().any(char::is_control) {
+        if !text.chars().all(crate::text::is_plain) {
             return Err("a public key is one line without control characters".to_owned());
         }
         let mut parts = text.trim_matches(' ').splitn(3, ' ');
@@ -196,6 +215,19 @@ mod tests {
             let error = parse(&text).unwrap_err();
             assert!(error.contains(word), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn sshd_listens_at_own_addresses_only() {
+        let parse = |listen: &str, port: &str| {
+            let text = format!("name = \"r1\"\n[ssh]\nlisten = [{listen}]\n[network.eth0]\n{port}\n");
+            crate::node::NodeConfig::parse(text.as_bytes()).map_err(|error| error.to_string())
+        };
+        let fixed = "addresses = [\"10.0.0.1/24\", \"fd00::1/64\"]";
+        assert!(parse("\"10.0.0.1\", \"fd00::1\"", fixed).is_ok());
+        assert!(parse("\"10.0.0.2\"", fixed).unwrap_err().contains("none of this node's addresses"));
+        assert!(parse("\"10.0.0.2\"", "dhcp = true").is_ok(), "it may come");
+        assert!(parse("\"10.0.0.1:22\"", fixed).is_err());
     }
 
     proptest! {
