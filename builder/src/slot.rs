@@ -14,6 +14,7 @@ use contract::keys::{ManifestSignature, PrivateKey};
 use contract::layout::{Extent, trailer_offset};
 use contract::manifest::{self, BlockImage, Manifest, ManifestError};
 use contract::names::{BOARD, CMDLINE_TXT, CONFIG_TXT};
+use contract::plain_name::PlainName;
 use contract::role::Compatible;
 use contract::trailer::{Trailer, TrailerError};
 use contract::tree::{HashTree, TreeError};
@@ -25,12 +26,12 @@ use std::os::unix::fs::FileExt as _;
 pub struct SlotSpec<'a> {
     /// For which nodes it is.
     pub compatible: Compatible,
-    pub version: String,
+    pub version: PlainName,
     /// Seconds since 1970.
     pub built: u64,
     pub rollback_index: u64,
     /// Release of the kernel.
-    pub kernel: String,
+    pub kernel: PlainName,
     pub seed: Seed,
     pub root: &'a Tree,
     /// Firmware, device trees, kernel, initramfs: all of the boot partition but config.txt and cmdline.txt. Those
@@ -41,7 +42,7 @@ pub struct SlotSpec<'a> {
     /// Lines of config.txt behind those of every image.
     pub config: Vec<String>,
     /// Names of what was handed over by hand.
-    pub supplied: Vec<String>,
+    pub supplied: Vec<PlainName>,
     pub key: &'a dyn Sign,
 }
 

@@ -129,8 +129,8 @@ fn made(folder: &Path, side: Side) -> PathBuf {
     }
     let signer = key(1);
     let mut slot = slot_spec(&tree, &boot, &signer);
-    slot.version = if new { "1.2.4" } else { "1.2.3" }.to_owned();
-    slot.kernel = if new { "6.12.2-test" } else { "6.12.1-test" }.to_owned();
+    slot.version = if new { "1.2.4" } else { "1.2.3" }.parse().unwrap();
+    slot.kernel = if new { "6.12.2-test" } else { "6.12.1-test" }.parse().unwrap();
     let path = folder.join(if new { "new.img" } else { "old.img" });
     image::write(&ImageSpec { slot, layout: layout(), node_config: None }, &path, &|_| Ok(())).unwrap();
     path

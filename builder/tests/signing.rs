@@ -155,7 +155,7 @@ fn what_does_not_belong_together_is_refused_and_the_image_stays_as_it_was() {
     let other = scene.path("other.img");
     let made = image_by(&other, &Signer::Elsewhere(public(1)));
     let mut manifest = made.slot.manifest;
-    manifest.version = "1.2.4".to_owned();
+    manifest.version = "1.2.4".parse().unwrap();
     let request = signing::write_request(&other, &manifest).unwrap();
     let signature = signing::signature_of(&request);
     let (_, bytes) = signing::read_request(&request).unwrap();

@@ -36,7 +36,7 @@ pub fn dry_run() {
 
 /// Says a warning, and keeps it in `warnings`.
 pub fn warn(warnings: &mut Vec<String>, text: String) {
-    say(format_args!("warning: {text}"));
+    say(format_args!("warning: {}", contract::text::line(&text)));
     warnings.push(text);
 }
 
@@ -105,12 +105,12 @@ fn write(console: &OwnedFd, mut text: &[u8]) {
     }
 }
 
-/// Control characters from foreign bytes do not reach the terminal.
+/// What foreign text could do to the terminal does not reach it.
 fn prefixed(message: &str) -> String {
     let mut text = String::new();
     for line in message.lines() {
         text.push_str(CONSOLE_PREFIX);
-        text.extend(line.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }));
+        text.push_str(&contract::text::lines(line));
         text.push('\n');
     }
     text
@@ -143,6 +143,7 @@ mod tests {
 
     #[test]
     fn every_line_says_whose_it_is_and_no_escape_passes() {
-        assert_eq!(super::prefixed("one\ntwo \u{1b}[2J"), "microdc: one\nmicrodc: two ?[2J\n");
+        assert_eq!(super::prefixed("one\ntwo \u{1b}[2J"), "microdc: one\nmicrodc: two \u{fffd}[2J\n");
+        assert_eq!(super::prefixed("a\u{2028}microdc: b\u{202e}"), "microdc: a\u{fffd}microdc: b\u{fffd}\n");
     }
 }

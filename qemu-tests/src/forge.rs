@@ -77,7 +77,7 @@ impl Forge {
     /// Another version.
     #[must_use]
     pub fn version(self, version: &str) -> Forge {
-        self.manifest(|manifest| version.clone_into(&mut manifest.version))
+        self.manifest(|manifest| manifest.version = version.parse().expect("a version"))
     }
 
     /// Another manifest: role, board, rollback index. What follows from the content is reckoned at the end.

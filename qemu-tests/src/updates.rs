@@ -197,13 +197,13 @@ impl Bench {
         let output = self.update(&[more, &[url]].concat());
         assert!(said_installed(&output), "{}", words(&output));
         let away = self.away();
-        let version = &release.manifest.version;
+        let version = release.manifest.version.as_str();
         let _ = self.said(mark, &format!("trial of {version} in slot {slot}"));
         let _ = self.said(mark, &format!("committed: slot {slot}, {version}"));
         let took = begin.elapsed();
         self.serves();
         let status = self.status();
-        assert_eq!((status.slot, &status.version), (slot, version));
+        assert_eq!((status.slot, status.version.as_str()), (slot, version));
         assert_eq!(status.update.default_slot, Some(slot));
         (took, away)
     }
@@ -227,7 +227,7 @@ impl Bench {
         let after = self.mark_of(mark, ", tryboot 1");
         let _ = self.said(after, ", tryboot 0");
         let reset = Instant::now();
-        let version = &release.manifest.version;
+        let version = release.manifest.version.as_str();
         let line = self.said(after, &format!("the trial of {version} failed: "));
         for word in because {
             assert!(line.contains(word), "{cause}: {word:?} is not the reason: {line}");
@@ -242,7 +242,7 @@ impl Bench {
         assert_eq!((&status.slot, &status.version), (&before.slot, &before.version), "{cause}");
         assert_eq!(status.update.default_slot, before.update.default_slot, "{cause}");
         let failed = status.update.failed.first().unwrap_or_else(|| panic!("{cause}: nothing is remembered"));
-        assert_eq!((failed.release.manifest, &failed.release.version), (release.digest, version), "{cause}");
+        assert_eq!((failed.release.manifest, failed.release.version.as_str()), (release.digest, version), "{cause}");
         assert!(because.iter().all(|word| failed.reason.contains(word)), "{cause}: {}", failed.reason);
         let metrics = self.site.fine(&["metrics"]);
         let sample = format!("microdc_update_refused{{version=\"{version}\",manifest=\"{}\",", release.digest);

@@ -46,7 +46,7 @@ fn releases() -> [Recipe; 2] {
     let old = Recipe::new(content(0..BOOT), content(1000..1000 + ROOT));
     let root = [content(1000..1000 + ROOT * 2 / 3), content(9000..9000 + ROOT - ROOT * 2 / 3)].concat();
     let mut new = Recipe::new(content(0..BOOT), root);
-    new.manifest.version = "3.0".to_owned();
+    new.manifest.version = "3.0".parse().unwrap();
     [old, new]
 }
 

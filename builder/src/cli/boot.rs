@@ -69,7 +69,7 @@ fn until_healthy(machine: Machine, within: Duration) -> Result<()> {
     let node = machine.deadline(within + 2 * OFF).start()?;
     let start = std::time::Instant::now();
     let verdict = node.expect_any(&["] health passed", "] health failed"], within);
-    out!("{}", node.console())?;
+    out!("{}", node.console().replace('\r', ""))?;
     let seconds = start.elapsed().as_secs_f64();
     let (found, line) = verdict.context("the health gate gave no verdict")?;
     if found == 1 {

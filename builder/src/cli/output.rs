@@ -1,6 +1,8 @@
 //! Standard output and standard error. Every word of the command line goes through here: what cannot be written is an error
-//! of the command, never a panic.
+//! of the command, never a panic, and nothing of what others wrote acts on the terminal ([`contract::text`]). Bytes that
+//! were asked for come as they are.
 
+use contract::text::lines;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write as _};
 
@@ -33,12 +35,11 @@ impl OutputError {
 }
 
 pub fn write(text: Arguments<'_>) -> Result<(), OutputError> {
-    io::stdout().write_fmt(text).map_err(OutputError)
+    io::stdout().write_all(lines(&text.to_string()).as_bytes()).map_err(OutputError)
 }
 
 pub fn line(text: Arguments<'_>) -> Result<(), OutputError> {
-    let mut out = io::stdout().lock();
-    out.write_fmt(text).and_then(|()| out.write_all(b"\n")).map_err(OutputError)
+    write(format_args!("{text}\n"))
 }
 
 pub fn bytes(bytes: &[u8]) -> Result<(), OutputError> {
@@ -47,7 +48,7 @@ pub fn bytes(bytes: &[u8]) -> Result<(), OutputError> {
 
 /// Prints a value as JSON, on lines of its own.
 pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    Ok(line(format_args!("{}", serde_json::to_string_pretty(value)?))?)
+    Ok(line(format_args!("{}", contract::text::json(&serde_json::to_string_pretty(value)?)))?)
 }
 
 /// Writes what is still held back.
@@ -56,6 +57,5 @@ pub fn flush() -> Result<(), OutputError> {
 }
 
 pub fn note(text: Arguments<'_>) {
-    let mut err = io::stderr().lock();
-    let _ = err.write_fmt(text).and_then(|()| err.write_all(b"\n"));
+    let _ = io::stderr().write_all(lines(&format!("{text}\n")).as_bytes());
 }

@@ -39,7 +39,7 @@ impl Serve {
         let log = move |event: &Event| {
             // A reader that went away ends the log, not the server.
             let _ = match serde_json::to_string(event) {
-                Ok(line) if json => outln!("{line}"),
+                Ok(line) if json => outln!("{}", contract::text::json(&line)),
                 _ => outln!("{event}"),
             };
         };
@@ -59,7 +59,7 @@ fn announce(folder: &std::path::Path, server: &Server, json: bool) -> Result<()>
     let bundles = serve::list(folder).with_context(|| format!("looking into {}", folder.display()))?;
     if json {
         let said = serde_json::json!({ "event": "listening", "urls": urls, "bundles": bundles });
-        outln!("{said}")?;
+        outln!("{}", contract::text::json(&said.to_string()))?;
         return Ok(());
     }
     outln!("serving {} at {}", folder.display(), urls.join(", "))?;

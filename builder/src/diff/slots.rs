@@ -64,10 +64,10 @@ fn manifest(old: &Manifest, new: &Manifest) -> Vec<Field> {
         [
             ("role", manifest.role.to_string()),
             ("compatible", manifest.compatible().profile.to_string()),
-            ("version", manifest.version.clone()),
+            ("version", manifest.version.to_string()),
             ("built", show_time(manifest.built)),
             ("rollback index", manifest.rollback_index.to_string()),
-            ("kernel", manifest.kernel.clone()),
+            ("kernel", manifest.kernel.to_string()),
             ("board", manifest.board.clone()),
             ("supplied", manifest.supplied.join(", ")),
         ]

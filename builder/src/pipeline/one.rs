@@ -16,7 +16,7 @@ use crate::resolve::LockMode;
 use crate::signing;
 use crate::slot::{SlotError, SlotSpec};
 use crate::source::local::Snapshot;
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use contract::hash::Digest;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -201,13 +201,13 @@ impl Build<'_> {
                 version: root.version.clone(),
                 built: root.lock.built(),
                 rollback_index: self.profile.rollback_index(),
-                kernel: boot.release.clone(),
+                kernel: boot.release.parse().context("the kernel's release")?,
                 seed: image::seed(&self.profile.role.value),
                 root: &root.tree,
                 boot: &boot.files,
                 kernel_options: KERNEL_OPTIONS.iter().map(|&option| option.to_owned()).chain(own).collect(),
                 config: self.profile.firmware.config.iter().map(|line| line.value.clone()).collect(),
-                supplied: locals.supplied(),
+                supplied: locals.supplied().iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
                 key: &self.keys.signer,
             },
             layout: self.profile.layout,
@@ -256,7 +256,7 @@ impl Build<'_> {
             profile: self.profile.name.clone(),
             role: self.profile.role.value.clone(),
             compatible: self.profile.compatible.profile.clone(),
-            version: root.version.clone(),
+            version: root.version.to_string(),
             image_digest: image.digest,
             image_size: image.length,
             image_data: image.on_disk,
@@ -265,7 +265,7 @@ impl Build<'_> {
             root_hash: manifest.root.root_hash,
             root_files: image.slot.root_files as u64,
             packages: root.lock.packages.len() as u64,
-            kernel: manifest.kernel.clone(),
+            kernel: manifest.kernel.to_string(),
             signed_by: match self.keys.development {
                 true => format!("{signer} (development key)"),
                 false => signer.to_string(),

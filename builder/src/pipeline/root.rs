@@ -16,6 +16,7 @@ use crate::source::mirror::{Mirror, MirrorSettings};
 use crate::tree::{Package, Tree};
 use anyhow::{Result, bail};
 use contract::calendar::show_time;
+use contract::plain_name::PlainName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub(super) struct Root<'p> {
     pub lock: Lock,
     /// Every package of the lock.
     pub packages: BTreeMap<String, Arc<Package>>,
-    pub version: String,
+    pub version: PlainName,
     pub gathered: Gathered<'p>,
 }
 
@@ -96,7 +97,7 @@ pub(super) fn make<'p, B: Send>(
     super::boot::drivers(profile, &kernel, &modules, cache)?;
     let version = match &profile.version {
         Some(version) => version.value.clone(),
-        None => dated_version(resolver.lock().built()),
+        None => dated_version(resolver.lock().built()).parse()?,
     };
     let inputs = assemble::Inputs {
         profile,

@@ -2,6 +2,7 @@
 
 use super::diagnostic::Place;
 use super::quantity::{Bytes, Milliseconds};
+use contract::plain_name::PlainName;
 use contract::role::{ProfileName, Role};
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,7 @@ macro_rules! plain {
 
 pub(super) use plain;
 
-plain! { bool u32 u64 String Bytes Milliseconds Role ProfileName }
+plain! { bool u32 u64 String Bytes Milliseconds PlainName Role ProfileName }
 
 /// A file, from the folder of the file that names it.
 #[derive(Debug)]

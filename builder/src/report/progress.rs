@@ -77,6 +77,7 @@ impl Reporter {
 
     /// A line that stays, above the bars.
     pub fn say(&self, line: &str) {
+        let line = contract::text::lines(line);
         if self.lines {
             // Progress that cannot be written stops no build.
             let _ = writeln!(std::io::stderr(), "{}{line}", self.label);
@@ -111,7 +112,7 @@ impl Stage {
 
     /// What the stage is doing right now.
     pub fn doing(&self, text: &str) {
-        self.bar.set_message(text.to_owned());
+        self.bar.set_message(contract::text::line(text).into_owned());
     }
 }
 

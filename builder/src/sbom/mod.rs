@@ -90,7 +90,7 @@ pub fn of(look: &OpenSlot) -> Result<Bom, OpenError> {
     let built = show_time(manifest.built);
     Ok(Bom {
         name: format!("microdc-{}", manifest.role),
-        version: manifest.version.clone(),
+        version: manifest.version.to_string(),
         manifest: look.manifest_digest(),
         time: built.trim_end_matches(" UTC").replace(' ', "T") + "Z",
         microdc: inventory.microdc,

@@ -143,10 +143,10 @@ pub fn layout() -> ImageLayout {
 pub fn slot_spec<'a>(tree: &'a Tree, boot: &'a [FatFile], key: &'a PrivateKey) -> SlotSpec<'a> {
     SlotSpec {
         compatible: Compatible { role: ROUTER, profile: ProfileName::from(&ROUTER) },
-        version: "1.2.3".to_owned(),
+        version: "1.2.3".parse().unwrap(),
         built: BUILT,
         rollback_index: 1,
-        kernel: "6.12.1-test".to_owned(),
+        kernel: "6.12.1-test".parse().unwrap(),
         seed: image::seed(&ROUTER),
         root: tree,
         boot,

@@ -50,6 +50,6 @@ pub fn manifest(report: &BootReport, slot: Slot) -> anyhow::Result<(Release, Man
     let Signed { manifest, digest } =
         trailer.and_then(|trailer| Ok(trailer.signed(&report.keys)?)).with_context(|| device.clone())?;
     let release =
-        Release { version: manifest.version.clone(), manifest: digest, rollback_index: manifest.rollback_index };
+        Release { version: manifest.version.to_string(), manifest: digest, rollback_index: manifest.rollback_index };
     Ok((release, manifest))
 }

@@ -94,7 +94,7 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
     let report = BootReport {
         slot: found.slot,
         disk: found.disk.clone(),
-        version: manifest.version.clone(),
+        version: manifest.version.to_string(),
         compatible: manifest.compatible(),
         manifest: found.signed.digest,
         root_hash: manifest.root.root_hash,

@@ -198,9 +198,9 @@ impl Family<'_> {
     }
 }
 
-/// A label's value: backslash, quote and line feed are escaped.
+/// A label's value: backslash, quote and line feed are escaped, and what would act on a terminal is replaced.
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    contract::text::lines(text).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -318,6 +318,14 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn a_label_escapes_what_the_format_says_and_carries_nothing_that_acts_on_a_terminal() {
+        let text = of(&facts("a\\b\"c\"\nd", "x\u{1b}[2J\u{202e}y\u{2028}z\u{9b}"));
+        assert!(text.contains("name=\"a\\\\b\\\"c\\\"\\nd\""), "{text}");
+        assert!(text.contains("cluster=\"x\u{fffd}[2J\u{fffd}y\u{fffd}z\u{fffd}\""), "{text}");
+        assert!(text.chars().all(|c| contract::text::is_plain(c) || c == '\n'));
     }
 
     proptest! {

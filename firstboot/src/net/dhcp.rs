@@ -363,7 +363,7 @@ fn of_another(
     now: Instant,
 ) -> Result<(), String> {
     let fixed = fixed.iter().find(|(_, own)| *own == address).map(|(port, _)| port);
-    let leased = leases.0.iter().find(|(port, lease)| {
+    let leased = leases.last.iter().find(|(port, lease)| {
         port.as_str() != name && lease.in_force(now).is_some_and(|lease| lease.offer.address.addr() == address)
     });
     match fixed.or(leased.map(|(port, _)| port)) {

@@ -57,7 +57,7 @@ fn one(command: Result<Command, Usage>) -> i32 {
 }
 
 fn misused(usage: &Usage) -> i32 {
-    let _ = writeln!(io::stderr(), "nodectl: {usage}\n\n{}", verbs::help());
+    let _ = writeln!(io::stderr(), "nodectl: {}\n\n{}", show::clean(&usage.to_string()), verbs::help());
     MISUSED
 }
 
@@ -86,7 +86,7 @@ fn prompt() -> i32 {
                 execute(&command, signals.as_ref());
             }
             Err(usage) => {
-                let _ = writeln!(io::stderr(), "{usage}; `help` shows what there is");
+                let _ = writeln!(io::stderr(), "{}; `help` shows what there is", show::clean(&usage.to_string()));
             }
         }
     }
@@ -144,7 +144,7 @@ fn ask(request: &Request, json: bool, signals: Option<&Signals>) -> i32 {
         read && !last
     });
     if let Err(error) = result {
-        let _ = writeln!(io::stderr(), "nodectl: {error}");
+        let _ = writeln!(io::stderr(), "nodectl: {}", show::clean(&error.to_string()));
         return FAILED;
     }
     status

@@ -7,6 +7,10 @@ use std::fmt::Write as _;
 /// As JSON: the content of the answer alone, or `{"error": …}`; on one line when others follow.
 #[must_use]
 pub fn json(reply: &Reply, one_line: bool) -> String {
+    contract::text::json(&json_text(reply, one_line)).into_owned()
+}
+
+fn json_text(reply: &Reply, one_line: bool) -> String {
     let value = match reply {
         Reply::Status(status) => serde_json::to_value(status),
         Reply::Services(services) => serde_json::to_value(services),
@@ -70,7 +74,7 @@ pub fn text(reply: &Reply) -> String {
 fn status_text(status: &Status) -> String {
     let mut text = String::new();
     let mut fact = |name: &str, value: &dyn std::fmt::Display| {
-        let _ = writeln!(text, "{name:<10} {value}");
+        let _ = writeln!(text, "{name:<10} {}", contract::text::line(&value.to_string()));
     };
     fact("name", &status.name);
     if let Some(cluster) = &status.cluster {
@@ -169,10 +173,10 @@ pub fn clean_line(text: &str) -> String {
     }
 }
 
-/// Text in which nothing moves the cursor but the end of a line.
+/// Text in which nothing moves the cursor but the end of a line ([`contract::text`]).
 #[must_use]
 pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    contract::text::lines(text).into_owned()
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl Log {
 /// Bytes as text in which nothing moves the cursor or ends the line.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    text.trim_end_matches('\r').chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+    contract::text::line(text.trim_end_matches('\r')).into_owned()
 }
 
 /// The last lines of a log that an earlier run of the node left in `folder`, with their times; none when there is none.

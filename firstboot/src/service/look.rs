@@ -140,7 +140,7 @@ impl Look {
         let length = rustix::io::read(&self.output, &mut words).unwrap_or(0);
         let words = String::from_utf8_lossy(words.get(..length).unwrap_or_default()).into_owned();
         let last = words.lines().rev().map(str::trim).find(|line| !line.is_empty());
-        let clean = |line: &str| line.chars().filter(|c| !c.is_control()).take(REASON).collect::<String>();
+        let clean = |line: &str| contract::text::line(line).chars().take(REASON).collect::<String>();
         Err(last.map_or_else(|| exit.to_string(), clean))
     }
 }

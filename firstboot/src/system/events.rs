@@ -2,6 +2,7 @@
 
 use crate::console;
 use crate::service::Moment;
+use contract::text;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -17,9 +18,9 @@ pub fn now() -> Moment {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// One event, with its time.
+/// One event, with its time, on one line: no foreign text in it begins another one.
 pub fn say(message: impl Display) {
-    console::say(format_args!("[{:6.2}s] {message}", now().as_secs_f64()));
+    console::say(format_args!("[{:6.2}s] {}", now().as_secs_f64(), text::line(&message.to_string())));
 }
 
 /// Things that went less than well, in words for the operator.

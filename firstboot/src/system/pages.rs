@@ -5,6 +5,7 @@ use contract::control::{Facts, ServiceState, ServiceStatus};
 use contract::names::CONSOLE_PREFIX;
 use contract::role::NETWORK;
 use contract::storage::Data;
+use contract::text;
 use std::fmt::{Display, Write as _};
 
 /// Log lines shown of each service.
@@ -13,6 +14,7 @@ const LOG_LINES: usize = 10;
 /// A page between its two marks, by which a program finds it among other lines.
 #[must_use]
 pub fn framed(name: &str, body: &str) -> String {
+    let body = text::lines(body);
     let end = if body.is_empty() || body.ends_with('\n') { "" } else { "\n" };
     format!("{CONSOLE_PREFIX}page {name}\n{body}{end}{CONSOLE_PREFIX}end of page\n")
 }
@@ -35,7 +37,7 @@ pub fn status(facts: &Facts, time: &dyn Display) -> String {
     let mut body = String::new();
     let Facts { status, services, storage } = facts;
     let mut fact = |name: &str, value: &dyn Display| {
-        let _ = writeln!(body, "{name} {value}");
+        let _ = writeln!(body, "{name} {}", text::line(&value.to_string()));
     };
     fact("name", &status.name);
     fact("role", &status.role);

@@ -12,6 +12,7 @@ mod update;
 use super::diagnostic::{Diagnostic, Place, did_you_mean};
 use super::merge::Profile;
 use super::value::Located;
+use contract::manifest::MAX_ROLLBACK_INDEX;
 use contract::role::{Directory, FORMAT, Identity, RoleSpec, Template};
 use std::collections::BTreeMap;
 
@@ -27,7 +28,15 @@ pub struct Accounts {
 pub fn written(profile: &Profile) -> Vec<Diagnostic> {
     let mut mistakes = packages::take_something(profile);
     mistakes.extend(node_toml::node_toml(profile));
+    mistakes.extend(rollback_index(profile));
     mistakes
+}
+
+/// One that no node would take.
+fn rollback_index(profile: &Profile) -> Option<Diagnostic> {
+    let index = profile.rollback_index.as_ref().filter(|index| index.value > MAX_ROLLBACK_INDEX)?;
+    let message = format!("the rollback index {} is too high; the highest one is {MAX_ROLLBACK_INDEX}", index.value);
+    Some(Diagnostic::new(&profile.sources, message, &index.place, "here", None, None))
 }
 
 struct Checker<'p> {

@@ -18,6 +18,7 @@ use super::field::table;
 use super::quantity::{Bytes, Milliseconds};
 use super::spanned::Spanned;
 use super::value::{FileBeside, Overlay, plain};
+use contract::plain_name::PlainName;
 use contract::role::{ProfileName, Role};
 
 plain! { Directory Group Health Service Template User }
@@ -35,7 +36,7 @@ table! {
         /// One line for people.
         summary: Need<String>,
         /// Version of the image; without it, made from the time of the newest input.
-        version: One<String>,
+        version: One<PlainName>,
         /// A node that committed a higher one refuses this image.
         rollback_index: One<u64>,
         /// Parts: a name in `parts/` beside the profile, or a path ending in `.toml`.

@@ -188,8 +188,7 @@ impl Installing {
             }
         }
         for line in drain(&mut self.messages, &mut self.words) {
-            let line: String =
-                String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).take(WORDS).collect();
+            let line: String = contract::text::line(&String::from_utf8_lossy(&line)).chars().take(WORDS).collect();
             self.last_words.clone_from(&line);
             said.push(line);
         }

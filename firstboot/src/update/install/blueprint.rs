@@ -36,7 +36,7 @@ impl Blueprint {
     pub fn check(head: Head, order: &Order, standby: &Pair) -> Result<Blueprint, InstallError> {
         let (manifest, sections) = head.verify(&order.keys)?;
         let release = Release {
-            version: manifest.version.clone(),
+            version: manifest.version.to_string(),
             manifest: Digest::of(&head.trailer.manifest),
             rollback_index: manifest.rollback_index,
         };

@@ -7,6 +7,7 @@ use contract::keys::PrivateKey;
 use contract::layout::{BLOCK, Slot, TRAILER_SIZE};
 use contract::manifest::{BlockImage, FORMAT, Manifest};
 use contract::names::BOARD;
+use contract::plain_name::PlainName;
 use contract::role::{Compatible, ProfileName, Role};
 use contract::trailer::Trailer;
 use contract::tree::{self, HashTree};
@@ -52,10 +53,10 @@ impl Recipe {
             role: ROUTER,
             compatible: None,
             board: BOARD.to_owned(),
-            version: "2.0".to_owned(),
+            version: PlainName::literal("2.0"),
             built: 1_790_000_000,
             rollback_index: 5,
-            kernel: "6.12.1-arm64".to_owned(),
+            kernel: PlainName::literal("6.12.1-arm64"),
             boot: image(&boot),
             root: image(&root),
             supplied: Vec::new(),
