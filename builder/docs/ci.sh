@@ -3,9 +3,8 @@
 # choice. Run it in the folder with profiles/ and keys/.
 #
 #   builder/docs/ci.sh PROFILE FOLDER
-#
-# FOLDER is what a web server shows, such as the one that nodes take their updates from. It gets PROFILE-VERSION.bundle and
-# the image; nothing appears there before it was verified and booted.
+# FOLDER is served by a web server, for example the one from which nodes fetch their updates. It receives
+# PROFILE-VERSION.bundle and the image, but only after they have been verified and booted.
 set -eu
 
 profile=${1:?usage: ci.sh PROFILE FOLDER}

@@ -1,14 +1,14 @@
-//! The content-addressed cache: what was fetched, unpacked or made once is not done again.
+//! The content-addressed cache of everything downloaded, unpacked or built.
 //!
 //! ```text
 //! sha256/<aa>/<hex>        a blob whose SHA-256 is its name
-//! sha256/<aa>/<hex>.part   a blob on its way; locked by who writes it, resumed after a break
+//! sha256/<aa>/<hex>.part a blob on its way; locked by who writes it, resumed after a break
 //! unpacked/<aa>/<hex>-v1/  a package's file tree, by the digest of the package and the format version
 //! stage/<name>/<key>       what a stage of the build made, by the digest of all its inputs
 //! temp/                    work in progress; never read by its final name
-//! lock                     held by builds together, by who takes things away alone ([`gc`])
+//! lock                     shared by builds, exclusive for [`gc`]
 //! ```
-//! Nothing has its final name before it is whole, so several builds may share a cache and each may be killed at any
+//! Nothing has its final name before it is complete, so several builds may share a cache and each may be killed at any
 //! moment. A stage must name every input in its [`Key`].
 
 pub mod gc;
@@ -28,7 +28,10 @@ use sha2::{Digest as _, Sha256};
 /// How the cache fails.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    #[error("no place for the cache: set MICRODC_CACHE to a folder (neither it nor XDG_CACHE_HOME nor HOME is set)")]
+    #[error(
+        "cannot tell where the cache is: set MICRODC_CACHE to a folder (neither MICRODC_CACHE nor XDG_CACHE_HOME \
+        nor HOME is set)"
+    )]
     NoPlace,
     #[error("cache: cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
@@ -203,7 +206,7 @@ impl Cache {
         there.then_some(path)
     }
 
-    /// Stores what `write` writes as the output of `stage` for `key`; it gets its name when it is whole and on disk.
+    /// Stores what `write` writes as the output of `stage` for `key`; it gets its name when it is complete and on disk.
     ///
     /// # Errors
     /// When the file cannot be written, or `write` fails.
@@ -281,7 +284,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Failing to tidy up is no reason to stop a build.
+    /// Failing to tidy up is not a reason to stop a build.
     fn clear_stale(&self) {
         let Ok(entries) = fs::read_dir(self.root.join("temp")) else { return };
         for entry in entries.flatten() {

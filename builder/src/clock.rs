@@ -1,4 +1,4 @@
-//! The machine's clock, where only seconds count.
+//! The machine's clock, in seconds.
 
 /// Seconds since 1970; 0 on a machine that thinks it is earlier.
 #[must_use]

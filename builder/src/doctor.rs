@@ -1,4 +1,4 @@
-//! What this machine has and lacks for each verb. Looks only; every answer comes with what to do next.
+//! What this machine has and lacks for each command. Read-only; every finding says what to do next.
 
 use crate::cache::Cache;
 use crate::lock::Lock;
@@ -28,7 +28,7 @@ pub enum Health {
     Lacks,
 }
 
-/// One thing that was looked at.
+/// One thing that was inspected.
 #[derive(Clone, Debug, Serialize)]
 pub struct Found {
     pub what: &'static str,
@@ -82,7 +82,12 @@ pub fn examine(base: &Path) -> Vec<Found> {
         found(
             "rpiboot",
             &["flashing"],
-            tool("rpiboot", "rpiboot", "it makes the CM4's eMMC or NVMe a disk of this machine; an adapter does too"),
+            tool(
+                "rpiboot",
+                "rpiboot",
+                "it makes the CM4's eMMC or NVMe a disk of this machine; a USB adapter works \
+                as well",
+            ),
         ),
     ]
 }
@@ -109,13 +114,14 @@ fn rust(base: &Path) -> Seen {
     };
     let Some(version) = rustc(&["--version"]) else {
         return Seen::Lacks(
-            format!("no rustc {wanted} that answers is on PATH"),
+            format!("no working rustc {wanted} is on PATH"),
             format!("install rustup (Debian: apt-get install rustup), then: rustup toolchain install {wanted}"),
         );
     };
     if !version.split(' ').any(|word| word == wanted) {
-        let advice =
-            format!("install rustup, which brings what rust-toolchain.toml names: rustup toolchain install {wanted}");
+        let advice = format!(
+            "install rustup, which installs what rust-toolchain.toml names: rustup toolchain install {wanted}"
+        );
         return Seen::Lacks(format!("{version}, and {wanted} is pinned"), advice);
     }
     let has_target = rustc(&["--print", "sysroot"])
@@ -149,12 +155,12 @@ fn mirror(base: &Path) -> Seen {
         });
     match mirror {
         Ok(mirror) => Seen::Good(mirror.archive),
-        Err(error) => Seen::Lacks("none is known".to_owned(), error.replace('\n', "\n          ")),
+        Err(error) => Seen::Lacks("none is configured".to_owned(), error.replace('\n', "\n          ")),
     }
 }
 
 fn cache() -> Seen {
-    let advice = "set MICRODC_CACHE to a folder on a disk with room".to_owned();
+    let advice = "set MICRODC_CACHE to a folder on a disk with free space".to_owned();
     match Cache::default_root() {
         Ok(root) => room(&root, CACHE_ROOM, advice),
         Err(error) => Seen::Lacks(error.to_string(), advice),
@@ -175,7 +181,7 @@ fn room(folder: &Path, needed: u64, advice: String) -> Seen {
         Ok(disk) => {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
             let says = format!("{}, {} free", folder.display(), human_bytes(free));
-            let wanted = format!("{says}, and {} are needed", human_bytes(needed));
+            let wanted = format!("{says}; {} needed", human_bytes(needed));
             match free {
                 _ if free < needed => Seen::Lacks(wanted, advice),
                 _ if free < needed.saturating_mul(SPARE) => Seen::Note(wanted, advice),
@@ -206,7 +212,7 @@ fn keys(base: &Path) -> Seen {
         return if name == "release.key" {
             Seen::Good(says)
         } else {
-            Seen::Note(says, format!("{make} before it counts"))
+            Seen::Note(says, format!("{make} before you deploy"))
         };
     }
     match folder.join("release.pub").exists() {
@@ -236,8 +242,8 @@ fn judge_clock(now: u64, newest: u64) -> Seen {
     let show = contract::calendar::show_time;
     if now < newest {
         return Seen::Lacks(
-            format!("it says {}, and a lock here was made from an index of {}", show(now), show(newest)),
-            "set the clock: signatures and certificates are judged by it".to_owned(),
+            format!("it says {}, but a lock here was made from an index of {}", show(now), show(newest)),
+            "set the clock: signatures and certificates are checked against it".to_owned(),
         );
     }
     Seen::Good(show(now))
@@ -249,8 +255,8 @@ fn go() -> Seen {
         Some(output) => Seen::Good(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         None => Seen::Note(
             "there is no `go` on PATH".to_owned(),
-            "Debian: apt-get install golang-go; a newer one unpacks into any folder. Or hand over a built program with \
-             --supply NAME=FILE"
+            "Debian: apt-get install golang-go; a newer one unpacks into any folder. Or pass a compiled program with \
+                --supply NAME=FILE"
                 .to_owned(),
         ),
     }
@@ -259,7 +265,7 @@ fn go() -> Seen {
 fn qemu(model: Model) -> Seen {
     match Qemu::find(model) {
         Ok(qemu) => Seen::Good(qemu.program().display().to_string()),
-        Err(error) => Seen::Note("none that will do".to_owned(), error.to_string()),
+        Err(error) => Seen::Note("none suitable".to_owned(), error.to_string()),
     }
 }
 

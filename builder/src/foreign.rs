@@ -1,6 +1,6 @@
-//! Every parser of foreign bytes that the builder has: bytes from a mirror, a package, a disk, or an operator's file. Each
-//! takes whatever comes and must neither panic nor grow without bound; what it returns is of no interest here. The fuzz
-//! targets in `builder/fuzz` are one each, by the same names; the ordinary tests try them all with random bytes.
+//! Every parser of untrusted bytes that the builder has: bytes from a mirror, a package, a disk, or an operator's file.
+//! Each must neither panic nor use unbounded memory, whatever it is given; its result is ignored here. The fuzz targets
+//! in `builder/fuzz` have the same names, one for each; ordinary tests try them all with random bytes.
 
 use crate::boot::kconfig::{KernelConfig, WantedOption};
 use crate::boot::{eeprom, firmware, modules};
@@ -114,7 +114,7 @@ fn outer_archive(bytes: &[u8]) {
     }
 }
 
-/// A minisign key of nobody.
+/// A minisign key of no one.
 const MINISIGN: &str = "untrusted comment: -\nRWQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
 
 fn signature(bytes: &[u8]) {

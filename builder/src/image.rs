@@ -1,6 +1,6 @@
-//! The image: a whole disk in a sparse file, with slot A filled and slot B empty.
+//! The image: a complete disk in a sparse file, with slot A filled and slot B empty.
 //!
-//! It takes its name when it is whole and on the disk ([`crate::unfinished`]).
+//! It gets its name once it is complete and on disk ([`crate::unfinished`]).
 
 use crate::format::derive::Seed;
 use crate::format::fat::{self, FatFile};
@@ -73,7 +73,7 @@ pub fn write(
     let file = unfinished.file();
     let failed = |what| move |source| ImageError::Io { path: path.to_owned(), what, source };
     let length = spec.layout.image_size();
-    file.set_len(length).map_err(failed("making room"))?;
+    file.set_len(length).map_err(failed("allocating space"))?;
 
     let [boot, root] = [Slot::A.boot(), Slot::A.root()].map(|partition| extent(spec.layout, partition));
     let slot = slot::write(&spec.slot, file, boot, root, &|done, total| progress(Progress::Root { done, total }));
@@ -91,7 +91,8 @@ pub fn write(
     let (synced, digest) = rayon::join(|| file.sync_all(), || file_digest(file, length, &report));
     synced.map_err(failed("writing to the disk"))?;
     let digest = digest.map_err(failed("reading it back"))?;
-    let on_disk = std::os::unix::fs::MetadataExt::blocks(&file.metadata().map_err(failed("looking at it"))?) * 512;
+    let on_disk =
+        std::os::unix::fs::MetadataExt::blocks(&file.metadata().map_err(failed("reading its metadata"))?) * 512;
     unfinished.finish()?;
     Ok(ImageSummary { slot, length, on_disk, digest })
 }

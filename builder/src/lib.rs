@@ -2,12 +2,12 @@
 //!
 //! Data flows one way: [`profile`] → [`resolve`] → [`lock`] → [`source`] (fetch, through the [`cache`]) → [`tree`] →
 //! [`format`] and [`boot`] → [`slot`] → [`image`] → [`bundle`]. [`pipeline`] runs the stages of a build, [`report`] shows
-//! them, `cli` is the command line. No stage starts a program but [`node_program`], which compiles firstboot.
+//! them, `cli` is the command line. No stage starts a program except [`node_program`], which compiles firstboot.
 //!
-//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`open`] opens images to be looked into,
+//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`open`] opens images for inspection,
 //! [`diff`] compares them, [`sbom`] lists what is in them, [`verify`] checks images, [`signing`] signs them where the
-//! private key is, [`serve`] gives bundles and images to nodes. For people: [`scaffold`] begins profiles, [`schema`]
-//! describes files, [`doctor`] looks at the machine. [`foreign`] lists every parser of foreign bytes.
+//! private key is, [`serve`] serves bundles and images to nodes. For users: [`scaffold`] creates profiles, [`schema`]
+//! describes files, [`doctor`] checks the machine. [`foreign`] lists every parser of untrusted bytes.
 
 pub mod boot;
 pub mod bundle;

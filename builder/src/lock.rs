@@ -28,7 +28,8 @@ pub enum LockError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the lock {} cannot be read: {source}\nTo recreate it, remove it and build", path.display())]
     Syntax { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("the lock {} has format {found}, this microdc knows {FORMAT}: use a newer microdc, or remove the lock and build", path.display())]
+    #[error("the lock {} has format {found}, this microdc reads format {FORMAT}: use a newer microdc, or remove the \
+        lock and build", path.display())]
     Format { path: PathBuf, found: u32 },
     #[error("the lock {}: {what}\nTo recreate it, remove it and build", path.display())]
     Content { path: PathBuf, what: String },
@@ -98,7 +99,7 @@ struct FormatOnly {
     format: u32,
 }
 
-/// The lock as it stands in the file.
+/// The lock as it is in the file.
 #[derive(Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -160,14 +161,14 @@ impl Lock {
             }
             let name = package.name.clone();
             if packages.insert(name.clone(), package).is_some() {
-                return Err(content(format!("{name} is in it twice")));
+                return Err(content(format!("{name} is listed twice")));
             }
         }
         let mut artifacts = BTreeMap::new();
         for artifact in file.artifacts {
             let name = artifact.name.clone();
             if artifacts.insert(name.clone(), artifact).is_some() {
-                return Err(content(format!("the artifact {name} is in it twice")));
+                return Err(content(format!("the artifact {name} is listed twice")));
             }
         }
         Ok(Lock { index: file.index, packages, artifacts })
@@ -206,7 +207,7 @@ impl Lock {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io("write"))?;
         file.write_all(text.as_bytes()).map_err(io("write"))?;
-        // Temporary files are private; a lock is for everybody.
+        // Temporary files are private; a lock is for everyone.
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         file.as_file().set_permissions(everyone).map_err(io("write"))?;
         file.as_file().sync_all().map_err(io("write"))?;

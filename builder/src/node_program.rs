@@ -26,7 +26,7 @@ const INPUTS: [&str; 5] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".
 pub enum NodeProgramError {
     #[error(
         "firstboot's sources are not here: no folder with Cargo.toml and firstboot/ at or above {0}; run microdc in a \
-         checkout of its repository, or hand over a compiled one with --supply firstboot=FILE"
+         checkout of its repository, or pass a compiled one with --supply firstboot=FILE"
     )]
     NoSources(PathBuf),
     #[error("cannot read {path}: {source}")]
@@ -94,7 +94,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), NodeProgramError
     Ok(())
 }
 
-/// Compiles firstboot and returns its bytes. `note` is told what the compiler is doing; `stop` is asked again and again
+/// Compiles firstboot and returns its bytes. `note` receives what the compiler is doing; `stop` is polled
 /// whether to give up.
 ///
 /// # Errors

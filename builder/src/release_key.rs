@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// A key that cannot be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseKeyError {
-    #[error("{0} exists already; a key is never overwritten: choose another --name, or move it away")]
+    #[error("{0} already exists, and a key is never overwritten: choose another --name, or move it away")]
     Exists(PathBuf),
     #[error("cannot {doing} {path}: {source}")]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
@@ -25,8 +25,8 @@ pub enum ReleaseKeyError {
     #[error("cannot get random numbers from the operating system: {0}")]
     Random(String),
     #[error(
-        "there is no {0}: the image must hold the public key of who will sign it; fetch it from the machine that has \
-         the private one, or name it with --public"
+        "there is no {0}: the image must contain the public key of its signer; copy it from the machine that has the \
+            private key, or name it with --public"
     )]
     NoPublic(PathBuf),
     #[error("{0} public keys to trust; an image trusts one or two")]
@@ -129,7 +129,7 @@ pub fn find(folder: &Path, explicit: Option<&Path>, trust: &[PathBuf]) -> Result
     Ok(ReleaseKeys { signer, trusted, path, development: is_development, made })
 }
 
-/// The keys for a build that somebody signs later, with the private half of `explicit`, else of `release.pub`.
+/// The keys for a build that someone signs later, with the private half of `explicit`, else of `release.pub`.
 ///
 /// # Errors
 /// When there is none, one cannot be read, or there are more than two to trust.
@@ -164,7 +164,7 @@ fn trusted(folder: &Path, signer: &Signer, trust: &[PathBuf]) -> Result<Vec<Publ
     Ok(trusted)
 }
 
-/// Reads a private key that nobody else may read.
+/// Reads a private key that no one else may read.
 ///
 /// # Errors
 /// When it is missing, malformed, or open to others.

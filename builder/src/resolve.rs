@@ -1,9 +1,9 @@
-//! Names of packages into exact, fetched and unpacked ones.
+//! Resolves names of packages to exact versions, downloaded and unpacked.
 //!
-//! What the lock says is taken without asking any index: a package is fetched by its path, size and digest. An index is
-//! asked only for what the lock lacks, for what has gone from the mirror, and for everything when the lock is recreated.
-//! Which library packages a role needs shows only when its programs are read, so packages are required one by one; the
-//! lock of the run is all that was required.
+//! Locked packages are fetched by path, size and digest, without an index. An index is needed only for what the lock
+//! lacks, for what is no longer on the mirror, and for everything when the lock is recreated. Which library packages a
+//! role needs shows only when its programs are read, so packages are required one by one; the lock of the run is all
+//! that was required.
 
 mod fetch;
 mod libraries;
@@ -115,18 +115,16 @@ pub struct Places<'a> {
 pub enum ResolveError {
     #[error("no package {name:?} in {places}{}", suggest(.near))]
     Unknown { name: String, places: String, near: Vec<String> },
-    #[error(
-        "package {name} is not in the lock, and with --locked nothing else is taken; build once without --locked"
-    )]
+    #[error("package {name} is not in the lock; build once without --locked to add it")]
     NotLocked { name: String },
     #[error(
-        "package {name} {version} is locked, and gone from the mirror: {url}\n\
-         Without --locked it alone is resolved again; or name a mirror that still has it with --mirror"
+        "package {name} {version} is locked, but no longer on the mirror: {url}\n\
+         Without --locked, this package alone is resolved again; or use --mirror to name a mirror that still has it"
     )]
     Vanished { name: String, version: String, url: String },
-    #[error("these are not in the cache, and with --offline nothing is fetched:\n{}\nBuild once with network", lines(.missing))]
+    #[error("these are not in the cache, and --offline fetches nothing:\n{}\nBuild once without --offline", lines(.missing))]
     Offline { missing: Vec<String> },
-    #[error("package {name} is not in the lock, and with --offline no index is asked; build once with network")]
+    #[error("package {name} is not in the lock, and --offline reads no index; build once without --offline")]
     OfflineIndex { name: String },
     #[error("package {package} was not required before its dependencies were asked for")]
     NotRequired { package: String },

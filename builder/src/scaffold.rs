@@ -13,7 +13,7 @@ const PARTS: [&str; 5] = ["base", "display", "time", "ssh", "metrics"];
 pub enum ScaffoldError {
     #[error("{0:?} is not a valid profile name: lower-case letters, digits and hyphens, at most 63, a letter first")]
     Name(String),
-    #[error("{} exists already; nothing is overwritten: choose another name, or move it away", .0.display())]
+    #[error("{} already exists, and nothing is overwritten: choose another name, or move it away", .0.display())]
     Exists(PathBuf),
     #[error(
         "there is neither profiles/{role}.toml nor profiles/parts/base.toml in {}: run microdc in a checkout of its \
@@ -67,8 +67,8 @@ pub fn make(
         (
             overlay.join(&readme),
             format!(
-                "What lies in overlays/{name} lies over the root of the image: this file is /{readme} there.\nPut files \
-                 of your own beside it, and remove it.\n"
+                "The files in overlays/{name} are laid over the root of the image: this file becomes /{readme}.\nPut \
+                    your own files beside it, then remove it.\n"
             ),
         ),
     ];
@@ -119,7 +119,7 @@ pub(crate) fn renamed(text: &str, host: &HostName) -> String {
 
 fn profile(name: &str, role: &Role, include: &str) -> String {
     format!(
-        r#"# {name}: what it has beyond what it includes. profiles/REFERENCE.md names every key.
+        r#"# {name}: what it adds to its includes. profiles/REFERENCE.md documents every key.
 format = 1
 role = "{role}"
 summary = "{name}, a {role} of our own"
@@ -127,7 +127,7 @@ include = {include}
 overlays = ["{name}"]
 example = "{name}.node.toml"
 
-# Programs from Debian's packages; the libraries that they need come along.
+# Programs from Debian's packages; the libraries that they need are added automatically.
 #[packages.tcpdump]
 #take = ["usr/bin/tcpdump"]
 
@@ -135,7 +135,7 @@ example = "{name}.node.toml"
 #[sysctl]
 #"net.core.somaxconn" = "4096"
 
-# A program of your own, from the overlay: as its own user, with no rights but those that are named.
+# A program of your own, from the overlay: it runs as its own user, with only the capabilities named here.
 #[user.hello]
 #id = 900
 #[service.hello]
@@ -144,7 +144,7 @@ example = "{name}.node.toml"
 #after = ["network"]
 #limits = {{ memory = "64MiB", pids = 16 }}
 
-# What must hold before a new image is kept.
+# Checks that must pass before a new image is kept.
 #[[health]]
 #service = "hello"
 #stable = "10s"

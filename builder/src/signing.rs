@@ -2,7 +2,7 @@
 //! ed25519 signature (RFC 8032, 64 bytes) comes back as `NAME.manifest.sig` and is put into the image, which is then
 //! bit for bit what a build with the key would have made.
 //!
-//! Both files are what other tools take as well, for keys that live in a device: `openssl pkeyutl -sign -rawin`.
+//! Other tools can read and write both files, for hardware keys: `openssl pkeyutl -sign -rawin`.
 
 use crate::image::file_digest;
 use crate::unfinished::{Unfinished, UnfinishedError};
@@ -37,7 +37,7 @@ pub enum SigningError {
     NoSignature { path: PathBuf, length: usize },
     #[error("{}: {source}", path.display())]
     Image { path: PathBuf, source: Box<VerifyError> },
-    #[error("{} waits for no signature: it is signed already (`microdc verify` says by whom), or no slot is filled", .0.display())]
+    #[error("{} has nothing to sign: it is already signed (`microdc verify` says by whom), or all of its slots are empty", .0.display())]
     Signed(PathBuf),
     #[error(
         "{} is not a signature of this image's manifest by a key that the image trusts ({trusted}): sign the manifest that \
@@ -104,7 +104,7 @@ pub struct Attached {
 
 /// Puts a signature into the image that waits for it. Before a byte is written, the image is checked to the last bit
 /// as it will be, and the signer is looked up among the keys of the image's own initramfs. The signature and who made it
-/// lie in one sector: the image is signed, or as it was.
+/// are in one sector: the image is signed, or as it was.
 ///
 /// # Errors
 /// When they do not belong together; then the image is as it was.
@@ -134,7 +134,7 @@ pub fn attach(signature: &Path, image: &Path) -> Result<Attached, SigningError> 
     let file = File::options().read(true).write(true).open(image).map_err(io("open"))?;
     file.write_all_at(&stored[..contract::layout::SECTOR as usize], offset).map_err(io("write"))?;
     file.sync_all().map_err(io("write"))?;
-    let length = file.metadata().map_err(io("look at"))?.len();
+    let length = file.metadata().map_err(io("read the metadata of"))?.len();
     let digest = file_digest(&file, length, &|_| Ok(())).map_err(io("read"))?;
     Ok(Attached { manifest, key: key.clone(), digest })
 }

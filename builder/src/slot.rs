@@ -1,6 +1,6 @@
 //! A slot: boot image, root image, and the signed manifest of both in the root partition's trailer.
 //!
-//! The manifest names the boot image's hash, so it cannot lie in the boot partition; the trailer is its only home.
+//! The manifest names the boot image's hash, so it cannot be in the boot partition; it is only in the trailer.
 
 use crate::boot::eeprom::{self, EepromError};
 use crate::boot::files::{cmdline_txt, config_txt};
@@ -106,7 +106,7 @@ pub enum SlotError {
 }
 
 /// Writes a slot into the two partitions of `file` that `boot` and `root` name, where zeros must stand. The trailer is
-/// written last. `wrote` is told the bytes of root content written and to be written, and may stop the work.
+/// written last. `wrote` receives the bytes of root content written and to be written, and may stop the work.
 ///
 /// # Errors
 /// When it does not fit, would not boot, or cannot be written.

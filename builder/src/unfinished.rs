@@ -1,4 +1,5 @@
-//! A file that takes its name when it is whole: written under another name beside its place, flushed, renamed.
+//! A file that gets its name once it is complete: written under a temporary name in the same folder, flushed, then
+//! renamed.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -26,7 +27,7 @@ impl Unfinished {
     /// An empty file that is to become `path`.
     ///
     /// # Errors
-    /// When it cannot be made, or somebody else is making it.
+    /// When it cannot be made, or someone else is making it.
     pub fn create(path: &Path) -> Result<Unfinished, UnfinishedError> {
         let failed = |what| move |source| UnfinishedError::Io { path: path.to_owned(), what, source };
         let name = path.file_name().ok_or_else(|| failed("no file name")(io::ErrorKind::InvalidInput.into()))?;

@@ -1,4 +1,4 @@
-//! Verifies an image file: every bit of it matters.
+//! Verifies every bit of an image file.
 //!
 //! What is signed is checked against the signature; what is not signed (partition table, `bootsel`) follows from the
 //! build and is compared with what the build would write; everything else must be zero.
@@ -46,7 +46,7 @@ pub enum Bootsel {
     Bootable,
 }
 
-/// An image that is whole.
+/// An image that is complete.
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub layout: ImageLayout,
@@ -57,7 +57,7 @@ pub struct Verified {
     pub node_config: Option<Vec<u8>>,
 }
 
-/// A slot that is whole.
+/// A slot that is complete.
 #[derive(Clone, Debug)]
 pub struct VerifiedSlot {
     pub manifest: Manifest,
@@ -72,13 +72,13 @@ pub struct VerifiedSlot {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error("opening the image: {0}")]
-    Open(io::Error),
+    Open(#[source] io::Error),
     #[error("reading the image at byte {offset}: {source}")]
     Read { offset: u64, source: io::Error },
-    #[error("the image has {0} bytes, which is not a length of an image: it is truncated, or no image")]
+    #[error("the file has {0} bytes, and no image has this length: it is truncated, or not an image")]
     Length(u64),
     #[error("the disk's partition table: {0}")]
-    Disk(disk_table::TableError),
+    Disk(#[source] disk_table::TableError),
     #[error("the partition table at byte 0 and its copy at byte {backup}: {source}")]
     Table { backup: u64, source: GptError },
     #[error("{place}, block {block} (byte {offset} of the image): {what}")]
@@ -140,7 +140,7 @@ fn with_signature(
     let mut slots = BTreeMap::new();
     for slot in Slot::BOTH {
         let of_slot = signature.filter(|(signed, _)| *signed == slot).map(|(_, signature)| signature);
-        if let Some(found) = verify_slot(blocks, layout, slot, expect, Beyond::Zeros, of_slot)? {
+        if let Some(found) = verify_slot(blocks, layout, slot, expect, Remainder::Zeros, of_slot)? {
             slots.insert(slot, found);
         }
     }
@@ -163,7 +163,7 @@ pub fn disk(path: &Path, expect: &Expect<'_>) -> Result<Verified, VerifyError> {
     let (default, node_config) = bootsel(blocks, layout, Bootsel::Bootable)?;
     let mut slots = BTreeMap::new();
     for slot in Slot::BOTH {
-        if let Some(found) = verify_slot(blocks, layout, slot, expect, Beyond::Anything, None)? {
+        if let Some(found) = verify_slot(blocks, layout, slot, expect, Remainder::Anything, None)? {
             slots.insert(slot, found);
         }
     }
@@ -186,17 +186,17 @@ pub fn slot(
 ) -> Result<Option<VerifiedSlot>, VerifyError> {
     let length = disk.metadata().map_err(VerifyError::Open)?.len();
     let expect = Expect { trusted, role: None, bootsel: Bootsel::Bootable };
-    verify_slot(Blocks { file: disk, length }, layout, slot, &expect, Beyond::Anything, None)
+    verify_slot(Blocks { file: disk, length }, layout, slot, &expect, Remainder::Anything, None)
 }
 
-/// What may stand behind a slot's images, and in an empty slot.
+/// What may follow a slot's images, and in an empty slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Beyond {
+enum Remainder {
     Zeros,
     Anything,
 }
 
-/// The partition table and what lies between it and the partitions.
+/// The partition table and what is between it and the partitions.
 fn table(blocks: Blocks<'_>) -> Result<ImageLayout, VerifyError> {
     const PLACE: &str = "partition table";
     let backup = blocks.length - TAIL;
@@ -207,7 +207,7 @@ fn table(blocks: Blocks<'_>) -> Result<ImageLayout, VerifyError> {
     for (at, found, wanted) in [(0, &ends.head, &wanted.head), (backup, &ends.tail, &wanted.tail)] {
         if let Some(byte) = (0..found.len()).find(|&byte| found[byte] != wanted[byte]) {
             let offset = at + byte as u64;
-            let what = "it is not what the other copy and the layout say".to_owned();
+            let what = "it differs from the other copy and the layout".to_owned();
             return Err(VerifyError::Damage { place: PLACE, block: offset / BLOCK, offset, what });
         }
     }
@@ -243,7 +243,7 @@ fn verify_slot(
     layout: ImageLayout,
     slot: Slot,
     expect: &Expect<'_>,
-    beyond: Beyond,
+    beyond: Remainder,
     signature: Option<ManifestSignature>,
 ) -> Result<Option<VerifiedSlot>, VerifyError> {
     let [boot, root] = [slot.boot(), slot.root()];
@@ -253,7 +253,7 @@ fn verify_slot(
     let bad_trailer = |source| VerifyError::Trailer { place: root_place, offset: trailer_at, source };
 
     let mut trailer = match Trailer::parse(&blocks.read(trailer_at, TRAILER_SIZE)?) {
-        Err(TrailerError::Empty) if beyond == Beyond::Anything => return Ok(None),
+        Err(TrailerError::Empty) if beyond == Remainder::Anything => return Ok(None),
         Err(TrailerError::Empty) => {
             blocks.zero(boot_place, boot.offset, boot.offset..boot.end())?;
             blocks.zero(root_place, root.offset, root.offset..root.end())?;
@@ -270,7 +270,7 @@ fn verify_slot(
     let room = Extent { offset: root.offset, length: trailer_at - root.offset };
     let root_end = verify_root(blocks, root_place, room, &manifest)?;
     let boot_end = verify_boot(blocks, boot_place, boot, &manifest)?;
-    if beyond == Beyond::Zeros {
+    if beyond == Remainder::Zeros {
         blocks.zero(root_place, room.offset, root_end..room.end())?;
         blocks.zero(boot_place, boot.offset, boot_end..boot.end())?;
     }
@@ -298,7 +298,8 @@ pub fn boot_content<S: Source>(
     let cmdline = reader.read(CMDLINE_TXT).map_err(fat)?.unwrap_or_default();
     let named = root_hash(&String::from_utf8_lossy(&cmdline));
     if named != Some(manifest.root.root_hash) {
-        let why = format!("it names another root than the manifest, whose root hash is {}", manifest.root.root_hash);
+        let why =
+            format!("it names a different root than the manifest, whose root hash is {}", manifest.root.root_hash);
         return Err(bad_boot(EepromError::Cmdline(why)));
     }
     Ok(files)
@@ -315,7 +316,7 @@ fn verify_root(
     let data = manifest.root.length;
     let tree_length = tree::tree_length(data).map_err(|error| part(error.to_string()))?;
     let end = data.checked_add(tree_length).filter(|end| *end <= room.length);
-    let end = end.ok_or_else(|| part("the manifest names a longer root than fits".to_owned()))?;
+    let end = end.ok_or_else(|| part("the manifest's root does not fit in the partition".to_owned()))?;
     let stored = blocks.read(room.offset + data, tree_length)?;
     let leaves = tree::checked_leaves(&stored, data, manifest.root.root_hash).map_err(|error| match error {
         TreeError::Mismatch { block, .. } => {
@@ -335,7 +336,7 @@ fn verify_root(
             None => Ok(()),
             Some(index) => {
                 let block = first + index as u64;
-                let what = format!("it should hash to {}, and hashes to {}", wanted[index], found[index]);
+                let what = format!("it should hash to {}, but hashes to {}", wanted[index], found[index]);
                 Err(VerifyError::Damage { place, block, offset: room.offset + block * BLOCK, what })
             }
         }
@@ -354,7 +355,7 @@ fn verify_boot(
     let extent = Extent { offset: room.offset, length: manifest.boot.length };
     let part = |what: String| VerifyError::Part { place, extent, what };
     if extent.length > room.length {
-        return Err(part("the manifest names a longer boot image than fits".to_owned()));
+        return Err(part("the manifest's boot image does not fit in the partition".to_owned()));
     }
     let mut leaves = vec![zero_leaf(); manifest.boot.blocks() as usize];
     blocks.hashed(room.offset, extent.length, |first, found| {
@@ -366,7 +367,7 @@ fn verify_boot(
         let blocks = manifest.boot.blocks();
         let wanted = manifest.boot.root_hash;
         let what = format!(
-            "one of the blocks 0 to {} is damaged: they should hash to {wanted}, and hash to {found}",
+            "one of the blocks 0 to {} is damaged: they should hash to {wanted}, but hash to {found}",
             blocks - 1
         );
         return Err(part(what));

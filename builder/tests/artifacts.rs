@@ -72,7 +72,7 @@ fn a_file_of_ones_own_is_in_the_root_and_pinned_by_the_lock() {
     let text = said(&project.build(&["--locked"]).output().unwrap(), 1);
     assert!(text.contains("the file is not the one that is locked"), "{text}");
     let text = said(&project.build(&[]).output().unwrap(), 0);
-    assert!(text.contains("~ banner a file: other bytes, 6 B"), "{text}");
+    assert!(text.contains("~ banner a file: different content, 6 B"), "{text}");
     assert_eq!(scene.root().fs.read("/etc/banner").unwrap(), b"other\n");
 }
 
@@ -122,7 +122,7 @@ fn a_release_file_is_locked_when_its_upstream_signed_it_and_refused_otherwise() 
     scene.refused(&["--offline"], &["router.toml:", "the artifact tool", "profiles/tool.pub", "No such file"]);
     scene.file("profiles/tool.pub", &std::fs::read(project.folder.join("profiles/other.pub")).unwrap());
     sign(tool);
-    scene.refused(&["--offline"], &["router.toml:", "the artifact tool", "tool.sig", "it is by another key"]);
+    scene.refused(&["--offline"], &["router.toml:", "the artifact tool", "tool.sig", "it was made by another key"]);
     scene.file("profiles/tool.pub", &std::fs::read(project.folder.join("tool.pub")).unwrap());
     scene.file("other", b"other bytes");
     sign("other");

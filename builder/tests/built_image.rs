@@ -290,7 +290,7 @@ fn flip(file: &File, at: u64, bit: u32) {
     file.write_all_at(&byte, at).unwrap();
 }
 
-/// Where the parts of a root partition lie in the image.
+/// Where the parts of a root partition are in the image.
 fn parts(root: &Root) -> [(&'static str, std::ops::Range<u64>); 3] {
     let tree = root.offset + root.manifest.root.length;
     let trailer = root.offset + root.length - TRAILER_SIZE;
@@ -348,7 +348,7 @@ fn the_command_names_the_place_of_the_damage() {
         };
         assert!(said.contains(&place) && said.contains("is damaged"), "{name}: {said}");
     }
-    // The other partitions as well, and what lies between them.
+    // The other partitions as well, and what is between them.
     for (number, place) in [(1, "bootsel"), (2, "boot-a"), (3, "boot-b"), (5, "root-b")] {
         let at = partition(&image, number).0 + 70_000;
         flip(&file, at, 0);

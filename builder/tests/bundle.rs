@@ -59,7 +59,7 @@ fn flip(path: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 8], at).unwrap();
 }
 
-/// What stands in a folder.
+/// What is in a folder.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     let mut names: Vec<String> =
@@ -214,7 +214,7 @@ fn the_commands_make_verify_and_describe_a_bundle() {
     let json: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(json["digest"], SHARED.bundle.digest.to_string());
     assert_eq!(json["bundle"], "other.bundle");
-    // The usual name stands beside the image; `verify` knows a bundle by its first bytes.
+    // The usual name is beside the image; `verify` knows a bundle by its first bytes.
     assert_eq!(SHARED.bundle.path, SHARED.folder.path().join("router-1.2.3.bundle"));
     let said = microdc(&["verify", "router-1.2.3.bundle", "--key", "one.pub", "--role", "router"], 0);
     assert!(said.contains("every bit matches its signature") && said.contains("router 1.2.3"), "{said}");
@@ -223,7 +223,7 @@ fn the_commands_make_verify_and_describe_a_bundle() {
     let said = microdc(&["verify", "router-1.2.3.bundle", "--key", "nine.pub"], 1);
     assert!(said.contains("signed by the unknown key"), "{said}");
     let said = microdc(&["bundle", "router.img", "--key", "nine.pub"], 1);
-    assert!(said.contains("no bundle was made") && said.contains("signed by the unknown key"), "{said}");
+    assert!(said.contains("no bundle was written") && said.contains("signed by the unknown key"), "{said}");
     let said = microdc(&["inspect", "one.pub"], 1);
     assert!(said.contains("it is not an image, disk, root partition or bundle"), "{said}");
 }

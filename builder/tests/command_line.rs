@@ -164,7 +164,7 @@ fn a_new_profile_of_each_role_passes_the_checks_of_a_build() {
         assert_eq!((profile.role.value.name(), profile.compatible.profile.as_str()), (role, name.as_str()));
         assert!(profile.warnings.is_empty());
         check::role_spec(&profile, "1", Vec::new()).unwrap_or_else(|mistakes| panic!("{role}: {mistakes:?}"));
-        // Its options, with their # taken away, are keys that there are.
+        // Its options, with their # removed, are keys that there are.
         let text = std::fs::read_to_string(&path).unwrap();
         let option = |line: &&str| line.starts_with('#') && !line.starts_with("# ");
         let all: String =

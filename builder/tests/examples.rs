@@ -56,7 +56,7 @@ fn in_help() -> Vec<Example> {
     found
 }
 
-/// The pages for people, and whether a line of theirs stands in a block of commands.
+/// The pages for people, and whether a line of theirs is in a block of commands.
 fn pages() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut queue = vec![workspace().to_owned()];
@@ -104,7 +104,7 @@ fn in_sentences() -> Vec<Example> {
     found
 }
 
-/// What stands behind a `#`, or in a column of its own, is for people.
+/// What follows a `#`, or in a column of its own, is for people.
 fn without_comment(line: &str) -> String {
     let line = line.split("  #").next().unwrap_or(line);
     line.split("   ").next().unwrap_or(line).trim_end().to_owned()

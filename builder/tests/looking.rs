@@ -112,7 +112,7 @@ fn made(folder: &Path, side: Side) -> PathBuf {
         sha256: Digest::of(&program),
         supplied: false,
     };
-    let boot_reasons = BTreeMap::from([("config.txt".to_owned(), origin::made("what the firmware is told"))]);
+    let boot_reasons = BTreeMap::from([("config.txt".to_owned(), origin::made("the firmware's settings"))]);
     let built = Built {
         profile: "router",
         lock: &lock,
@@ -264,7 +264,7 @@ fn a_diff_of_two_images_names_exactly_what_differs() {
 #[test]
 fn an_image_and_its_bundle_do_not_differ() {
     let found = said(&["diff", text(&SHARED.new), text(&SHARED.bundle)], 0);
-    assert_eq!(found.trim(), "nothing differs");
+    assert_eq!(found.trim(), "no differences");
     let found = said(&["diff", text(&SHARED.old), "x.lock"], 1);
     assert!(found.contains("a lock is compared with a lock"), "{found}");
 }
@@ -330,7 +330,7 @@ fn why_a_file_is_there_is_told_down_to_who_asked_for_it() {
     for (path, answer) in [
         ("/etc/site.conf", "from the overlay site"),
         ("/etc/link", "from the overlay site"),
-        ("boot:config.txt", "made by the build: what the firmware is told"),
+        ("boot:config.txt", "made by the build: the firmware's settings"),
         ("/usr/lib/microdc/inventory.json.zst", "made by the build: what this image is made of"),
     ] {
         let shown = said(&["inspect", image, "--why", path], 0);
@@ -382,7 +382,7 @@ fn a_nodes_disk_and_a_root_partition_alone_are_looked_into_as_well() {
     assert_eq!(found["partitions"][5]["name"], "state");
     assert_eq!(found["slots"][0]["signature"], "good");
     assert_eq!(found["slots"][0]["inventory"]["profile"], "router");
-    assert_eq!(said(&["diff", text(&disk), text(&SHARED.new)], 0).trim(), "nothing differs");
+    assert_eq!(said(&["diff", text(&disk), text(&SHARED.new)], 0).trim(), "no differences");
     let shown = said(&["verify", text(&disk), "--key", "one.pub"], 0);
     assert!(shown.contains("every bit of its slots matches its signature") && shown.contains("slot A"), "{shown}");
     let damaged = folder.path().join("damaged");
@@ -402,7 +402,7 @@ fn a_nodes_disk_and_a_root_partition_alone_are_looked_into_as_well() {
     assert_eq!((&found["kind"], &found["slots"][0]["signature"]), (&"partition".into(), &"good".into()));
     let difference = said(&["diff", text(&root), text(&SHARED.new)], 0);
     assert!(
-        difference.contains("nothing differs") && difference.contains("boot files are not compared"),
+        difference.contains("no differences") && difference.contains("boot files are not compared"),
         "{difference}"
     );
     let shown = said(&["inspect", text(&SHARED.folder.path().join("one.pub"))], 1);
@@ -462,7 +462,7 @@ fn an_image_from_before_says_that_it_does_not_know() {
     let image = folder.path().join("before.img");
     crate::format_support::write_image(&image, None);
     let shown = said(&["inspect", text(&image), "--key", "one.pub"], 0);
-    assert!(shown.contains("made of   not known") && shown.contains("build it again"), "{shown}");
+    assert!(shown.contains("made of   unknown") && shown.contains("build it again"), "{shown}");
     for verb in [&["sbom", text(&image)][..], &["inspect", text(&image), "--why", "/usr"]] {
         assert!(said(verb, 1).contains("build it again to know more"), "{verb:?}");
     }

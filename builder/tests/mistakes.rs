@@ -103,9 +103,9 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
             "[kernel]",
             "[kernel]\nconfig = [\"CONFIG_NAMESPACES\", \"CONFIG_VETH=y\", \"CONFIG_NOT_THERE\"]",
             &[
-                "was built otherwise",
-                "CONFIG_VETH=y is wanted, and it is \"m\"",
-                "CONFIG_NOT_THERE=y|m is wanted, and it is not set",
+                "was built with other options",
+                "CONFIG_VETH=y is required, but it is \"m\"",
+                "CONFIG_NOT_THERE=y|m is required, but it is not set",
             ],
         ),
         ("[kernel]", "[kernel]\nconfig = [\"VETH\"]", &["\"VETH\" is not a kernel configuration option"]),
@@ -118,7 +118,11 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
             &["root = \"16MiB\"", "set `[disk] root` in the profile, to \"", "MiB\" or more"],
         ),
         // Something that no node.toml has: the service would never run.
-        ("when = \"router.dhcp\"", "when = \"router.dchp\"", &["no node.toml has `router.dchp`", "`router.dhcp`"]),
+        (
+            "when = \"router.dhcp\"",
+            "when = \"router.dchp\"",
+            &["`router.dchp` is not a key of node.toml", "`router.dhcp`"],
+        ),
     ];
     for (from, to, parts) in cases {
         project.edit(PROFILE, from, to);
@@ -143,7 +147,7 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
     project.write(template, &format!("{whole}{{{{ router.no_such_value }}}}\n"));
     let line = whole.lines().count() + 1;
     let place = format!("bgpd.conf.j2:{line}:");
-    scene.refused(&[], &["no node.toml has `router.no_such_value`", &place, "bgp.toml"]);
+    scene.refused(&[], &["`router.no_such_value` is not a key of node.toml", &place, "bgp.toml"]);
     // What a node may have, and the example has not.
     project.write(template, &format!("{whole}{{{{ haproxy.listen }}}}\n"));
     scene.refused(&[], &["template bgpd.conf.j2", "router.node.toml", "`haproxy` is undefined", &line.to_string()]);
@@ -208,13 +212,13 @@ fn a_package_that_is_cut_off_or_altered_is_refused_and_fetched_anew_afterwards()
     let url = server.url("debian");
     let named = format!("{}: ", "package chrony");
     server.put(&path, &bytes[..bytes.len() - 1000]);
-    let sizes = format!("has {} bytes, {} were expected", bytes.len() - 1000, bytes.len());
-    scene.refused(&["--mirror", &url], &[&named, &path, &sizes, "try later, or name another with --mirror"]);
+    let sizes = format!("has {} bytes, expected {}", bytes.len() - 1000, bytes.len());
+    scene.refused(&["--mirror", &url], &[&named, &path, &sizes, "try again later, or name another with --mirror"]);
     let mut altered = bytes.clone();
     altered[bytes.len() / 2] ^= 0x10;
     server.put(&path, altered);
     let expected = router().package("chrony").sha256.to_string();
-    scene.refused(&["--mirror", &url], &[&named, &path, "SHA-256", &expected, "nothing of it is kept"]);
+    scene.refused(&["--mirror", &url], &[&named, &path, "SHA-256", &expected, "it was discarded"]);
     server.put(&path, bytes);
     server.forget_requests();
     scene.project.built(&["--mirror", &url]);
@@ -321,7 +325,7 @@ fn ctrl_c_while_a_mirror_is_silent_stops_at_once_and_keeps_what_came() {
     let mut child = start(&scene, &["--mirror", &url]);
     wait_for(&mut child, "a million bytes", || std::fs::metadata(&part).is_ok_and(|part| part.len() == 1_000_000));
     let text = interrupt(child);
-    assert!(text.contains("stopped; what was fetched is kept"), "{text}");
+    assert!(text.contains("stopped; what was downloaded is kept"), "{text}");
     scene.assert_untouched();
     server.forget_requests();
     scene.project.built(&["--mirror", &url]);
@@ -347,7 +351,7 @@ fn without_network_a_full_cache_is_enough_and_an_empty_one_says_what_it_lacks() 
     let scene = Scene::new(Warmth::Fetched);
     scene.project.built(&["--mirror", NOWHERE]);
     let scene = Scene::new(Warmth::Empty);
-    let text = scene.refused(&["--offline"], &["not in the cache", "--offline", "Build once with network"]);
+    let text = scene.refused(&["--offline"], &["not in the cache", "--offline", "Build once without --offline"]);
     for package in router().lock.packages.values() {
         assert!(text.contains(&format!("{} {} ({} bytes)", package.name, package.version, package.size)), "{text}");
     }

@@ -110,7 +110,7 @@ fn assert_unprivileged(calls: &[Call]) {
     }
 }
 
-/// Gives a folder to somebody, with all below it but what other caches share.
+/// Gives a folder to someone, with all below it but what other caches share.
 fn give(path: &Path, owner: u32) {
     let metadata = std::fs::symlink_metadata(path).unwrap();
     if metadata.is_dir() {
@@ -152,7 +152,7 @@ fn a_build_starts_no_program_mounts_nothing_and_needs_no_root() {
 #[test]
 fn only_the_toolchain_is_started_when_firstboot_is_compiled() {
     let folder = tempfile::tempdir().unwrap();
-    // A cache without firstboot. The compiler finds its own work of the checkout done, and the build asks it all the same.
+    // A cache without firstboot. The compiler finds its own work of the checkout done, and the build asks it anyway.
     let project = Project::new(folder.path(), Warmth::Warm);
     let package = router().package("frr");
     assert!(unpacked(&project.cache, package.sha256).exists());

@@ -89,8 +89,8 @@ fn mistakes_in_health_checks_and_services_are_shown_in_their_place() {
         ("[[health]]\nservice = \"web\"\ntcp = \"127.0.0.1:80\"", "exactly one of"),
         ("[[health]]\ndeadline = \"5s\"", "exactly one of"),
         ("[[health]]\ntcp = \"localhost\"", "not a valid address with a port"),
-        ("[[health]]\nhttp = { url = \"https://127.0.0.1/\" }", "which certificate to trust"),
-        ("[[health]]\nhttp = { url = \"ftp://127.0.0.1/\" }", "neither http:// nor https://"),
+        ("[[health]]\nhttp = { url = \"https://127.0.0.1/\" }", "no certificate to trust"),
+        ("[[health]]\nhttp = { url = \"ftp://127.0.0.1/\" }", "does not begin with http:// or https://"),
         ("[[health]]\nroute = \"10.0.0.0/99\"", "neither an address nor a prefix"),
         ("[[health]]\nroute = { confg = \"a\" }", "a.path.in.node.toml"),
         ("[[health]]\nmemory = \"1GiB\"\n[[health]]\nmemory = \"2GiB\"", "are called \"memory\""),
@@ -151,7 +151,9 @@ fn an_artifact_of_a_part_is_overridden_as_a_whole_and_two_parts_contradict_each_
     assert_eq!(profile.artifacts["p"].value.to, "etc/q");
     // A file is meant from the folder of the file that says it.
     let own = files("[artifact.p]\nto = \"/etc/p\"\nfile = \"x\"\n");
-    let microdc::profile::artifact::From::File(path) = own.load().unwrap().artifacts["p"].value.from.clone() else {
+    let microdc::profile::artifact::ArtifactSource::File(path) =
+        own.load().unwrap().artifacts["p"].value.from.clone()
+    else {
         panic!("no file")
     };
     assert_eq!(path, own.path("x"));

@@ -87,7 +87,7 @@ const STAND_INS: [&str; 8] = [
     "tinkerbell=firstboot",
 ];
 
-/// Brings the packages of all roles into the cache that everybody uses.
+/// Brings the packages of all roles into the cache that everyone uses.
 fn fetch_all(within: &Path) {
     let project = Project::new(within, Warmth::Empty);
     let arguments = [&["build", "--all", "--json"], &STAND_INS[..]].concat();

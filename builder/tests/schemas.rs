@@ -180,23 +180,23 @@ fn the_reference_page_is_what_the_types_say() {
     assert!(
         found == wanted,
         "profiles/REFERENCE.md is not what the types of builder/src/profile/schema say, first here: {differs:?}\n\
-         If the change is meant, update it: UPDATE=1 cargo test -p microdc --test schemas the_reference_page"
+         If the change is meant, update it: UPDATE=1 cargo test --release -p microdc --test integration the_reference_page"
     );
 }
 
 const REFERENCE_HEAD: &str = "\
 # Keys of profiles
 
-Made from the types that read profiles (`builder/src/profile/schema`); a test keeps it so. `microdc schema profile` is the
-same for editors: with `#:schema ../profile.schema.json` as the first line of a profile, and the schema in that file, an
-editor with a TOML language server completes keys and marks mistakes.
+Generated from the types that read profiles (`builder/src/profile/schema`); a test keeps it up to date.
+`microdc schema profile` prints the same as a JSON Schema. Save it as `profile.schema.json`, start a profile with the line
+`#:schema ../profile.schema.json`, and an editor with a TOML language server completes keys and marks errors.
 
-A profile and its parts have the same keys. Lists add up, in the order of the includes, the file's own entries last; single
-values and named entries stand for themselves, whole entry by whole entry, and a file overrides what it includes.
+A profile and its parts have the same keys. Lists add up in the order of the includes, the file's own entries last. Single
+values and named entries are replaced as a whole: a file overrides what it includes.
 
-**Formats and former names.** A file may say `format = 1`. A key that gets a better name keeps its old one for as long as
-the format lives: a build warns, points at the line, and goes on. A change that old files cannot follow gets the next
-format, and a file of a format that a microdc does not know is refused before anything else in it is looked at.
+**Formats and renamed keys.** A file may declare `format = 1`. When a key is renamed, its old name keeps working for as long
+as the format does: the build warns and points at the line. A change that breaks old files gets a new format. A microdc that
+does not know a file's format rejects the file before it reads anything else in it.
 ";
 
 #[test]

@@ -1,4 +1,4 @@
-//! One cache under several builds at once, builds that are killed, and the taking away of what is old.
+//! One cache under several builds at once, builds that are killed, and the removing of what is old.
 
 use crate::end_to_end::project::{Project, Warmth, digest_in};
 use crate::end_to_end::{router, said};
@@ -74,12 +74,12 @@ fn a_build_killed_at_any_moment_leaves_a_cache_that_the_next_one_completes() {
             break;
         }
         cut += 1;
-        // What lies under its own name is whole, whenever the end came.
+        // What is under its own name is complete, whenever the end came.
         assert!(!project.image().exists() || project.built(&["--offline"]) == expected, "{attempt}");
     }
     assert!(cut >= 2, "only {cut} builds were cut off");
     assert_eq!(project.built(&["--offline"]), expected);
-    // What the killed ones left lies there until it is taken away.
+    // What the killed ones left is there until it is removed.
     let temp = project.cache.join("temp");
     let unfinished = || std::fs::read_dir(&temp).map_or(0, Iterator::count);
     said(&project.microdc(&["cache", "gc"]).output().unwrap(), 0);

@@ -109,7 +109,7 @@ fn extended_attributes_and_long_paths_come_with_extended_headers() {
 #[test]
 fn paths_that_leave_the_tree_are_refused() {
     for path in ["../x", "./a/../../x", "/etc/passwd", "a/..", ".."] {
-        assert!(refused(&[file(path, b"x")]).contains("leaves the package's tree"), "{path}");
+        assert!(refused(&[file(path, b"x")]).contains("points outside the package"), "{path}");
     }
     for path in ["./a//b", "././x", "a/./b", "a\nb"] {
         assert!(refused(&[file(path, b"x")]).contains("not a valid path"), "{path}");
@@ -145,7 +145,7 @@ fn entries_of_kinds_that_no_package_has_are_refused() {
         assert!(what.contains("/a: ") || what.contains("cannot be unpacked"), "{}: {what}", kind as char);
     }
     let with_content = TarEntry { content: b"x".to_vec(), ..other("./a", b'2', "b") };
-    assert!(refused(&[with_content]).contains("yet has content"));
+    assert!(refused(&[with_content]).contains("but has content"));
     assert!(refused(&[other("./a", b'2', "")]).contains("target is damaged"));
 }
 
@@ -221,7 +221,7 @@ fn a_bad_outer_archive_is_refused() {
 fn a_package_that_calls_itself_otherwise_is_refused() {
     for (name, version) in [("other", "1.0"), ("demo", "2.0")] {
         let bytes = deb(name, version, "", &good());
-        assert!(refused_file(&bytes).contains("do not agree"));
+        assert!(refused_file(&bytes).contains("disagree"));
     }
 }
 

@@ -111,7 +111,7 @@ impl Scene {
     }
 }
 
-/// The caches of Go are read-only folders, which not everybody can remove.
+/// The caches of Go are read-only folders, which not everyone can remove.
 fn release(folder: &Path) {
     let _ = Command::new("chmod").args(["-R", "u+w"]).arg(folder).status();
 }
@@ -150,7 +150,7 @@ fn two_users_compile_the_same_bytes_and_the_lock_says_which_go_made_them() {
     one.edit_lock(&sha256, &"0".repeat(64));
     one.refused(&[], &["compiled by", &sha256, &"0".repeat(64), "microdc lock --update"]);
     one.edit_lock(&format!("go = \"{go}\""), "go = \"go1.99.1\"");
-    one.refused(&[], &["is locked as go1.99.1 compiled it", &format!("this machine has {go}"), "Install go1.99.1"]);
+    one.refused(&[], &["is locked as compiled by go1.99.1", &format!("this machine has {go}"), "Install go1.99.1"]);
     release(folder.path());
 }
 
@@ -162,6 +162,6 @@ fn a_module_that_needs_a_newer_go_or_is_not_there_is_told() {
     scene.refused(&[], &["router.toml:", "the artifact hello", "needs go1.99.0", "this machine has go1."]);
     scene.project.edit(PROFILE, "hello@v1.0.0", "hello@v1.0.1");
     scene.refused(&[], &["the artifact hello", "go install example.test/hello/cmd/hello@v1.0.1", "v1.0.1"]);
-    scene.refused(&["--offline"], &["is not in the cache, and without network Go cannot compile it"]);
+    scene.refused(&["--offline"], &["is not in the cache, and Go cannot compile it without network access"]);
     release(folder.path());
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::source_kit::Told;
+use crate::source_kit::RecordedProgress;
 use crate::source_kit::server::{Fault, Server};
 use contract::hash::Digest;
 use microdc::cache::Cache;
@@ -18,7 +18,7 @@ struct Bench {
     cache: Cache,
     cancel: Arc<AtomicBool>,
     client: Client,
-    told: Told,
+    told: RecordedProgress,
     content: Vec<u8>,
     wanted: Wanted,
 }
@@ -43,7 +43,7 @@ fn bench_with(stall: Duration) -> Bench {
     let content: Vec<u8> = (0..700_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     server.put("f", content.clone());
     let wanted = Wanted { url: server.url("f"), size: content.len() as u64, sha256: Digest::of(&content) };
-    Bench { server, _folder: folder, cache, cancel, client, told: Told::default(), content, wanted }
+    Bench { server, _folder: folder, cache, cancel, client, told: RecordedProgress::default(), content, wanted }
 }
 
 impl Bench {

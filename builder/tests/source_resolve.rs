@@ -1,4 +1,4 @@
-//! From names to packages: whom to believe, what the lock is worth, and what is done without network.
+//! From names to packages: whom to trust, what the lock is worth, and what is done without network.
 
 use std::fs;
 
@@ -145,7 +145,7 @@ fn only_keys_that_may_sign_and_strong_hashes_count() {
     mute.keyring = keyring(&mute.key);
     for subkey in [true, false] {
         let what = try_with(&mute, sign(&mute.key, &text, NOW, HashAlgorithm::Sha256, subkey));
-        assert!(what.contains("may not sign"), "{what}");
+        assert!(what.contains("not allowed to sign"), "{what}");
     }
     let fingerprint = "00".repeat(20);
     assert!(Keyring::new(&[(&fingerprint, &armored(&mute.key))]).is_err(), "only the pinned key is taken");
@@ -163,7 +163,7 @@ fn an_expired_index_is_refused_with_dates_unless_the_operator_takes_it_for_that_
     error_of(&archive);
     archive.options.accept_expired = vec!["trixie-security".into()];
     archive.lock(&["frr"]);
-    assert!(archive.told.text().contains("has expired and is taken"), "{}", archive.told.text());
+    assert!(archive.told.text().contains("has expired and is used anyway"), "{}", archive.told.text());
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn vanished() -> (Archive, Lock) {
     archive.server.remove(&format!("debian/{}", lock.packages["libyang3"].path));
     archive.add("trixie", "main", "frr", "10.3-4", "Depends: libyang3\n", &[file("./f", b"new")]);
     archive.publish();
-    // libyang3 stays in the cache: that it has gone from the mirror is no matter.
+    // libyang3 stays in the cache: that it has gone from the mirror does not matter.
     let cache = archive.cache();
     let frr = &lock.packages["frr"];
     fs::remove_file(cache.blob(frr.sha256, frr.size).unwrap()).unwrap();
@@ -291,7 +291,7 @@ fn a_package_gone_from_the_mirror_is_resolved_anew_alone_and_the_change_is_told(
     });
     assert_eq!(changes(&lock, &newer), ["~ frr 10.3-3 → 10.3-4"]);
     assert!(
-        archive.told.text().contains("frr 10.3-3 → 10.3-4: the locked version has gone"),
+        archive.told.text().contains("frr 10.3-3 → 10.3-4: the locked version is no longer on the mirror"),
         "{}",
         archive.told.text()
     );

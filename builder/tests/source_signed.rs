@@ -1,6 +1,6 @@
 //! Release files that their upstream signed, by GnuPG and by minisign: what counts, and what does not.
 
-use crate::source_kit::Told;
+use crate::source_kit::RecordedProgress;
 use crate::source_kit::server::Server;
 use contract::hash::Digest;
 use microdc::cache::Cache;
@@ -23,7 +23,7 @@ struct Bench {
     server: Server,
     folder: tempfile::TempDir,
     cache: Cache,
-    told: Told,
+    told: RecordedProgress,
     content: Vec<u8>,
 }
 
@@ -33,7 +33,13 @@ fn bench() -> Bench {
     let server = Server::start();
     server.put(FILE, content.clone());
     server.put(SUMS, format!("{}  tool-arm64\n", Digest::of(&content)));
-    Bench { server, cache: Cache::open(folder.path().join("cache")).unwrap(), folder, told: Told::default(), content }
+    Bench {
+        server,
+        cache: Cache::open(folder.path().join("cache")).unwrap(),
+        folder,
+        told: RecordedProgress::default(),
+        content,
+    }
 }
 
 fn run(command: &mut Command) -> Vec<u8> {
@@ -42,7 +48,7 @@ fn run(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
-/// Somebody with a key of GnuPG.
+/// Someone with a key of GnuPG.
 struct Gpg {
     home: PathBuf,
 }
@@ -92,7 +98,7 @@ impl Drop for Gpg {
     }
 }
 
-/// Somebody with a key of minisign.
+/// Someone with a key of minisign.
 struct Minisign(PathBuf);
 
 impl Minisign {
@@ -207,7 +213,7 @@ fn what_gnupg_signs_otherwise_is_refused_with_its_reason() {
     bench.refused(bench.by_itself(&key, Vec::new()), &["OpenPGP signature"]);
     bench.refused(bench.by_itself(&key, b"<html>not found</html>".to_vec()), &["OpenPGP signature"]);
     bench.refused(bench.by_itself(&key, key.clone()), &["OpenPGP signature"]);
-    bench.refused(bench.by_itself(&key, vec![0; 70_000]), &["larger than the 65536 bytes"]);
+    bench.refused(bench.by_itself(&key, vec![0; 70_000]), &["larger than the limit of 65536 bytes"]);
     bench.server.remove(SIGNATURE);
     let missing = bench.with(&key, |signed, source| source.bring(&bench.server.url(FILE), Known::Signed(signed)));
     bench.refused(missing, &["SHA256SUMS.sig", "not there (HTTP 404)"]);
@@ -232,9 +238,9 @@ fn what_minisign_signs_is_taken_and_anything_else_refused() {
     bench.good(bench.by_itself(&key, upstream.sign(file, &["-t", "release 1"])));
 
     let other = Minisign::new(bench.folder.path(), "other");
-    bench.refused(bench.by_itself(&key, other.sign(file, &[])), &["it is by another key"]);
+    bench.refused(bench.by_itself(&key, other.sign(file, &[])), &["it was made by another key"]);
     bench.refused(bench.by_itself(&key, upstream.sign(&list, &[])), &["it does not verify"]);
-    bench.refused(bench.by_itself(&key, upstream.sign(file, &["-l"])), &["of minisign's old kind"]);
+    bench.refused(bench.by_itself(&key, upstream.sign(file, &["-l"])), &["a legacy minisign signature"]);
     // The comment is signed too.
     let signed = String::from_utf8(upstream.sign(file, &["-t", "release 1"])).unwrap();
     let renamed = signed.replace("release 1", "release 2").into_bytes();

@@ -1,11 +1,11 @@
 //! Release files by URL: lists of sums, mirrors, and servers that misbehave.
 
-use crate::source_kit::Told;
+use crate::source_kit::RecordedProgress;
 use crate::source_kit::server::{Fault, Server};
 use contract::hash::Digest;
 use microdc::cache::Cache;
 use microdc::clock;
-use microdc::source::http::{Client, FetchError, Fetched, Loose, Patience};
+use microdc::source::http::{Client, FetchError, Fetched, FileRequest, Patience};
 use microdc::source::url::{Known, UrlError, UrlMirror, UrlSource};
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ struct Bench {
     folder: tempfile::TempDir,
     cache: Cache,
     client: Client,
-    told: Told,
+    told: RecordedProgress,
     content: Vec<u8>,
     sha256: Digest,
     mirrors: Vec<UrlMirror>,
@@ -41,7 +41,7 @@ fn bench() -> Bench {
         cache: Cache::open(folder.path().join("cache")).unwrap(),
         folder,
         client: Client::new(patience, Arc::default()),
-        told: Told::default(),
+        told: RecordedProgress::default(),
         content,
         sha256,
         mirrors: Vec::new(),
@@ -125,7 +125,7 @@ fn a_cut_connection_is_gone_on_from_and_a_redirect_followed() {
 fn what_came_before_a_server_gave_up_is_kept_for_the_next_run() {
     let bench = bench();
     bench.server.fail(FILE, [Fault::Cut(200_000), Fault::Status(503), Fault::Status(503), Fault::Status(503)]);
-    bench.refused(bench.by_sums(), &["given up after 4 attempts", "200000 bytes here", "--supply"]);
+    bench.refused(bench.by_sums(), &["gave up after 4 attempts", "200000 bytes, which are kept", "--supply"]);
     bench.server.forget_requests();
     bench.good(bench.by_sums());
     assert_eq!(bench.asked(FILE), [Some(200_000)]);
@@ -138,7 +138,7 @@ fn a_wrong_checksum_is_refused_and_nothing_is_kept() {
     altered[1000] ^= 1;
     bench.server.put(FILE, altered);
     let expected = bench.sha256.to_string();
-    bench.refused(bench.by_sums(), &["tool-arm64", "its SHA-256 is", &expected, "nothing of it is kept"]);
+    bench.refused(bench.by_sums(), &["tool-arm64", "its SHA-256 is", &expected, "it was discarded"]);
     bench.refused(bench.bring(bench.locked()), &["its SHA-256 is", &expected]);
     assert!(!bench.cache.partial_path(bench.sha256).exists());
 }
@@ -152,7 +152,7 @@ fn a_list_without_the_file_says_what_it_has_and_a_large_one_is_not_read() {
         &["sha256sum-arm64.txt", "no SHA-256 of \"tool-arm64\"", "tool-amd64", "`checksums`"],
     );
     bench.server.put(SUMS, vec![b'\n'; 2 << 20]);
-    bench.refused(bench.by_sums(), &["larger than the 1048576 bytes"]);
+    bench.refused(bench.by_sums(), &["larger than the limit of 1048576 bytes"]);
     bench.server.remove(SUMS);
     bench.refused(bench.by_sums(), &["not there (HTTP 404)"]);
     assert!(bench.asked(FILE).is_empty());
@@ -161,8 +161,8 @@ fn a_list_without_the_file_says_what_it_has_and_a_large_one_is_not_read() {
 #[test]
 fn a_file_larger_than_it_may_be_is_cut_off_before_it_is_here() {
     let bench = bench();
-    bench.refused(bench.bring(Known::Locked(500_000, bench.sha256)), &["has 600000 bytes, 500000 were expected"]);
-    let wanted = Loose { url: bench.server.url(FILE), limit: 500_000, sha256: None };
+    bench.refused(bench.bring(Known::Locked(500_000, bench.sha256)), &["has 600000 bytes, expected 500000"]);
+    let wanted = FileRequest { url: bench.server.url(FILE), limit: 500_000, sha256: None };
     let error = bench.client.file(&bench.cache, &wanted, &bench.told).unwrap_err();
     assert!(matches!(error, FetchError::TooLarge { limit: 500_000, .. }), "{error}");
     assert!(bench.server.requests_of(FILE).len() == 2);
@@ -203,7 +203,7 @@ fn without_network_a_folder_is_enough_and_none_is_told() {
     let mut bench = bench();
     bench.offline = true;
     bench.mirrors = vec![UrlMirror::Template("http://127.0.0.1:9/{host}/{path}".to_owned())];
-    bench.refused(bench.bring(bench.locked()), &["cannot be had", "--offline", "`mirrors`", "--supply"]);
+    bench.refused(bench.bring(bench.locked()), &["cannot be fetched", "--offline", "`mirrors`", "--supply"]);
     let content = bench.content.clone();
     let folder = bench.folder_mirror("mirror", &content);
     bench.mirrors.push(UrlMirror::Folder(folder));

@@ -1,4 +1,4 @@
-//! Lines on every console. A line that cannot be written is lost: nobody is there to be told, and PID 1 goes on.
+//! Lines on every console. A line that cannot be written is lost, and PID 1 continues.
 //!
 //! The first console is `/dev/console`, PID 1's standard streams. The kernel may have others (on a CM4 two serial ports:
 //! which of them has a plug differs by carrier), and a display has virtual terminals: the first shows the lines of the

@@ -1,7 +1,6 @@
-//! Every parser of foreign bytes that this program has: bytes from a disk, the firmware, the network, an operator, or a
-//! service. Each takes whatever comes and must neither panic nor grow without bound; what it returns is of no interest
-//! here. The fuzz targets in `firstboot/fuzz` are one each, by the same names; the ordinary tests try them all with random
-//! bytes.
+//! Every parser of untrusted bytes that this program has: bytes from a disk, the firmware, the network, an operator, or a
+//! service. Each must neither panic nor use unbounded memory, whatever it is given; its result is ignored here. The
+//! fuzz targets in `firstboot/fuzz` have the same names, one for each; ordinary tests try them all with random bytes.
 
 use crate::claim::content;
 use crate::claim::data;
@@ -196,7 +195,7 @@ fn ssh_key(bytes: &[u8]) {
     let _ = PublicKey::try_from(text(bytes));
 }
 
-/// The first 8 bytes are the data's length; the tree's root is the right one, so that what lies behind it is reached.
+/// The first 8 bytes are the data's length; the tree's root is the right one, so that what follows it is reached.
 fn hash_tree(bytes: &[u8]) {
     let Some((length, blocks)) = bytes.split_first_chunk::<8>() else { return };
     let root = blocks.get(..4096).map_or_else(|| Digest::of(blocks), tree::leaf);

@@ -1,5 +1,5 @@
-//! What happens when PID 1 panics although no path to that is known: it says so, and the machine restarts. Without this
-//! the kernel would stop the machine or leave it standing with nobody at work.
+//! What happens if PID 1 panics, although no path to a panic is known: it reports it, and the machine restarts. Without
+//! this, the kernel would halt the machine or leave it hanging.
 
 use crate::console;
 use crate::sys::reboot::{self, Action};

@@ -1,7 +1,7 @@
 //! `firstboot host-key FOLDER`: the ssh host key, made once and kept in a folder on `state`. It gets its name when it is
 //! whole and on the disk, so that a power cut leaves a key or none.
 //!
-//! The form is that of OpenSSH's PROTOCOL.key: an ed25519 key that no passphrase protects.
+//! The format is OpenSSH's (PROTOCOL.key): an ed25519 key without a passphrase.
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -25,7 +25,7 @@ const BLOCK: usize = 8;
 pub fn run(arguments: &[String]) {
     let result = match arguments {
         [folder] => make(Path::new(folder)),
-        _ => Err(anyhow::anyhow!("host-key needs a folder")),
+        _ => Err(anyhow::anyhow!("`host-key` needs a folder")),
     };
     if let Err(error) = result {
         eprintln!("cannot make the host key: {error:#}");

@@ -11,14 +11,14 @@
 //! - `host-key`: [`host_key`], a oneshot service that makes the ssh host key
 //! - `nodectl`, or called by that name: [`operator`]
 //! - `probe`: [`probe`], a short-lived child that looks whether something is as it should be
-//! - `time`: [`truetime`], a child that tells when the clock is right
-//! - `update`: [`update`], a child that takes a bundle into the standby slot
+//! - `time`: [`truetime`], a child that reports when the clock is correct
+//! - `update`: [`update`], a child that installs a bundle into the standby slot
 //! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
 //!
-//! A library for tests alone, by the feature `testing`: [`foreign`] has the parsers of foreign bytes, for fuzzing; [`dry_run`] the claim on files
-//! in place of disks; [`install`] takes bundles into files.
+//! A library for tests alone, by the feature `testing`: [`foreign`] has the parsers of untrusted bytes, for fuzzing;
+//! [`dry_run`] the claim on files in place of disks; [`install`] takes bundles into files.
 
-// PID 1 has no panic path: what can panic on data is not used. `guard` is for what nobody thought of.
+// PID 1 has no panic path: what can panic on data is not used. `guard` is for what no one thought of.
 #![cfg_attr(
     not(test),
     deny(
@@ -83,7 +83,7 @@ pub fn run() {
         Some("time") => truetime::run(),
         Some("update") => update::run(),
         Some(other) => {
-            eprintln!("firstboot: unknown part {other:?}; this program is started by the kernel and by itself");
+            eprintln!("firstboot: unknown command {other:?}; this program is started by the kernel and by itself");
             std::process::exit(2);
         }
     }

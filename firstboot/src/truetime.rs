@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Time between two looks.
+/// Time between two checks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Time after which it says that it waits.
 const LATE: Duration = Duration::from_secs(5);
-/// Time between two looks once the time was true.
+/// Time between two checks once the time was true.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Watches the clock for ever.
@@ -29,7 +29,7 @@ pub fn run() {
     tell("STATUS=waiting for a time server");
     while !time::is_true() {
         if !said && begin.elapsed() >= LATE {
-            println!("no time server has set the clock yet; services that need the true time wait");
+            println!("no time server has set the clock yet; services that need the correct time are waiting");
             said = true;
         }
         sleep(LOOK_EVERY);

@@ -80,12 +80,12 @@ fn a_bundle_cut_off_in_any_section_is_refused() {
     let cases = [
         ("head", 40, "ends in the bundle's head", "head needs", Harm::None),
         ("head", 150, "ends in the bundle's manifest", "head needs", Harm::None),
-        ("upper levels", 100, "ends in the bundle's upper levels", "the file at the server has", Harm::None),
-        ("leaves", 5000, "ends in the bundle's leaves", "the file at the server has", Harm::None),
-        ("shorts", 10, "ends in the bundle's shorts", "the file at the server has", Harm::None),
-        ("index", 3, "ends in the bundle's index", "the file at the server has", Harm::None),
-        ("frames", 0, "ends in the bundle's frames", "the file at the server has", Harm::None),
-        ("frames", 200_000, "ends in the bundle's frames", "the file at the server has", Harm::None),
+        ("upper levels", 100, "ends in the bundle's upper levels", "the file on the server has", Harm::None),
+        ("leaves", 5000, "ends in the bundle's leaves", "the file on the server has", Harm::None),
+        ("shorts", 10, "ends in the bundle's shorts", "the file on the server has", Harm::None),
+        ("index", 3, "ends in the bundle's index", "the file on the server has", Harm::None),
+        ("frames", 0, "ends in the bundle's frames", "the file on the server has", Harm::None),
+        ("frames", 200_000, "ends in the bundle's frames", "the file on the server has", Harm::None),
     ];
     for (name, more, streamed, fetched, harm) in cases {
         let cut = &bundle[..section(&parts, name).0 + more];
@@ -96,8 +96,8 @@ fn a_bundle_cut_off_in_any_section_is_refused() {
     }
     by_stream(&[], "ends in the bundle's head, after 0 bytes", Harm::None);
     by_stream(&bundle[..bundle.len() - 1], "ends in the bundle's frames", Harm::Standby);
-    by_stream(&[&bundle[..], b"x"].concat(), "goes on behind the bundle's end", Harm::Standby);
-    by_web(&Server::of([&bundle[..], b"x"].concat()), "the file at the server has", Harm::None);
+    by_stream(&[&bundle[..], b"x"].concat(), "continues after the bundle's end", Harm::Standby);
+    by_web(&Server::of([&bundle[..], b"x"].concat()), "the file on the server has", Harm::None);
 }
 
 #[test]
@@ -123,9 +123,9 @@ fn a_flipped_bit_in_any_section_is_noticed_or_harmless() {
         either(&flipped(at), wanted, Harm::None);
     }
     // The length of the file, and of a frame: what is said twice must be said alike.
-    by_stream(&flipped(17), "bytes long by its head", Harm::None);
-    by_web(&Server::of(flipped(17)), "the bundle's head says", Harm::None);
-    either(&flipped(section(&parts, "index").0), "bytes long by its head", Harm::None);
+    by_stream(&flipped(17), "bytes long according to its header", Harm::None);
+    by_web(&Server::of(flipped(17)), "the bundle's header says", Harm::None);
+    either(&flipped(section(&parts, "index").0), "bytes long according to its header", Harm::None);
     // Blocks in a frame: everything behind it is somewhere else then.
     by_stream(&flipped(12), "the bundle", Harm::None);
     by_web(&Server::of(flipped(12)), "the bundle", Harm::None);
@@ -138,7 +138,7 @@ fn a_flipped_bit_in_any_section_is_noticed_or_harmless() {
         let server = Server::of(flipped(at));
         order.urls = vec![server.url.clone()];
         if let (Err(error), _) = node.web(&order) {
-            // A wrong short sends the installer to the leaves; those are whole.
+            // A wrong short sends the installer to the leaves; those are complete.
             panic!("{at}: {error}");
         }
         node.assert_holds(&new_release());
@@ -162,7 +162,7 @@ fn what_nobody_trusted_has_signed_is_refused() {
     either(&unsigned.bytes(), "it is not signed yet", Harm::None);
     unsigned.head.trailer.signature.bytes = [7; 64];
     either(&unsigned.bytes(), "signed by the unknown key 0000000000000000", Harm::None);
-    // Somebody else's signature under a trusted name.
+    // Someone else's signature under a trusted name.
     let mut forged = new_release().parts();
     forged.head.trailer.signature.bytes = stranger.trailer().signature.bytes;
     either(&forged.bytes(), "does not match the manifest", Harm::None);
@@ -242,8 +242,8 @@ fn lengths_that_lie_are_refused() {
     parts.true_length = false;
     for length in [0, 104, u64::MAX] {
         parts.head.length = length;
-        by_stream(&parts.bytes(), "bytes long by its head", Harm::None);
-        by_web(&Server::of(parts.bytes()), "the bundle's head says", Harm::None);
+        by_stream(&parts.bytes(), "bytes long according to its header", Harm::None);
+        by_web(&Server::of(parts.bytes()), "the bundle's header says", Harm::None);
     }
     let mut bundle = release.bundle();
     bundle[24..28].copy_from_slice(&u32::MAX.to_le_bytes());
@@ -295,14 +295,14 @@ fn frames_that_hold_something_else_are_refused_and_never_unpacked_beyond_their_s
         // 64 MiB of zeros are 10 kB.
         (
             with_frame(2, |_| lzma2(&vec![0; 64 << 20])),
-            "frame 2 of the root image cannot be unpacked: it holds more than",
+            "frame 2 of the root image cannot be unpacked: it contains more than",
         ),
-        (with_frame(2, |_| lzma2(&vec![0; 5 * BLOCK])), "it holds more than 16384 bytes"),
-        (with_frame(2, |_| lzma2(&vec![0; 3 * BLOCK])), "it holds 12288 bytes, not 16384"),
-        (with_frame(2, |_| [lzma2(&vec![0; 4 * BLOCK]), vec![0]].concat()), "1 bytes stand behind it"),
+        (with_frame(2, |_| lzma2(&vec![0; 5 * BLOCK])), "it contains more than 16384 bytes"),
+        (with_frame(2, |_| lzma2(&vec![0; 3 * BLOCK])), "it contains 12288 bytes, not 16384"),
+        (with_frame(2, |_| [lzma2(&vec![0; 4 * BLOCK]), vec![0]].concat()), "1 bytes follow it"),
         (with_frame(2, |_| lzma2(&vec![0; 4 * BLOCK])[..20].to_vec()), "its LZMA2 is"),
         (with_frame(2, |_| b"this is not LZMA2".to_vec()), "cannot be unpacked: its LZMA2 is damaged"),
-        (with_frame(2, |_| vec![0]), "it holds 0 bytes, not 16384"),
+        (with_frame(2, |_| vec![0]), "it contains 0 bytes, not 16384"),
         (with_frame(2, |_| lzma2(&vec![0; 4 * BLOCK])), "frame 2 of the root image does not match"),
         (
             with_frame(2, |_| noise(4, 90)),
@@ -348,10 +348,10 @@ fn servers_that_lie_about_what_they_send_are_given_up() {
     };
     by_web(&change("ETag: \"1\"", "ETag: \"2\""), "its file was changed while it was read", Harm::None);
     by_web(&change("ETag: \"1\"\r\n", ""), "its file was changed while it was read", Harm::None);
-    by_web(&change("Content-Range: bytes ", "Content-Range: bytes 1"), "it gives ", Harm::None);
+    by_web(&change("Content-Range: bytes ", "Content-Range: bytes 1"), "it sends ", Harm::None);
     by_web(&change("Content-Range: bytes ", "X: "), "without saying which", Harm::None);
     // Not gzip: with the features of other crates, the library of these tests would unpack it.
-    by_web(&change("206 Part", "206 Part\r\nContent-Encoding: br"), "it packs what it sends", Harm::None);
+    by_web(&change("206 Part", "206 Part\r\nContent-Encoding: br"), "it compresses what it sends", Harm::None);
     let shorter = lying(|asked, answer| {
         if asked.number >= 2 {
             let length = asked.file.len();
@@ -368,11 +368,11 @@ fn servers_that_lie_about_what_they_send_are_given_up() {
             answer.body = [chunk.as_bytes(), &answer.body, b"\r\n0\r\n\r\n"].concat();
         }
     });
-    by_web(&more, "it sends more than it said", Harm::None);
+    by_web(&more, "it sends more than it announced", Harm::None);
     let file = bundle.clone();
     let forgets =
         Server::new(move |asked| if asked.number < 2 { ranged(&file, asked, "\"1\"") } else { whole(&file) });
-    by_web(&forgets, "it does not give the range that was asked for", Harm::None);
+    by_web(&forgets, "it does not send the requested range", Harm::None);
     let file = bundle.clone();
     let gone =
         Server::new(move |asked| if asked.number < 2 { ranged(&file, asked, "\"1\"") } else { status("416 No") });

@@ -321,9 +321,7 @@ fn the_child_finds_its_order_and_the_partitions_open_and_says_how_it_goes() {
     let standby = node.digest("b");
     let (code, events) = run(b"{}", &bundle);
     assert_eq!(code, Some(1));
-    assert!(
-        matches!(&events[..], [UpdateEvent::Failed { reason }] if reason.contains("cannot understand the order"))
-    );
+    assert!(matches!(&events[..], [UpdateEvent::Failed { reason }] if reason.contains("cannot parse the order")));
     let mut order = node.order(&[]);
     order.rollback_index = 9;
     let (code, events) = run(&serde_json::to_vec(&order).unwrap(), &bundle);

@@ -98,7 +98,7 @@ pub fn claim(node: &Node) -> Claim {
     match which {
         0 => fact(" was made on").map(Claim::Made).or_else(|| fact(" is on").map(Claim::Found)).expect(&line),
         1 => {
-            // What belongs to it comes with it; what follows says that it is whole.
+            // What belongs to it comes with it; what follows says that it is complete.
             node.expect("microdc: [", STEP).unwrap();
             let console = node.console();
             let start = console.rfind("there is no data: ").unwrap_or(0);

@@ -6,7 +6,7 @@ use std::io::Write as _;
 /// In cargo's target folder.
 const FILE: &str = "boot-figures.txt";
 
-/// Notes a figure, such as `figure("PID 1, resident", "4.9 MB")`.
+/// Notes a figure, such as `figure("PID 1, resident", "4.7 MiB")`.
 pub fn figure(what: &str, value: impl std::fmt::Display) {
     let line = format!("{what}: {value}\n");
     print!("FIGURE {line}");

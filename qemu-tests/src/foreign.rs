@@ -1,4 +1,4 @@
-//! Disks that are somebody else's: every kind of content that a claim must leave alone, made on the host by the tool that
+//! Disks that are someone else's: every kind of content that a claim must leave alone, made on the host by the tool that
 //! people make it with. Three have no tool that runs on a file: their labels are written byte by byte, by their format.
 
 use std::fs::File;
@@ -49,11 +49,11 @@ const LUKS: &[&str] = &[
 pub const ALL: [Foreign; 15] = [
     Foreign { serial: "MBR", name: "a partition table (dos)", maker: Maker::Script("sfdisk", &["-q"], "label: dos\n2048,200M,83\n") },
     Foreign { serial: "GPT", name: "a partition table (gpt)", maker: Maker::Tool("sgdisk", &["-n", "1:0:0"]) },
-    Foreign { serial: "EXT4", name: "a file system ext4 with the label \"photos\"", maker: Maker::Tool("mke2fs", &["-q", "-F", "-t", "ext4", "-L", "photos"]) },
-    Foreign { serial: "XFS", name: "a file system XFS", maker: Maker::Tool("mkfs.xfs", &["-q"]) },
-    Foreign { serial: "BTRFS", name: "a file system btrfs", maker: Maker::Tool("mkfs.btrfs", &["-q"]) },
-    Foreign { serial: "F2FS", name: "a file system f2fs", maker: Maker::Tool("mkfs.f2fs", &["-q"]) },
-    Foreign { serial: "NTFS", name: "a file system NTFS", maker: Maker::Tool("mkntfs", &["-q", "-F", "-Q"]) },
+    Foreign { serial: "EXT4", name: "a file system of type ext4 with the label \"photos\"", maker: Maker::Tool("mke2fs", &["-q", "-F", "-t", "ext4", "-L", "photos"]) },
+    Foreign { serial: "XFS", name: "an XFS file system", maker: Maker::Tool("mkfs.xfs", &["-q"]) },
+    Foreign { serial: "BTRFS", name: "a file system of type btrfs", maker: Maker::Tool("mkfs.btrfs", &["-q"]) },
+    Foreign { serial: "F2FS", name: "a file system of type f2fs", maker: Maker::Tool("mkfs.f2fs", &["-q"]) },
+    Foreign { serial: "NTFS", name: "an NTFS file system", maker: Maker::Tool("mkntfs", &["-q", "-F", "-Q"]) },
     Foreign { serial: "LVM", name: "an LVM physical volume", maker: Maker::Bytes(lvm) },
     Foreign { serial: "RAID", name: "a member of a Linux md RAID", maker: Maker::Bytes(md_raid) },
     Foreign { serial: "LUKS", name: "a LUKS encrypted volume", maker: Maker::Tool("cryptsetup", LUKS) },

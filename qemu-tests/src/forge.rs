@@ -1,4 +1,4 @@
-//! Other slots made from an image under test: changed in one thing, and whole and rightly signed all the same, as a faulty
+//! Other slots made from an image under test: changed in one thing, and whole and rightly signed anyway, as a faulty
 //! release would be. Slot A of the image is changed; the rest stays as it is.
 //!
 //! - here the manifest, both partitions and the signature · [`initramfs`] files that take another's place in the
@@ -160,7 +160,7 @@ impl Forge {
         self.command_line(|line| line.replace(&was, &is))
     }
 
-    /// An initramfs in which these bytes stand at `path`.
+    /// An initramfs in which these bytes are at `path`.
     #[must_use]
     pub fn in_initramfs(self, path: &str, bytes: &[u8]) -> Forge {
         let changed = initramfs::with(self.boot_file(INITRAMFS), path, bytes);

@@ -25,7 +25,7 @@ impl Found {
         assert!(self.0.lines().any(|line| line == fact), "no {fact:?} in:\n{}", self.0);
     }
 
-    /// What stands behind this word, of each fact that begins with it.
+    /// What follows this word, of each fact that begins with it.
     #[must_use]
     pub fn all(&self, what: &str) -> Vec<&str> {
         let facts = self.0.split("\n== ").next().unwrap_or_default();

@@ -86,7 +86,7 @@ pub fn wait_route(node: &Node, words: &[&str]) -> Result<String, WaitError> {
     }
 }
 
-/// Waits until a text stands on the console, wherever, also before what was waited for last; gives its line.
+/// Waits until a text is on the console, wherever, also before what was waited for last; gives its line.
 ///
 /// # Panics
 /// When it does not come.

@@ -11,7 +11,7 @@ const REGION: &str = "us-east-1";
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Somebody who may ask.
+/// Someone who may ask.
 #[derive(Clone, Copy, Debug)]
 pub struct Account<'a> {
     pub user: &'a str,
@@ -38,10 +38,10 @@ struct Request<'a> {
     time: &'a str,
 }
 
-/// Asks the S3 server behind a port of this host's loopback; without an account, as anybody.
+/// Asks the S3 server behind a port of this host's loopback; without an account, as anyone.
 ///
 /// # Errors
-/// When nobody answers by HTTP.
+/// When no one answers by HTTP.
 pub fn ask(port: u16, account: Option<Account<'_>>, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;

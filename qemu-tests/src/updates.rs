@@ -20,27 +20,27 @@ use std::time::{Duration, Instant};
 pub const TRIAL: Duration = Duration::from_secs(300);
 
 const NEIGHBOUR: Router = Router { number: 2 };
-/// What the neighbour announces, as it stands in the node's routing table; and what the node announces, in the other's.
+/// What the neighbour announces, as it is in the node's routing table; and what the node announces, in the other's.
 const LEARNT: [&str; 3] = ["10.2.0.0/24", "via 10.0.0.2", "proto bgp"];
 const GIVEN: [&str; 3] = ["10.1.0.0/24", "via 10.0.0.1", "proto bgp"];
 
 /// A folder of bundles and its server.
-pub struct Shelf {
+pub struct BundleServer {
     folder: tempfile::TempDir,
     server: Server,
 }
 
-impl Shelf {
+impl BundleServer {
     /// Serves on a port of this host's loopback.
     ///
     /// # Panics
     /// When there is none.
     #[must_use]
-    pub fn open() -> Shelf {
+    pub fn open() -> BundleServer {
         let folder = tempfile::tempdir().expect("a folder for bundles");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = Server::start(folder.path(), address).expect("a server of bundles");
-        Shelf { folder, server }
+        BundleServer { folder, server }
     }
 
     /// A file of the folder.
@@ -52,7 +52,7 @@ impl Shelf {
     /// Makes a bundle of a release. Gives its URL, as a node on a user network reaches this host.
     ///
     /// # Panics
-    /// When it is none.
+    /// When it is not valid.
     #[must_use]
     pub fn publish(&self, release: &Forged) -> String {
         let name = format!("{}.{}", release.manifest.version, contract::bundle::EXTENSION);
@@ -65,7 +65,7 @@ impl Shelf {
 pub struct Bench {
     pub site: Site,
     pub neighbour: Node,
-    pub shelf: Shelf,
+    pub shelf: BundleServer,
 }
 
 impl Bench {
@@ -104,7 +104,7 @@ impl Bench {
         });
         wait_up(&neighbour, "r2").unwrap();
         wait_up(&site.node, "r1").unwrap();
-        let bench = Bench { site, neighbour, shelf: Shelf::open() };
+        let bench = Bench { site, neighbour, shelf: BundleServer::open() };
         bench.serves();
         bench
     }
@@ -161,7 +161,7 @@ impl Bench {
         loop {
             let console = self.node().console();
             let lines = console.get(mark..).unwrap_or_default();
-            // A line counts when it is whole.
+            // A line counts when it is complete.
             let whole = lines.rsplit_once('\n').map_or("", |(whole, _)| whole);
             if let Some(line) = whole.lines().find(|line| line.contains(text)) {
                 return line.to_owned();
@@ -301,7 +301,7 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-/// Whether nodectl says that the slot is whole.
+/// Whether nodectl says that the slot is complete.
 fn said_installed(output: &Output) -> bool {
     words(output).contains("installed")
 }
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_release_that_cannot_boot_is_published_all_the_same() {
-        let shelf = Shelf::open();
+        let shelf = BundleServer::open();
         let release =
             Forge::of(&images::router()).version("no-kernel").file(KERNEL, b"this is not a kernel").finish();
         let url = shelf.publish(&release);

@@ -44,10 +44,10 @@ fn it_comes_up_and_says_who_it_is(node: &Node) {
     figure("one router, power-on to health passed", format_args!("{:.1} s", node.uptime().as_secs_f32()));
     assert!(healthy.ends_with("health passed"), "{healthy}");
 
-    let rss = page.lines().find_map(|line| line.strip_prefix("pid1 rss ")?.strip_suffix(" MB"));
+    let rss = page.lines().find_map(|line| line.strip_prefix("pid1 rss ")?.strip_suffix(" MiB"));
     let rss: f64 = rss.unwrap_or_else(|| panic!("no memory of PID 1 on the page:\n{page}")).parse().unwrap();
-    figure("resident memory of PID 1", format_args!("{rss} MB"));
-    assert!(rss <= 8.0, "PID 1 has {rss} MB in memory; 8 MB are allowed");
+    figure("resident memory of PID 1", format_args!("{rss} MiB"));
+    assert!(rss <= 8.0, "PID 1 has {rss} MiB in memory; 8 MiB are allowed");
 }
 
 fn keys_on_the_console_never_open_a_shell(node: &Node) {

@@ -61,7 +61,7 @@ fn every_kind_of_foreign_content_is_refused_by_name_and_the_disk_that_is_named_i
     node.kill();
     assert!(digests(&node) == before, "a foreign disk was changed");
 
-    // One is named: a partition table whose partitions the kernel has in use. It is taken, beside fourteen that nobody named.
+    // One is named: a partition table whose partitions the kernel has in use. It is taken, beside fourteen that no one named.
     let (at, named) = foreign::ALL.iter().enumerate().find(|(_, foreign)| foreign.serial == "GPT").unwrap();
     node.disk().write_node_config(disks::node_config("data = \"raw\"\nwipe = \"GPT\"").as_bytes()).unwrap();
     node.power_on().unwrap();
@@ -120,7 +120,7 @@ fn a_node_with_emmc_takes_the_whole_nvme_and_knows_it_again_after_a_new_installa
     node.power_off().unwrap();
     node.wait_off(STEP).unwrap();
 
-    // Another eMMC, with a state of its own; a wipe that nobody took out; a second disk, blank.
+    // Another eMMC, with a state of its own; a wipe that no one took out; a second disk, blank.
     let old = Nvme::new("S1").content(node.nvme(0).path()).removable();
     let config = "data = \"ext4\"\nwipe = \"S1\"";
     let mut node = disks::machine(config).emmc().nvme(Nvme::new("S2")).nvme(old).prepare().unwrap();
@@ -128,7 +128,7 @@ fn a_node_with_emmc_takes_the_whole_nvme_and_knows_it_again_after_a_new_installa
     node.power_on().unwrap();
     let Claim::Found(fact) = claim(&node) else { panic!("{}", node.console()) };
     assert!(fact.starts_with("ext4 /dev/nvme"), "{fact}");
-    node.expect("take wipe out of node.toml", STEP).unwrap();
+    node.expect("remove wipe from node.toml", STEP).unwrap();
     wait_up(&node, "n1").unwrap();
     assert_eq!(disks::ask(&node, &Request::Cat("/data/kept".to_owned())), b"precious");
     a_disk_that_is_pulled_out_is_noticed_and_does_not_take_the_node_with_it(
@@ -165,7 +165,7 @@ fn a_disk_that_is_pulled_out_is_noticed_and_does_not_take_the_node_with_it(
     assert!(page.contains("name n1"), "{page}");
     // Nothing runs that uses it: the node itself writes there now and then.
     let line = node.expect("health failed", STEP).unwrap();
-    assert!(line.contains("disk of data: the disk of /data does not take a write: "), "{line}");
+    assert!(line.contains("disk of data: the disk of /data rejects writes: "), "{line}");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_disk_with_blocks_of_4096_bytes_is_taken_and_another_kind_is_refused_there()
     assert_eq!(claim(&node), Claim::Found("xfs /dev/nvme0n1p1".to_owned()));
     disks::restart(&mut node, "data = \"ext4\"");
     let words = refused(&node);
-    assert!(words.contains("data of this very node, made as xfs"), "{words}");
+    assert!(words.contains("data of this node, made as xfs"), "{words}");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn data_as_a_volume_group_is_made_and_found_again() {
     let found = foreign::run("blkid", &["-p", "-O", "2097152", "-o", "value", "-s", "TYPE"], "", node.nvme(0).path());
     assert_eq!(found.trim(), "LVM2_member");
 
-    // The same by Debian's own pvcreate and vgcreate as a whole disk: somebody's.
+    // The same by Debian's own pvcreate and vgcreate as a whole disk: someone's.
     let volume = tempfile::NamedTempFile::new().unwrap();
     let mut bytes = vec![0; 16 << 20];
     node.nvme(0).raw().read_exact_at(&mut bytes, 2 << 20).unwrap();

@@ -32,7 +32,7 @@ fn no_service_of_a_router_reaches_init_the_disks_or_the_secrets_of_others() {
     only_what_is_expected_is_reached(
         agent,
         &[
-            // What it is told by PID 1, and nobody else.
+            // What it is told by PID 1, and no one else.
             ("network", &["network-secrets"]),
             ("firewall", &[]),
             ("hostkey", &["host-key"]),

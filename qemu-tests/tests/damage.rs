@@ -47,7 +47,7 @@ fn refusal(disk: &Disk) -> Option<String> {
 
 type Damage = fn(&Disk);
 
-/// Where the first leaf lies in the root: the leaves are the last level, which ends the tree.
+/// Where the first leaf is in the root: the leaves are the last level, which ends the tree.
 fn first_leaf(disk: &Disk) -> u64 {
     let root = manifest(disk).root;
     root.length + tree_length(root.length).unwrap() - levels(root.length).unwrap()[0] * BLOCK

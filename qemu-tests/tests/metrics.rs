@@ -172,7 +172,7 @@ fn the_outside_does_not_reach_the_metrics(site: &Site) {
             assert!(!answered, "{to}:{METRICS} answers to the outside");
         }
     }
-    // Last, as its answers are sent again and again: a port that is open to everybody does answer.
+    // Last, as its answers are sent again and again: a port that is open to everyone does answer.
     assert!((0..20).any(|turn| site.answered(INSIDE, SSH, 40_000 + turn, Duration::from_secs(2))));
 }
 
@@ -215,13 +215,17 @@ fn the_screen_says_who_the_node_is_and_changes_with_it(site: &Site) {
         " disk       nvme0n1, state kept\n",
         "bgpd",
         " health     passed\n",
-        " wrong      nothing\n",
+        " problems   none\n",
     ]);
     assert!(!calm.contains("back-off"), "{calm}");
     // The delay before the next start grows with each failure: it can be seen.
     for _ in 0..5 {
         site.kill("bgpd");
     }
-    expect(&["bgpd (back-off)", " health     failed: bgpd: ", " wrong      bgpd: it fails and is tried again"]);
-    expect(&[" wrong      nothing\n"]);
+    expect(&[
+        "bgpd (back-off)",
+        " health     failed: bgpd: ",
+        " problems   bgpd: it keeps failing and being restarted",
+    ]);
+    expect(&[" problems   none\n"]);
 }

@@ -103,7 +103,7 @@ fn a_lease_is_got_late_renewed_lost_got_again_and_changed_and_survives_a_pulled_
     wait_page(&node, "the plugged cable", |page| holds(page, "10.0.0.60") && page.contains("link eth0 up"));
     host.ping(four(60), STEP).unwrap();
 
-    // Router advertisements: taken where DHCP is, refused where nobody asked for them.
+    // Router advertisements: taken where DHCP is, refused where no one asked for them.
     let far = other.host(Ipv4Addr::new(10, 7, 0, 9), 24, None).unwrap();
     let begin = Instant::now();
     loop {

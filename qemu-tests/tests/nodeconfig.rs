@@ -64,7 +64,7 @@ fn secrets_leave_bootsel_and_a_broken_config_never_makes_a_configured_node_unrea
     let public = tunnel(&page).unwrap_or_else(|| panic!("no tunnel:\n{page}"));
     off(&node);
 
-    // The sectors are overwritten, not only the entry; the file system is whole; nothing was told on the console.
+    // The sectors are overwritten, not only the entry; the file system is complete; nothing was told on the console.
     let bytes = bootsel(&node);
     assert!(!holds(&bytes, &key) && !holds(&bytes, &key[4..30]), "the key is still on bootsel");
     let left = node.disk().read_file(Partition::Bootsel, "node.toml").unwrap().unwrap();
@@ -87,7 +87,7 @@ fn secrets_leave_bootsel_and_a_broken_config_never_makes_a_configured_node_unrea
     for (what, bytes, reason) in ugly {
         node.disk().write_node_config(&bytes).unwrap();
         node.power_on().unwrap();
-        let line = node.expect("node.toml on bootsel is not taken", STEP).unwrap();
+        let line = node.expect("node.toml on bootsel is rejected", STEP).unwrap();
         assert!(line.contains(reason), "{what}: {line}");
         wait_up(&node, "taken").unwrap();
         host.ping(OWN, STEP).unwrap();
@@ -112,7 +112,7 @@ fn a_fresh_node_says_what_is_wrong_with_its_config_and_can_be_reached_by_dhcp() 
     let two = "name = \"x\"\n[network.a]\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.0.2\"\n\
                [network.b]\naddresses = [\"10.1.0.1/24\"]\ngateway = \"10.1.0.2\"\n";
     let node = machine("fresh", two).network(&lan).start().unwrap();
-    let line = node.expect("node.toml on bootsel is not taken", STEP).unwrap();
+    let line = node.expect("node.toml on bootsel is rejected", STEP).unwrap();
     assert!(line.contains("line 7, column 11") && line.contains("already has a default gateway"), "{line}");
     node.expect("no node.toml in force: DHCP on the first Ethernet port", STEP).unwrap();
     // Told with "network ready", or later where the lease takes longer than services wait for it.

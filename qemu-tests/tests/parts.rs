@@ -104,7 +104,7 @@ fn tools_say_what_they_should(agent: Agent<'_>) {
 }
 
 fn haproxy_leads_to_the_server_that_answers(front: u16) {
-    // More often than there are servers: the one that nobody listens for gets none of them.
+    // More often than there are servers: the one that no one listens for gets none of them.
     for _ in 0..4 {
         let answer = s3::ask(front, None, "GET", "/metrics", b"").unwrap();
         let text = String::from_utf8_lossy(&answer.body).into_owned();

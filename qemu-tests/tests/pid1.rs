@@ -56,7 +56,7 @@ fn what_ran_out_of_memory_is_named(node: &Node) {
 fn what_is_not_ready_in_time_is_ended_and_the_reason_told(node: &Node) {
     Agent(node).until("it was not ready", |agent| {
         let console = agent.0.console();
-        let lines = ["never| not ready: /run/never is missing", "service never is not ready in time; it is killed"];
+        let lines = ["never| not ready: /run/never is missing", "service never was not ready in time; killing it"];
         lines.iter().all(|line| console.contains(line)).then_some(())
     });
 }
@@ -75,7 +75,7 @@ fn nothing_of_an_ended_service_is_left_and_the_delay_grows(node: &Node) {
 
 fn nobody_speaks_in_anothers_name(node: &Node) {
     Agent(node).until("it was noticed", |agent| {
-        agent.0.console().contains("which is not its own, spoke in its name").then_some(())
+        agent.0.console().contains("which does not belong to it, sent a notification in its name").then_some(())
     });
     let log = Agent(node).cat("/state/log/liar");
     assert!(log.contains("lied: Ok"), "its lies did arrive: {log}");
@@ -128,7 +128,7 @@ fn the_end_comes_although_a_service_will_not_die(node: &Node) {
     assert_eq!(node.wait_off(STEP).unwrap(), End::PoweredOff);
     let console = node.console();
     let end = console.rsplit_once("powering off").unwrap().1;
-    assert!(end.contains("service deaf does not stop; it is killed"), "{end}");
+    assert!(end.contains("service deaf does not stop; killing it"), "{end}");
     assert!(end.contains("these did not stop in time: stubborn"), "{end}");
     assert!(!end.contains("could not be unmounted"), "{end}");
 }

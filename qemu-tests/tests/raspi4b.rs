@@ -8,7 +8,7 @@ use qemu_tests::forge::Forge;
 use qemu_tests::images;
 use qemu_tests::router::{Router, STEP};
 use qemu_tests::site::{Site, words};
-use qemu_tests::updates::{Shelf, TRIAL, status};
+use qemu_tests::updates::{BundleServer, TRIAL, status};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,7 @@ mod long {
     fn an_update_on_a_bcm2711_is_tried_by_the_mailboxs_request_and_committed() {
         let site = start_slow(&images::router_slow());
         let release = Forge::of(&images::router_slow()).version("by-mailbox").finish();
-        let shelf = Shelf::open();
+        let shelf = BundleServer::open();
         let url = shelf.publish(&release);
         // On a busy machine the firmware's watchdog may have reset the node before it came up.
         let before = site.node.resets().len();

@@ -132,7 +132,7 @@ fn health_passes_fails_with_a_reason_and_passes_again(node: &Node) {
     assert!(line.contains("http://127.0.0.1:7002/health answered 500, not 200"), "{line}");
     agent.write("/run/http", "200 all ill");
     agent.until("the reason is another", |agent| {
-        agent.0.page("s", STEP).unwrap().contains("does not hold \"well\"").then_some(())
+        agent.0.page("s", STEP).unwrap().contains("does not contain \"well\"").then_some(())
     });
     agent.write("/run/http", "200 all well");
     node.expect("health passed", STEP).unwrap();

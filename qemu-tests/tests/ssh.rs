@@ -146,7 +146,7 @@ fn no_command_is_a_shell(site: &Site) {
         let output = site.ssh(&[line]);
         assert_eq!(output.status.code(), Some(MISUSED), "{line:?}: {output:?}");
         assert!(output.stdout.is_empty(), "{line:?}: {output:?}");
-        assert!(words(&output).contains("nodectl: look into this node"), "{line:?}: {output:?}");
+        assert!(words(&output).contains("nodectl: inspect this node"), "{line:?}: {output:?}");
     }
     // Neither a command nor a terminal.
     assert_eq!(site.ssh(&[]).status.code(), Some(MISUSED));
@@ -357,8 +357,7 @@ fn the_prompt_takes_the_same_commands(site: &Site) {
     let output = session.wait_with_output().unwrap();
     let text = words(&output);
     assert!(output.status.success(), "{text}");
-    for expected in
-        ["nodectl> ", "role       router", "there is no command \"sh\"", "there is no shell here", "poweroff"]
+    for expected in ["nodectl> ", "role       router", "there is no command \"sh\"", "there is no shell", "poweroff"]
     {
         assert!(text.contains(expected), "{expected:?} in {text}");
     }

@@ -58,8 +58,8 @@ fn a_state_beyond_repair_is_kept_aside_and_made_anew() {
     let read = |node: &Node, at: u64| node.disk().read(Partition::State, at, half as usize).unwrap();
     let damaged = read(&node, 0);
     node.power_on().unwrap();
-    node.expect("is kept aside and recreated", STEP).unwrap();
-    let line = node.expect("this node has forgotten what it kept there", STEP).unwrap();
+    node.expect("is set aside and recreated", STEP).unwrap();
+    let line = node.expect("what this node kept there is gone", STEP).unwrap();
     assert!(line.contains(&format!("bytes {} to {}", extent.offset + half, extent.offset + 2 * half)), "{line}");
     wait_up(&node, "n1").unwrap();
     let page = node.page("s", STEP).unwrap();
@@ -75,7 +75,7 @@ fn a_state_beyond_repair_is_kept_aside_and_made_anew() {
 fn a_node_on_a_disk_that_takes_no_writes_comes_up_with_its_identity() {
     let node = disks::machine_on(&SETTLED.path()).memory(1024).emmc().read_only().start().unwrap();
     let line = node.expect("is read-only", STEP).unwrap();
-    assert!(line.contains("taken into memory") && line.contains("replace the disk"), "{line}");
+    assert!(line.contains("copied to memory") && line.contains("replace the disk"), "{line}");
     wait_up(&node, "n1").unwrap();
     assert_eq!(disks::machine_id(&node), SETTLED.machine_id);
 }

@@ -25,8 +25,8 @@ fn the_clock_never_goes_back_and_services_can_wait_for_the_true_time() {
     let machine = machine.clock("2001-01-01T00:00:00").deadline(Duration::from_secs(1200));
     let mut node = machine.network(&lan).start().unwrap();
 
-    // Nobody has told it the time: it stands at the build's, and what needs the true time waits and says so.
-    node.expect("services that need the true time wait", STEP).unwrap();
+    // No one has told it the time: it is at the build's, and what needs the true time waits and says so.
+    node.expect("services that need the correct time are waiting", STEP).unwrap();
     let (first, confirmed) = time(&node);
     assert!(!confirmed && first.as_str() > "2025", "{first}");
     let page = node.page("s", STEP).unwrap();
@@ -43,12 +43,12 @@ fn the_clock_never_goes_back_and_services_can_wait_for_the_true_time() {
         String::from_utf8(std::process::Command::new("date").args(["-u", "+%Y-%m-%dT"]).output().unwrap().stdout);
     assert!(confirmed && told.starts_with(host_says.unwrap().trim()), "{told}");
 
-    // Off and on, with nobody to ask and the clock far behind again: no earlier than it was.
+    // Off and on, with no one to ask and the clock far behind again: no earlier than it was.
     drop(server);
     node.power_off().unwrap();
     node.wait_off(STEP).unwrap();
     node.power_on().unwrap();
-    node.expect("services that need the true time wait", STEP).unwrap();
+    node.expect("services that need the correct time are waiting", STEP).unwrap();
     let (after, confirmed) = time(&node);
     assert!(!confirmed && after >= told, "{after} after {told}");
 }

@@ -15,9 +15,9 @@ use qemu_tests::updates::Bench;
 use std::time::Duration;
 
 /// What the old slot says of a trial that could not say anything itself.
-const SILENT: &[&str] = &["without a word"];
-/// And of one that never came as far as the system half.
-const EARLY: &[&str] = &["without a word", "system half"];
+const SILENT: &[&str] = &["without a report"];
+/// And of one that never came as far as the system stage.
+const EARLY: &[&str] = &["without a report", "system stage"];
 
 fn probe() -> Forge {
     Forge::of(&images::router_with_probe())
@@ -97,7 +97,7 @@ fn a_release_whose_kernel_or_pid_1_fails_is_left_behind(bench: &mut Bench) {
     assert!(bench.site.node.resets()[before..].contains(&Reset::Watchdog));
     bench.comes_back("PID 1 falls", &faulty("break"), SILENT, nothing);
     bench.comes_back("kernel panic in the system", &faulty("panic"), SILENT, nothing);
-    bench.comes_back("reset without a word", &faulty("reset"), SILENT, nothing);
+    bench.comes_back("reset without a report", &faulty("reset"), SILENT, nothing);
 }
 
 /// Damage to the new slot after it was found whole: between the end of the old system and the trial.
@@ -126,7 +126,7 @@ fn updates_in_a_row_are_committed_and_an_operator_or_the_loss_of_power_end_a_tri
 fn an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept(bench: &mut Bench) {
     // Its health gate stays red, so that no commit comes before the operator.
     let release = probe().version("rolled-back").option("probe.fault=red").finish();
-    bench.comes_back("operator's rollback", &release, &["an operator asked to go back"], |bench| {
+    bench.comes_back("operator's rollback", &release, &["an operator asked for a rollback"], |bench| {
         let mark = bench.mark();
         let _ = bench.said(mark, "trial of rolled-back in slot B");
         // No second update in a trial.
@@ -161,7 +161,7 @@ fn an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept(bench:
     let standby = status.update.standby.expect("slot B is whole");
     assert_eq!((standby.version.as_str(), standby.manifest), ("power-cut", release.digest));
 
-    // Nobody has trained the operator's machine for an older release.
+    // No one has trained the operator's machine for an older release.
     let older = probe().version("newer").manifest(|manifest| manifest.rollback_index += 2).finish();
     let newer = bench.shelf.publish(&older);
     bench.commits(&older, &newer, &[]);

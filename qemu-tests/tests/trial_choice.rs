@@ -1,4 +1,4 @@
-//! A node whose choice of slot or whose memory is lost boots a slot all the same, and says so. What the EEPROM does then is
+//! A node whose choice of slot or whose memory is lost boots a slot anyway, and says so. What the EEPROM does then is
 //! its PARTITION_WALK: it takes the first partition that it can boot.
 
 use contract::autoboot;
@@ -48,7 +48,7 @@ fn a_node_that_lost_its_choice_or_its_memory_boots_and_says_so() {
     after(&mut node, wipe, Slot::B);
     assert!(node.console()[mark..].contains("making the file system for state"), "{}", &node.console()[mark..]);
 
-    // The choice is noise: the EEPROM walks, and takes slot A. The node remembers what was chosen, and mends it.
+    // The choice is noise: the EEPROM walks, and takes slot A. The node remembers what was chosen, and repairs it.
     let noise = vec![0xa5; autoboot::render(Slot::B).len()];
     let noise = |disk: &Disk| disk.write_file(Partition::Bootsel, AUTOBOOT, &noise).unwrap();
     after(&mut node, noise, Slot::A);
@@ -59,7 +59,7 @@ fn a_node_that_lost_its_choice_or_its_memory_boots_and_says_so() {
         std::thread::sleep(Duration::from_millis(500));
     }
     let said = node.console();
-    assert!(said.contains("slot A runs without being the chosen one"), "{said}");
+    assert!(said.contains("slot A is running without being the default slot"), "{said}");
     // By the button, after which it still knows who it is.
     let (boots, resets) = (node.boots(), node.resets().len());
     node.reset().unwrap();
@@ -73,5 +73,5 @@ fn a_node_that_lost_its_choice_or_its_memory_boots_and_says_so() {
     after(&mut node, destroy, Slot::A);
     let said = node.console();
     let warned = said[mark..].lines().any(|line| line.contains("bootsel") && line.contains("microdc: "));
-    assert!(warned && said[mark..].contains("slot A runs without being the chosen one"), "{}", &said[mark..]);
+    assert!(warned && said[mark..].contains("slot A is running without being the default slot"), "{}", &said[mark..]);
 }

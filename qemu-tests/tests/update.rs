@@ -1,5 +1,5 @@
 //! A node takes a release that an operator sends, tries it, keeps it or goes back, and remembers what came of it. What is
-//! damaged of its memory and its choice it mends.
+//! damaged of its memory and its choice it repairs.
 
 use contract::layout::{Partition, Slot};
 use contract::manifest::Manifest;
@@ -10,7 +10,7 @@ use qemu_tests::forge::Forge;
 use qemu_tests::images;
 use qemu_tests::router::{STEP, wait_up};
 use qemu_tests::site::{Site, words};
-use qemu_tests::updates::{Shelf, TRIAL, status};
+use qemu_tests::updates::{BundleServer, TRIAL, status};
 use std::fs::File;
 use std::process::Output;
 use std::time::Duration;
@@ -50,17 +50,17 @@ fn events(output: &Output) -> Vec<UpdateEvent> {
 #[test]
 fn a_release_that_an_operator_sends_is_tried_and_kept_and_the_one_before_is_left_at_a_word() {
     let mut site = node();
-    let shelf = Shelf::open();
+    let shelf = BundleServer::open();
     let release = Forge::of(&images::router()).version("second").finish();
     let url = shelf.publish(&release);
     let bundle = shelf.path("second.bundle");
     let before = status(&site);
     assert_eq!((before.update.default_slot, before.trial), (Some(Slot::A), false));
     assert_eq!(before.update.standby, None);
-    refused(&site.ssh(&["cancel"]), "no update is being taken");
-    refused(&site.ssh(&["rollback"]), "slot B holds nothing to be tried: /dev/nvme0n1p5: there is no trailer");
+    refused(&site.ssh(&["cancel"]), "no update is being installed");
+    refused(&site.ssh(&["rollback"]), "slot B has nothing to try: /dev/nvme0n1p5: there is no trailer");
 
-    // A dry run changes nothing; half a bundle leaves nothing that can be tried.
+    // A dry run changes nothing; half a bundle leaves nothing to try.
     let output = site.ssh(&["update", "--dry-run", "--json", &url]);
     assert!(output.status.success(), "{output:?}");
     let plan = events(&output);
@@ -76,7 +76,7 @@ fn a_release_that_an_operator_sends_is_tried_and_kept_and_the_one_before_is_left
     let half = site.path("half");
     let whole = std::fs::read(&bundle).unwrap();
     std::fs::write(&half, &whole[..whole.len() / 2]).unwrap();
-    refused(&sent(&site, &half, &[]), "the update was not taken");
+    refused(&sent(&site, &half, &[]), "the update was refused");
     let after = status(&site);
     assert_eq!((after.update.standby, after.update.failed.len()), (None, 0));
 
@@ -98,7 +98,7 @@ fn a_release_that_an_operator_sends_is_tried_and_kept_and_the_one_before_is_left
     site.node.expect(&format!("trial of {} in slot A", before.version), TRIAL).unwrap();
     wait_up(&site.node, "r1").unwrap();
     assert!(words(&site.ssh(&["rollback"])).contains("the node restarts into slot B"));
-    let reason = "an operator asked to go back";
+    let reason = "an operator asked for a rollback";
     site.node.expect(&format!("going back: {reason}"), STEP).unwrap();
     site.node.expect(&format!("the trial of {} failed: {reason}", before.version), TRIAL).unwrap();
     wait_up(&site.node, "r1").unwrap();
@@ -116,10 +116,12 @@ fn a_damaged_choice_is_mended(site: &mut Site) {
     site.node.kill();
     site.node.disk().write_file(Partition::Bootsel, AUTOBOOT, b"damaged\n").unwrap();
     site.node.power_on().unwrap();
-    site.node.expect("runs without being the chosen one: autoboot.txt is not as microdc writes it", TRIAL).unwrap();
+    site.node
+        .expect("is running without being the default slot: autoboot.txt is not as microdc writes it", TRIAL)
+        .unwrap();
     wait_up(&site.node, "r1").unwrap();
     assert_eq!(status(site).update.default_slot, None);
-    refused(&site.ssh(&["rollback"]), "without being the chosen one");
+    refused(&site.ssh(&["rollback"]), "without being the default slot");
     site.node.expect("is rewritten: the EEPROM starts slot B", TRIAL).unwrap();
     let chosen = site.node.disk().read_file(Partition::Bootsel, AUTOBOOT).unwrap().unwrap();
     assert_eq!(contract::autoboot::default_slot(&chosen), Some(Slot::B));

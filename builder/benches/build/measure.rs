@@ -32,7 +32,7 @@ pub fn run(command: &mut Command, output: &Path) -> Result<Run> {
     let mut status = 0;
     // SAFETY: all zeros are a valid `rusage`.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: `pid` is a child of ours that nobody else waits for; both pointers are valid for the call.
+    // SAFETY: `pid` is a child of ours that no one else waits for; both pointers are valid for the call.
     let waited = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
     let wall = start.elapsed().as_secs_f64();
     if waited != pid {

@@ -9,8 +9,9 @@
 //! The images are made by the builder from packages of the archive. The node has the old image in one slot, and nothing in
 //! the other. Bytes are those of bodies, without the headers of HTTP. Figures are printed and never judged here.
 //!
-//! microdc's installer and casync are run in earnest, against a server that counts. RAUC's installer needs kernel modules and a bus; its bundle and
-//! its index are made in earnest, and what its installer would read is reckoned in its favour ([`rauc`]).
+//! microdc's installer and casync are run in earnest, against a server that counts. RAUC's installer needs kernel
+//! modules and a bus; its bundle and its index are made in earnest, and what its installer would read is reckoned in
+//! its favour ([`rauc`]).
 
 mod casync;
 #[expect(dead_code, reason = "the other benchmark needs more of it")]

@@ -28,7 +28,7 @@ impl Server {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (folder, count) = (folder.clone(), count.clone());
-                // A client that goes away is no concern of ours.
+                // A client that goes away does not matter.
                 std::thread::spawn(move || serve(&client, &folder, &count).ok());
             }
         });

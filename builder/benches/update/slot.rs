@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub struct Slot {
     pub manifest: Manifest,
-    /// The image that it stands in, and where its partitions lie there.
+    /// The image that it is in, and where its partitions are there.
     pub image: PathBuf,
     pub boot: Extent,
     pub root: Extent,

@@ -1,4 +1,4 @@
-//! What every image changes in the kernel's own device trees.
+//! Changes that every image makes to the kernel's device trees.
 
 use contract::names::{DT_MAILBOX_PAGE, MAILBOX_PAGE};
 use emulator::devicetree::{Tree, TreeError};
@@ -15,7 +15,10 @@ pub const CLKREQ_MODES: [&str; 3] = ["safe", "no-l1ss", "default"];
 pub enum DeviceTreeError {
     #[error("{name}: {source}")]
     Tree { name: String, source: TreeError },
-    #[error("{name}: /reserved-memory has {found} cells for an address and a size; 2 and 1, or 2 and 2, are known")]
+    #[error(
+        "{name}: /reserved-memory has {found} cells for an address and a size; only 2 and 1, or 2 and 2, are \
+        supported"
+    )]
     Cells { name: String, found: String },
 }
 

@@ -1,7 +1,8 @@
-//! Which of the kernel's modules drive what the shipped device trees describe, and whether an image has them: a board whose
-//! driver is missing boots all the same, and stays at its lowest clock or without the right time.
+//! Which kernel modules drive the devices in the shipped device trees, and whether an image contains them. A board
+//! without a driver still boots, but may stay at its lowest clock speed or have the wrong time.
 //!
-//! A device says what it is by `compatible`; a module says by its aliases (`of:N*T*Cbrcm,bcm2711-thermal`) what it drives.
+//! A device identifies itself by `compatible`; a module lists the devices it drives in its aliases
+//! (`of:N*T*Cbrcm,bcm2711-thermal`).
 
 use super::modules::{ModuleError, Modules};
 use emulator::devicetree::Enabled;

@@ -1,4 +1,4 @@
-//! What the CM4's EEPROM and firmware demand of a boot, checked before an image leaves the build.
+//! What the CM4's EEPROM and firmware require in order to boot, checked before the build finishes an image.
 //!
 //! Source: Raspberry Pi's documentation of autoboot.txt, config.txt and conditional filters, and the release notes of
 //! the bootloader.
@@ -22,7 +22,7 @@ const BOARDS: [(&str, &[&str]); 2] =
 /// Why the EEPROM or the firmware would not boot this.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EepromError {
-    #[error("autoboot.txt has {0} bytes; the EEPROM reads {AUTOBOOT_MAX} at most")]
+    #[error("autoboot.txt has {0} bytes; the EEPROM reads at most {AUTOBOOT_MAX}")]
     AutobootLength(usize),
     #[error("{file}, line {line}: {text:?}: {why}")]
     Line { file: &'static str, line: usize, text: String, why: String },
@@ -62,7 +62,7 @@ pub fn check_autoboot(bytes: &[u8]) -> Result<Slot, EepromError> {
         if let Some(name) = line.strip_prefix('[') {
             section = name.strip_suffix(']').ok_or_else(|| wrong("the section is not closed"))?;
             if !AUTOBOOT_SECTIONS.contains(&section) {
-                return Err(wrong("only [all], [none] and [tryboot] are sections here"));
+                return Err(wrong("the only sections of this file are [all], [none] and [tryboot]"));
             }
             continue;
         }
@@ -75,7 +75,7 @@ pub fn check_autoboot(bytes: &[u8]) -> Result<Slot, EepromError> {
                 let number = number.ok_or_else(|| wrong("the partition has no number"))?;
                 *(if section == "tryboot" { &mut trial } else { &mut default }) = Some(number);
             }
-            _ => return Err(wrong("the EEPROM knows no such key here")),
+            _ => return Err(wrong("the EEPROM does not know this key here")),
         }
     }
     let say = |why: String| EepromError::Autoboot(why);
@@ -137,7 +137,7 @@ fn parse_config(
             why: why.to_owned(),
         };
         if line.len() > LINE_MAX {
-            return Err(wrong("the firmware reads 98 characters of a line at most"));
+            return Err(wrong("the firmware reads at most 98 characters of a line"));
         }
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -171,12 +171,12 @@ fn parse_config(
             "kernel_watchdog_timeout" => {
                 let timeout: Option<u32> = value.parse().ok();
                 if timeout.is_none_or(|seconds| seconds > WATCHDOG_MAX) {
-                    return Err(wrong("the watchdog counts to 15 seconds at most"));
+                    return Err(wrong("the watchdog counts to at most 15 seconds"));
                 }
             }
             "os_prefix" | "overlay_prefix" | "include" | "boot_partition" | "tryboot_a_b" | "boot_ramdisk"
             | "cmdline" => {
-                return Err(wrong("this leads the firmware away from what the build checks"));
+                return Err(wrong("this makes the firmware load what the build does not check"));
             }
             _ => (),
         }
@@ -185,7 +185,7 @@ fn parse_config(
     if !arm_64bit {
         return Err(say("arm_64bit=1 is missing".to_owned()));
     }
-    let demand = |value: Option<String>, what: &str| value.ok_or_else(|| say(format!("it names no {what}")));
+    let demand = |value: Option<String>, what: &str| value.ok_or_else(|| say(format!("{what} is missing")));
     let config = Config {
         kernel: demand(kernel, "kernel")?,
         initramfs: demand(initramfs, "initramfs")?,
@@ -231,7 +231,7 @@ fn ascii<'b>(file: &'static str, bytes: &'b [u8]) -> Result<&'b str, EepromError
             file,
             line: 1 + bytes.iter().take(at.unwrap_or(0)).filter(|&&byte| byte == b'\n').count(),
             text: String::new(),
-            why: "it holds a character that is not plain ASCII".to_owned(),
+            why: "it contains a character that is not ASCII".to_owned(),
         }),
     }
 }

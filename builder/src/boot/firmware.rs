@@ -37,8 +37,8 @@ pub enum FirmwareError {
     #[error("start4.elf does not say when it was built ({})", String::from_utf8_lossy(MARK).trim())]
     NoDate,
     #[error(
-        "start4.elf was built on {found}; one older than {OLDEST} does not start the slot that autoboot.txt names in every \
-         case: take a newer raspi-firmware"
+        "start4.elf was built on {found}; releases before {OLDEST} do not always start the slot that autoboot.txt \
+            names: use a newer raspi-firmware"
     )]
     TooOld { found: Date },
 }

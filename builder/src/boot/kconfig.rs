@@ -1,5 +1,5 @@
-//! The config that a kernel was built with (`/boot/config-*` of its package), and what profiles ask of it: a container
-//! host needs namespaces, control groups, overlay and more, and finds out too late when they are missing.
+//! The config that a kernel was built with (`/boot/config-*` of its package), and what profiles require of it. A
+//! container host needs namespaces, control groups, overlayfs and more, and would otherwise fail only at run time.
 
 use super::kernel::{Kernel, KernelError};
 use std::collections::BTreeMap;

@@ -121,7 +121,7 @@ fn read(content: &Content, path: &str) -> Result<Arc<[u8]>, KernelError> {
 
 /// Checks the head of an arm64 Image (kernel's Documentation/arch/arm64/booting.rst, section 4).
 fn check(image: &[u8]) -> Result<(), &'static str> {
-    let Some(head) = image.first_chunk::<64>() else { return Err("it is shorter than its head") };
+    let Some(head) = image.first_chunk::<64>() else { return Err("it is shorter than its headerer") };
     if head[56..60] != *b"ARM\x64" {
         return Err("its magic number is wrong");
     }

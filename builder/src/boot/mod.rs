@@ -1,4 +1,4 @@
-//! What a slot's boot partition holds, and whether the CM4's EEPROM would boot it.
+//! The contents of a slot's boot partition, and whether the CM4's EEPROM would boot it.
 //!
 //! - [`firmware`] from the package raspi-firmware · [`kernel`] kernel and device trees · [`devicetree`] what is changed in them ·
 //!   [`modules`] their load order · [`drivers`] whether they drive the board

@@ -1,8 +1,8 @@
 //! Kernel modules and the order in which they must be loaded.
 //!
-//! Debian ships no `modules.dep`; what a module needs stands in its own `.modinfo` (`depends=`, `softdep=pre:`). A
-//! softdep is taken along when the kernel has a module of that name, or cryptography of that alias (ext4 asks for
-//! `crypto-crc32c`, which is `crc32c_generic`), and is otherwise passed over, as modprobe does.
+//! Debian ships no `modules.dep`; what a module needs is in its own `.modinfo` (`depends=`, `softdep=pre:`). A softdep
+//! is included when the kernel has a module of that name, or a crypto module with that alias (ext4 requests
+//! `crypto-crc32c`, which is `crc32c_generic`), and is otherwise ignored, as modprobe does.
 
 use crate::tree::{Content, Kind, Package};
 use object::LittleEndian;
@@ -18,11 +18,11 @@ const DEVICES: [&str; 2] = ["/kernel/drivers/", "/kernel/sound/"];
 /// A module that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
-    #[error("{package} holds no kernel modules under usr/lib/modules/{release}")]
+    #[error("{package} contains no kernel modules under usr/lib/modules/{release}")]
     None { package: String, release: String },
     #[error("the kernel {release} has no module {name:?}{needed}{hint}")]
     Unknown { release: String, name: String, needed: String, hint: String },
-    #[error("the kernel modules need each other in a circle: {0}")]
+    #[error("the kernel modules depend on each other in a cycle: {0}")]
     Circle(String),
     #[error("reading the module {name}: {source}")]
     Read { name: String, source: std::io::Error },

@@ -1,7 +1,7 @@
 //! Packs and unpacks frames: LZMA2 behind the ARM64 filter (see [`contract::bundle`]).
 //!
-//! For blocks of arm64 programs this came out 14 % shorter than zstd at its highest level, in less time; a node unpacks it
-//! faster than it can store it.
+//! For blocks of arm64 programs, this is 14 % smaller than zstd at its highest level, and takes less time; a node
+//! unpacks it faster than it can write it.
 
 use contract::bundle::DICTIONARY;
 use liblzma::stream::{Action, Filters, LzmaOptions, MatchFinder, Mode, Status, Stream};
@@ -20,7 +20,7 @@ pub fn pack(blocks: &[u8]) -> io::Result<Vec<u8>> {
     Ok(if shorter { packed } else { blocks.to_vec() })
 }
 
-/// Whatever instructions stand at, they have four bytes: so two bits of the position tell which of these a byte is, and the
+/// Whatever the instructions are, they have four bytes: so two bits of the position tell which of these a byte is, and the
 /// byte before it tells little.
 fn options() -> io::Result<LzmaOptions> {
     let mut options = LzmaOptions::new_preset(9)?;
@@ -37,20 +37,20 @@ pub fn unpack(stored: &[u8], length: usize) -> Result<Vec<u8>, String> {
     if stored.len() == length {
         return Ok(stored.to_vec());
     }
-    let says = |error| format!("xz's library says: {error}");
+    let says = |error| format!("the xz library reports: {error}");
     let mut options = LzmaOptions::new_preset(0).map_err(says)?;
     options.dict_size(DICTIONARY);
     let mut stream = Stream::new_raw_decoder(Filters::new().arm64().lzma2(&options)).map_err(says)?;
     let mut plain = Vec::with_capacity(length + 1);
     let status = stream.process_vec(stored, &mut plain, Action::Finish).map_err(says)?;
     if plain.len() > length {
-        return Err(format!("it holds more than {length} bytes"));
+        return Err(format!("it contains more than {length} bytes"));
     }
     if status != Status::StreamEnd {
         return Err("its LZMA2 is truncated".to_owned());
     }
     if plain.len() != length {
-        return Err(format!("it holds {} bytes, and should hold {length}", plain.len()));
+        return Err(format!("it contains {} bytes instead of {length}", plain.len()));
     }
     let taken = stream.total_in();
     if taken != stored.len() as u64 {

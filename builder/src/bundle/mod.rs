@@ -1,5 +1,5 @@
-//! Bundles on the builder's side: made from an image ([`write`]), read and checked to the last bit ([`Reader`]). The format
-//! is [`contract::bundle`]'s.
+//! Bundles on the builder's side: written from an image ([`write`]), and read with every bit checked ([`Reader`]). The
+//! format is defined in [`contract::bundle`].
 
 mod frame;
 mod pack;
@@ -34,7 +34,7 @@ pub enum Progress {
     Digest { done: u64, total: u64 },
 }
 
-/// Told what the work is at; an error stops it.
+/// Receives the progress of the work; an error stops it.
 pub type Report<'r> = &'r (dyn Fn(Progress) -> io::Result<()> + Sync);
 
 /// Gives what is stored for the blocks of a frame: usually [`pack_frame`]. Who makes many bundles that are much alike can
@@ -88,7 +88,7 @@ pub enum WriteError {
     #[error("reading the {image} image: {source}")]
     Read { image: Which, source: io::Error },
     #[error("compressing: {0}")]
-    Compress(io::Error),
+    Compress(#[source] io::Error),
     #[error(transparent)]
     File(#[from] UnfinishedError),
     #[error("{}: {what}: {source}", path.display())]
@@ -96,7 +96,7 @@ pub enum WriteError {
 }
 
 /// Writes a slot of an image as a bundle to `output`, else to its [`usual_path`], in place of what is there. Only an image
-/// that is whole and signed by a trusted key becomes one. The same slot gives the same bytes.
+/// that is complete and signed by a trusted key becomes one. The same slot gives the same bytes.
 ///
 /// # Errors
 /// When the image is damaged, or the bundle cannot be written: its folder is then as it was.

@@ -60,7 +60,7 @@ struct Packed {
 }
 
 /// Writes a slot as a bundle to `output`, in place of what is there. The blocks must be those of the manifest; whether
-/// anybody trusts its signature, and whether it would boot, is not asked.
+/// anyone trusts its signature, and whether it would boot, is not asked.
 ///
 /// # Errors
 /// When the blocks are not those of the manifest, or the bundle cannot be written: its folder is then as it was.

@@ -1,4 +1,5 @@
-//! Reads a bundle and believes nothing in it: signature, both trees, every short, every frame, and the checksum.
+//! Reads a bundle without trusting it: checks the signature, both trees, every short hash, every frame, and the
+//! checksum.
 
 use super::frame::unpack;
 use super::{Progress, Report};
@@ -25,25 +26,25 @@ const BATCH: u64 = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("opening it: {0}")]
-    Open(io::Error),
+    Open(#[source] io::Error),
     #[error("reading it at byte {offset}: {source}")]
     Read { offset: u64, source: io::Error },
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error("its manifest: {0}")]
     Manifest(#[from] ManifestError),
-    #[error("its head says that it has {said} bytes, and it has {found}: it is truncated, or something is behind it")]
+    #[error("its header says {said} bytes, but it has {found}: it is truncated, or other data follows it")]
     Length { said: u64, found: u64 },
     #[error("the tree of the {image} image (bytes {} to {}): {source}", extent.offset, extent.end())]
     Tree { image: Which, extent: Extent, source: TreeError },
-    #[error("the short of block {block} of the {image} image (byte {offset}) is not the beginning of its hash")]
+    #[error("the short hash of block {block} of the {image} image (byte {offset}) is not the beginning of its hash")]
     Short { image: Which, block: u64, offset: u64 },
     #[error("frame {frame} of the {image} image (bytes {} to {}): {what}", extent.offset, extent.end())]
     Frame { image: Which, frame: u64, extent: Extent, what: String },
-    #[error("its checksum is {said:08x} by its head, and {found:08x}: a bit of it has changed")]
+    #[error("its header gives the checksum {said:08x}, but it is {found:08x}: the bundle is corrupt")]
     Checksum { said: u32, found: u32 },
     #[error("stopped: {0}")]
-    Stopped(io::Error),
+    Stopped(#[source] io::Error),
 }
 
 /// Whether a file begins like a bundle.
@@ -64,7 +65,7 @@ pub struct Reader {
     head: Head,
 }
 
-/// A bundle that is whole.
+/// A bundle that is complete.
 #[derive(Clone, Debug)]
 pub struct Checked {
     pub manifest: Manifest,
@@ -82,7 +83,7 @@ pub struct Contents {
     pub manifest: Manifest,
     /// Of the manifest's bytes.
     pub manifest_digest: Digest,
-    /// Id of the key that signed, if the signature is to be believed.
+    /// Id of the key that signed, if the signature is to be trusted.
     pub key: String,
     /// In their order in the file.
     pub sections: Vec<Section>,

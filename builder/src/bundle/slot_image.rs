@@ -1,4 +1,4 @@
-//! One of the two images of a bundle, read at any place: frames are unpacked as they are needed.
+//! One of the two images of a bundle, with random access: frames are unpacked as needed.
 
 use super::frame::unpack;
 use super::read::{ReadError, Reader};

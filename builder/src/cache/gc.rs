@@ -1,8 +1,8 @@
-//! What lies in the cache, and taking away what nobody used for long.
+//! What is in the cache, and removing unused entries.
 //!
-//! Every build holds a shared lock on the cache, and whoever takes things away an exclusive one: neither pulls the floor
-//! from under the other, and a killed program leaves no lock behind. What is taken away loses its name first, so that no
-//! half of it is ever found.
+//! Every build holds a shared lock on the cache, and garbage collection an exclusive one, so that neither disturbs the
+//! other; a killed program leaves no lock behind. An entry is renamed before it is deleted, so that no one ever finds
+//! half of it.
 
 use super::{Cache, CacheError};
 use crate::source::unpacked;
@@ -45,7 +45,7 @@ pub struct Usage {
 }
 
 impl Cache {
-    /// Everything in the cache that may be taken away, what was used longest ago first.
+    /// Everything in the cache that may be removed, what was used longest ago first.
     ///
     /// # Errors
     /// When a folder cannot be read.

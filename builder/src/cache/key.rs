@@ -1,4 +1,4 @@
-//! Names of what stages make: the digest of all that it depends on.
+//! Cache keys of build stages: the digest of everything that their output depends on.
 
 use contract::hash::Digest;
 use sha2::{Digest as _, Sha256};

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 /// Boot an image in the emulated CM4
 ///
-/// Does what the board's EEPROM does with the image, and runs the slot's own
-/// kernel, initramfs and device tree in QEMU, with the console in this
-/// terminal. The image is copied and never written; the copy is forgotten at
-/// the end. Leave with Ctrl-A X. On the console `?` shows what keys there are.
+/// Interprets the image as the board's EEPROM does, and runs the slot's own kernel,
+/// initramfs and device tree in QEMU, with the console in this terminal. The image
+/// itself is never written: the node runs on a temporary copy. Quit with Ctrl-A X.
+/// On the console, `?` lists the keys.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  microdc boot out/router.img\n  microdc boot out/router.img --node \
                         profiles/router.node.toml\n  microdc boot out/router.img --raspi4b\n  microdc boot out/router.img --node \
@@ -19,18 +19,18 @@ use std::time::Duration;
 pub(super) struct Boot {
     /// The image
     image: PathBuf,
-    /// Put this node.toml into the copy's bootsel, as after flashing
+    /// Put this node.toml on the copy's bootsel, as after flashing
     #[arg(long, value_name = "FILE")]
     node: Option<PathBuf>,
-    /// Emulate the Raspberry Pi 4's own hardware (needs QEMU 9 or later);
-    /// slower, and without network
+    /// Emulate the Raspberry Pi 4's own hardware (needs QEMU 9 or later); slower,
+    /// and without a network
     #[arg(long)]
     raspi4b: bool,
-    /// Show the console until the role's health gate has passed, then switch
-    /// the node off: for scripts. Fails when it does not pass
+    /// For scripts: show the console until the role's health gate has passed, then
+    /// power the node off. Fails if it does not pass
     #[arg(long)]
     until_healthy: bool,
-    /// With --until-healthy: seconds that it may take
+    /// With --until-healthy: time limit in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "until_healthy")]
     within: u64,
     /// Memory of the node in MiB
@@ -71,14 +71,14 @@ fn until_healthy(machine: Machine, within: Duration) -> Result<()> {
     let verdict = node.expect_any(&["] health passed", "] health failed"], within);
     out!("{}", node.console().replace('\r', ""))?;
     let seconds = start.elapsed().as_secs_f64();
-    let (found, line) = verdict.context("the health gate gave no verdict")?;
+    let (found, line) = verdict.context("the health gate reached no verdict")?;
     if found == 1 {
         bail!("the health gate did not pass: {line}");
     }
     note!("\nhealthy {seconds:.1} s after power-on");
     // A clean end is part of what is tried out.
-    node.power_off().context("switching the node off")?;
-    let end = node.wait_off(OFF).context("it was healthy, and did not switch itself off")?;
+    node.power_off().context("powering the node off")?;
+    let end = node.wait_off(OFF).context("it was healthy, but did not power off")?;
     note!("the node is off: {end}");
     Ok(())
 }

@@ -13,9 +13,9 @@ use std::sync::atomic::AtomicBool;
 
 /// Build the image of a profile
 ///
-/// Takes the packages that the profile's lock names, or resolves them and
-/// writes the lock; compiles firstboot; writes a signed image with slot A
-/// filled. The same inputs give the same bytes on every machine. Needs no root.
+/// Uses the packages in the profile's lock, or resolves them and writes the lock;
+/// compiles firstboot; writes a signed image with slot A filled. The same inputs
+/// give the same bytes on every machine. Does not need root.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc build router\n  microdc build --all --supply k3s=k3s-arm64\n  microdc build router --locked -o /tmp/router.img\n  microdc \
@@ -23,13 +23,13 @@ use std::sync::atomic::AtomicBool;
                         cache\n($MICRODC_CACHE, else ~/.cache/microdc)."
 )]
 pub(super) struct Build {
-    /// Names of profiles in profiles/, or paths of .toml files
+    /// Profiles: names in profiles/, or paths of .toml files
     #[arg(required_unless_present = "all")]
     profiles: Vec<String>,
     /// Every profile in profiles/
     #[arg(long, conflicts_with = "profiles")]
     all: bool,
-    /// The image of a single profile [default: out/PROFILE.img]
+    /// Where to write the image of a single profile [default: out/PROFILE.img]
     #[arg(short, long, value_name = "FILE", conflicts_with = "all")]
     output: Option<PathBuf>,
     /// Fail instead of changing the lock
@@ -37,23 +37,23 @@ pub(super) struct Build {
     locked: bool,
     #[command(flatten)]
     from: FromArguments,
-    /// Private key that signs [default: keys/release.key, else a development
+    /// Private key to sign with [default: keys/release.key, otherwise a development
     /// key]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Public key to trust beside the signer's [default: keys/next.pub if it
+    /// Public key to trust besides the signer's [default: keys/next.pub, if it
     /// exists]
     #[arg(long, value_name = "FILE")]
     trust: Vec<PathBuf>,
-    /// Sign nothing: write the manifest beside the image, for `microdc sign`
-    /// on the machine that has the private key
+    /// Do not sign: write the manifest next to the image, for `microdc sign` on the
+    /// machine that has the private key
     #[arg(long, conflicts_with = "key")]
     unsigned: bool,
-    /// Public key of who will sign [default: keys/release.pub]
+    /// Public key of the future signer [default: keys/release.pub]
     #[arg(long, value_name = "FILE", requires = "unsigned")]
     public: Option<PathBuf>,
     /// Use FILE for an artifact of the profile, or for firstboot, instead of
-    /// fetching or making it; the image and its manifest say so
+    /// downloading or compiling it; the image and its manifest record this
     #[arg(long, value_name = "NAME=FILE", value_parser = Supply::parse)]
     supply: Vec<Supply>,
     /// Print one JSON object instead of text; an array for several images
@@ -63,11 +63,11 @@ pub(super) struct Build {
 
 impl Build {
     pub(super) fn run(self, interrupted: &Arc<AtomicBool>) -> Result<()> {
-        let base = std::env::current_dir().context("the current folder is gone")?;
+        let base = std::env::current_dir().context("the current folder no longer exists")?;
         let profiles = if self.all { pipeline::all_profiles(&base)? } else { self.profiles };
         let several = self.all || profiles.len() > 1;
         if several && self.output.is_some() {
-            let what = format!("-o names one image, and {} profiles are to be built", profiles.len());
+            let what = format!("-o names a single image, but {} profiles are to be built", profiles.len());
             super::command().error(ErrorKind::ArgumentConflict, what).exit();
         }
         let from = self.from.read(base, interrupted);
@@ -85,7 +85,7 @@ impl Build {
         let builds: Vec<Options> = profiles.into_iter().map(options).collect();
         let reporter = Reporter::new(self.json);
         if !several {
-            let Some(options) = builds.first() else { bail!("no profile is named") };
+            let Some(options) = builds.first() else { bail!("no profile was given; name one, or use --all") };
             let summary = pipeline::build(options, &reporter)?;
             if self.json {
                 output::json(&summary)?;
@@ -99,7 +99,7 @@ impl Build {
     }
 }
 
-/// Shows what became of each profile; what failed is told last.
+/// Shows the outcome of each profile, failures last.
 fn report(outcomes: &[Outcome], json: bool) -> Result<()> {
     if json {
         let one = |outcome: &Outcome| match &outcome.result {
@@ -122,5 +122,5 @@ fn report(outcomes: &[Outcome], json: bool) -> Result<()> {
         note!("{profile} failed: {}", super::chain(error));
     }
     let names: Vec<&str> = failed.iter().map(|(profile, _)| profile.as_str()).collect();
-    bail!("{} of {} images were not made: {}", failed.len(), outcomes.len(), names.join(", "))
+    bail!("{} of {} images failed: {}", failed.len(), outcomes.len(), names.join(", "))
 }

@@ -13,11 +13,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Make the update file of an image
+/// Make an update file from an image
 ///
-/// Checks the image to the last bit and writes one of its slots as a bundle:
-/// a signed file from which a node fetches only what it does not have. Any
-/// static HTTP server with ranges will do for it. The same slot gives the same
+/// Checks every bit of the image and writes one of its slots as a bundle: a signed
+/// file from which a node fetches only what it does not have. Any static HTTP
+/// server that supports ranges can serve it. The same slot always gives the same
 /// bytes.
 #[derive(Debug, Args)]
 #[command(
@@ -26,13 +26,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct Bundle {
     /// The image
     image: PathBuf,
-    /// The bundle [default: NAME-VERSION.bundle beside the image]
+    /// Where to write the bundle [default: NAME-VERSION.bundle next to the image]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The slot [default: the one that the image boots from]
     #[arg(long, value_name = "A|B", value_parser = slot)]
     slot: Option<Slot>,
-    /// Public key to trust; may be given twice [default: keys/*.pub]
+    /// Public key to trust; can be given twice [default: keys/*.pub]
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
     /// Print one JSON object instead of text
@@ -42,7 +42,7 @@ pub(super) struct Bundle {
 
 /// A slot by its letter.
 pub(super) fn slot(text: &str) -> Result<Slot, String> {
-    Slot::BOTH.into_iter().find(|slot| slot.to_string() == text).ok_or_else(|| "slots are A and B".to_owned())
+    Slot::BOTH.into_iter().find(|slot| slot.to_string() == text).ok_or_else(|| "a slot is A or B".to_owned())
 }
 
 impl Bundle {
@@ -66,7 +66,7 @@ impl Bundle {
             });
             Ok(())
         };
-        let summary = bundle::write(&request, self.output.as_deref(), &report).context("no bundle was made")?;
+        let summary = bundle::write(&request, self.output.as_deref(), &report).context("no bundle was written")?;
         stage.end();
         let manifest = &summary.manifest;
         if self.json {

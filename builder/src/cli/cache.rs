@@ -1,4 +1,4 @@
-//! `microdc cache`: what it holds, and taking away what nobody used for long.
+//! `microdc cache`: show the cache, remove unused entries.
 
 use crate::cache::{Cache, gc};
 use crate::cli::output;
@@ -11,15 +11,15 @@ use std::time::{Duration, SystemTime};
 
 /// Show the cache, or remove unused entries
 ///
-/// The cache is the folder $MICRODC_CACHE, else $XDG_CACHE_HOME/microdc, else
-/// ~/.cache/microdc. It holds nothing that cannot be fetched or made again.
+/// The cache is the folder $MICRODC_CACHE, otherwise $XDG_CACHE_HOME/microdc,
+/// otherwise ~/.cache/microdc. Everything in it can be downloaded or built again.
 #[derive(Debug, Subcommand)]
 pub(super) enum CacheVerb {
     Show(Show),
     Gc(Gc),
 }
 
-/// Show what the cache holds
+/// Show what the cache contains
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  microdc cache show\n  microdc cache show --json")]
 pub(super) struct Show {
@@ -30,22 +30,23 @@ pub(super) struct Show {
 
 /// Remove unused entries
 ///
-/// Waits until no build is running, and builds that start meanwhile wait for
-/// it. Without an option: what was not used for 30 days.
+/// Waits for running builds; builds that start in the meantime wait for it. By
+/// default, removes entries that have not been used for 30 days.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc cache gc\n  microdc cache gc --older-than 7d --dry-run\n  microdc cache gc \
                   --max-size 5G"
 )]
 pub(super) struct Gc {
-    /// What was not used for so long: 12h, 30d, 8w [default: 30d, without
-    /// --max-size]
+    /// Remove entries not used for this long: 12h, 30d, 8w [default: 30d, unless
+    /// --max-size is given]
     #[arg(long, value_name = "TIME", value_parser = time)]
     older_than: Option<Duration>,
-    /// What was used longest ago, until the rest is this small: 500M, 5G
+    /// Remove the least recently used entries until the cache is at most this
+    /// large: 500M, 5G
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
-    /// Say what would go, and leave it
+    /// Show what would be removed, and remove nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Print one JSON object instead of text

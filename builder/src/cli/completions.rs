@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use clap_complete::Shell;
 
-/// Print the completions of a shell
+/// Print shell completions
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc completions bash > microdc.bash && . ./microdc.bash\n  microdc completions zsh \

@@ -14,16 +14,15 @@ use std::path::{Path, PathBuf};
 
 /// Show what differs between two images, bundles or locks
 ///
-/// Images, disks and bundles may be mixed: packages, files of the root and of
-/// the boot partition, kernel, sizes. Of two locks: packages, and their files
-/// where the cache has both versions. Signatures are not checked: that is for
-/// `microdc verify`.
+/// Images, disks and bundles can be mixed; the comparison covers packages, files of
+/// the root and of the boot partition, kernel and sizes. Two locks are compared by
+/// their packages, and by the packages' files if the cache has both versions.
+/// Signatures are not checked; use `microdc verify` for that.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc diff out/old.img out/router.img\n  microdc diff out/router-1.2.3.bundle \
                   out/router.img --json\n\nTwo locks, the older one from git:\n  git show HEAD:profiles/router.lock \
-                  >old.lock\n  and then: microdc diff old.lock profiles/router.lock\n\nIn lists, + came, - went, ~ is \
-                  another."
+                  >old.lock\n  and then: microdc diff old.lock profiles/router.lock\n\nIn lists, + means added, - removed, ~ changed."
 )]
 pub(super) struct Diff {
     /// The older image, disk, root partition, bundle or lock
@@ -79,7 +78,7 @@ fn lock(path: &Path) -> Result<Lock> {
 fn print(difference: &Difference) -> Result<(), OutputError> {
     let Difference { manifest, packages, artifacts, files, boot, totals, notes } = difference;
     if difference.is_none() {
-        outln!("nothing differs")?;
+        outln!("no differences")?;
     }
     for field in manifest {
         outln!("{:<14} {} → {}", field.name, field.old, field.new)?;
@@ -113,7 +112,7 @@ fn item(ItemChange { name, old, new }: &ItemChange) -> Result<(), OutputError> {
         (None, Some(new)) => outln!("+ {name} {}, {}", new.version, human_bytes(new.size)),
         (Some(old), None) => outln!("- {name} {}, {}", old.version, human_bytes(old.size)),
         (Some(old), Some(new)) if old.version == new.version => {
-            outln!("~ {name} {} has other bytes than before, {}", new.version, by(old.size, new.size))
+            outln!("~ {name} {} has different content, {}", new.version, by(old.size, new.size))
         }
         (Some(old), Some(new)) => {
             outln!("~ {name} {} → {}, {}", old.version, new.version, by(old.size, new.size))
@@ -147,9 +146,9 @@ fn file(FileChange { path, old, new, what }: &FileChange, slash: &str) -> Result
                     (EntryKind::Link { target: old }, EntryKind::Link { target: new }) => {
                         format!("link {old} → {new}")
                     }
-                    _ => "another target".to_owned(),
+                    _ => "different target".to_owned(),
                 },
-                _ => "another kind of file".to_owned(),
+                _ => "different kind of file".to_owned(),
             });
             outln!("~ {slash}{path}, {}", said.collect::<Vec<_>>().join(", "))
         }
@@ -164,7 +163,7 @@ fn total(Total { name, old, new }: &Total) -> Result<(), OutputError> {
 /// A size on both sides, and by how much it grew or shrank.
 fn by(old: u64, new: u64) -> String {
     match new.checked_sub(old) {
-        Some(0) => format!("{} as before", human_bytes(new)),
+        Some(0) => format!("{} unchanged", human_bytes(new)),
         Some(more) => format!("{} → {} (+{})", human_bytes(old), human_bytes(new), human_bytes(more)),
         None => format!("{} → {} (-{})", human_bytes(old), human_bytes(new), human_bytes(old - new)),
     }

@@ -5,16 +5,14 @@ use crate::doctor::{self, Found, Health};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-/// Say what this machine lacks, and how to get it
+/// Show what this machine lacks, and how to install it
 ///
-/// Looks for what each verb needs: the Rust toolchain that compiles the node's
-/// program, a mirror, room on the disk, keys, QEMU, and what flashing takes.
-/// Nothing is changed or installed.
+/// Checks what each verb needs: the Rust toolchain that compiles the node's
+/// program, a mirror, disk space, keys, QEMU, and tools for flashing. Nothing is
+/// changed or installed.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  microdc doctor\n  microdc doctor --json\n\nExit status: 0 `microdc build` has all \
-                        that it needs; 1 it lacks something;\n2 wrong usage."
-)]
+#[command(after_help = "Examples:\n  microdc doctor\n  microdc doctor --json\n\nExit status: 0 `microdc build` has \
+        everything it needs; 1 something is missing;\n2 wrong usage.")]
 pub(super) struct Doctor {
     /// Print one JSON object instead of text
     #[arg(long)]
@@ -23,7 +21,7 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(self) -> Result<()> {
-        let base = std::env::current_dir().context("the current folder is gone")?;
+        let base = std::env::current_dir().context("the current folder no longer exists")?;
         let found = doctor::examine(&base);
         let lacking: Vec<&Found> =
             found.iter().filter(|found| found.health == Health::Lacks && found.needed_for("build")).collect();
@@ -45,7 +43,7 @@ impl Doctor {
         }
         if !lacking.is_empty() {
             let names: Vec<&str> = lacking.iter().map(|found| found.what).collect();
-            bail!("`microdc build` cannot do its work here; it lacks: {}", names.join(", "));
+            bail!("`microdc build` cannot run here; missing: {}", names.join(", "));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Arguments of the verbs that take things from outside.
+//! Arguments of the commands that download.
 
 use crate::pipeline::Environment;
 use clap::Args;
@@ -8,18 +8,17 @@ use std::sync::atomic::AtomicBool;
 
 #[derive(Debug, Args)]
 pub(super) struct FromArguments {
-    /// Fetch nothing
+    /// Download nothing
     #[arg(long)]
     offline: bool,
-    /// Base URL of Debian's archive [default: microdc.toml, else the machine's
-    /// apt sources]
+    /// Base URL of Debian's archive [default: from microdc.toml, otherwise the
+    /// machine's apt sources]
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
-    /// Base URL of Debian's security archive [default: beside the mirror]
+    /// Base URL of Debian's security archive [default: next to the mirror]
     #[arg(long, value_name = "URL")]
     security_mirror: Option<String>,
-    /// Resolve from a suite whose index has expired (a stale mirror); may be
-    /// given several times
+    /// Accept the expired index of this suite (a stale mirror); can be repeated
     #[arg(long, value_name = "SUITE")]
     accept_expired: Vec<String>,
     /// Threads and parallel downloads [default: the number of cores]

@@ -6,26 +6,25 @@ use clap::{Args, Subcommand};
 use contract::keys::PublicKey;
 use std::path::PathBuf;
 
-/// Make and show release keys
+/// Create and show release keys
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
     New(New),
     Show(Show),
 }
 
-/// Make an ed25519 release key
+/// Create an ed25519 release key
 ///
-/// The private half is written with mode 0600 and must never leave the machine
-/// that signs; the public half may be committed. Images are signed with
-/// release.key when it exists, otherwise with a development key that the first
-/// build makes by itself.
+/// The private half is written with mode 0600 and must never leave the signing
+/// machine; the public half may be committed. Images are signed with release.key
+/// if it exists, otherwise with a development key that the first build creates.
 ///
-/// To rotate: make a key named `next`, build and roll out (nodes then trust
+/// To rotate keys: create a key named `next`, build and roll out (nodes then trust
 /// both), rename next.key to release.key, build and roll out again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  microdc keys new\n  microdc keys new --name next")]
 pub(super) struct New {
-    /// Name of the two files, without ending
+    /// Name of the two files, without extension
     #[arg(long, default_value = "release")]
     name: String,
     /// Folder to write to

@@ -9,28 +9,27 @@ use clap::Args;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Make or update the locks of profiles
+/// Create or update the locks of profiles
 ///
-/// A lock holds the exact version and SHA-256 of everything that a profile
-/// takes from outside. Without --update what is locked stays: what the profile
-/// newly needs is added, what it no longer needs goes. Prints what changed.
+/// A lock pins the exact version and SHA-256 of every input of a profile. Without
+/// --update, locked entries stay as they are: what the profile newly needs is
+/// added, and what it no longer needs is removed. Prints what changed.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc lock                       all profiles in profiles/\n  microdc lock router \
                   --update       resolve the router again\n  microdc lock router --update frr   resolve frr again, and \
-                  nothing else\n  microdc lock --check               fail if a lock is not complete"
+                  nothing else\n  microdc lock --check               fail if a lock is out of date"
 )]
 pub(super) struct Lock {
-    /// Names of profiles in profiles/, or paths of .toml files [default: all]
+    /// Profiles: names in profiles/, or paths of .toml files [default: all]
     profiles: Vec<String>,
-    /// Resolve the named packages and artifacts again; everything, without a
-    /// name
+    /// Resolve these packages and artifacts again, or all if none are named
     #[arg(long, value_name = "NAME", num_args = 0..)]
     update: Option<Vec<String>>,
-    /// Write nothing, and fail when a lock would change
+    /// Write nothing; fail if a lock would change
     #[arg(long)]
     check: bool,
-    /// Use FILE for an artifact that cannot be had here; it is not locked
+    /// Use FILE for an artifact that cannot be fetched here; it is not locked
     #[arg(long, value_name = "NAME=FILE", value_parser = Supply::parse)]
     supply: Vec<Supply>,
     #[command(flatten)]
@@ -42,7 +41,7 @@ pub(super) struct Lock {
 
 impl Lock {
     pub(super) fn run(self, interrupted: &Arc<AtomicBool>) -> Result<()> {
-        let base = std::env::current_dir().context("the current folder is gone")?;
+        let base = std::env::current_dir().context("the current folder no longer exists")?;
         let profiles = if self.profiles.is_empty() { pipeline::all_profiles(&base)? } else { self.profiles };
         let from = self.from.read(base, interrupted);
         let options = LockOptions { profiles, update: self.update, check: self.check, supplies: self.supply, from };
@@ -63,10 +62,7 @@ impl Lock {
         }
         let open: Vec<&str> = done.iter().filter(|lock| lock.differs).map(|lock| lock.profile.as_str()).collect();
         if self.check && !open.is_empty() {
-            bail!(
-                "--check: the locks of {} are not as they would be; run `microdc lock` without it",
-                open.join(", ")
-            );
+            bail!("--check: the locks of {} are out of date; run `microdc lock` without --check", open.join(", "));
         }
         Ok(())
     }

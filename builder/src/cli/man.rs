@@ -73,7 +73,7 @@ fn page(command: &Command) -> Result<String> {
     Ok(text)
 }
 
-/// What stands behind the options in the help: examples as they are, the rest as sections.
+/// What follows the options in the help: examples as they are, the rest as sections.
 fn after(text: &mut String, help: &str) {
     for block in help.split("\n\n") {
         let mut lines = block.lines();

@@ -1,4 +1,4 @@
-//! The command line: one file a verb. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+//! The command line: one file per command. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 #[macro_use]
 mod output;
@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[command(name = "microdc", version, max_term_width = 80, arg_required_else_help = true)]
 #[command(
     after_help = "Start with:\n  microdc build router     make out/router.img\n  microdc boot out/router.img     run it in \
-                        the emulated CM4\n\nEvery verb has its own --help with examples."
+                        the emulated CM4\n\nEvery command has its own --help with examples."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -158,7 +158,7 @@ fn is_disk_full(error: &anyhow::Error) -> bool {
         || error.to_string().contains(&std::io::Error::from(rustix::io::Errno::NOSPC).to_string())
 }
 
-/// An error and its causes; a cause whose text stands in the one before is left out.
+/// An error and its causes; a cause whose text is in the one before is left out.
 fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {

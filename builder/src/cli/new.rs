@@ -1,4 +1,4 @@
-//! `microdc new`: a profile to begin with.
+//! `microdc new`: a profile to start from.
 
 use crate::profile::diagnostic::did_you_mean;
 use crate::scaffold;
@@ -6,19 +6,19 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use contract::role::Role;
 
-/// Begin a profile of your own
+/// Create a profile of your own
 ///
-/// Writes profiles/NAME.toml, which includes the role's own profile and says
-/// what yours has beyond it; its example profiles/NAME.node.toml; the overlay
-/// overlays/NAME for files of your own; and a lock with the versions that the
-/// role's lock has. Nothing is overwritten. A role that has no profile in
-/// profiles/ is one of your own: its profile includes the common parts.
+/// Writes profiles/NAME.toml, which includes the role's profile and declares what
+/// yours adds to it; its example profiles/NAME.node.toml; the overlay overlays/NAME
+/// for your own files; and a lock with the same versions as the role's lock.
+/// Nothing is overwritten. A role without a profile in profiles/ is your own: its
+/// profile includes the common parts.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc new edge\n  microdc new store --role minio\n  microdc new cache --role cache"
 )]
 pub(super) struct New {
-    /// Name of the profile: lower-case letters, digits and hyphens
+    /// The profile's name: lower-case letters, digits and hyphens
     name: String,
     /// What its nodes are for: a role in profiles/, or one of your own
     #[arg(long, default_value = "router", value_name = "ROLE")]
@@ -27,7 +27,7 @@ pub(super) struct New {
 
 impl New {
     pub(super) fn run(self) -> Result<()> {
-        let base = std::env::current_dir().context("the current folder is gone")?;
+        let base = std::env::current_dir().context("the current folder no longer exists")?;
         let made = scaffold::make(&base, &self.name, &self.role, &super::node::starter)?;
         for path in &made.files {
             outln!("{}", path.strip_prefix(&base).unwrap_or(path).display())?;
@@ -40,7 +40,7 @@ impl New {
             outln!("\nThere is no profiles/{role}.toml: {role} is a role of your own{meant}")?;
         }
         outln!("\nNext:")?;
-        outln!("  edit profiles/{name}.toml: profiles/REFERENCE.md names every key")?;
+        outln!("  edit profiles/{name}.toml; profiles/REFERENCE.md documents every key")?;
         outln!("  microdc build {name}     makes out/{name}.img")?;
         outln!("  microdc boot out/{name}.img --node profiles/{name}.node.toml")?;
         Ok(())

@@ -20,9 +20,9 @@ pub(super) enum Node {
 
 /// Check a node.toml before it goes to its node
 ///
-/// By the same code as the node. A mistake is shown in its line, and the exit
-/// status is 1. With --profile the templates of that profile are tried too, as
-/// the node does before it takes the file.
+/// Uses the same code as the node. An error is shown with its line, and the exit
+/// status is 1. With --profile, the profile's templates are rendered too, as the
+/// node does before it accepts the file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  microdc node check r1.toml\n  microdc node check r1.toml --profile router\n  \
                         microdc node check r1.toml --json")]
@@ -37,16 +37,16 @@ pub(super) struct Check {
     json: bool,
 }
 
-/// Print a node.toml to begin with
+/// Print a node.toml to start from
 ///
-/// With everything that a node of the role needs, and the rest as comments. For
-/// a profile of your own it is the profile's example, with the node's name.
+/// Contains everything that a node of the role needs, and the rest as comments. For
+/// a profile of your own, it is the profile's example with the node's name.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc node new router r1 > r1.toml\n  microdc node new profiles/edge.toml e1 > e1.toml"
 )]
 pub(super) struct New {
-    /// Role of the node; or a profile's name in profiles/, or path of a .toml
+    /// The node's role, or a profile: its name in profiles/, or the path of a .toml
     /// file
     role: String,
     /// Its host name
@@ -129,7 +129,7 @@ fn mistake(path: &Path, bytes: &[u8], error: NodeConfigError) -> Mistake {
 
 /// What is wrong with the first template of the profile that cannot be rendered.
 fn try_templates(profile: &str, config: &NodeConfig) -> Result<Option<String>> {
-    let base = std::env::current_dir().context("the current folder is gone")?;
+    let base = std::env::current_dir().context("the current folder no longer exists")?;
     let path = load::find(profile, &base)?;
     let profile = load::load(&path)?;
     for entry in &profile.templates {
@@ -142,7 +142,7 @@ fn try_templates(profile: &str, config: &NodeConfig) -> Result<Option<String>> {
             overlay.with_context(|| format!("the template {from} is in no overlay of {}", path.display()))?;
         let source = std::fs::read_to_string(&overlay).with_context(|| format!("reading {}", overlay.display()))?;
         if let Err(error) = template::render(from, &source, config) {
-            return Ok(Some(format!("the node would not take it: {error}")));
+            return Ok(Some(format!("the node would reject it: {error}")));
         }
     }
     Ok(None)
@@ -166,7 +166,7 @@ impl New {
         let text = match role.parse::<Role>() {
             Ok(role) if roles().any(|known| known == role.name()) => starter(&role, &name),
             _ => {
-                let base = std::env::current_dir().context("the current folder is gone")?;
+                let base = std::env::current_dir().context("the current folder no longer exists")?;
                 let path = load::find(role, &base).map_err(|error| {
                     let shipped = roles().collect::<Vec<_>>().join(", ");
                     anyhow::anyhow!("{role:?} is neither a profile nor one of the roles {shipped}: {error}")
@@ -187,10 +187,10 @@ pub(super) fn roles() -> impl Iterator<Item = &'static str> {
     STARTERS.iter().map(|(role, _)| *role)
 }
 
-/// A node config to begin with. A role of one's own has what every node has.
+/// A node config to begin with. A role of your own has what every node has.
 pub(super) fn starter(role: &Role, name: &HostName) -> String {
     let own = STARTERS.iter().find(|(known, _)| *known == role.name()).map_or("", |(_, own)| own);
-    format!("# {role} {0}. What begins with # is an option.\nname = \"{0}\"\n\n{COMMON}{own}", name.as_str())
+    format!("# {role} {0}. Lines that begin with # are optional.\nname = \"{0}\"\n\n{COMMON}{own}", name.as_str())
 }
 
 #[cfg(test)]

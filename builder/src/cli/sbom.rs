@@ -12,9 +12,9 @@ use std::path::PathBuf;
 
 /// Write the bill of materials of an image, disk or bundle
 ///
-/// Packages with their URLs, checksums and licences, artifacts, and the modules
-/// inside Go and Rust programs that say so. All of it comes from the image
-/// itself; the same image gives the same bytes.
+/// Lists packages with their URLs, checksums and licences, artifacts, and the
+/// modules of Go and Rust programs that record them. All of it comes from the image
+/// itself; the same image always gives the same bytes.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc sbom out/router.img >router.cdx.json\n  microdc sbom out/router.img --format \

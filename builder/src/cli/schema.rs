@@ -7,10 +7,10 @@ use clap::Args;
 
 /// Print the JSON Schema of a kind of file
 ///
-/// For editors, which then complete keys, show what they are for, and mark
-/// mistakes while one types. With the TOML language server taplo (the editor
-/// extension "Even Better TOML" has it), write the schema to a file once and
-/// name it in the first line of the profile:
+/// With a schema, editors complete keys, describe them, and mark errors as you
+/// type. For the TOML language server taplo (in the editor extension "Even Better
+/// TOML"), write the schema to a file once and name it in the first line of the
+/// profile:
 ///
 ///   #:schema ../profile.schema.json
 ///
@@ -30,7 +30,7 @@ pub(super) struct Schema {
 fn kind(text: &str) -> Result<Kind, String> {
     Kind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
         let names = Kind::ALL.map(Kind::name).join(", ");
-        format!("there are schemas of {names}")
+        format!("there are schemas for {names}")
     })
 }
 

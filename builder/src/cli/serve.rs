@@ -11,11 +11,10 @@ use std::time::Duration;
 
 /// Serve the bundles and images of a folder over HTTP
 ///
-/// For the bench and for small sites; any web server that knows ranges does
-/// as well. Nothing is written, and nothing outside the folder is given out.
-/// Prints the addresses, then a line for each request, and a line whenever
-/// a node has come a tenth further with its update. GET / lists the bundles
-/// and the nodes. Ctrl-C ends it.
+/// For testing and for small sites; any web server that supports ranges works as
+/// well. Writes nothing, and serves nothing outside the folder. Prints the
+/// addresses, a line for each request, and a line for every 10 % of a node's
+/// update. GET / lists the bundles and the nodes. Stop it with Ctrl-C.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc serve out\n  microdc serve out --listen 10.0.0.254:80\n  microdc serve out \
@@ -24,10 +23,10 @@ use std::time::Duration;
 pub(super) struct Serve {
     /// The folder
     folder: PathBuf,
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     json: bool,
 }
@@ -56,7 +55,7 @@ impl Serve {
 
 fn announce(folder: &std::path::Path, server: &Server, json: bool) -> Result<()> {
     let urls = serve::urls(server.address());
-    let bundles = serve::list(folder).with_context(|| format!("looking into {}", folder.display()))?;
+    let bundles = serve::list(folder).with_context(|| format!("reading {}", folder.display()))?;
     if json {
         let said = serde_json::json!({ "event": "listening", "urls": urls, "bundles": bundles });
         outln!("{}", contract::text::json(&said.to_string()))?;
@@ -68,7 +67,7 @@ fn announce(folder: &std::path::Path, server: &Server, json: bool) -> Result<()>
     }
     for bundle in &bundles {
         let name = serve::encode(&bundle.name);
-        outln!("\n{} ({:.1} MB)", bundle.name, bundle.bytes as f64 / 1e6)?;
+        outln!("\n{} ({})", bundle.name, crate::report::human_bytes(bundle.bytes))?;
         for url in &urls {
             outln!("  ssh operator@NODE update {url}/{name}")?;
         }

@@ -1,4 +1,4 @@
-//! `microdc sign`: a manifest, where the private key is; and its signature, back into the image.
+//! `microdc sign`: sign a manifest where the private key is, and put the signature into the image.
 
 use crate::cli::output::{self, OutputError};
 use crate::release_key;
@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 ///
 /// `microdc build --unsigned` makes an image and, beside it, its manifest. Take
 /// the manifest to the machine that has the key, sign it there, and bring the
-/// signature back. With --attach it goes into the image, after both were
+/// signature back. With --attach, it is written into the image, once both have been
 /// checked against each other and against the keys that the image trusts. The
-/// result is the same, bit for bit, as of a build with the key.
+/// result is bit for bit what a build with the key would have made.
 ///
-/// The signature is the 64 bytes of ed25519 over the bytes of the manifest
-/// file, so any other signer of ed25519 will do as well.
+/// The signature is a plain 64-byte ed25519 signature of the manifest file, so any
+/// other ed25519 signer works as well.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc build router --unsigned\n  microdc sign out/router.manifest\n  microdc \
@@ -28,10 +28,10 @@ use std::path::{Path, PathBuf};
 pub(super) struct Sign {
     /// The manifest; with --attach, the image
     file: PathBuf,
-    /// Private key that signs [default: keys/release.key]
+    /// Private key to sign with [default: keys/release.key]
     #[arg(long, value_name = "FILE", conflicts_with = "attach")]
     key: Option<PathBuf>,
-    /// The signature [default: the manifest's name and .sig]
+    /// Where to write the signature [default: the manifest's name with .sig]
     #[arg(short, long, value_name = "FILE", conflicts_with = "attach")]
     output: Option<PathBuf>,
     /// Put this signature into the image

@@ -1,4 +1,4 @@
-//! `microdc verify`: whether an image, a disk or a bundle is what its signature says, to the last bit.
+//! `microdc verify`: check every bit of an image, a disk or a bundle against its signature.
 
 use super::keys;
 use crate::bundle::{Reader, is_bundle};
@@ -18,13 +18,13 @@ use std::fs::File;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
-/// Check an image, a disk or a bundle to the last bit
+/// Check every bit of an image, a disk or a bundle
 ///
-/// Partition tables, bootsel, and for each filled slot: trailer, signature,
-/// boot image, root and its hash tree; everything else must be zero. Of a
-/// bundle: signature, hash trees, shorts, index, every frame, checksum, and
-/// what the firmware would boot. Of a disk that a node has used, the slots and
-/// what it boots from: the rest is the node's.
+/// Checks the partition tables, bootsel and, for each filled slot, the trailer,
+/// signature, boot image, root and its hash tree; everything else must be zero. For
+/// a bundle: signature, hash trees, short hashes, index, every frame, checksum, and
+/// what the firmware would boot. For a disk that a node has used: the slots and
+/// what the node boots from; the rest belongs to the node.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc verify out/router.img\n  microdc verify out/router.img --key keys/release.pub\n  \
@@ -33,10 +33,10 @@ use std::path::PathBuf;
 pub(super) struct Verify {
     /// The image, disk or bundle
     file: PathBuf,
-    /// Public key to trust; may be given twice [default: keys/*.pub]
+    /// Public key to trust; can be given twice [default: keys/*.pub]
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
-    /// Role that it must be for
+    /// The role that it must be for
     #[arg(long, value_name = "ROLE")]
     role: Option<Role>,
     /// Print one JSON object instead of text
@@ -60,8 +60,8 @@ impl Verify {
         if let Err(VerifyError::Trailer { source: TrailerError::Unsigned(key), .. }) = &verified {
             let (image, manifest) = (self.file.display(), signing::request_of(&self.file));
             bail!(
-                "{image} is not signed yet, and no node takes it\n  where the key {key} is: microdc sign {}\n  and back \
-                 here: microdc sign --attach {} {image}",
+                "{image} is not signed yet, and no node accepts it\n  on the machine with the key {key}: microdc sign \
+                    {}\n  and then here: microdc sign --attach {} {image}",
                 manifest.display(),
                 signing::signature_of(&manifest).display()
             );
@@ -105,7 +105,7 @@ impl Verify {
         let medium = Medium::open(&self.file).with_context(|| path.to_string())?;
         let boot = medium.pick(None).and_then(|look| look.boot()).with_context(|| path.to_string())?;
         verify::boot_content(&boot, "boot image", &checked.manifest)
-            .with_context(|| format!("{path} is whole, and would not boot"))?;
+            .with_context(|| format!("{path} is intact, but would not boot"))?;
         let Manifest { role: found, version, kernel, root, .. } = &checked.manifest;
         if let Some(wanted) = self.role.as_ref().filter(|wanted| *wanted != found) {
             bail!("{path} is for the role {found}, not for {wanted}");

@@ -1,5 +1,5 @@
-//! What differs between two locks. A lock has no files; where the cache has both versions of a package unpacked, theirs
-//! are compared as well.
+//! The differences between two locks. A lock lists no files; if the cache has both versions of a package unpacked,
+//! their files are compared as well.
 
 use super::{Difference, FileChange, Item, ItemChange, Total, files, items};
 use crate::cache::Cache;

@@ -1,4 +1,4 @@
-//! What differs between two slots, or between two locks: packages, artifacts, files, sizes.
+//! The differences between two slots or two locks: packages, artifacts, files, sizes.
 //!
 //! - [`slots`] two slots, wherever they lie · [`locks`] two locks, with the files of packages that the cache has
 
@@ -61,7 +61,7 @@ pub struct FileChange {
     pub what: Vec<&'static str>,
 }
 
-/// What stands at a path.
+/// What is at a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Seen {
     #[serde(flatten)]

@@ -1,4 +1,4 @@
-//! Reads a file out of a cpio archive ("newc", as [`super::cpio`] writes it). The bytes are foreign.
+//! Reads a file out of a cpio archive ("newc", as [`super::cpio`] writes it). The bytes are untrusted.
 
 const HEAD: usize = 110;
 

@@ -1,4 +1,4 @@
-//! Ids that follow from the inputs of a build, so that nothing is ever drawn by chance.
+//! IDs derived from the inputs of a build, so that nothing is random.
 
 use contract::hash::Digest;
 use uuid::Uuid;

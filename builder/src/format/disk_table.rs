@@ -1,5 +1,5 @@
-//! The partition table of a disk that holds our slots. Of an image everything in it is ours; a node adds partitions, and
-//! an operator may have.
+//! The partition table of a disk with microdc's slots. In an image, all partitions are microdc's; a node adds
+//! partitions, and an operator may add others.
 
 use contract::layout::{Extent, ImageLayout, Partition, SECTOR};
 use gpt::GptConfig;
@@ -34,7 +34,7 @@ pub enum TableError {
     None(String),
     #[error("its partition {number} is not {name}, but {found}")]
     Foreign { number: u32, name: &'static str, found: String },
-    #[error("its partition {name} does not lie where {name} of an image lies")]
+    #[error("its partition {name} is not where an image has {name}")]
     Place { name: &'static str },
     #[error("{0}")]
     Size(#[from] contract::layout::BadRootSize),

@@ -1,10 +1,10 @@
-//! FAT volumes, made in memory: no times, fixed ids, files one after the other in the order given.
+//! FAT volumes, created in memory: no timestamps, fixed IDs, files one after the other in the given order.
 //!
 //! In a boot partition every file begins on a block of the hash tree: an update then finds the blocks of a file that is
 //! the same, however the lengths of those before it changed.
 //!
-//! The type of a FAT volume follows from its number of clusters alone, whatever its label says; what was made is
-//! therefore counted again.
+//! The type of a FAT volume depends only on its number of clusters, whatever its label says, so the clusters of the
+//! result are counted again.
 
 use super::fat_read::{self, FatReadError};
 pub use super::fat_type::FatType;
@@ -39,9 +39,9 @@ pub struct FatFile {
 /// A volume that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum FatError {
-    #[error("the files take {needed} bytes, and the FAT volume has room for {room}")]
+    #[error("the files need {needed} bytes, but the FAT volume has room for only {room}")]
     Full { needed: u64, room: u64 },
-    #[error("putting {path} into the FAT volume: {source}")]
+    #[error("writing {path} to the FAT volume: {source}")]
     File { path: String, source: io::Error },
     #[error("making the FAT volume: {0}")]
     Make(#[from] io::Error),
@@ -106,7 +106,7 @@ pub fn make(volume: Volume, files: &[FatFile]) -> Result<FatImage, FatError> {
 fn enter(fs: &FileSystem<&mut Memory>, file: &FatFile) -> io::Result<()> {
     // The crate's folders do not pass fsck.fat ("Expected a valid '.' entry"), and nothing here needs one.
     if file.path.contains('/') {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "folders are not made"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "folders are not supported"));
     }
     fs.root_dir().create_file(&file.path)?.flush()
 }

@@ -1,4 +1,4 @@
-//! Reads FAT16 and FAT32 volumes. The bytes are foreign: nothing in them is trusted, and no loop of clusters is
+//! Reads FAT16 and FAT32 volumes. The bytes are untrusted: nothing in them is trusted, and no loop of clusters is
 //! followed twice.
 
 use super::fat_type::FatType;
@@ -37,7 +37,7 @@ impl Source for &[u8] {
     }
 }
 
-/// A volume that lies in a file from `offset` on.
+/// A volume that is in a file from `offset` on.
 #[derive(Clone, Copy, Debug)]
 pub struct InFile<'f> {
     pub file: &'f File,
@@ -96,7 +96,7 @@ impl<S: Source> Reader<S> {
         let clusters = data.ok_or(FatReadError::NoVolume("its sizes contradict each other"))? / per_cluster;
         let fat_type = FatType::of_clusters(clusters);
         let root = match fat_type {
-            FatType::Fat12 => return Err(FatReadError::NoVolume("it is FAT12, which nothing here makes")),
+            FatType::Fat12 => return Err(FatReadError::NoVolume("it is FAT12, which microdc never writes")),
             FatType::Fat16 => (root_at * sector, root_length),
             FatType::Fat32 => (u32_at(&head, 44).into(), 0),
         };
@@ -152,7 +152,7 @@ impl<S: Source> Reader<S> {
         })?;
         let Some((cluster, size)) = wanted else { return Ok(None) };
         if size > LARGEST_FILE {
-            return Err(FatReadError::Damaged("a file is too long to be one"));
+            return Err(FatReadError::Damaged("a file is longer than the volume"));
         }
         let mut bytes = if size == 0 { Vec::new() } else { self.chain(cluster, size)? };
         if (bytes.len() as u64) < size {
@@ -203,7 +203,7 @@ impl<S: Source> Reader<S> {
         while cluster < end && (bytes.len() as u64) < length {
             steps += 1;
             if cluster < 2 || cluster - 2 >= self.clusters || steps > self.clusters {
-                return Err(FatReadError::Damaged("a chain of clusters leads out of the volume or round in it"));
+                return Err(FatReadError::Damaged("a cluster chain leaves the volume or forms a cycle"));
             }
             let at = bytes.len();
             bytes.resize(at + self.cluster_size as usize, 0);

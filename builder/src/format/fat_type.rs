@@ -1,6 +1,6 @@
-//! FAT's forms.
+//! FAT types.
 
-/// Which of FAT's forms.
+/// Which of FAT types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FatType {
     Fat12,

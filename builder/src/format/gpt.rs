@@ -83,7 +83,7 @@ pub fn table(layout: ImageLayout, ids: &Ids) -> Result<Ends, GptError> {
     Ok(Ends { head: device.head, tail: device.tail })
 }
 
-/// Layout and ids in a table of which one copy at least is whole. Whether the other is, and every unused bit, is
+/// Layout and ids in a table of which one copy at least is complete. Whether the other is, and every unused bit, is
 /// known by comparing the ends with what [`table`] makes of the answer.
 ///
 /// # Errors
@@ -137,7 +137,7 @@ impl Device {
         Device { size, head: vec![0; HEAD as usize], tail: vec![0; TAIL as usize], at: 0 }
     }
 
-    /// The bytes from the present position to the end of the part it lies in.
+    /// The bytes from the present position to the end of the part it is in.
     fn here(&mut self) -> io::Result<&mut [u8]> {
         let tail = self.size - TAIL;
         let part = if self.at < HEAD {
@@ -147,7 +147,7 @@ impl Device {
         } else {
             None
         };
-        part.ok_or_else(|| io::Error::other(format!("position {} is in no partition table", self.at)))
+        part.ok_or_else(|| io::Error::other(format!("byte {} is not in a partition table", self.at)))
     }
 }
 

@@ -1,5 +1,5 @@
 //! gzip on every core, as one member (RFC 1952): pieces are deflated by themselves and end on a byte boundary, so that
-//! they can stand one after the other. The bytes depend on nothing but the input.
+//! they can be concatenated. The bytes depend on nothing but the input.
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use rayon::prelude::*;

@@ -1,4 +1,4 @@
-//! Writers of what stands on the disk: each format in its own file, each checked by an independent tool.
+//! Writers of what is on the disk: each format in its own file, each checked by an independent tool.
 //!
 //! - [`ext4`] the root file system · [`verity`] its hash tree
 //! - [`fat`] writes FAT volumes, [`fat_read`] reads them · [`gpt`] the partition table of an image ·

@@ -24,7 +24,7 @@ pub struct Built<'a> {
 /// Puts the inventory and the licences into the tree. `pack` makes the archive of licences, or has it from before.
 ///
 /// # Errors
-/// When a copyright file cannot be read, or something else stands in the way.
+/// When a copyright file cannot be read, or something else is in the way.
 pub fn insert(
     tree: &mut Tree,
     built: Built<'_>,

@@ -1,4 +1,4 @@
-//! The packages' copyright files, in one packed tar: whoever is given an image is given the licences of what is in it.
+//! The packages' copyright files, in one compressed tar: every image carries the licences of its contents.
 //!
 //! A package's file is `usr/share/doc/PACKAGE/copyright` (Debian policy 12.5); `usr/share/doc/PACKAGE` may instead be a
 //! symbolic link to the folder of another package, which then has it.
@@ -14,7 +14,7 @@ const LARGEST: u64 = 64 << 20;
 /// ... and one file of it so many.
 const LARGEST_FILE: u64 = 8 << 20;
 
-/// Where the copyright file of each package stands: its path, by the package's name. Packages of which nobody has it are
+/// Where the copyright file of each package stands: its path, by the package's name. Packages of which no one has it are
 /// left out.
 #[must_use]
 pub fn places(packages: &BTreeMap<String, Arc<Package>>) -> BTreeMap<String, String> {
@@ -93,15 +93,15 @@ pub fn pack(packages: &BTreeMap<String, Arc<Package>>, places: &BTreeMap<String,
 /// The files of an archive, by path. Its bytes are foreign, and what they unpack to is bounded.
 ///
 /// # Errors
-/// When it is no such archive, or too large for one.
+/// When it is not such an archive, or too large for one.
 pub fn read(bytes: &[u8]) -> io::Result<BTreeMap<String, Vec<u8>>> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let plain = unpack(bytes, LARGEST)?.ok_or_else(|| bad("the archive of licences is too large to be one"))?;
+    let plain = unpack(bytes, LARGEST)?.ok_or_else(|| bad("the archive of licences is too large"))?;
     let mut files = BTreeMap::new();
     for entry in tar::Archive::new(&plain[..]).entries()? {
         let entry = entry?;
         if entry.size() > LARGEST_FILE {
-            return Err(bad("a file in the archive of licences is too large to be one"));
+            return Err(bad("a file in the archive of licences is too large"));
         }
         let path = String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| bad("a name is not UTF-8"))?;
         let mut bytes = Vec::new();

@@ -1,5 +1,5 @@
-//! The inventory: what an image is made of, and why each file is in it. It lies in the image itself, so that it can be
-//! asked of any image, bundle or node's disk, and what it says is covered by the signature like everything else.
+//! The inventory: what an image is made of, and why each file is in it. It is part of the image, so that it can be read
+//! from any image, bundle or node's disk, and is covered by the signature like everything else.
 //!
 //! Two files in the root: [`contract::names::INVENTORY`] is this module's [`Inventory`] as JSON, and
 //! [`contract::names::LICENCES`] a tar of the packages' copyright files ([`licences`]). Both are packed with zstd. The
@@ -61,7 +61,7 @@ pub struct Package {
     pub size: u64,
     /// Of the package file.
     pub sha256: Digest,
-    /// Where its copyright file stands in the archive of licences; nothing where no package of the image has it.
+    /// Where its copyright file is in the archive of licences; nothing where no package of the image has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copyright: Option<String>,
 }
@@ -99,8 +99,8 @@ pub struct Reason {
 #[derive(Debug, thiserror::Error)]
 pub enum InventoryError {
     #[error("the inventory cannot be unpacked: {0}")]
-    Packed(std::io::Error),
-    #[error("the inventory is larger than {LARGEST} bytes, which no image's is")]
+    Packed(#[source] std::io::Error),
+    #[error("the inventory is larger than the limit of {LARGEST} bytes")]
     Large,
     #[error("the inventory cannot be read: {0}")]
     Json(#[from] serde_json::Error),
@@ -124,7 +124,7 @@ impl Inventory {
         zstd::bulk::compress(&serde_json::to_vec(self)?, LEVEL).map_err(InventoryError::Packed)
     }
 
-    /// Reads the bytes of an image. They are foreign: nothing in them is believed to be true, and what they unpack to is
+    /// Reads the bytes of an image. They are foreign: nothing in them is trusted to be true, and what they unpack to is
     /// bounded.
     ///
     /// # Errors

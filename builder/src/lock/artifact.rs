@@ -13,7 +13,7 @@ enum Kind {
     File,
 }
 
-/// As it stands in the file.
+/// As it is in the file.
 #[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {

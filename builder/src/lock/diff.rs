@@ -67,7 +67,7 @@ impl std::fmt::Display for Change {
         let name = &self.name;
         match (&self.old, &self.new) {
             (Some(old), Some(new)) if old.version == new.version => {
-                write!(f, "~ {name} {}: other bytes, {}", new.version, sizes(old.size, new.size))
+                write!(f, "~ {name} {}: different content, {}", new.version, sizes(old.size, new.size))
             }
             (Some(old), Some(new)) => {
                 write!(f, "~ {name} {} → {}, {}", old.version, new.version, sizes(old.size, new.size))
@@ -124,7 +124,7 @@ mod tests {
                 "- chrony 4.6, 2.0 KiB",
                 "+ dnsmasq 2.91, 1.0 KiB",
                 "~ frr 10.3-3 → 10.3-4, 5.0 MiB → 6.0 MiB",
-                "~ banner a file: other bytes, 6 B → 7 B",
+                "~ banner a file: different content, 6 B → 7 B",
             ]
         );
         assert!(old.differences(&old).is_empty());

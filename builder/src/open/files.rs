@@ -1,4 +1,4 @@
-//! The files of a slot: what stands in its root and in its boot partition.
+//! The files of a slot: what is in its root and in its boot partition.
 
 use super::{OpenError, OpenSlot};
 use crate::format::fat_read::Reader as FatReader;
@@ -15,7 +15,7 @@ const LONGEST: usize = 4096;
 /// What ext4 has in its root for its own use.
 const LOST_FOUND: &str = "lost+found";
 
-/// What stands at a path of the root.
+/// What is at a path of the root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
     #[serde(flatten)]
@@ -142,7 +142,7 @@ impl Root {
         Ok(found)
     }
 
-    /// What stands at a path; a symbolic link at its end is not followed.
+    /// What is at a path; a symbolic link at its end is not followed.
     ///
     /// # Errors
     /// When there is nothing, or it cannot be read.

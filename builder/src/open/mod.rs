@@ -1,5 +1,5 @@
 //! Opens whatever holds a slot: an image, a node's disk, one root partition, a bundle. Nothing is written, and nothing that
-//! is found is believed: whether it is whole and who signed it is for [`crate::verify`] to say.
+//! is found is trusted: whether it is complete and who signed it is for [`crate::verify`] to say.
 //!
 //! - [`bytes`] where an image's bytes are read from · [`files`] what a slot holds
 
@@ -65,7 +65,7 @@ pub struct Medium {
 
 /// A slot that is open for reading.
 pub struct OpenSlot {
-    /// Nothing for one that lies on no disk.
+    /// Nothing for one that is on no disk.
     pub slot: Option<Slot>,
     pub trailer: Trailer,
     pub manifest: Manifest,
@@ -79,7 +79,7 @@ pub enum OpenError {
     #[error("opening it: {0}")]
     Open(#[from] io::Error),
     #[error("it is not an image, disk, root partition or bundle of microdc: {0}")]
-    Foreign(TableError),
+    Foreign(#[source] TableError),
     #[error(transparent)]
     Bundle(#[from] bundle::ReadError),
     #[error("its trailer: {0}")]
@@ -88,9 +88,9 @@ pub enum OpenError {
     Unreadable { slot: Slot, why: String },
     #[error("slot {0} is empty")]
     Empty(Slot),
-    #[error("no slot in it is filled")]
+    #[error("all of its slots are empty")]
     NoSlot,
-    #[error("it has two slots, and what it boots from cannot be read: name one with --slot")]
+    #[error("it has two slots, and which one boots cannot be read: choose one with --slot")]
     WhichSlot,
     #[error("a {0} has no slots to choose from: leave out --slot")]
     NoChoice(Kind),
@@ -111,7 +111,7 @@ pub enum OpenError {
 }
 
 impl Medium {
-    /// Opens what lies at `path`, for reading alone.
+    /// Opens what is at `path`, for reading alone.
     ///
     /// # Errors
     /// When it cannot be read, or is nothing that holds a slot.
@@ -205,7 +205,7 @@ fn slot_at(file: &Arc<File>, slot: Slot, boot: Extent, root: Extent) -> Result<O
     })
 }
 
-/// A root partition that lies in a file of its own; nothing when it has no trailer.
+/// A root partition that is in a file of its own; nothing when it has no trailer.
 fn root_partition(file: &Arc<File>, length: u64) -> Result<Option<OpenSlot>, OpenError> {
     let whole = Extent { offset: 0, length };
     let trailer = match trailer(file, whole) {
@@ -224,7 +224,7 @@ fn trailer(file: &File, root: Extent) -> Result<Trailer, OpenError> {
 }
 
 impl OpenSlot {
-    /// Whether one of these keys signed the manifest; otherwise why it is not to be believed.
+    /// Whether one of these keys signed the manifest; otherwise why it is not to be trusted.
     ///
     /// # Errors
     /// In words.

@@ -7,7 +7,7 @@ use crate::cache::{Cache, KeyBuilder};
 use crate::clock;
 use crate::inventory;
 use crate::lock::{Lock, LockedArtifact, LockedFrom};
-use crate::profile::artifact::From;
+use crate::profile::artifact::ArtifactSource;
 use crate::profile::{Artifact, Located, Place, Profile};
 use crate::report::{Reporter, human_bytes};
 use crate::resolve::LockMode;
@@ -36,7 +36,7 @@ pub(super) struct Placed<'p> {
     pub place: &'p Place,
 }
 
-/// What of a build's artifacts lies on this machine: supplied ones, and those of kind `file`.
+/// What of a build's artifacts is on this machine: supplied ones, and those of kind `file`.
 pub(super) struct Locals {
     supplied: BTreeMap<String, Snapshot>,
     files: BTreeMap<String, Snapshot>,
@@ -55,7 +55,7 @@ impl Locals {
         let supplied = supply::take(supplies, profile, cache)?;
         let mut files = BTreeMap::new();
         for (name, Located { value, place }) in &profile.artifacts {
-            if let From::File(path) = &value.from
+            if let ArtifactSource::File(path) = &value.from
                 && !supplied.contains_key(name)
             {
                 let copy = local::snapshot(cache, path).map_err(|error| {
@@ -98,9 +98,11 @@ impl Gathered<'_> {
 impl Placed<'_> {
     fn inventory(&self) -> inventory::Artifact {
         let (kind, from, version) = match &self.artifact.from {
-            From::Url { url, .. } => ("url", url.clone(), None),
-            From::Go(program) => ("go", program.package.clone(), Some(program.version.clone())),
-            From::File(path) => ("file", path.file_name().unwrap_or_default().to_string_lossy().into_owned(), None),
+            ArtifactSource::Url { url, .. } => ("url", url.clone(), None),
+            ArtifactSource::Go(program) => ("go", program.package.clone(), Some(program.version.clone())),
+            ArtifactSource::File(path) => {
+                ("file", path.file_name().unwrap_or_default().to_string_lossy().into_owned(), None)
+            }
         };
         inventory::Artifact {
             name: self.name.to_owned(),
@@ -145,7 +147,9 @@ pub(super) fn gather<'p>(inputs: &Inputs<'p, '_>) -> Result<Gathered<'p>> {
             (supplied.content(), "supplied by hand".to_owned())
         } else {
             if mode == LockMode::Locked && pinned.is_none() {
-                return Err(at(anyhow::anyhow!("it is not in the lock; build once without --locked")));
+                return Err(at(anyhow::anyhow!(
+                    "it is not in the lock; build once without --locked to add it to add it"
+                )));
             }
             let file = bring(inputs, name, &artifact.from, pinned).map_err(at)?;
             let content = local::content(&file.path, file.locked.size, file.locked.sha256);
@@ -161,24 +165,29 @@ pub(super) fn gather<'p>(inputs: &Inputs<'p, '_>) -> Result<Gathered<'p>> {
 }
 
 /// An artifact in the cache, and what the lock says of it.
-struct Brought {
+struct FetchedArtifact {
     path: PathBuf,
     locked: LockedArtifact,
 }
 
 /// Brings one artifact that was not handed over by hand.
-fn bring(inputs: &Inputs<'_, '_>, name: &str, from: &From, pinned: Option<&LockedArtifact>) -> Result<Brought> {
+fn bring(
+    inputs: &Inputs<'_, '_>,
+    name: &str,
+    from: &ArtifactSource,
+    pinned: Option<&LockedArtifact>,
+) -> Result<FetchedArtifact> {
     let locked = |from, size, sha256| LockedArtifact { name: name.to_owned(), from, size, sha256 };
     match from {
-        From::File(_) => {
+        ArtifactSource::File(_) => {
             let file = inputs.locals.files.get(name).context("the file was not copied into the cache")?;
             let locked = locked(LockedFrom::File, file.size, file.sha256);
             if inputs.mode == LockMode::Locked && pinned != Some(&locked) {
                 bail!("the file is not the one that is locked; build once without --locked");
             }
-            Ok(Brought { path: file.path.clone(), locked })
+            Ok(FetchedArtifact { path: file.path.clone(), locked })
         }
-        From::Url { url, checksums, signed } => {
+        ArtifactSource::Url { url, checksums, signed } => {
             let stage = inputs.reporter.stage("artifact");
             let source = UrlSource {
                 cache: inputs.cache,
@@ -201,7 +210,7 @@ fn bring(inputs: &Inputs<'_, '_>, name: &str, from: &From, pinned: Option<&Locke
             let file = source.bring(url, known)?;
             if matches!(known, Known::Nothing) {
                 stage.note(&format!(
-                    "{name}: neither a list of sums nor a signature vouches for {url}; what came is locked: {}",
+                    "{name}: neither checksums nor a signature vouch for {url}; what was downloaded is locked: {}",
                     file.sha256
                 ));
             }
@@ -209,12 +218,12 @@ fn bring(inputs: &Inputs<'_, '_>, name: &str, from: &From, pinned: Option<&Locke
                 stage.result(format!("{name}, {}", human_bytes(file.size)));
             }
             inputs.reporter.did(&format!("artifact {name}"), !there);
-            Ok(Brought {
+            Ok(FetchedArtifact {
                 path: file.path,
                 locked: locked(LockedFrom::Url { url: url.clone() }, file.size, file.sha256),
             })
         }
-        From::Go(program) => {
+        ArtifactSource::Go(program) => {
             let stage = inputs.reporter.stage("artifact");
             let made = AtomicBool::new(false);
             let source = GoSource {
@@ -238,17 +247,17 @@ fn bring(inputs: &Inputs<'_, '_>, name: &str, from: &From, pinned: Option<&Locke
             inputs.reporter.did(&format!("artifact {name}"), made);
             let Compiled { file, module, sum, go } = compiled;
             let from = LockedFrom::Go { program: program.clone(), module, sum, go };
-            Ok(Brought { path: file.path, locked: locked(from, file.size, file.sha256) })
+            Ok(FetchedArtifact { path: file.path, locked: locked(from, file.size, file.sha256) })
         }
     }
 }
 
 /// Whether what is locked is what the profile asks for.
-fn is_of(locked: &LockedArtifact, from: &From) -> bool {
+fn is_of(locked: &LockedArtifact, from: &ArtifactSource) -> bool {
     match (&locked.from, from) {
-        (LockedFrom::Url { url: locked }, From::Url { url, .. }) => locked == url,
-        (LockedFrom::Go { program: locked, .. }, From::Go(program)) => locked == program,
-        (LockedFrom::File, From::File(_)) => true,
+        (LockedFrom::Url { url: locked }, ArtifactSource::Url { url, .. }) => locked == url,
+        (LockedFrom::Go { program: locked, .. }, ArtifactSource::Go(program)) => locked == program,
+        (LockedFrom::File, ArtifactSource::File(_)) => true,
         _ => false,
     }
 }

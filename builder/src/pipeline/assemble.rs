@@ -69,7 +69,7 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
     let spec =
         check::role_spec(profile, inputs.version, paths).map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;
     places(&spec, &mut tree)?;
-    let why = origin::made("what PID 1 is told of the profile");
+    let why = origin::made("the profile's settings for PID 1");
     file(&mut tree, ROLE_SPEC, serde_json::to_vec_pretty(&spec)?, 0o644, &why)?;
     programs(profile, &spec, &tree)?;
     shells(profile, &tree)?;
@@ -87,7 +87,7 @@ fn places(spec: &RoleSpec, tree: &mut Tree) -> Result<()> {
     for path in kept.chain(mounted).map(|path| path.trim_start_matches('/')) {
         if !path.starts_with("run/") && tree.resolve(path).is_none() {
             tree.insert_parents(path);
-            tree.insert(path, Node::directory(&origin::made("a folder that a service keeps or mounts on")))?;
+            tree.insert(path, Node::directory(&origin::made("a persistent folder or mount point of a service")))?;
         }
     }
     Ok(())

@@ -88,15 +88,17 @@ pub(super) fn kernel_config(profile: &Profile, kernel: &Package) -> Result<()> {
     for wanted in &profile.kernel.config {
         let option: WantedOption = wanted.value.parse().map_err(|message| at(&wanted.place, message))?;
         if let Some(found) = config.lacks(&option) {
-            lacks.push((&wanted.place, format!("{option} is wanted, and it is {found}")));
+            lacks.push((&wanted.place, format!("{option} is required, but it is {found}")));
         }
     }
     match lacks.as_slice() {
         [] => Ok(()),
-        [(place, only)] => Err(at(place, format!("the kernel {} was built otherwise: {only}", kernel.release))),
+        [(place, only)] => {
+            Err(at(place, format!("the kernel {} was built with other options: {only}", kernel.release)))
+        }
         [(place, _), ..] => {
             let lines: String = lacks.iter().map(|(_, line)| format!("\n  {line}")).collect();
-            Err(at(place, format!("the kernel {} was built otherwise:{lines}", kernel.release)))
+            Err(at(place, format!("the kernel {} was built with other options:{lines}", kernel.release)))
         }
     }
 }
@@ -167,7 +169,7 @@ pub(super) fn files(inputs: &Inputs<'_>) -> Result<Boot> {
 fn clkreq(profile: &Profile) -> Result<Option<&str>> {
     let Some(mode) = &profile.firmware.pcie_clkreq else { return Ok(None) };
     if !CLKREQ_MODES.contains(&mode.value.as_str()) {
-        let message = format!("{:?} is not a mode of CLKREQ#: these are {}", mode.value, CLKREQ_MODES.join(", "));
+        let message = format!("{:?} is not a CLKREQ# mode; the modes are {}", mode.value, CLKREQ_MODES.join(", "));
         return Err(super::mistake::mistake(profile, &mode.place, &message));
     }
     Ok(Some(&mode.value))
@@ -180,8 +182,8 @@ fn reasons(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
     [
         (KERNEL, origin::of_package(inputs.kernel, "the kernel, packed with gzip")),
         (INITRAMFS, origin::made(&initramfs)),
-        (CONFIG_TXT, origin::made("what the firmware is told")),
-        (CMDLINE_TXT, origin::made("the kernel's options, and the hash of the root")),
+        (CONFIG_TXT, origin::made("the firmware's settings")),
+        (CMDLINE_TXT, origin::made("the kernel's command line, with the root hash")),
     ]
     .map(|(name, origin)| (name.to_owned(), origin))
     .into()

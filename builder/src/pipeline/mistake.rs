@@ -1,4 +1,4 @@
-//! Mistakes that show only when a profile is built, in the profile's line.
+//! Errors in a profile that are found only while building, reported with the profile's line.
 
 use crate::profile::{Diagnostic, Place, Profile};
 

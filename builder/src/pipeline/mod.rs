@@ -41,7 +41,7 @@ pub struct Options {
     pub locked: bool,
     pub key: Option<PathBuf>,
     pub trust: Vec<PathBuf>,
-    /// Nobody signs here: the manifest is written out for a machine that has the private key.
+    /// No one signs here: the manifest is written out for a machine that has the private key.
     pub unsigned: bool,
     /// The public key of who will sign an unsigned image; `keys/release.pub` when none is named.
     pub public: Option<PathBuf>,

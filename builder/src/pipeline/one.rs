@@ -26,9 +26,9 @@ use std::time::Instant;
 /// How long the initramfs waits for the system disk, in seconds.
 const DISK_TIMEOUT_S: u64 = 20;
 
-/// What builds beside each other share: each stage that leaves something in the cache for the others has one place.
+/// What concurrent builds share: one lock for each stage whose output others reuse from the cache.
 #[derive(Default)]
-pub(super) struct Gates {
+pub(super) struct SharedStages {
     /// Compiling firstboot.
     compile: Mutex<()>,
     /// Bringing artifacts and packages.
@@ -52,7 +52,7 @@ pub(super) struct Build<'a> {
     pub cache: &'a Cache,
     pub keys: &'a ReleaseKeys,
     pub builder: &'a record::Stamp,
-    pub gates: &'a Gates,
+    pub gates: &'a SharedStages,
     pub reporter: &'a Reporter,
 }
 
@@ -74,7 +74,10 @@ impl Build<'_> {
             return Ok(Summary { unchanged: true, seconds, stages: Vec::new(), cached, made, ..summary });
         }
         if options.locked && lock.is_none() {
-            bail!("there is no lock {}, and --locked does not make one: build once without it", lock_path.display());
+            bail!(
+                "there is no lock {}, and --locked does not create one: build once without --locked",
+                lock_path.display()
+            );
         }
 
         let inputs = root::Inputs {
@@ -117,7 +120,7 @@ impl Build<'_> {
                 Ok((self.boot(inputs, &firstboot)?, firstboot))
             };
             let made = root::make(inputs, || drop(bringing), boot);
-            // Nobody waits for a compiler whose work is not needed any more.
+            // No one waits for a compiler whose work is not needed any more.
             failed.store(made.is_err(), Ordering::Relaxed);
             let (root, (boot, firstboot)) = made?;
             Ok((root, boot, firstboot))

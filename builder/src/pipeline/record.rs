@@ -1,4 +1,4 @@
-//! Remembers finished builds, so that a build whose inputs are the same has nothing to do.
+//! Records finished builds, so that a build with the same inputs has nothing to do.
 
 use super::artifacts::Locals;
 use crate::cache::{Cache, Key};
@@ -21,7 +21,7 @@ struct Record {
     summary: Summary,
 }
 
-/// What changes when somebody else writes a file.
+/// What changes when someone else writes a file.
 #[derive(PartialEq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     device: u64,
@@ -40,7 +40,7 @@ impl Stamp {
 
 /// This program's file. Taken once, at the start: the file may be replaced while a build runs.
 pub(super) fn builder() -> Result<Stamp> {
-    std::env::current_exe().and_then(|path| Stamp::of(&path)).context("looking at this program's file")
+    std::env::current_exe().and_then(|path| Stamp::of(&path)).context("reading this program's metadata")
 }
 
 /// The key of a build: everything that its image depends on, and where it goes.
@@ -98,7 +98,7 @@ fn folder(add: &mut dyn FnMut(&str, &[u8]), path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The summary of an earlier build with this key, when its image still lies there untouched.
+/// The summary of an earlier build with this key, when its image still is there untouched.
 pub(super) fn unchanged(cache: &Cache, key: Key, output: &Path) -> Option<Summary> {
     let bytes = std::fs::read(cache.get(STAGE, key)?).ok()?;
     let record: Record = serde_json::from_slice(&bytes).ok()?;
@@ -108,7 +108,7 @@ pub(super) fn unchanged(cache: &Cache, key: Key, output: &Path) -> Option<Summar
 }
 
 pub(super) fn put(cache: &Cache, key: Key, summary: &Summary, output: &Path) -> Result<()> {
-    let file = Stamp::of(output).with_context(|| format!("looking at {}", output.display()))?;
+    let file = Stamp::of(output).with_context(|| format!("reading the metadata of {}", output.display()))?;
     let bytes = serde_json::to_vec(&Record { file, summary: summary.clone() })?;
     cache.put(STAGE, key, |out| out.write_all(&bytes))?;
     Ok(())

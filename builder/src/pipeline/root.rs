@@ -142,7 +142,7 @@ fn tell(reporter: &Reporter, before: &BTreeSet<String>, lock: &Lock) {
 /// When the operator wants to stop.
 pub(super) fn check_interrupted(from: &Environment) -> Result<()> {
     if from.interrupted.load(Ordering::Relaxed) {
-        bail!("interrupted; what was fetched stays in the cache");
+        bail!("interrupted; what was downloaded stays in the cache");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `microdc.toml`: where this site takes things from.
+//! `microdc.toml`: the mirrors of this site.
 
 use crate::profile;
 use crate::source::mirror::MirrorSettings;

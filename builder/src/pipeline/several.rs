@@ -1,7 +1,7 @@
-//! Several images: what they share is brought, unpacked and packed once, and while one image is written the next is
-//! prepared.
+//! Several images: what they share is downloaded, unpacked and compressed once, and the next image is prepared while
+//! one is written.
 
-use super::one::{Build, Gates};
+use super::one::{Build, SharedStages};
 use super::settings::Settings;
 use super::{Options, record, supply};
 use crate::cache::Cache;
@@ -50,10 +50,10 @@ pub fn all_profiles(base: &Path) -> Result<Vec<String>> {
 /// What failed, on what, and what to do next. Neither a half image nor a damaged cache is left behind.
 pub fn build(options: &Options, reporter: &Reporter) -> Result<Summary> {
     let mut outcomes = build_several(std::slice::from_ref(options), reporter)?;
-    outcomes.pop().context("a build came to nothing")?.result
+    outcomes.pop().context("a build thread failed")?.result
 }
 
-/// Builds several images, and tells of each what became of it. They share what is said in `from`, the keys and what is
+/// Builds several images, and reports the outcome of each. They share what is said in `from`, the keys and what is
 /// supplied: the first one's counts.
 ///
 /// # Errors
@@ -75,7 +75,7 @@ pub fn build_several(builds: &[Options], reporter: &Reporter) -> Result<Vec<Outc
     let builder = record::builder()?;
     let jobs = first.from.jobs();
 
-    let gates = Gates::default();
+    let gates = SharedStages::default();
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Outcome)>> = Mutex::default();
     let alone = plans.len() == 1;

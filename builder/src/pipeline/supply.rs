@@ -1,4 +1,4 @@
-//! Artifacts handed over by hand: `--supply NAME=FILE` stands in for any artifact of a profile, and for firstboot.
+//! Artifacts supplied by hand: `--supply NAME=FILE` stands in for any artifact of a profile, and for firstboot.
 
 use super::FIRSTBOOT;
 use crate::cache::Cache;

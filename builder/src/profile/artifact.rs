@@ -13,12 +13,12 @@ pub struct Artifact {
     pub to: String,
     /// Permission bits.
     pub mode: u32,
-    pub from: From,
+    pub from: ArtifactSource,
 }
 
 /// Where an artifact comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum ArtifactSource {
     Url {
         url: String,
         /// A list of SHA-256 sums that names the file of the URL.
@@ -55,17 +55,19 @@ impl std::fmt::Display for GoProgram {
     }
 }
 
-impl std::fmt::Display for From {
+impl std::fmt::Display for ArtifactSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            From::Url { url, .. } => f.write_str(url),
-            From::Go(program) => write!(f, "Go module {program}"),
-            From::File(path) => write!(f, "file {}", path.file_name().unwrap_or_default().to_string_lossy()),
+            ArtifactSource::Url { url, .. } => f.write_str(url),
+            ArtifactSource::Go(program) => write!(f, "Go module {program}"),
+            ArtifactSource::File(path) => {
+                write!(f, "file {}", path.file_name().unwrap_or_default().to_string_lossy())
+            }
         }
     }
 }
 
-/// Folders that are filled at run time: nothing of an image lies there.
+/// Folders that are filled at run time: nothing of an image is there.
 const RUN_TIME: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
 
 impl Value for schema::Artifact {
@@ -85,26 +87,26 @@ impl Artifact {
         let from = match (&written.url, &written.go, &written.file) {
             (Some(url), None, None) => {
                 let checksums = written.checksums.as_deref().map(check_url).transpose()?;
-                From::Url { url: check_url(url)?, checksums, signed: signed_by(written, folder)? }
+                ArtifactSource::Url { url: check_url(url)?, checksums, signed: signed_by(written, folder)? }
             }
-            (None, Some(go), None) => From::Go(go_program(go, written.package.as_deref())?),
-            (None, None, Some(file)) if !file.is_empty() => From::File(folder.join(file)),
+            (None, Some(go), None) => ArtifactSource::Go(go_program(go, written.package.as_deref())?),
+            (None, None, Some(file)) if !file.is_empty() => ArtifactSource::File(folder.join(file)),
             _ => {
                 let help = "a release file by `url`, a program's source by `go`, or a file of your own by `file`";
                 return Err((format!("the artifact {name} needs exactly one source"), Some(help.to_owned())));
             }
         };
-        let only = |key: &str, kind: &str| Err((format!("`{key}` belongs to an artifact by `{kind}`"), None));
+        let only = |key: &str, kind: &str| Err((format!("`{key}` is only valid with `{kind}`"), None));
         let of_url = [("checksums", &written.checksums), ("signature", &written.signature), ("key", &written.key)];
         for (key, said) in of_url {
-            if said.is_some() && !matches!(from, From::Url { .. }) {
+            if said.is_some() && !matches!(from, ArtifactSource::Url { .. }) {
                 return only(key, "url");
             }
         }
-        if written.package.is_some() && !matches!(from, From::Go(_)) {
+        if written.package.is_some() && !matches!(from, ArtifactSource::Go(_)) {
             return only("package", "go");
         }
-        let usual = if matches!(from, From::File(_)) { 0o644 } else { 0o755 };
+        let usual = if matches!(from, ArtifactSource::File(_)) { 0o644 } else { 0o755 };
         Ok(Artifact { to, mode: written.mode.map_or(usual, |Mode(mode)| mode), from })
     }
 }
@@ -122,7 +124,7 @@ fn signed_by(written: &schema::Artifact, folder: &Path) -> Result<Option<SignedB
         (None, Some(_)) => {
             let help =
                 "`signature` is the URL of the signature of `checksums` or, without that, of the file of `url`";
-            Err(("`key` belongs to a `signature`".to_owned(), Some(help.to_owned())))
+            Err(("`key` is only valid with `signature`".to_owned(), Some(help.to_owned())))
         }
     }
 }
@@ -134,7 +136,7 @@ fn check_name(name: &str) -> Result<(), Mistake> {
         return Err((format!("{name:?} is not a valid artifact name"), Some(help)));
     }
     if name == crate::pipeline::FIRSTBOOT {
-        return Err(("the name firstboot is taken: every image has it".to_owned(), None));
+        return Err(("the name firstboot is reserved: every image has it".to_owned(), None));
     }
     Ok(())
 }
@@ -228,7 +230,7 @@ mod tests {
         });
         assert_eq!(go.unwrap().from.to_string(), "Go module example.org/p/cmd/p@v0.0.0-20260212201848-7aac2a2c5b7c");
         let file = parse(|a| a.file = Some("files/p".to_owned())).unwrap();
-        assert_eq!((file.mode, file.from), (0o644, From::File("/profiles/files/p".into())));
+        assert_eq!((file.mode, file.from), (0o644, ArtifactSource::File("/profiles/files/p".into())));
     }
 
     #[test]
@@ -267,13 +269,13 @@ mod tests {
             a.file = Some("p".to_owned());
             a.checksums = Some("https://h/p".to_owned());
         });
-        assert!(checksums.unwrap_err().contains("`checksums` belongs"));
+        assert!(checksums.unwrap_err().contains("`checksums` is only valid"));
         for (edit, message) in [
             ((Some("https://h/p.asc"), None, false), "`signature` needs a `key`"),
-            ((None, Some("p.asc"), false), "`key` belongs to a `signature`"),
+            ((None, Some("p.asc"), false), "`key` is only valid with `signature`"),
             ((Some("file:///p.asc"), Some("p.asc"), false), "file:///p.asc"),
-            ((None, Some("p.asc"), true), "`key` belongs to an artifact by `url`"),
-            ((Some("https://h/p.asc"), None, true), "`signature` belongs to an artifact by `url`"),
+            ((None, Some("p.asc"), true), "`key` is only valid with `url`"),
+            ((Some("https://h/p.asc"), None, true), "`signature` is only valid with `url`"),
         ] {
             let (signature, key, file) = edit;
             let found = parse(|a| {

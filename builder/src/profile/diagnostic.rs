@@ -1,4 +1,4 @@
-//! Mistakes in profiles, shown in their line.
+//! Errors in profiles, shown with their line.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::ops::Range;

@@ -1,6 +1,6 @@
-//! How far a service that falls would reach: a mark from 0 (nothing) to 10 (everything), made as `systemd-analyze security`
-//! makes its own, so that both can stand beside each other: each point of confinement has a weight, and the mark is the
-//! share of those that do not hold.
+//! How much a compromised service could reach: a score from 0 (nothing) to 10 (everything), computed as in
+//! `systemd-analyze security`: each measure of confinement has a weight, and the score is the weighted share of the
+//! missing ones.
 //!
 //! Weights and words are systemd's (`src/analyze/analyze-security.c`), for the points that mean something on a node.
 

@@ -20,9 +20,11 @@ pub enum ProfileError {
     Unknown { name: String, path: PathBuf, help: String },
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{path} is not a profile: it has {size} bytes, and {LARGEST_FILE} are read at most")]
+    #[error("{path} is not a profile: it has {size} bytes; the limit is {LARGEST_FILE}")]
     TooLarge { path: PathBuf, size: u64 },
-    #[error("{path}: more than {MOST_FILES} files are included, counting each as often as it is named; include less")]
+    #[error(
+        "{path}: more than {MOST_FILES} files are included, counting each as often as it is named; include fewer"
+    )]
     TooMany { path: PathBuf },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
     Mistakes(Vec<Diagnostic>),
@@ -148,7 +150,7 @@ fn part_path(from: &Path, include: &str) -> PathBuf {
         return folder.join(include);
     }
     let name = format!("{include}.toml");
-    // A part may include another part that lies beside it.
+    // A part may include another part that is beside it.
     let beside = folder.join(&name);
     if folder.ends_with("parts") { beside } else { folder.join("parts").join(name) }
 }

@@ -1,4 +1,4 @@
-//! A profile with all its parts, read, merged and held against the types of node.toml.
+//! A profile with all its parts: read, merged, and checked against the types of node.toml.
 
 use super::check;
 use super::diagnostic::Sources;

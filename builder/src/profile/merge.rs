@@ -1,4 +1,4 @@
-//! Composes a profile of its parts.
+//! Merges a profile with its parts.
 //!
 //! Lists add up, in the order of the includes, the file's own entries last. Single values and named entries (a service,
 //! a user, a sysctl ...) stand for themselves: a file overrides what it includes, whole entry by whole entry; two
@@ -6,7 +6,7 @@
 //! the file that includes them decides. A part that is included twice counts once, where it is first named: one that
 //! overrides it comes before.
 //!
-//! Which key is of which kind stands in [`super::schema`], and what the kinds do in [`super::field`].
+//! Which key is of which kind is in [`super::schema`], and what the kinds do in [`super::field`].
 
 use super::diagnostic::{Diagnostic, Place, Sources};
 use super::field::{File, Keys as _, Merge};
@@ -47,7 +47,7 @@ impl Profile {
         self.rollback_index.as_ref().map_or(0, |index| index.value)
     }
 
-    /// The file of a place as people who know the profile name it, whatever the folder that it lies in: relative to the
+    /// The file of a place as people who know the profile name it, whatever the folder that it is in: relative to the
     /// profile's own folder.
     #[must_use]
     pub fn shown(&self, place: &Place) -> String {

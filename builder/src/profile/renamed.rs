@@ -1,7 +1,7 @@
 //! The format of profiles, and keys that have another name now.
 //!
 //! A profile may say `format = 1`. A key that gets a better name keeps its old one for as long as the format lives: it
-//! stands in [`RENAMED`], is taken for the new one, and a warning points at its line. What cannot be said that way gets
+//! is in [`RENAMED`], is taken for the new one, and a warning points at its line. What cannot be said that way gets
 //! the next format.
 
 use super::diagnostic::{Diagnostic, FileId, Place, Sources};
@@ -26,14 +26,14 @@ pub struct Renamed {
 /// Every key that has another name now. None yet.
 pub const RENAMED: &[Renamed] = &[];
 
-/// Refuses another format than ours, before anything else of the file is looked at.
+/// Refuses another format than ours, before anything else of the file is checked.
 pub(super) fn check_format(table: &DeTable<'_>, sources: &Sources, file: FileId) -> Result<(), Box<Diagnostic>> {
     let Some((_, value)) = table.iter().find(|(key, _)| key.get_ref() == "format") else { return Ok(()) };
     match value.get_ref().as_integer() {
         Some(number) if number.as_str() != FORMAT.to_string() => {
             let number = number.as_str();
             let message = format!("format {number} is not supported; this microdc reads format {FORMAT}");
-            let help = Some("take a newer microdc, or write the file in the older format".to_owned());
+            let help = Some("use a newer microdc, or write the file in the older format".to_owned());
             let place = Place { file, span: value.span() };
             Err(Box::new(Diagnostic::new(sources, message, &place, "here", None, help)))
         }
@@ -57,14 +57,14 @@ pub(super) fn apply(
             let place = Place { file, span: old.span() };
             let Renamed { old: old_name, new, since, .. } = rename;
             if let Some(other) = key(new) {
-                let message = format!("`{old_name}` and `{new}` are the same key, and both are here");
+                let message = format!("`{old_name}` and `{new}` are the same key, and both are set");
                 let other = Place { file, span: other.span() };
-                let other = Some((&other, "the present name"));
+                let other = Some((&other, "the current name"));
                 let help = Some(format!("keep `{new}`"));
                 return Err(Box::new(Diagnostic::new(sources, message, &place, "the former name", other, help)));
             }
-            let message = format!("`{old_name}` is called `{new}` since microdc {since}");
-            let help = Some(format!("write `{new}`; the former name is still understood"));
+            let message = format!("`{old_name}` has been called `{new}` since microdc {since}");
+            let help = Some(format!("use `{new}`; the former name still works"));
             warnings.push(Diagnostic::warning(sources, message, &place, "the former name", help));
             if let Some(value) = table.remove(&old) {
                 table.insert(Spanned::new(old.span(), (*new).into()), value);

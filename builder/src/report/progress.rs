@@ -1,4 +1,4 @@
-//! A bar per stage on a terminal, a line per stage elsewhere; always on standard error.
+//! A bar per stage on a terminal, otherwise a line per stage; always on standard error.
 
 use super::summary::StageTime;
 use crate::source::progress::Progress;

@@ -87,7 +87,7 @@ impl std::fmt::Display for Summary {
                 writeln!(f, "  to sign   {}, where the key {} is:", manifest.display(), self.signed_by)?;
                 writeln!(f, "              microdc sign {}", manifest.display())?;
                 let (signature, image) = (signature_of(manifest), self.image.display());
-                writeln!(f, "            and back here: microdc sign --attach {} {image}", signature.display())?;
+                writeln!(f, "            and then here: microdc sign --attach {} {image}", signature.display())?;
             }
         }
         if !self.supplied.is_empty() {

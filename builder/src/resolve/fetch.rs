@@ -113,7 +113,7 @@ impl Resolver<'_> {
         let (suites, component) = self.suites_of(&package.name);
         let newer = self.ask_indices(&package.name, &suites, &component)?;
         self.places.progress.note(&format!(
-            "{} {} → {}: the locked version has gone from the mirror",
+            "{} {} → {}: the locked version is no longer on the mirror",
             package.name, package.version, newer.version
         ));
         self.fetch_exactly(&newer, &Quiet).map_err(|source| of(&newer, source))?;

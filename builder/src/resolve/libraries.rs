@@ -1,4 +1,4 @@
-//! Which package holds a library that another one needs.
+//! Which package contains a library that another one needs.
 
 use std::sync::Arc;
 

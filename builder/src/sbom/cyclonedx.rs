@@ -1,4 +1,4 @@
-//! A bill as CycloneDX 1.6 JSON.
+//! A bill of materials as CycloneDX 1.6 JSON.
 
 use super::{Bom, Component, Kind};
 use serde_json::{Value, json};

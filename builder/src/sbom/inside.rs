@@ -1,4 +1,4 @@
-//! What the programs of a root say that is in them.
+//! What the programs of a root declare that they contain.
 
 use super::{crates, go};
 use crate::open::OpenError;

@@ -1,6 +1,6 @@
-//! The bill of materials of a slot: packages, artifacts, and what the programs among them say that is in them, as
-//! CycloneDX 1.6 or SPDX 2.3. Everything comes from the slot itself ([`crate::inventory`] and the programs in the root),
-//! and times and ids follow from the manifest: the same slot gives the same bytes.
+//! The bill of materials of a slot: packages, artifacts, and what the programs among them declare that they contain, as
+//! CycloneDX 1.6 or SPDX 2.3. Everything comes from the slot itself ([`crate::inventory`] and the programs in the
+//! root), and times and ids follow from the manifest: the same slot gives the same bytes.
 //!
 //! - [`inside`] what programs say, with [`go`] and [`crates`] · [`dep5`], [`licence`] licences · [`purl`] package URLs
 //! - [`cyclonedx`], [`spdx`] the two forms
@@ -59,7 +59,7 @@ pub struct Component {
     pub purl: String,
     /// Of the package file, or of the artifact's bytes.
     pub sha256: Option<Digest>,
-    /// An SPDX expression; nothing where nobody says.
+    /// An SPDX expression; nothing where no one says.
     pub licences: Option<String>,
     /// Where it was fetched from, when that is a URL.
     pub url: Option<String>,

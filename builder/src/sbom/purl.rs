@@ -1,4 +1,4 @@
-//! Package URLs (ECMA-427): one name for a package, whoever reads it.
+//! Package URLs (ECMA-427).
 
 use contract::hash::Digest;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! A bill as SPDX 2.3 JSON.
+//! A bill of materials as SPDX 2.3 JSON.
 
 use super::{Bom, Component, Kind};
 use serde_json::{Value, json};

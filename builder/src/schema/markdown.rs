@@ -112,9 +112,9 @@ impl<'s> Page<'s> {
                 let kind = self.kind(&format!("{path}.NAME"), &schema["additionalProperties"]);
                 format!("by name: {kind}")
             }
-            Some("string") => schema["title"].as_str().unwrap_or("text").to_owned(),
-            Some("integer") => "number".to_owned(),
-            Some("boolean") => "`true` or `false`".to_owned(),
+            Some("string") => schema["title"].as_str().unwrap_or("string").to_owned(),
+            Some("integer") => "integer".to_owned(),
+            Some("boolean") => "boolean".to_owned(),
             Some("object") => "table".to_owned(),
             Some(other) => other.to_owned(),
             None => String::new(),
@@ -203,11 +203,11 @@ mod tests {
     fn a_page_has_every_table_once_with_all_its_keys() {
         let page = markdown(&schema_for!(File));
         for line in [
-            "| `count` | number | How many. | required |",
+            "| `count` | integer | How many. | required |",
             "| `other` | [table](#other) | Others \\| too. |  |",
             "| `part` | by name: [as `other`](#other) | The parts, a name each. |  |",
             "## `other`",
-            "| `moves` | `true` or `false` | Whether it moves. | `false` |",
+            "| `moves` | boolean | Whether it moves. | `false` |",
             "| `made_of` | list of `\"wood\"`, `\"cast-iron\"` | What it is made of. |  |",
         ] {
             assert!(page.contains(line), "no {line:?} in:\n{page}");

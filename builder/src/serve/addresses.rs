@@ -1,8 +1,9 @@
-//! Under which addresses a server is reached.
+//! The addresses at which a server can be reached.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The URLs of a server that listens on `address`: one for each address of the machine that others can use, when it listens on all.
+/// The URLs of a server that listens on `address`: one for each address of the machine that others can use, when it
+/// listens on all.
 #[must_use]
 pub fn urls(address: SocketAddr) -> Vec<String> {
     let mut addresses = vec![address.ip()];

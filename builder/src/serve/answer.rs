@@ -1,4 +1,4 @@
-//! Heads and short bodies of answers.
+//! Response heads and short bodies.
 
 use super::folder::{Listed, Served, encode};
 use super::nodes::NodeProgress;

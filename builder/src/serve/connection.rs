@@ -1,4 +1,4 @@
-//! One client: requests in, answers out, until one of both has enough.
+//! One client connection: requests in, responses out, until either side closes it.
 
 use super::answer::{self, Answer};
 use super::request::{self, Asked, HEAD_MAX, Request};

@@ -1,4 +1,4 @@
-//! What happens, as a line of the access log or as an object of JSON.
+//! Events, as lines of the access log or as JSON objects.
 
 use contract::calendar::show_time;
 use serde::Serialize;

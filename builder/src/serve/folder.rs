@@ -1,7 +1,7 @@
-//! The one folder, and the files in it.
+//! The served folder, and the files in it.
 //!
-//! A path is first taken apart here and refused when it is not plain; then the kernel opens it with `RESOLVE_BENEATH` (openat2(2)),
-//! which no link and no race between links leads out of.
+//! A path is first parsed here and rejected if it is not plain; then the kernel opens it with `RESOLVE_BENEATH`
+//! (openat2(2)), which no symbolic link and no race can escape.
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::ffi::OsStr;
@@ -86,8 +86,8 @@ pub fn list(folder: &Path) -> io::Result<Vec<Listed>> {
     Ok(found)
 }
 
-/// A request's path as a path in the folder: percent signs decoded (RFC 3986, section 2.1); nothing for what is not a plain path of
-/// visible names.
+/// A request's path as a path in the folder: percent signs decoded (RFC 3986, section 2.1); nothing for what is not a
+/// plain path of visible names.
 fn decode(path: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.strip_prefix('/')?.as_bytes();
@@ -112,7 +112,7 @@ fn decode(path: &str) -> Option<Vec<u8>> {
     (bytes.len() <= PATH_MAX && bytes.split(|&byte| byte == b'/').all(plain)).then_some(bytes)
 }
 
-/// A file's name as it stands in a URL.
+/// A file's name as it is in a URL.
 #[must_use]
 pub fn encode(name: &str) -> String {
     let mut text = String::new();

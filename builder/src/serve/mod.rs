@@ -1,9 +1,10 @@
-//! A small HTTP server for bundles and images, for the bench and for small sites: [`Server::start`].
+//! A small HTTP server for bundles and images, for testing and for small sites: [`Server::start`].
 //!
-//! What a node's update needs of any server, and no more: GET and HEAD of files, single ranges, entity tags, connections
-//! that stay open. Nothing is ever written. Only regular files inside the one folder are given out, whatever a path says:
-//! the kernel resolves it beneath the folder ([`folder`]). A thread for each connection, and files go from the page cache
-//! to the socket without passing through the program, so that memory grows by about 20 KiB a connection.
+//! What a node's update needs from any server, and no more: GET and HEAD of files, single ranges, entity tags,
+//! connections that stay open. Nothing is ever written. Only regular files inside the one folder are given out,
+//! whatever a path says: the kernel resolves it beneath the folder ([`folder`]). A thread for each connection, and
+//! files go from the page cache to the socket without passing through the program, so that memory grows by about 20 KiB
+//! a connection.
 //!
 //! [`request`] what is asked · [`range`] which part of a file, and whether at all · [`answer`] what is said ·
 //! [`connection`] one client · [`folder`] paths and files · [`nodes`] how far each node is · [`event`] the access log ·

@@ -1,4 +1,4 @@
-//! How far each node is, as it says itself in the headers of its requests.
+//! The progress of each node, as reported in its request headers.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

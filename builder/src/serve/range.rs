@@ -1,4 +1,4 @@
-//! Which part of a file a request gets, and whether it gets any (RFC 9110, sections 13 and 14).
+//! Ranges and conditional requests (RFC 9110, sections 13 and 14).
 
 use super::request::Request;
 
@@ -24,7 +24,7 @@ pub(super) fn share(request: &Request, length: u64, tag: &str) -> Share {
     if request.if_none_match.as_deref().is_some_and(|known| names(known, tag, true)) {
         return Share::NotModified;
     }
-    // A date here is never believed: two files of one second would be one.
+    // A date here is never trusted: two files of one second would be one.
     let same = request.if_range.as_deref().is_none_or(|wanted| wanted == tag);
     match request.range.as_deref().filter(|_| same && !request.head_only).and_then(|range| part(range, length)) {
         None => Share::Whole,
@@ -40,8 +40,8 @@ fn names(list: &str, tag: &str, weak_too: bool) -> bool {
         .any(|one| one == "*" || one == tag || (weak_too && one.strip_prefix("W/") == Some(tag)))
 }
 
-/// The bytes of `bytes=first-last`, `bytes=first-` or `bytes=-count`; the inner `None` when there are no such bytes. More than one
-/// range, another unit and what makes no sense are passed over, as the standard allows: the whole file then comes.
+/// The bytes of `bytes=first-last`, `bytes=first-` or `bytes=-count`; the inner `None` when there are no such bytes.
+/// More than one range, another unit and what makes no sense are passed over, as the standard allows: the whole file then comes.
 fn part(range: &str, length: u64) -> Option<Option<(u64, u64)>> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let number =

@@ -1,4 +1,4 @@
-//! What a client asks: the head of an HTTP/1.1 request (RFC 9112). Whatever is not understood is refused with a status code.
+//! The head of an HTTP/1.1 request (RFC 9112). Whatever is not supported is rejected with a status code.
 
 use super::nodes::Report;
 use contract::names::{HTTP_NODE, HTTP_PROGRESS};
@@ -12,7 +12,7 @@ const FIELDS: usize = 64;
 pub(super) struct Request {
     /// HEAD: the answer without its body.
     pub(super) head_only: bool,
-    /// As it stands in the request, without what follows a question mark.
+    /// As it is in the request, without what follows a question mark.
     pub(super) path: String,
     pub(super) range: Option<String>,
     pub(super) if_range: Option<String>,

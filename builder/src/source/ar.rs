@@ -1,4 +1,5 @@
-//! The outer archive of a package, `ar(5)` as `deb(5)` narrows it: short plain names, even offsets, nothing behind.
+//! The outer archive of a package, `ar(5)` as restricted by `deb(5)`: short plain names, even offsets, no trailing
+//! data.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +25,7 @@ pub enum ArError {
     Io(#[from] io::Error),
 }
 
-/// One member: where its bytes lie in the file.
+/// One member: where its bytes are in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     pub name: String,

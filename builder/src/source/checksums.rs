@@ -10,14 +10,14 @@ pub const LARGEST: u64 = 1 << 20;
 /// A list without the sum that is looked for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChecksumError {
-    #[error("it has no SHA-256 of {name:?}{}", there(.near))]
+    #[error("it lists no SHA-256 of {name:?}{}", there(.near))]
     Missing { name: String, near: Vec<String> },
-    #[error("it has two different SHA-256 of {name:?}")]
+    #[error("it lists two different SHA-256 sums of {name:?}")]
     Ambiguous { name: String },
 }
 
 fn there(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!("; it has those of {}", near.join(", ")) }
+    if near.is_empty() { String::new() } else { format!("; it lists those of {}", near.join(", ")) }
 }
 
 /// The sum of the file with this name, whatever folder the list has it in.
@@ -84,7 +84,7 @@ mod tests {
         let list = format!("{}  k3s-arm64\n{}  other\n", sum("a"), sum("b"));
         let error = find(list.as_bytes(), "k3s-arm46").unwrap_err();
         assert!(
-            error.to_string().contains("no SHA-256 of \"k3s-arm46\"; it has those of k3s-arm64, other"),
+            error.to_string().contains("no SHA-256 of \"k3s-arm46\"; it lists those of k3s-arm64, other"),
             "{error}"
         );
         assert!(

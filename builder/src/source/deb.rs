@@ -1,7 +1,7 @@
-//! A package file (`deb(5)`) into the cache, unpacked.
+//! Unpacks a package file (`deb(5)`) into the cache.
 //!
-//! The file's size and SHA-256 are checked before a byte of it is believed. It is unpacked into a folder under
-//! `temp/`, which gets its final name when it is whole.
+//! The file's size and SHA-256 are checked before a byte of it is trusted. It is unpacked into a folder under
+//! `temp/`, which gets its final name when it is complete.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
@@ -28,7 +28,7 @@ pub enum DebError {
     Tar { package: String, member: String, source: TarError },
     #[error("package {package}: {what}")]
     Form { package: String, what: String },
-    #[error("package {package} calls itself {found}; the archive's index and the package do not agree")]
+    #[error("package {package} calls itself {found}; the archive's index and the package disagree")]
     Identity { package: String, found: String },
     #[error("package {package} is not in the cache")]
     Missing { package: String },
@@ -146,7 +146,7 @@ pub fn unpack(file: &File, locked: &LockedPackage, folder: &Path, effort: Effort
     let (Some(version), Some(control), Some(data), None) =
         (members.next(), members.next(), members.next(), members.next())
     else {
-        return Err(form("it has not the three members debian-binary, control.tar and data.tar"));
+        return Err(form("it does not have the three members debian-binary, control.tar and data.tar"));
     };
     let mut number = [0; 2];
     let readable = version.name == "debian-binary"
@@ -217,7 +217,7 @@ fn read_control(file: &File, member: &Member, folder: &Path, effort: Effort) -> 
     };
     let bad = |what: &str| TarError::BadEntry { path: "control".to_owned(), what: what.to_owned() };
     let control = text("control")?.ok_or_else(|| bad("it is missing"))?;
-    let document: Deb822 = control.parse().map_err(|_| bad("it cannot be understood"))?;
+    let document: Deb822 = control.parse().map_err(|_| bad("it cannot be parsed"))?;
     let fields = document.iter().next().ok_or_else(|| bad("it is empty"))?;
     let field = |name| fields.get(name).map(str::trim).unwrap_or_default().to_owned();
     // A line may carry the flag `remove-on-upgrade` before the path.
@@ -284,7 +284,7 @@ impl<'a> Decoder<'a> {
                 decoder.window_log_max(27)?;
                 Decoder::Zstd(Box::new(decoder))
             }
-            other => return Err(io::Error::other(format!("it is compressed as {other:?}, which is not known"))),
+            other => return Err(io::Error::other(format!("it is compressed as {other:?}, which is not supported"))),
         })
     }
 

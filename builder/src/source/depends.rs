@@ -1,4 +1,4 @@
-//! Relations between packages, as far as they are needed: names, without versions and architectures.
+//! Relations between packages: only names, without versions and architectures.
 
 /// `a | b`: any of these satisfies.
 pub type Alternatives = Vec<String>;

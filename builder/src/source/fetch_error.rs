@@ -1,4 +1,4 @@
-//! How downloads fail, and what the parts of a download share.
+//! Download errors, and what the parts of a download share.
 
 use crate::cache::CacheError;
 use contract::hash::Digest;
@@ -15,24 +15,26 @@ pub enum FetchError {
     #[error("{url}: the mirror answered HTTP {status}; check the mirror, or name another with --mirror")]
     Status { url: String, status: u16 },
     #[error(
-        "{url}: gave up after {attempts} attempts, with {have} bytes{} here: {last}; \
-         what is here is kept and the next build goes on from it; check the network, or name another mirror with --mirror",
+        "{url}: gave up after {attempts} attempts, with {have} bytes{} downloaded: {last}; the next build continues \
+            from there; check the network, or name another mirror with --mirror",
         of(*.size)
     )]
     Unreachable { url: String, attempts: u32, have: u64, size: Option<u64>, last: String },
     #[error(
-        "{url} has {found} bytes, {expected} were expected; the mirror is out of sync with its index: try later, or name another with --mirror"
+        "{url} has {found} bytes, expected {expected}; the mirror is out of sync with its index: try again later, or \
+            name another with --mirror"
     )]
     Size { url: String, expected: u64, found: u64 },
-    #[error("{url} is larger than the {limit} bytes that are taken for it at most; check the mirror")]
+    #[error("{url} is larger than the limit of {limit} bytes; check the mirror")]
     TooLarge { url: String, limit: u64 },
     #[error(
-        "{url}: its SHA-256 is {found}, {expected} was expected; nothing of it is kept; the mirror or something on the way altered it: try again, or name another with --mirror"
+        "{url}: its SHA-256 is {found}, expected {expected}; it was discarded; the mirror or something in between \
+            altered it: try again, or name another with --mirror"
     )]
     Digest { url: String, expected: Digest, found: Digest },
-    #[error("{url}: the server does not say how long it is, so that half of it would not be noticed")]
+    #[error("{url}: the server does not send its length, so a truncated download would go unnoticed")]
     NoLength { url: String },
-    #[error("stopped; what was fetched is kept")]
+    #[error("stopped; what was downloaded is kept")]
     Cancelled,
     #[error(transparent)]
     Cache(#[from] CacheError),

@@ -3,7 +3,7 @@
 //! The bytes depend on the module's version, on the Go that compiles and on the flags below, and on nothing else of the
 //! machine: `-trimpath` takes the paths away, cgo is off, and no setting of the user reaches the compiler but those that
 //! say where modules come from and how they are checked (GOPROXY, GOSUMDB ...). Modules and compiled packages are kept
-//! where the user's own Go keeps them. The lock holds the version of Go; that very one is asked for with GOTOOLCHAIN.
+//! where the user's own Go keeps them. The lock pins the version of Go, and GOTOOLCHAIN requests exactly that version.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use super::http::Fetched;
 use crate::cache::{Cache, CacheError, Key};
 use crate::profile::artifact::GoProgram;
 
-/// What the compiler is told; part of the key of what it makes.
+/// The compiler's flags; part of the key of its output.
 const FLAGS: [&str; 3] = ["-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid="];
 /// The node, and what of the user's Go must not reach the compiler.
 const SETTINGS: [(&str, &str); 7] = [
@@ -60,39 +60,36 @@ pub struct Compiled {
 #[derive(Debug, thiserror::Error)]
 pub enum GoError {
     #[error(
-        "{program} is compiled with Go, and there is no `go` on this machine; needed is {}\n\
-         Install any Go from 1.21 on (Debian: apt install golang-go): it fetches the version that is needed by itself; \
-         or hand a compiled program over with --supply",
+        "{program} is compiled with Go, but there is no `go` on this machine; {} is needed\n\
+         Install Go 1.21 or later (Debian: apt install golang-go), which fetches the required version by itself; or pass a compiled program with --supply",
         wanted(.locked)
     )]
     Missing { program: GoProgram, locked: Option<String> },
     #[error(
         "{program} needs {needed}, and this machine has {found}, which could not fetch it:\n{output}\n\
-         Install {needed} or later, or let Go fetch it (any Go from 1.21 on does, with network)"
+         Install {needed} or later, or let Go fetch it (Go 1.21 or later does, with network access)"
     )]
     TooOld { program: GoProgram, needed: String, found: String, output: String },
     #[error(
-        "{program} is locked as {locked} compiled it, and this machine has {found}, which could not fetch that:\n\
-         {output}\nInstall {locked}, let Go fetch it (any Go from 1.21 on does, with network), or compile it again with \
+        "{program} is locked as compiled by {locked}, but this machine has {found}, which could not fetch that:\n\
+         {output}\nInstall {locked}, let Go fetch it (Go 1.21 or later does, with network access), or compile it again with \
          another: microdc lock --update"
     )]
     OtherGo { program: GoProgram, locked: String, found: String, output: String },
     #[error(
-        "{program}, compiled by {go}, has the SHA-256 {found}, and {expected} is locked, which {go} made too: its source or \
-         the compiler is not the same; compile it again with microdc lock --update when that is meant"
+        "{program}, compiled by {go}, has the SHA-256 {found}, but {expected} is locked, which {go} made as well: its \
+            source or the compiler differs; if that is intended, compile it again with microdc lock --update"
     )]
     Differs { program: GoProgram, go: String, found: String, expected: String },
-    #[error(
-        "the source of {program} has the sum {found}, and {expected} is locked: what was published has been changed"
-    )]
+    #[error("the source of {program} has the sum {found}, but {expected} is locked: what was published has changed")]
     Sum { program: GoProgram, found: String, expected: String },
-    #[error("{program} is not in the cache, and without network Go cannot compile it:\n{output}")]
+    #[error("{program} is not in the cache, and Go cannot compile it without network access:\n{output}")]
     Offline { program: GoProgram, output: String },
     #[error("`{command}` failed:\n{output}")]
     Failed { command: String, output: String },
     #[error("cannot start {program}: {source}")]
     Start { program: String, source: std::io::Error },
-    #[error("{what} of {program} cannot be understood: {why}")]
+    #[error("{what} of {program} cannot be parsed: {why}")]
     Answer { program: GoProgram, what: &'static str, why: String },
     #[error("stopped; what Go has compiled so far is kept")]
     Cancelled,
@@ -114,7 +111,7 @@ pub struct GoSource<'a> {
     pub cache: &'a Cache,
     /// Go may fetch nothing.
     pub offline: bool,
-    /// Is told what Go is doing.
+    /// Receives what Go is doing.
     pub note: &'a dyn Fn(&str),
     /// Whether the operator wants to stop.
     pub cancelled: &'a dyn Fn() -> bool,

@@ -1,7 +1,7 @@
 //! Downloads: bounded, verified while they stream, retried and resumed.
 //!
-//! A blob is fetched to `<name>.part` in the cache under a file lock, so two builds do not write the same one, and what
-//! a killed build left is taken up by the next. Only a file whose size and SHA-256 are those expected gets its name.
+//! A blob is fetched to `<name>.part` in the cache under a file lock, so two builds do not write the same one, and the
+//! next build resumes what a killed one left. Only a file whose size and SHA-256 are those expected gets its name.
 
 mod exchange;
 
@@ -47,11 +47,11 @@ pub struct Wanted {
 
 /// A file to fetch of which less is known beforehand than of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loose {
+pub struct FileRequest {
     pub url: String,
     /// The most that is taken for it, in bytes.
     pub limit: u64,
-    /// Without it, what comes is believed, when it comes in one piece.
+    /// Without it, what comes is trusted, when it comes in one piece.
     pub sha256: Option<Digest>,
 }
 
@@ -95,7 +95,7 @@ enum Attempt {
     Whole,
     /// Worth another try: what happened.
     Broken(String),
-    /// What is here cannot be gone on from.
+    /// What is here cannot be resumed.
     Restart(String),
 }
 
@@ -183,7 +183,7 @@ impl Client {
     ///
     /// # Errors
     /// When it cannot be had, is larger than the limit, or is not what was expected.
-    pub fn file(&self, cache: &Cache, wanted: &Loose, progress: &dyn Progress) -> Result<Fetched, FetchError> {
+    pub fn file(&self, cache: &Cache, wanted: &FileRequest, progress: &dyn Progress) -> Result<Fetched, FetchError> {
         self.check_cancelled()?;
         let goal = Goal {
             url: &wanted.url,
@@ -206,7 +206,7 @@ impl Client {
         }
     }
 
-    /// Fetches a file under the partial name `name`. `None`: somebody else brought it meanwhile.
+    /// Fetches a file under the partial name `name`. `None`: someone else brought it meanwhile.
     fn fetch(
         &self,
         cache: &Cache,
@@ -291,7 +291,7 @@ impl Client {
         if self.cancel.load(Ordering::Relaxed) { Err(FetchError::Cancelled) } else { Ok(()) }
     }
 
-    /// Runs `attempt` until it is whole, waiting longer after each that brings nothing. `attempt` returns what it came
+    /// Runs `attempt` until it is complete, waiting longer after each that brings nothing. `attempt` returns what it came
     /// to and how many bytes it brought.
     fn attempts(
         &self,

@@ -1,6 +1,6 @@
-//! The archive's indices, each loaded when it is first needed.
+//! The archive's indices, loaded on first use.
 //!
-//! `InRelease` is fetched again for every run that needs an index. The lists it vouches for lie in the cache under
+//! `InRelease` is fetched again for every run that needs an index. The lists it vouches for are in the cache under
 //! their digests, and so do their reduced forms.
 
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ impl<'a> Indices<'a> {
     /// The list of packages of a suite's component.
     ///
     /// # Errors
-    /// When it cannot be fetched or is not believed.
+    /// When it cannot be fetched or is not trusted.
     pub fn list(&self, suite: &str, component: &str) -> Result<Arc<PackageList>, IndexError> {
         // Held while loading: who needs the same list waits for it.
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +127,10 @@ impl<'a> Indices<'a> {
         let expect = Expect { suite, url: &url, now: self.now, accept_expired };
         let release = Release::believe(&message, self.keyring, expect)?;
         if release.valid_until.is_some_and(|until| until < self.now) {
-            self.progress.note(&format!("the index of {suite} has expired and is taken all the same, as you told"));
+            self.progress.note(&format!(
+                "the index of {suite} has expired and is used anyway, because of \
+                --accept-expired"
+            ));
         }
         Ok(release)
     }
@@ -186,7 +189,7 @@ impl<'a> Indices<'a> {
         let file = self
             .cache
             .verified_blob(sha256, size)?
-            .ok_or_else(|| unpack(io::Error::other("it was altered in the cache meanwhile")))?;
+            .ok_or_else(|| unpack(io::Error::other("it was changed in the cache in the meantime")))?;
         let stream = liblzma::stream::MtStreamBuilder::new()
             .threads(2)
             .memlimit_threading(XZ_MEMORY)

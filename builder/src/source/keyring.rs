@@ -1,4 +1,4 @@
-//! Whose signature on a suite's index is believed.
+//! The keys whose signatures on a suite's index are trusted.
 //!
 //! A key is taken only when its primary fingerprint is pinned here. A signature counts when its hash is SHA-256 or stronger,
 //! its time is not in the future, and its key may sign, is neither revoked nor expired, and is bound to its primary key by
@@ -26,13 +26,13 @@ const DEBIAN: [(&str, &str); 6] = [
 /// Clocks differ; a signature may seem to be made this many seconds from now.
 pub const CLOCK_SLACK: u64 = 24 * 3600;
 
-/// Signatures of one file that are looked at.
+/// Signatures of one file that are inspected.
 const MOST_SIGNATURES: usize = 16;
 
 /// The largest content whose detached signature is checked, in bytes: it is checked in memory.
 const LARGEST_CONTENT: u64 = 2 << 30;
 
-/// How a signed text is not believed, or a key not taken.
+/// How a signed text is not trusted, or a key not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("a certificate cannot be read: {0}")]
@@ -45,9 +45,9 @@ pub enum KeyError {
     NotSigned(#[source] OpenPgpError),
     #[error("it is not an OpenPGP signature: {0}")]
     NoSignature(#[source] OpenPgpError),
-    #[error("what is signed cannot be read: {0}")]
+    #[error("the signed content cannot be read: {0}")]
     Read(#[from] std::io::Error),
-    #[error("what is signed is larger than {LARGEST_CONTENT} bytes")]
+    #[error("the signed content is larger than {LARGEST_CONTENT} bytes")]
     TooLarge,
     #[error("no signature on it is by a key that microdc trusts (found: {found})")]
     Untrusted { found: String },
@@ -87,7 +87,7 @@ impl Keyring {
         Ok(Keyring { keys })
     }
 
-    /// A keyring of every certificate of a file, armoured or not, that its owner believes as it stands.
+    /// A keyring of every certificate of a file, armoured or not, that its owner trusts as it stands.
     ///
     /// # Errors
     /// When one cannot be read, or there is none.
@@ -100,7 +100,7 @@ impl Keyring {
     /// key that did. `content` is read into memory when a trusted key is named; `now` is in seconds since 1970.
     ///
     /// # Errors
-    /// When it is not a signature, or by nobody trusted; the message lists every signature and why it does not count.
+    /// When it is not a signature, or by no one trusted; the message lists every signature and why it does not count.
     pub fn verify_detached<R: Read>(
         &self,
         signature: &[u8],
@@ -128,7 +128,7 @@ impl Keyring {
     /// The text returned is the one that was signed, not the one that was read.
     ///
     /// # Errors
-    /// When it is not signed, or by nobody trusted; the message lists every signature and why it does not count.
+    /// When it is not signed, or by no one trusted; the message lists every signature and why it does not count.
     pub fn verify(&self, message: &str, now: u64) -> Result<String, KeyError> {
         let Cleartext { text, signatures } = Cleartext::parse(message).map_err(KeyError::NotSigned)?;
         let signed = text.replace('\n', "\r\n");
@@ -151,16 +151,16 @@ impl Keyring {
         Err(untrusted(reasons))
     }
 
-    /// What a signature must be before its content is looked at.
+    /// What a signature must be before its content is checked.
     fn may_count(&self, signature: &Signature, kinds: &[Kind], now: u64) -> Result<(), String> {
         if !kinds.contains(&signature.kind) {
-            return Err("it is not a signature of a text or a file".to_owned());
+            return Err("it is not a signature over text or a file".to_owned());
         }
         check_hash(signature)?;
         check_critical(signature)?;
-        let created = signature.created.ok_or("it has no time")?;
+        let created = signature.created.ok_or("it has no timestampstamp")?;
         if created > now + CLOCK_SLACK {
-            return Err(format!("its time, {}, is in the future", show_time(created)));
+            return Err(format!("its timestamp, {}, is in the future", show_time(created)));
         }
         if expired(created, signature.life, now) {
             return Err("it has expired".to_owned());
@@ -243,7 +243,7 @@ fn check_hash(signature: &Signature) -> Result<(), String> {
 
 fn check_critical(signature: &Signature) -> Result<(), String> {
     match signature.unknown_critical {
-        Some(kind) => Err(format!("it has a critical part that microdc does not know, of kind {kind}")),
+        Some(kind) => Err(format!("it has a critical subpacket that microdc does not know, of type {kind}")),
         None => Ok(()),
     }
 }
@@ -276,10 +276,10 @@ fn primary_may(key: &Certificate, now: u64, signing: bool) -> Result<(), String>
         .filter(|(_, signature)| is_in_force(signature, now))
         .filter(|(user, signature)| signature.is_on_user(Kind::Certification, user, primary))
         .max_by_key(|(_, signature)| signature.created)
-        .ok_or("the key does not vouch for itself")?;
+        .ok_or("the key has no valid self-signature")?;
     still_lives(primary.created, own.1, now)?;
     if signing && !own.1.key_may_sign {
-        return Err("the key may not sign".to_owned());
+        return Err("the key is not allowed to sign".to_owned());
     }
     Ok(())
 }
@@ -297,21 +297,21 @@ fn subkey_may_sign(key: &Certificate, subkey: &Subkey, now: u64) -> Result<(), S
         .max_by_key(|signature| signature.created)
         .ok_or("the key is not bound to its primary key")?;
     still_lives(subkey.key.created, binding, now)?;
-    // Without the subkey's own word, somebody could claim another's signing key as theirs.
+    // Without the subkey's own word, someone could claim another's signing key as theirs.
     let back = binding.embedded.as_deref().filter(|_| binding.key_may_sign);
-    let back = back.ok_or("the key may not sign")?;
+    let back = back.ok_or("the key is not allowed to sign")?;
     check_hash(back)?;
     check_critical(back)?;
     match back.is_on_keys(Kind::PrimaryKeyBinding, primary, &subkey.key, &subkey.key) {
         true => Ok(()),
-        false => Err("the key does not vouch for its primary key".to_owned()),
+        false => Err("the key has no valid signature over its primary key".to_owned()),
     }
 }
 
 /// Whether a key made at `from` has begun to live, and has not ended by what `own` says.
 fn still_lives(from: u64, own: &Signature, now: u64) -> Result<(), String> {
     if from > now + CLOCK_SLACK {
-        return Err("the key's time is in the future".to_owned());
+        return Err("the key's timestamp is in the future".to_owned());
     }
     match expired(from, own.key_life, now) {
         true => Err(format!("the key has expired on {}", show_time(from + u64::from(own.key_life)))),

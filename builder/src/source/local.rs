@@ -1,5 +1,5 @@
-//! The operator's own files, as a copy in the cache: what a build read at its start is what the image holds, whatever
-//! happens to the file meanwhile.
+//! The operator's own files, copied into the cache: the image contains what the build read at its start, even if the
+//! file changes in the meantime.
 
 use crate::cache::{Cache, CacheError, Key};
 use crate::tree::Content;
@@ -63,7 +63,7 @@ pub fn snapshot(cache: &Cache, path: &Path) -> Result<Snapshot, LocalError> {
     Ok(Snapshot { path: copy, size, sha256 })
 }
 
-/// All that changes when somebody writes a file.
+/// All that changes when someone writes a file.
 fn stamp(file: &Metadata) -> Key {
     let mut key = Key::of_stage("seen", 1);
     let numbers = [file.dev(), file.ino(), file.len()].map(i128::from);

@@ -1,7 +1,7 @@
-//! Which mirror of Debian's archive to use: told, or the one that the machine itself uses.
+//! Which mirror of Debian's archive to use: the configured one, or the one that the machine itself uses.
 //!
-//! No host is known here. The archive is recognised in apt's sources by its shape: its URI ends in `/debian`; the one
-//! for security carries a suite that ends in `-security`.
+//! No host name is hard-coded. The archive is recognised in apt's sources by its shape: its URI ends in `/debian`; the
+//! one for security carries a suite that ends in `-security`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub enum MirrorError {
     #[error("{url:?} is not the base URL of a mirror: it must begin with http:// or https:// and hold no spaces")]
     BadUrl { url: String },
     #[error(
-        "the mirror for security cannot be told from {url:?}, because its path does not end in \"debian\": name it too \
+        "the security mirror cannot be derived from {url:?}, because its path does not end in \"debian\": name it too \
          (--security-mirror URL, or security = \"…\" under [debian] in microdc.toml)"
     )]
     NoSecurity { url: String },

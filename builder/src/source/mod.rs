@@ -1,6 +1,6 @@
 //! Where packages come from: Debian's archive, its signed indices, and what is inside a package.
 //!
-//! [`mirror`] finds the archive's base URLs; [`http`] downloads into the cache; [`release`] believes a suite's signed
+//! [`mirror`] finds the archive's base URLs; [`http`] downloads into the cache; [`release`] trusts a suite's signed
 //! index, [`packages`] reads its list of packages; [`deb`] unpacks one into an [`unpacked`] package.
 
 pub mod ar;

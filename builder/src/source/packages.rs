@@ -19,7 +19,7 @@ use crate::lock::{LockedPackage, is_pool_path};
 /// How a list of packages is not understood.
 #[derive(Debug, thiserror::Error)]
 pub enum PackagesError {
-    #[error("it cannot be understood: {0}")]
+    #[error("it cannot be parsed: {0}")]
     Syntax(String),
     #[error("package {package:?}: {what}")]
     Package { package: String, what: String },

@@ -1,4 +1,4 @@
-//! A file of the cache that is on its way: locked by who writes it, and gone on from after a break.
+//! A partial download in the cache: locked by its writer, and resumed after an interruption.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};

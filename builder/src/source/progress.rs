@@ -1,4 +1,4 @@
-//! How long work tells how far it is.
+//! Progress reporting of long work.
 
 /// Receives progress from several threads at once.
 pub trait Progress: Sync {
@@ -10,7 +10,7 @@ pub trait Progress: Sync {
     fn note(&self, line: &str);
 }
 
-/// Tells nobody.
+/// Reports nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quiet;
 

@@ -1,4 +1,4 @@
-//! A suite's `InRelease`: whether to believe it, and what it vouches for.
+//! A suite's `InRelease`: whether it is valid, and what it vouches for.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,14 @@ use deb822_fast::Deb822;
 
 use super::keyring::{CLOCK_SLACK, KeyError, Keyring};
 
-/// How an `InRelease` is not believed.
+/// How an `InRelease` is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
     #[error("the index of {suite} ({url}) is not trusted: {source}")]
     Signature { suite: String, url: String, source: KeyError },
     #[error(
-        "the index of {suite} ({url}) was valid until {until}, and it is {now}: the mirror is stale, or somebody \
-         replays an old index; try another with --mirror, or check the clock\n\
-         To take it all the same, at your own judgement: --accept-expired {suite}"
+        "the index of {suite} ({url}) was valid until {until}, and it is {now}: the mirror is stale, or someone replays an old index; try another with --mirror, or check the clock\n\
+         To use it anyway: --accept-expired {suite}"
     )]
     Expired { suite: String, url: String, until: String, now: String },
     #[error("the index of {suite} ({url}) is dated {date}, and it is {now}: check the clock of this machine")]
@@ -25,11 +24,11 @@ pub enum ReleaseError {
         "the index of {suite} ({url}) is of suite {found_suite:?} (codename {found_codename:?}): check the mirror"
     )]
     OtherSuite { suite: String, url: String, found_suite: String, found_codename: String },
-    #[error("the index of {suite} ({url}) cannot be understood: {what}; check the mirror")]
+    #[error("the index of {suite} ({url}) cannot be parsed: {what}; check the mirror")]
     Malformed { suite: String, url: String, what: String },
 }
 
-/// What a believed `InRelease` says.
+/// What a trusted `InRelease` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     pub suite: String,
@@ -59,7 +58,7 @@ impl Release {
     /// Believes an `InRelease`, or says why not.
     ///
     /// # Errors
-    /// When the signature, the suite or the time is not right, or it cannot be understood.
+    /// When the signature, the suite or the time is not right, or it cannot be parsed.
     pub fn believe(message: &[u8], keyring: &Keyring, expect: Expect<'_>) -> Result<Release, ReleaseError> {
         let (suite, url) = (expect.suite.to_owned(), expect.url.to_owned());
         let message = std::str::from_utf8(message).map_err(|error| ReleaseError::Malformed {
@@ -75,7 +74,7 @@ impl Release {
     /// Understands the text of an `InRelease` whose signature holds.
     ///
     /// # Errors
-    /// When the suite or the time is not right, or it cannot be understood.
+    /// When the suite or the time is not right, or it cannot be parsed.
     pub(crate) fn understand(text: &str, expect: Expect<'_>) -> Result<Release, ReleaseError> {
         let (suite, url) = (expect.suite.to_owned(), expect.url.to_owned());
         let malformed = |what: String| ReleaseError::Malformed { suite: suite.clone(), url: url.clone(), what };

@@ -26,14 +26,14 @@ pub enum Signer {
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
     #[error(
-        "the key {path}: {what}; it is to be an OpenPGP certificate (gpg --export --armor) or a minisign public key"
+        "the key {path}: {what}; it must be an OpenPGP certificate (gpg --export --armor) or a minisign public key"
     )]
     Key { path: String, what: String },
     #[error("{0}")]
     OpenPgp(#[from] KeyError),
     #[error("{0}")]
     Minisign(&'static str),
-    #[error("what is signed cannot be read: {0}")]
+    #[error("the signed content cannot be read: {0}")]
     Read(#[from] std::io::Error),
 }
 
@@ -67,7 +67,7 @@ impl Signer {
     /// Whether the signer signed some content; gives by which key, for people. `now` is in seconds since 1970.
     ///
     /// # Errors
-    /// When the signature is none, is somebody else's, or is of something else.
+    /// When the signature is none, is someone else's, or is of something else.
     pub fn check<R: Read>(
         &self,
         signature: &[u8],
@@ -104,9 +104,9 @@ fn minisign(key: &PublicKey, signature: &[u8], mut content: impl Read) -> Result
 
 fn refused(error: MinisignError) -> SignerError {
     SignerError::Minisign(match error {
-        MinisignError::UnexpectedKeyId => "it is by another key",
+        MinisignError::UnexpectedKeyId => "it was made by another key",
         MinisignError::UnsupportedLegacyMode => {
-            "it is of minisign's old kind, without a hash first (\"Ed\"), which is not taken"
+            "it is a legacy minisign signature, made without a hash (\"Ed\"), which is not accepted"
         }
         MinisignError::InvalidSignature => "it does not verify",
         _ => "it is not a minisign signature",

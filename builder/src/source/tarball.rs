@@ -1,6 +1,6 @@
 //! The file tree of a package: a tar archive, decompressed into the cache while it is read.
 //!
-//! These are foreign bytes: paths that leave the tree, entries of kinds that no package has, two entries at one path,
+//! These bytes are untrusted: paths that leave the tree, entries of kinds that no package has, two entries at one path,
 //! anything below what is not a directory, and archives that grow without end are refused.
 
 use std::collections::BTreeMap;
@@ -16,13 +16,13 @@ use super::unpacked::{Item, ItemKind};
 /// How a tar archive is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
-    #[error("{path:?} leaves the package's tree")]
+    #[error("{path:?} points outside the package")]
     Leaves { path: String },
     #[error("{path:?} is not a valid path: {why}")]
     BadPath { path: String, why: &'static str },
     #[error("/{path} is in it twice")]
     Twice { path: String },
-    #[error("/{path} lies below /{parent}, which is not a directory")]
+    #[error("/{path} is below /{parent}, which is not a directory")]
     BelowFile { path: String, parent: String },
     #[error("/{path} is a hard link to {target:?}, which is not a file before it")]
     BadLink { path: String, target: String },
@@ -34,16 +34,16 @@ pub enum TarError {
     TooMany,
     #[error("its names, targets and attributes have more than {MOST_TEXT} bytes in all")]
     TooMuchText,
-    #[error("an extended header of {size} bytes is in no package")]
+    #[error("an extended header of {size} bytes is too large")]
     LargeHeader { size: u64 },
     #[error("it ends before its end mark")]
     NoEnd,
     #[error("something follows its end mark")]
     Trailing,
     #[error("it cannot be unpacked: {0}")]
-    Read(io::Error),
+    Read(#[source] io::Error),
     #[error("the cache cannot be written: {0}")]
-    Write(io::Error),
+    Write(#[source] io::Error),
 }
 
 const MOST_ENTRIES: usize = 400_000;
@@ -139,11 +139,14 @@ fn read_entries<R: Read>(archive: &mut tar::Archive<R>) -> Result<BTreeMap<Strin
             EntryType::Block => device(header).map(|(major, minor)| ItemKind::BlockDevice { major, minor })?,
             EntryType::Fifo => ItemKind::Fifo,
             other => {
-                return Err(bad(&format!("an entry of type {:?} is in no package", char::from(other.as_byte()))));
+                return Err(bad(&format!(
+                    "an entry of type {:?} is not allowed in a package",
+                    char::from(other.as_byte())
+                )));
             }
         };
         if !matches!(kind, ItemKind::File { .. }) && entry.size() > 0 {
-            return Err(bad("it is not a file and yet has content"));
+            return Err(bad("it is not a file, but has content"));
         }
         let target = match &kind {
             ItemKind::Symlink(target) | ItemKind::Hardlink(target) => target.len(),
@@ -195,7 +198,7 @@ fn clean_path(bytes: &[u8]) -> Result<String, TarError> {
     for name in path.split('/') {
         match name {
             ".." => return Err(TarError::Leaves { path: shown() }),
-            "" | "." => return Err(bad("it is not in its plain form")),
+            "" | "." => return Err(bad("it is not in its normal form")),
             name if name.len() > LONGEST_NAME => return Err(bad("a name in it is too long")),
             name if name.contains(|c: char| c.is_control()) => return Err(bad("it has control characters")),
             _ => {}
@@ -213,10 +216,10 @@ fn xattrs<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<BTreeMap<String, Vec
     let mut xattrs = BTreeMap::new();
     let Some(extensions) = entry.pax_extensions().map_err(|error| error.to_string())? else { return Ok(xattrs) };
     for extension in extensions {
-        let extension = extension.map_err(|_| "its extended header cannot be understood".to_owned())?;
+        let extension = extension.map_err(|_| "its extended header cannot be parsed".to_owned())?;
         let key = extension.key().map_err(|_| "an extended header's name is not text".to_owned())?;
         if key.starts_with("GNU.sparse") {
-            return Err("sparse files are in no package".to_owned());
+            return Err("sparse files are not allowed in a package".to_owned());
         }
         let Some(name) = key.strip_prefix("SCHILY.xattr.") else { continue };
         let value = extension.value_bytes();
@@ -230,14 +233,14 @@ fn xattrs<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<BTreeMap<String, Vec
     Ok(xattrs)
 }
 
-/// Nothing may lie below a file or a symbolic link, which would lead it elsewhere.
+/// Nothing may be below a file or a symbolic link, which would lead it elsewhere.
 fn check_parents(items: &BTreeMap<String, Item>) -> Result<(), TarError> {
     for path in items.keys() {
         let mut parent = path.as_str();
         while let Some((above, _)) = parent.rsplit_once('/') {
             parent = above;
             match items.get(parent) {
-                // A directory's own parents are looked at when it is its turn.
+                // A directory's own parents are inspected when it is its turn.
                 Some(Item { kind: ItemKind::Directory, .. }) => break,
                 Some(_) => return Err(TarError::BelowFile { path: path.clone(), parent: parent.to_owned() }),
                 None => {}
@@ -259,7 +262,7 @@ struct Tee<R> {
     fault: Option<TarError>,
 }
 
-/// Follows a tar from header to header as its bytes go by, ahead of the reader that believes their sizes.
+/// Follows a tar from header to header as its bytes go by, ahead of the reader that trusts their sizes.
 struct Headers {
     header: [u8; BLOCK as usize],
     /// Bytes of the header that are here.

@@ -1,7 +1,7 @@
-//! A package as it lies unpacked in the cache: one decompressed tar, and an index of what is where in it.
+//! An unpacked package in the cache: one decompressed tar, and an index of its contents.
 //!
 //! The index ends with its own SHA-256, which is checked on every load, as is the tar's length; it holds the SHA-256 of
-//! each file's content, which [`Unpacked::verify`] checks. An index that does not check out is as good as none.
+//! each file's content, which [`Unpacked::verify`] checks. An invalid index is treated as missing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

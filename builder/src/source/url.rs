@@ -1,8 +1,8 @@
-//! Release files by URL: from the cache, from mirrors, from where they come from; pinned by the lock, or by a list of
+//! Release files by URL: from the cache, from mirrors, or from their origin; pinned by the lock, or by a list of
 //! sums and a signature that their upstream publishes.
 //!
 //! A mirror is a template, `https://mirror.example/{host}/{path}`, or a folder that holds `HOST/PATH` as `wget -x` makes
-//! it. Mirrors are asked in order, the origin last; without network the folders alone.
+//! it. Mirrors are tried in order, then the origin; offline, only the folders.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use contract::hash::Digest;
 
 use super::checksums::{self, ChecksumError};
-use super::http::{Client, FetchError, Fetched, Loose, Wanted};
+use super::http::{Client, FetchError, Fetched, FileRequest, Wanted};
 use super::progress::Progress;
 use super::signer::{LARGEST_SIGNATURE, Signer, SignerError};
 use crate::cache::{Cache, CacheError};
@@ -37,7 +37,7 @@ pub enum Known<'a> {
     Checksums(&'a str, Option<Signed<'a>>),
     /// Who signed the file itself.
     Signed(Signed<'a>),
-    /// What comes is believed, and locked.
+    /// What comes is trusted, and locked.
     Nothing,
 }
 
@@ -52,13 +52,13 @@ pub struct Signed<'a> {
 /// A release file that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
-    #[error("{url} cannot be had:\n{}\n{}", lines(.tried), advice(*.offline))]
+    #[error("{url} cannot be fetched:\n{}\n{}", lines(.tried), advice(*.offline))]
     Nowhere { url: String, tried: Vec<(String, String)>, offline: bool },
     #[error("the list of sums {url}: {source}; set `checksums` to the list that names the file of `url`")]
     Checksums { url: String, source: ChecksumError },
     #[error(
-        "the signature {signature} of {of}: {source}; look whether `key` is what its upstream signs with, and \
-         `signature` belongs to this release"
+        "the signature {signature} of {of}: {source}; check that upstream signs with `key`, and that `signature` \
+            belongs to this release"
     )]
     Signature { signature: String, of: String, source: SignerError },
     #[error("{0:?} is not a mirror: write a URL with {{host}} and {{path}} in it, or the path of a folder")]
@@ -75,14 +75,15 @@ fn lines(tried: &[(String, String)]) -> String {
 
 fn advice(offline: bool) -> &'static str {
     if offline {
-        "With --offline only the cache and folders of `mirrors` ([sources] in microdc.toml) are asked; or hand it over with --supply"
+        "With --offline only the cache and folders of `mirrors` ([sources] in microdc.toml) are used; or pass it with \
+            --supply"
     } else {
-        "Check the network, name `mirrors` under [sources] in microdc.toml, or hand it over with --supply"
+        "Check the network, name `mirrors` under [sources] in microdc.toml, or pass it with --supply"
     }
 }
 
 impl UrlMirror {
-    /// Reads a mirror as it stands in `microdc.toml`; folders are meant from `base`.
+    /// Reads a mirror as it is in `microdc.toml`; folders are meant from `base`.
     ///
     /// # Errors
     /// When it is neither a URL with both placeholders nor a path.
@@ -155,7 +156,7 @@ impl UrlSource<'_> {
                     Ok(Fetched { path, size, sha256 })
                 }
                 _ => {
-                    let wanted = Loose { url: url.clone(), limit: LARGEST, sha256 };
+                    let wanted = FileRequest { url: url.clone(), limit: LARGEST, sha256 };
                     self.client.file(self.cache, &wanted, self.progress).map_err(refused)
                 }
             },
@@ -263,11 +264,11 @@ impl UrlSource<'_> {
         let (found, length, copy) =
             self.cache.add_stream(&mut file.take(limit + 1)).map_err(|error| Refusal::Stop(error.into()))?;
         if size.is_some_and(|size| size != length) || length > limit {
-            return Err(Refusal::Next(format!("it has {length} bytes, {limit} were expected")));
+            return Err(Refusal::Next(format!("it has {length} bytes, expected {limit}")));
         }
         match sha256 {
             Some(expected) if expected != found => {
-                Err(Refusal::Next(format!("its SHA-256 is {found}, {expected} was expected")))
+                Err(Refusal::Next(format!("its SHA-256 is {found}, expected {expected}")))
             }
             _ => Ok(Fetched { path: copy, size: length, sha256: found }),
         }
@@ -289,15 +290,15 @@ fn refused(error: FetchError) -> Refusal {
         FetchError::Gone { status, .. } => format!("not there (HTTP {status})"),
         FetchError::Status { status, .. } => format!("HTTP {status}"),
         FetchError::Unreachable { attempts, have, last, .. } => {
-            format!("given up after {attempts} attempts, with {have} bytes here, which are kept: {last}")
+            format!("gave up after {attempts} attempts with {have} bytes, which are kept: {last}")
         }
-        FetchError::Size { expected, found, .. } => format!("it has {found} bytes, {expected} were expected"),
-        FetchError::TooLarge { limit, .. } => format!("it is larger than the {limit} bytes that are taken at most"),
+        FetchError::Size { expected, found, .. } => format!("it has {found} bytes, expected {expected}"),
+        FetchError::TooLarge { limit, .. } => format!("it is larger than the limit of {limit} bytes"),
         FetchError::Digest { expected, found, .. } => {
-            format!("its SHA-256 is {found}, {expected} was expected; nothing of it is kept")
+            format!("its SHA-256 is {found}, expected {expected}; it was discarded")
         }
         FetchError::NoLength { .. } => {
-            "the server does not say how long it is; name a list of sums with `checksums`".to_owned()
+            "the server does not send its length; name a list of checksums with `checksums`".to_owned()
         }
     };
     Refusal::Next(why)
@@ -311,7 +312,7 @@ fn open(path: &Path, limit: u64) -> Result<File, Refusal> {
         return Err(Refusal::Next("it is not a file".to_owned()));
     }
     if metadata.len() > limit {
-        return Err(Refusal::Next(format!("it has {} bytes, {limit} are taken at most", metadata.len())));
+        return Err(Refusal::Next(format!("it has {} bytes; the limit is {limit}", metadata.len())));
     }
     Ok(file)
 }

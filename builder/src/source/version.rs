@@ -1,4 +1,4 @@
-//! The order of Debian's versions: Debian policy 5.6.12, deb-version(7).
+//! Ordering of Debian versions: Debian policy 5.6.12, deb-version(7).
 
 use std::cmp::Ordering;
 use std::str::FromStr;

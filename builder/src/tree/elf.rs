@@ -6,7 +6,7 @@
 //! names it.
 
 use super::origin::{self, Source};
-use super::take::{self, Shelf, TakeError, lexical, merged};
+use super::take::{self, PackageEntries, TakeError, lexical, merged};
 use super::{Content, Kind, Package, Tree};
 use object::LittleEndian;
 use object::elf::{self, FileHeader64};
@@ -70,7 +70,7 @@ pub fn needs(content: &Content) -> Result<Option<Needs>, String> {
     let damaged = |error: object::read::Error| format!("it is not a usable ELF file: {error}");
     let cache = ReadCache::new(Reader { content, at: 0 });
     let header = FileHeader64::<LittleEndian>::parse(&cache)
-        .map_err(|_| "it is an ELF file, but not of 64 bits".to_owned())?;
+        .map_err(|_| "it is an ELF file, but not a 64-bit one".to_owned())?;
     if !header.is_little_endian() {
         return Err("it is an ELF file, but not little-endian".to_owned());
     }
@@ -103,9 +103,9 @@ pub fn needs(content: &Content) -> Result<Option<Needs>, String> {
                     let into = address.checked_sub(segment.p_vaddr(endian))?;
                     (into < segment.p_filesz(endian)).then(|| segment.p_offset(endian).checked_add(into))?
                 });
-            let start = place.ok_or("it is not a usable ELF file: its strings lie in no segment")?;
+            let start = place.ok_or("it is not a usable ELF file: its strings are not in a segment")?;
             let end = start.checked_add(size).filter(|&end| end <= content.len());
-            let end = end.ok_or("it is not a usable ELF file: its strings end behind it")?;
+            let end = end.ok_or("it is not a usable ELF file: its strings end beyond the file")?;
             StringTable::new(&cache, start, end)
         }
         _ => StringTable::default(),
@@ -115,8 +115,8 @@ pub fn needs(content: &Content) -> Result<Option<Needs>, String> {
         let tag = entry.tag(endian);
         let text = |entry: &elf::Dyn64<LittleEndian>| {
             let offset =
-                u32::try_from(entry.val(endian)).map_err(|_| "it is not a usable ELF file: a name lies outside")?;
-            let bytes = strings.get(offset).map_err(|()| "it is not a usable ELF file: a name lies outside")?;
+                u32::try_from(entry.val(endian)).map_err(|_| "it is not a usable ELF file: a name is outside")?;
+            let bytes = strings.get(offset).map_err(|()| "it is not a usable ELF file: a name is outside")?;
             Ok::<_, String>(String::from_utf8_lossy(bytes).into_owned())
         };
         if tag == elf::DT_NULL {
@@ -215,7 +215,7 @@ fn bring(
             package,
         });
     };
-    let shelf = Shelf::new(&provider);
+    let shelf = PackageEntries::new(&provider);
     let Some(place) = places.iter().find(|place| shelf.resolve(place).is_some()) else {
         return Err(ElfError::Unreachable {
             path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! The root file system in memory: what stands at each path, with content by reference.
+//! The root file system in memory: the node at each path, with content by reference.
 //!
 //! - [`base`] the skeleton · [`take`] files out of packages · [`elf`] the libraries they need · [`users`] accounts
 //! - [`origin`] why something is there · [`overlay`] the operator's own files, [`rules`] whom they belong to

@@ -1,4 +1,4 @@
-//! Paths and what stands at them.
+//! Paths and the nodes at them.
 
 use contract::hash::Digest;
 use sha2::{Digest as _, Sha256};
@@ -128,7 +128,7 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// What stands at a path.
+/// What is at a path.
 #[derive(Clone, Debug)]
 pub enum Kind {
     Directory,
@@ -208,8 +208,8 @@ impl Node {
     }
 }
 
-/// Why a directory is here that nobody named.
-const PARENT: &str = "microdc, a folder above others";
+/// Why a directory is here that no one named.
+const PARENT: &str = "microdc, a parent folder";
 
 impl Tree {
     /// Puts something at a path. A directory may be there already, and then stays as it is, unless it was only made
@@ -264,7 +264,7 @@ pub(super) fn resolve<'t>(path: &str, look: impl Fn(&str) -> Option<&'t Kind>) -
             name => {
                 let next = if at.is_empty() { name.to_owned() } else { format!("{at}/{name}") };
                 match look(&next) {
-                    // What is not a link may be a directory that nobody lists; the end of the way must be there.
+                    // What is not a link may be a directory that no one lists; the end of the way must be there.
                     Some(Kind::Symlink(target)) => {
                         links += 1;
                         if links > 40 {

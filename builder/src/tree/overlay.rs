@@ -1,7 +1,7 @@
-//! An overlay: a folder of files laid over the root. It wins over what packages bring.
+//! An overlay: a folder of files laid over the root. It takes precedence over files from packages.
 //!
 //! Git keeps one bit of a file's mode, and the builder's umask takes others away: a file is 0755 when its owner may run
-//! it, otherwise 0644; a folder is 0755; everything belongs to root. What should be otherwise stands in the overlay's
+//! it, otherwise 0644; a folder is 0755; everything belongs to root. What should be otherwise is in the overlay's
 //! `overlay.toml` ([`super::rules`]), which is not itself laid.
 
 use super::node::{Content, Kind, Node, Tree};

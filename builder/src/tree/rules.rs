@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A path without `*`, `?` or `{` may name a folder; a pattern means files only, so that no folder loses the bit by which
-//! it is entered. What a service may do is the profile's to say: file capabilities have no effect on services.
+//! it is entered. The profile sets what a service may do: file capabilities have no effect on services.
 
 use super::{Accounts, Kind, Owner, Tree, take};
 use crate::profile::diagnostic::did_you_mean;
@@ -161,8 +161,7 @@ impl Rules {
     ) -> Result<(), Diagnostic> {
         match all.insert(path, (value, place)) {
             Some((before, other)) if before != value => {
-                let message = format!("two rules give /{path} an {what} each, and not the same");
-                let message = if what == "mode" { message.replace("an mode", "a mode") } else { message };
+                let message = format!("two rules give /{path} different {what}s");
                 Err(Diagnostic::new(&self.sources, message, place, "here", Some((other, "and here")), None))
             }
             _ => Ok(()),
@@ -270,7 +269,7 @@ mod tests {
             ("[path.\"etc/app/link\"]\nmode = \"0640\"", "a symbolic link, which has no mode", "overlay.toml:2"),
             (
                 "[path.\"etc/app/conf\"]\nmode = \"0640\"\n[path.\"etc/app/c*\"]\nmode = \"0600\"",
-                "two rules give /etc/app/conf a mode each",
+                "two rules give /etc/app/conf different modes",
                 "and here",
             ),
         ];

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum TakeError {
     #[error("{package} has nothing at {pattern:?}{hint}")]
     Nothing { package: String, pattern: String, hint: String },
-    #[error("the pattern {pattern:?} is none: {why}")]
+    #[error("invalid pattern {pattern:?}: {why}")]
     Pattern { pattern: String, why: String },
     #[error("{package}: /{path} is a hard link to /{target}, which the package does not have")]
     LostLink { package: String, path: String, target: String },
@@ -39,19 +39,19 @@ pub fn merged(path: &str) -> Cow<'_, str> {
 }
 
 /// A package's entries by their paths under merged `/usr`.
-pub struct Shelf<'p> {
+pub struct PackageEntries<'p> {
     pub package: &'p Package,
     entries: BTreeMap<Cow<'p, str>, &'p Entry>,
 }
 
-impl<'p> Shelf<'p> {
+impl<'p> PackageEntries<'p> {
     #[must_use]
-    pub fn new(package: &'p Package) -> Shelf<'p> {
+    pub fn new(package: &'p Package) -> PackageEntries<'p> {
         let mut entries = BTreeMap::new();
         for (path, entry) in &package.entries {
             entries.entry(merged(path)).or_insert(entry);
         }
-        Shelf { package, entries }
+        PackageEntries { package, entries }
     }
 
     #[must_use]
@@ -115,7 +115,7 @@ fn matcher(plain: &str, pattern: &str) -> Result<GlobMatcher, TakeError> {
 /// # Errors
 /// When a pattern means nothing, or something else is in the way.
 pub fn take(tree: &mut Tree, package: &Package, patterns: &[String], why: &str) -> Result<Vec<String>, TakeError> {
-    let shelf = Shelf::new(package);
+    let shelf = PackageEntries::new(package);
     let mut paths = BTreeSet::new();
     for pattern in patterns {
         paths.extend(shelf.find(pattern)?);
@@ -124,13 +124,13 @@ pub fn take(tree: &mut Tree, package: &Package, patterns: &[String], why: &str) 
 }
 
 /// Takes these paths of a package, and what its symbolic links among them lead to. The bytes of every file are checked:
-/// what somebody or something changed in the cache does not get into a tree.
+/// what someone or something changed in the cache does not get into a tree.
 ///
 /// # Errors
 /// When a path is not in the package, its bytes are not the package's, or something else is in the way.
 pub fn take_paths(
     tree: &mut Tree,
-    shelf: &Shelf<'_>,
+    shelf: &PackageEntries<'_>,
     mut paths: BTreeSet<String>,
     origin: &str,
 ) -> Result<Vec<String>, TakeError> {
@@ -185,7 +185,7 @@ pub fn take_paths(
 }
 
 /// Checks the bytes of files, in parallel. A hard link's are its first name's.
-fn verify(shelf: &Shelf<'_>, paths: &BTreeSet<String>) -> Result<(), TakeError> {
+fn verify(shelf: &PackageEntries<'_>, paths: &BTreeSet<String>) -> Result<(), TakeError> {
     paths.par_iter().try_for_each(|path| {
         let kind = match shelf.get(path).map(|entry| &entry.kind) {
             Some(Kind::Hardlink(first)) => shelf.get(&merged(first)).map(|entry| &entry.kind),

@@ -31,7 +31,7 @@ pub struct Accounts {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AccountError {
     #[error(
-        "{what} {name:?}: a name is of a-z, 0-9, - and _, begins with a letter or _, and has 32 characters at most"
+        "{what} {name:?}: a name consists of a-z, 0-9, - and _, begins with a letter or _, and has at most 32 characters"
     )]
     Name { what: &'static str, name: String },
     #[error("{what} {name:?} is declared twice")]
@@ -145,7 +145,7 @@ impl Accounts {
     /// Puts the three files into the tree.
     ///
     /// # Errors
-    /// When something else stands at their paths.
+    /// When something else is at their paths.
     pub fn insert(&self, tree: &mut Tree, origin: &str) -> Result<(), TreeError> {
         let mut users: Vec<&User> = self.users.iter().collect();
         users.sort_by_key(|user| user.uid);

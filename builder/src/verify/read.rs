@@ -81,7 +81,7 @@ impl Blocks<'_> {
             match offsets.map(|(offset, _)| offset).next() {
                 None => Ok(()),
                 Some(offset) => {
-                    let what = "it must be zero, and is not".to_owned();
+                    let what = "it must be zero, but is not".to_owned();
                     Err(VerifyError::Damage { place, block: (offset - start) / BLOCK, offset, what })
                 }
             }

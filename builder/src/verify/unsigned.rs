@@ -1,4 +1,4 @@
-//! An image whose manifest is still to be signed: its trailer, and the keys that its own initramfs will believe.
+//! An image whose manifest is still to be signed: its trailer, and the keys that its own initramfs will trust.
 
 use super::read::Blocks;
 use super::{VerifyError, extent, open, table};
@@ -20,9 +20,9 @@ const LONGEST_INITRAMFS: u64 = 256 * 1024 * 1024;
 pub struct Unsigned {
     pub slot: Slot,
     pub trailer: Trailer,
-    /// Where the trailer lies in the image, in bytes.
+    /// Where the trailer is in the image, in bytes.
     pub offset: u64,
-    /// Whom the slot's initramfs believes.
+    /// Whom the slot's initramfs trusts.
     pub trusted: Vec<PublicKey>,
 }
 

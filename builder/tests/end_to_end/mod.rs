@@ -22,7 +22,7 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The router as anybody builds it: in the checkout, with the machine's mirror and the usual cache.
+/// The router as anyone builds it: in the checkout, with the machine's mirror and the usual cache.
 pub struct Router {
     pub image: PathBuf,
     /// The program that the image holds, for `--supply`: no other build has to compile it.
@@ -88,7 +88,7 @@ pub fn machine_mirror() -> Mirror {
     Mirror::find(&MirrorSettings::default(), &MirrorSettings::default(), Path::new("/etc/apt")).unwrap()
 }
 
-/// Where something of a package stands in a cache.
+/// Where something of a package is in a cache.
 pub fn in_cache(kind: &str, cache: &Path, digest: Digest, suffix: &str) -> PathBuf {
     let hex = digest.to_string();
     cache.join(kind).join(&hex[..2]).join(format!("{hex}{suffix}"))

@@ -121,7 +121,7 @@ impl Project {
         command.current_dir(&self.folder).env_clear().env("PATH", path).env("MICRODC_CACHE", &self.cache);
     }
 
-    /// The arguments of a build with the firstboot of the shared image, and with a mirror that nobody runs unless
+    /// The arguments of a build with the firstboot of the shared image, and with a mirror that no one runs unless
     /// `further` names one.
     pub fn build_arguments(&self, further: &[&str]) -> Vec<String> {
         let mut all = vec!["build", "router", "--supply", "firstboot=firstboot"];
@@ -163,10 +163,10 @@ impl Project {
     }
 }
 
-/// A mirror that nobody runs: port 9 discards, where anything listens at all.
+/// A mirror that no one runs: port 9 discards, where anything listens at all.
 pub const NOWHERE: &str = "http://127.0.0.1:9/debian";
 
-/// A summary in JSON, which may stand behind other lines.
+/// A summary in JSON, which may follow other lines.
 fn summary_in(text: &str) -> serde_json::Value {
     let json = &text[text.find('{').unwrap_or_else(|| panic!("no summary: {text}"))..];
     serde_json::from_str(json).unwrap()

@@ -55,12 +55,12 @@ fn indices_and_keys() {
         archive.publish_as("trixie", "trixie", NOW + 2 * 86_400, None);
     });
     attempt("another suite's index", "bookworm", &|archive| archive.publish_as("trixie", "bookworm", NOW, None));
-    attempt("an index without hashes", "cannot be understood", &|archive| {
+    attempt("an index without hashes", "cannot be parsed", &|archive| {
         let text = release(archive);
         let text = &text[..text.find("SHA256:").unwrap()];
         archive.put_release("trixie", signed(archive, text));
     });
-    attempt("an index of 9 MB", "larger than the 8388608 bytes", &|archive| {
+    attempt("an index of 9 MB", "larger than the limit of 8388608 bytes", &|archive| {
         archive.put_release("trixie", vec![b'x'; 9 << 20]);
     });
     let list_of = |archive: &Archive, size: &str| {
@@ -69,11 +69,11 @@ fn indices_and_keys() {
         let fields: Vec<&str> = line.split_whitespace().collect();
         (text.replace(&line, &format!(" {} {size} {}", fields[0], fields[2])), fields[0].to_owned())
     };
-    attempt("a list of 600 GB", "600000000000 were expected", &|archive| {
+    attempt("a list of 600 GB", "expected 600000000000", &|archive| {
         let (text, _) = list_of(archive, "600000000000");
         archive.put_release("trixie", signed(archive, &text));
     });
-    attempt("a list whose size is not a valid number", "cannot be understood", &|archive| {
+    attempt("a list whose size is not a valid number", "cannot be parsed", &|archive| {
         let (text, _) = list_of(archive, "many");
         archive.put_release("trixie", signed(archive, &text));
     });

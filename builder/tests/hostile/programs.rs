@@ -5,7 +5,7 @@ use microdc::tree::{Kind, Libraries, Node, Package, Tree, elf};
 use std::fs;
 use std::sync::Arc;
 
-/// Nobody has any library.
+/// No one has any library.
 struct NoLibraries;
 
 impl Libraries for NoLibraries {

@@ -19,7 +19,7 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use pgp::types::{KeyDetails as _, Password, Timestamp};
 
-use super::Told;
+use super::RecordedProgress;
 use super::deb::{self, TarEntry};
 use super::server::Server;
 
@@ -91,7 +91,7 @@ pub struct Archive {
     pub key: SignedSecretKey,
     pub keyring: Keyring,
     pub folder: tempfile::TempDir,
-    pub told: Told,
+    pub told: RecordedProgress,
     pub cancel: Arc<AtomicBool>,
     pub options: Options,
     stanzas: Vec<Stanza>,
@@ -108,7 +108,7 @@ impl Archive {
             keyring: keyring(&key),
             key,
             folder: tempfile::tempdir().unwrap(),
-            told: Told::default(),
+            told: RecordedProgress::default(),
             cancel: Arc::default(),
             options: Options { now: NOW, patience, ..Options::usual() },
             stanzas: Vec::new(),

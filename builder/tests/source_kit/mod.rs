@@ -8,15 +8,15 @@ use std::sync::Mutex;
 
 use microdc::source::Progress;
 
-/// Keeps what it is told.
+/// Records what is reported to it.
 #[derive(Default)]
-pub struct Told {
+pub struct RecordedProgress {
     pub notes: Mutex<Vec<String>>,
     pub total: Mutex<u64>,
     pub done: Mutex<u64>,
 }
 
-impl Progress for Told {
+impl Progress for RecordedProgress {
     fn add_total(&self, bytes: u64) {
         *self.total.lock().unwrap() += bytes;
     }
@@ -30,7 +30,7 @@ impl Progress for Told {
     }
 }
 
-impl Told {
+impl RecordedProgress {
     pub fn text(&self) -> String {
         self.notes.lock().unwrap().join("\n")
     }

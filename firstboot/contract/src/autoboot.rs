@@ -1,7 +1,7 @@
 //! `autoboot.txt`: from which boot partition the EEPROM starts, and from which a trial does.
 //!
 //! Source: Raspberry Pi's documentation of autoboot.txt: limited to 512 bytes; sections `[all]`, `[none]` and `[tryboot]`
-//! only. The file always has the same length and lies in one sector, so that the node changes it in place by one write.
+//! only. The file always has the same length and is in one sector, so that the node changes it in place by one write.
 
 use crate::layout::{AUTOBOOT_MAX, SECTOR, Slot};
 

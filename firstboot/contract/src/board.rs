@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The board, as far as it says something of itself: what nobody answers is absent.
+/// What the board reports about itself; unknown values are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Board {
-    /// Clock of the processor now, in Hz.
+    /// Current clock frequency of the processor, in Hz.
     #[serde(default)]
     pub clock_hz: Option<u64>,
-    /// Temperature of the processor now, in 1/1000 °C.
+    /// Current temperature of the processor, in 1/1000 °C.
     #[serde(default)]
     pub temperature_millicelsius: Option<i64>,
-    /// What slows the processor down, as the firmware says.
+    /// What slows the processor down, as reported by the firmware.
     #[serde(default)]
     pub throttled: Option<Throttled>,
     /// When the EEPROM's release was built, in seconds since 1970.
@@ -89,11 +89,11 @@ pub mod eeprom {
     pub const WALK_OPTION: u32 = 1_739_232_000;
     /// 2025-08-13: `PARTITION_WALK` by default, with a fault.
     pub const WALK_DEFAULT: u32 = 1_755_043_200;
-    /// 2025-08-20: the fault is mended.
+    /// 2025-08-20: the fault is repaired.
     pub const WALK_MENDED: u32 = 1_755_648_000;
     /// 2025-10-08: `BOOT_WATCHDOG_TIMEOUT` works in every case.
     pub const WATCHDOG: u32 = 1_759_881_600;
-    /// 2025-11-05: what microdc asks for.
+    /// 2025-11-05: what microdc requires.
     pub const WANTED: u32 = 1_762_300_800;
 
     /// What an EEPROM of this time means for a node, when it is older than the one wanted.
@@ -105,10 +105,10 @@ pub mod eeprom {
             }
             _ if built < WALK_OPTION => "a lost autoboot.txt means no boot at all",
             _ if built < WALK_MENDED => {
-                "a lost autoboot.txt can mean no boot at all, and firmware that stands still is not reset reliably"
+                "a lost autoboot.txt can mean no boot at all, and hung firmware is not reset reliably"
             }
-            _ if built < WATCHDOG => "firmware that stands still is not reset reliably (BOOT_WATCHDOG_TIMEOUT)",
-            _ if built < WANTED => "it is not the one that updates are tested with",
+            _ if built < WATCHDOG => "hung firmware is not reset reliably (BOOT_WATCHDOG_TIMEOUT)",
+            _ if built < WANTED => "updates are not tested with it",
             _ => return None,
         };
         Some(format!(

@@ -2,7 +2,7 @@
 //! front to back from a stream.
 //!
 //! All numbers are little-endian. Sections follow each other without gaps; where each lies follows from the manifest and
-//! the number of blocks in a frame ([`Sections`]), so that no offset in the file has to be believed:
+//! the number of blocks in a frame ([`Sections`]), so that no offset in the file has to be trusted:
 //!
 //! | section | holds |
 //! |---|---|
@@ -31,10 +31,10 @@
 //! A node needs the head and the upper levels, which the signed root hashes prove. For each 128 blocks (one block of the
 //! leaves) the shorts say which blocks it may have already; the others it fetches. The hashes of what it then holds must
 //! give the proven hash above them. Only where they do not does it need the leaves, to learn which block is wrong. So a
-//! short is a hint, and never believed. A reader of a stream passes over the shorts and takes the leaves.
+//! short is a hint, and never trusted. A reader of a stream passes over the shorts and takes the leaves.
 //!
 //! The CRC is for people who keep the file: with it `microdc verify` finds a bit that has flipped where no node would
-//! notice, in a short or in a part of a frame that no decompressor looks at. Nodes pass over it.
+//! notice, in a short or in a part of a frame that no decompressor looks at. Nodes ignore it.
 
 use crate::hash::Digest;
 use crate::keys::{KeyId, ManifestSignature, PublicKey};
@@ -52,8 +52,8 @@ pub const HEAD: usize = 104;
 pub const FIRST_READ: u64 = 4096;
 /// Longest manifest, in bytes: what fits into a trailer.
 pub const MAX_MANIFEST: usize = TRAILER_SIZE as usize - 88;
-/// Bytes of a hash that stand in the shorts. With 50,000 blocks on the node about one update in fifty meets a block whose
-/// short is another's; it then fetches 4 KiB more.
+/// Bytes of a hash that are in the shorts. With 50,000 blocks on the node, about one update in fifty meets two blocks
+/// with the same short hash; it then fetches 4 KiB more.
 pub const SHORT: usize = 4;
 /// Most blocks in a frame, so that a stored length fits into two bytes.
 pub const MAX_FRAME_BLOCKS: u32 = 16;
@@ -75,11 +75,11 @@ pub enum BundleError {
     Format(u32),
     #[error("the bundle is truncated: its {what} needs {needed} bytes, and there are {found}")]
     Short { what: &'static str, needed: u64, found: u64 },
-    #[error("the bundle's head is damaged: {0}")]
+    #[error("the bundle's header is damaged: {0}")]
     Head(&'static str),
-    #[error("the bundle is {said} bytes long by its head, and {reckoned} by its index")]
+    #[error("the bundle is {said} bytes long according to its header, but {reckoned} according to its index")]
     Length { said: u64, reckoned: u64 },
-    #[error("frame {frame} of the {image} image has {stored} bytes, more than the {limit} bytes that it holds")]
+    #[error("frame {frame} of the {image} image has {stored} bytes, more than the {limit} bytes that it contains")]
     Frame { image: Which, frame: u64, stored: u64, limit: u64 },
     #[error(transparent)]
     Trailer(#[from] TrailerError),
@@ -89,13 +89,13 @@ pub enum BundleError {
     Overflow,
 }
 
-/// The head of a bundle. Nothing in it is to be believed before [`Head::verify`].
+/// The head of a bundle. Nothing in it is to be trusted before [`Head::verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     pub frame_blocks: u32,
     /// Of the whole file, in bytes.
     pub length: u64,
-    /// CRC-32 of all that follows the head. Nodes pass over it.
+    /// CRC-32 of all that follows the head. Nodes ignore it.
     pub checksum: u32,
     /// Manifest and signature, as the slot's trailer will have them.
     pub trailer: Trailer,
@@ -144,7 +144,7 @@ impl Head {
         Ok((HEAD + manifest) as u64)
     }
 
-    /// Reads the head from the front of a bundle; what follows it is passed over.
+    /// Reads the head from the front of a bundle; what follows it is ignored.
     ///
     /// # Errors
     /// What is wrong with its shape.
@@ -185,7 +185,7 @@ fn take<const N: usize>(bytes: &[u8], at: &mut usize) -> Result<[u8; N], BundleE
     field.copied().ok_or(short)
 }
 
-/// Where the sections about one of the two images lie in the file, in bytes.
+/// Where the sections about one of the two images are in the file, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageSections {
     /// Blocks of the image, and frames that hold them.
@@ -333,7 +333,7 @@ impl Frames {
         &self.sections
     }
 
-    /// Where a frame lies in the file; `None` beyond the last one.
+    /// Where a frame is in the file; `None` beyond the last one.
     #[must_use]
     pub fn extent(&self, image: Which, frame: u64) -> Option<Extent> {
         let index = match image {

@@ -1,9 +1,9 @@
 //! The control sockets of PID 1: what `nodectl` asks and what PID 1 answers. Both sides use these types.
 //!
 //! Stream sockets at [`SOCKET`], where operators may ask everything, and at [`FACTS_SOCKET`], where the child that serves
-//! metrics may ask for [`Request::Metrics`] and nothing else. The client sends one [`Call`] as a line of JSON of at most [`MAX_REQUEST`] bytes; the
-//! node sends one [`Reply`] as a line of JSON and closes. After a request to follow logs, lines of [`Reply::Logs`] come
-//! until the client closes.
+//! metrics may ask for [`Request::Metrics`] and nothing else. The client sends one [`Call`] as a line of JSON of at
+//! most [`MAX_REQUEST`] bytes; the node sends one [`Reply`] as a line of JSON and closes. After a request to follow
+//! logs, lines of [`Reply::Logs`] come until the client closes.
 //!
 //! ```json
 //! {"version":1,"request":{"verb":"restart","service":"bgpd"}}
@@ -29,9 +29,9 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u32 = 1;
 /// Where the socket is.
 pub const SOCKET: &str = "/run/microdc/control";
-/// Besides root, users whose primary group this is may ask there.
+/// Besides root, users with this primary group may connect.
 pub const GROUP: &str = "operator";
-/// Where facts may be read, and the group of who may.
+/// The read-only socket, and the group that may use it.
 pub const FACTS_SOCKET: &str = "/run/microdc/facts";
 pub const FACTS_GROUP: &str = "metrics";
 /// Longest request, in bytes with its line end.
@@ -48,19 +48,19 @@ pub struct Call {
     pub request: Request,
 }
 
-/// What may be asked.
+/// Requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     Status,
     Services,
     Logs {
-        /// Only this one; else all.
+        /// Only this service; otherwise all.
         #[serde(default)]
         service: Option<String>,
         /// The last lines of each service, at most [`MAX_LINES`].
         lines: u32,
-        /// Go on with what is written from now on.
+        /// Follow new lines.
         #[serde(default)]
         follow: bool,
     },
@@ -74,23 +74,23 @@ pub enum Request {
     Metrics,
     Reboot,
     Poweroff,
-    /// Take an update, then try it. Lines of [`Reply::Update`] come until it is done, refused or failed.
+    /// Install an update, then try it. Lines of [`Reply::Update`] follow until it is done, refused or failed.
     Update {
-        /// Where the bundle is, each tried in turn. None: it comes over this connection, behind the request's line.
+        /// URLs of the bundle, tried in turn. Empty: the bundle follows the request on this connection.
         #[serde(default)]
         urls: Vec<String>,
-        /// Say what would be fetched, and change nothing.
+        /// Report what would be fetched, and change nothing.
         #[serde(default)]
         dry_run: bool,
-        /// Take also a slot with a lower rollback index, one that has failed here, and one for another profile.
+        /// Also accept a lower rollback index, a release that failed here, and another profile.
         #[serde(default)]
         force: bool,
     },
-    /// Stop taking an update. What is there already is not fetched again the next time.
+    /// Cancel an update. What has arrived is not fetched again the next time.
     Cancel,
-    /// In a trial: end it and go back. Else: try the previous slot, and keep it when its health gate passes.
+    /// During a trial: end it and return. Otherwise: try the previous slot, and keep it when its health gate passes.
     Rollback {
-        /// Also to a slot with a lower rollback index, one that has failed here, or one for another profile.
+        /// Also accept a lower rollback index, a release that failed here, or another profile.
         #[serde(default)]
         force: bool,
     },
@@ -104,7 +104,7 @@ impl Request {
     }
 }
 
-/// What is answered.
+/// Replies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", content = "content", rename_all = "kebab-case")]
 pub enum Reply {
@@ -116,15 +116,15 @@ pub enum Reply {
     Network(NetworkStatus),
     Config(ConfigInForce),
     Metrics(Box<Facts>),
-    /// How an update goes; others follow until [`UpdateEvent::is_last`].
+    /// Progress of an update; more follow until [`UpdateEvent::is_last`].
     Update(UpdateEvent),
-    /// It is done, or begun; in words.
+    /// Done or started, in words.
     Done(String),
-    /// It is not done; why.
+    /// Refused, and why.
     Refused(String),
 }
 
-/// Who the node is and how it fares.
+/// The node's identity and state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub name: String,
@@ -152,18 +152,18 @@ pub struct Status {
     pub not_ready: Vec<String>,
     /// Services that are ready, done or not wanted.
     pub ready: u32,
-    /// Memory of PID 1 that is in RAM, in bytes.
+    /// Resident memory of PID 1, in bytes.
     pub pid1_resident_bytes: u64,
     /// The verdict over the checks of its role.
     pub health: HealthReport,
-    /// How it stands with updates.
+    /// The state of updates.
     pub update: UpdateStatus,
     /// The board, as far as it says something of itself.
     #[serde(default)]
     pub board: Board,
-    /// What is wrong now, each in a few words, the warnings last.
+    /// Current problems, each in a few words, warnings last.
     pub problems: Vec<String>,
-    /// What went less than well since power-on, each a sentence.
+    /// Warnings since power-on, each a sentence.
     pub warnings: Vec<String>,
 }
 
@@ -186,23 +186,23 @@ pub struct ServiceStatus {
     pub up_s: Option<f64>,
     /// Memory of all its processes, page cache included, in bytes (`memory.current` of its cgroup).
     pub memory_bytes: Option<u64>,
-    /// Why it failed, or what it says of itself.
+    /// Why it failed, or the status it reports.
     pub note: Option<String>,
 }
 
 words! {
-    /// Where a service is in its life.
+    /// The state of a service.
     pub enum ServiceState {
-        /// The node config does not ask for it.
+        /// The node config does not enable it.
         NotWanted = "not wanted",
-        /// What it comes after is not ready yet.
+        /// A service that it depends on is not ready yet.
         Waiting = "waiting",
         Starting = "starting",
         Ready = "ready",
-        /// It ended well, as it was meant to.
+        /// It finished successfully.
         Done = "done",
         Stopping = "stopping",
-        /// It failed, and is tried again later.
+        /// It failed, and will be restarted.
         BackOff = "back-off",
         /// It cannot run at all.
         Failed = "failed",
@@ -234,7 +234,7 @@ pub struct NetworkStatus {
 pub struct ConfigInForce {
     /// Where it came from.
     pub origin: String,
-    /// What was noticed when it was taken.
+    /// Notes from when it was accepted.
     pub notes: Vec<String>,
     /// The config without its secrets.
     pub config: serde_json::Value,

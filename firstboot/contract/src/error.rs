@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-/// An error and its causes as one line: `what: why: why`. A cause that the line has told already is not told again.
+/// An error and its causes as one line: `what: why: why`. A cause that the line already contains is not repeated.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();

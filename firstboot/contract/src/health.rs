@@ -11,7 +11,7 @@ words! {
         Waiting = "waiting",
         /// Every check passes.
         Passed = "passed",
-        /// A check did not pass by its deadline, or passed once and does not any more.
+        /// A check did not pass by its deadline, or no longer passes.
         Failed = "failed",
     }
 }

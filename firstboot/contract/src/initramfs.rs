@@ -40,7 +40,7 @@ pub struct BootReport {
     pub watchdog: Option<Watchdog>,
     /// Release keys: whose updates this node takes.
     pub keys: Vec<PublicKey>,
-    /// Things that went less than well, in words for the operator.
+    /// Warnings, in words for the operator.
     pub warnings: Vec<String>,
 }
 

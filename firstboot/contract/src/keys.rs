@@ -4,7 +4,7 @@ use crate::hash::Digest;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What stands before the manifest in the signed bytes, so that a signature cannot be taken for one of another kind.
+/// The prefix of the manifest in the signed bytes, so that a signature cannot be mistaken for one of another kind.
 const CONTEXT: &[u8] = b"microdc manifest v1\n";
 /// First line of key files, public and private.
 const PUBLIC_LABEL: &str = "microdc-public-key-1";
@@ -28,7 +28,7 @@ impl std::fmt::Display for KeyId {
 pub enum KeyError {
     #[error("no {0} key: expected the line \"{0} <64 hex digits>\"")]
     Shape(&'static str),
-    #[error("the public key is no point of the curve, or a weak one")]
+    #[error("the public key is not a point on the curve, or is a weak one")]
     Weak,
 }
 
@@ -126,7 +126,7 @@ impl std::fmt::Debug for PrivateKey {
     }
 }
 
-/// The exact bytes that are signed: what any tool for ed25519 (RFC 8032) signs and verifies in our place.
+/// The exact bytes that are signed: any ed25519 tool (RFC 8032) can sign and verify them.
 #[must_use]
 pub fn signed_bytes(manifest: &[u8]) -> Vec<u8> {
     [CONTEXT, manifest].concat()
@@ -146,7 +146,7 @@ pub struct ManifestSignature {
 }
 
 impl ManifestSignature {
-    /// What stands in place of a signature while it is being made elsewhere: zeros, which no key has ever signed
+    /// What is in place of a signature while it is being made elsewhere: zeros, which no key has ever signed
     /// with. `key` is the one that is to sign.
     #[must_use]
     pub fn awaited(key: KeyId) -> ManifestSignature {

@@ -1,4 +1,4 @@
-//! Where everything lies on the disk: partition numbers, names, sizes, and the layout inside a root partition.
+//! Where everything is on the disk: partition numbers, names, sizes, and the layout inside a root partition.
 //!
 //! All offsets and lengths are in bytes unless the name says otherwise. The logical block size of an image is 512 bytes.
 

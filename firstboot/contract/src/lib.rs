@@ -1,6 +1,6 @@
 //! What the builder and the node agree on. Every number, name and format that both sides need has its one home here.
 //!
-//! - [`layout`] where things lie on the disk · [`autoboot`] which slot boots · [`names`] files, kernel options, ports
+//! - [`layout`] where things are on the disk · [`autoboot`] which slot boots · [`names`] files, kernel options, ports
 //! - [`hash`] digests · [`tree`] the hash tree over blocks · [`manifest`] what a slot holds · [`keys`] who signed it ·
 //!   [`trailer`] both, as stored at the end of a root partition · [`bundle`] a slot as an update file · [`update`] what a
 //!   node says of its updates

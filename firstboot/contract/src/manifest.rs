@@ -87,7 +87,7 @@ pub struct Manifest {
     pub boot: BlockImage,
     /// The ext4 file system of the root partition; its tree follows at once.
     pub root: BlockImage,
-    /// Names of the artifacts that were handed to the build by hand, in place of what the lock pins.
+    /// Names of the artifacts that were supplied by hand instead of from the lock.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supplied: Vec<PlainName>,
 }

@@ -1,7 +1,7 @@
 //! File names, kernel options and ports that the builder writes and the node reads, and every path that the node keeps
 //! something at.
 
-/// Release board of every image.
+/// The board that every image is for.
 pub const BOARD: &str = "rpi-cm4";
 
 /// In `bootsel`: which boot partition the EEPROM takes.
@@ -52,14 +52,14 @@ pub const STATE_UPDATES_RESERVE: &str = "update.reserve";
 /// On `state` and on `data`: the folder below which persistent directories lie, by their path.
 pub const KEPT_DIRECTORIES: &str = "directories";
 
-/// On `state` and on `data`: the 4 KiB that are written and read again to see whether the disk still answers.
+/// On `state` and on `data`: the 4 KiB that are written and read again to check whether the disk still works.
 pub const DISK_CHECK: &str = ".disk-check";
 
-/// Folder of what PID 1 and its children tell each other.
+/// Folder of the files that PID 1 and its children share.
 pub const RUN: &str = "/run/microdc";
 /// Folder of the sockets on which services say that they are ready.
 pub const NOTIFY: &str = "/run/microdc/notify";
-/// What PID 1 tells the network's child, as JSON. It may hold private keys: only root may read it.
+/// PID 1's settings for the network's child, as JSON. They may contain private keys: only root may read them.
 pub const NETWORK_JOB: &str = "/run/microdc/network.json";
 
 /// Files to which `/etc/hostname`, `/etc/hosts`, `/etc/machine-id` and `/etc/resolv.conf` are links.
@@ -68,10 +68,10 @@ pub const RUN_HOSTS: &str = "/run/hosts";
 pub const RUN_MACHINE_ID: &str = "/run/machine-id";
 pub const RUN_RESOLV_CONF: &str = "/run/network/resolv.conf";
 
-/// Where the initramfs leaves what it learnt for the system half: [`crate::initramfs::BootReport`] as JSON.
+/// The initramfs's report to the system half: [`crate::initramfs::BootReport`] as JSON.
 pub const BOOT_REPORT: &str = "/run/microdc/boot.json";
 
-/// What the network's child says of it: [`crate::network::NetworkReport`] as JSON.
+/// The network child's report: [`crate::network::NetworkReport`] as JSON.
 pub const NETWORK_REPORT: &str = "/run/network/report.json";
 /// NTP servers that leases name, for chronyd.
 pub const NETWORK_TIME_SOURCES: &str = "/run/network/dhcp.sources";
@@ -88,7 +88,7 @@ pub const DT_BOOTLOADER: &str = "/proc/device-tree/chosen/bootloader";
 
 /// Header of a request for a bundle: the name of the node that asks.
 pub const HTTP_NODE: &str = "X-Microdc-Node";
-/// Header of a request for a bundle: how far the node is, as `DONE/ALL` in 4 KiB blocks. When the slot is whole, the node
+/// Header of a request for a bundle: how far the node is, as `DONE/ALL` in 4 KiB blocks. When the slot is complete, the node
 /// says so with a HEAD request in which both numbers are the same; what answers that request does not matter to it.
 pub const HTTP_PROGRESS: &str = "X-Microdc-Progress";
 

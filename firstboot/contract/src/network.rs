@@ -33,8 +33,8 @@ pub struct DefaultRoute {
 }
 
 impl NetworkReport {
-    /// Whether a node can be reached: an interface has a link and an address. A node that is to have none is reached as it
-    /// wants to be.
+    /// Whether a node can be reached: an interface has a link and an address. A node that is configured without any
+    /// counts as reachable.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.interfaces.is_empty()
@@ -58,7 +58,7 @@ pub struct InterfaceReport {
     pub addresses: Vec<IpNet>,
     pub lease: Option<LeaseReport>,
     pub wireguard: Option<WireGuardReport>,
-    /// What could not be done with it.
+    /// What failed.
     pub trouble: Option<String>,
 }
 

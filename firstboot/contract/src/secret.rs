@@ -1,4 +1,4 @@
-//! Values of `node.toml` that nobody is shown: keys, passwords, tokens.
+//! Values of `node.toml` that no one is shown: keys, passwords, tokens.
 //!
 //! A [`Secret`] prints and serialises as [`HIDDEN`]. Two explicit calls lead to what it holds: [`Secret::expose`] for
 //! code that needs the value, and [`revealed`] for what is serialised for those who need it (templates, a child's job).
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::Cell;
 use std::fmt;
 
-/// What stands in place of a secret.
+/// What is in place of a secret.
 pub const HIDDEN: &str = "(kept secret)";
 
 thread_local! {
@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for Secret {
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
                 if text == HIDDEN {
                     return Err(E::custom(
-                        "what is shown in place of a secret is not a secret; give the value itself",
+                        "this is the placeholder shown for a secret, not the secret; give the value itself",
                     ));
                 }
                 Ok(Secret(text.to_owned()))

@@ -33,12 +33,12 @@ pub struct Disk {
     pub read_only: bool,
     /// Whether it is the one that this node booted from.
     pub system: bool,
-    /// What was found where `data` could have gone, in words; absent when nobody looked there.
+    /// What was found where `data` could have gone, in words; absent when no one looked there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
 }
 
-/// What stands at [`crate::names::STATE_MOUNT`].
+/// What is at [`crate::names::STATE_MOUNT`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum State {
@@ -58,7 +58,7 @@ pub enum State {
     },
 }
 
-/// Before anybody has looked.
+/// Before anyone has looked.
 impl Default for State {
     fn default() -> State {
         State::Volatile { reason: "not checked yet".to_owned() }

@@ -50,7 +50,7 @@ pub fn render(name: &str, source: &str, config: &NodeConfig) -> Result<String, T
 /// How templates are written: with the usual marks; a line that is nothing but a block leaves no empty line behind.
 ///
 /// # Errors
-/// None: only marks of one's own can contradict each other.
+/// None: only marks of your own can contradict each other.
 pub fn syntax() -> Result<SyntaxConfig, minijinja::Error> {
     SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()
 }

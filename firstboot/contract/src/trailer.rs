@@ -23,7 +23,7 @@ const FORMAT: u32 = 1;
 const HEAD: usize = 88;
 const LENGTH: usize = TRAILER_SIZE as usize;
 
-/// A trailer that is not there, or not to be believed.
+/// A trailer that is not there, or not to be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TrailerError {
     #[error("there is no trailer: the slot is empty or half written")]
@@ -34,7 +34,7 @@ pub enum TrailerError {
     Format(u32),
     #[error("a manifest of {0} bytes does not fit into a trailer")]
     TooLong(usize),
-    #[error("it is not signed yet: the key {0} is to sign it")]
+    #[error("it is not signed yet: the key {0} must sign it")]
     Unsigned(KeyId),
     #[error(transparent)]
     Signature(#[from] SignatureError),
@@ -42,7 +42,7 @@ pub enum TrailerError {
     Manifest(#[from] ManifestError),
 }
 
-/// Why a root partition has no manifest that could be believed. `E` is what keeps its bytes from being read.
+/// Why a root partition has no manifest that could be trusted. `E` is what keeps its bytes from being read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError<E: std::error::Error + 'static = std::io::Error> {
     #[error("reading the trailer")]
@@ -61,7 +61,7 @@ pub struct Signed {
     pub digest: Digest,
 }
 
-/// Manifest bytes and signature as found on a disk: nothing in it is to be believed before [`Trailer::verify`].
+/// Manifest bytes and signature as found on a disk: nothing in it is to be trusted before [`Trailer::verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trailer {
     pub manifest: Vec<u8>,
@@ -69,7 +69,7 @@ pub struct Trailer {
 }
 
 impl Trailer {
-    /// Reads the trailer of a root partition that lies at `root`; `read` gives the bytes there.
+    /// Reads the trailer of a root partition that is at `root`; `read` gives the bytes there.
     ///
     /// # Errors
     /// When there is no room for one, it cannot be read, or it is none.
@@ -142,7 +142,7 @@ impl Trailer {
         let manifest =
             bytes.get(HEAD..end).ok_or(TrailerError::Damaged("its manifest is longer than the trailer"))?;
         if bytes.get(end..).is_some_and(|rest| rest.iter().any(|&byte| byte != 0)) {
-            return Err(TrailerError::Damaged("something stands behind its manifest"));
+            return Err(TrailerError::Damaged("data follows its manifest"));
         }
         Ok(Trailer {
             manifest: manifest.to_vec(),

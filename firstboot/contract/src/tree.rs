@@ -39,7 +39,7 @@ pub fn zero_leaf() -> Digest {
 pub enum TreeError {
     #[error("{0} bytes are not a positive multiple of 4096-byte blocks")]
     Length(u64),
-    #[error("a tree of {found} bytes where {expected} are needed")]
+    #[error("a tree of {found} bytes instead of {expected}")]
     TreeLength { expected: u64, found: u64 },
     #[error("tree block {block} does not match the hash above it: expected {expected}, found {found}")]
     Mismatch { block: u64, expected: Digest, found: Digest },
@@ -72,7 +72,7 @@ pub fn tree_length(data_length: u64) -> Result<u64, TreeError> {
     Ok(levels(data_length)?.iter().sum::<u64>() * BLOCK)
 }
 
-/// A whole tree: what stands on the disk behind the data, and its root hash.
+/// A whole tree: what is on the disk behind the data, and its root hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HashTree {
     pub root_hash: Digest,
@@ -139,7 +139,7 @@ pub fn checked_leaves(tree: &[u8], data_length: u64, root_hash: Digest) -> Resul
         at += length;
     }
     let leaves = (data_length / BLOCK) as usize;
-    // What stands behind the last hash of a level is covered by the hash above it, so it needs no check of its own.
+    // What follows the last hash of a level is covered by the hash above it, so it needs no check of its own.
     wanted.truncate(leaves);
     Ok(wanted)
 }

@@ -19,13 +19,13 @@ pub struct Release {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum UpdateEvent {
-    /// The bundle's manifest was verified, and what is on the disk already was looked at. The last one of a dry run.
+    /// The bundle's manifest was verified, and what is on the disk already was inspected. The last one of a dry run.
     Plan {
         release: Release,
         /// Where it goes.
         slot: Slot,
         blocks: u64,
-        /// Blocks that stand at their place already.
+        /// Blocks that are at their place already.
         in_place: u64,
         /// Blocks that are copied from elsewhere in the node's slots.
         copied: u64,
@@ -72,11 +72,11 @@ impl UpdateEvent {
 #[serde(deny_unknown_fields)]
 pub struct UpdateStatus {
     pub phase: Phase,
-    /// What the EEPROM starts when nobody asks otherwise; absent when `autoboot.txt` cannot be read.
+    /// What the EEPROM starts when no one asks otherwise; absent when `autoboot.txt` cannot be read.
     pub default_slot: Option<Slot>,
-    /// The lowest rollback index that is taken.
+    /// The lowest rollback index that is accepted.
     pub rollback_index: u64,
-    /// What stands in the other slot; absent when it is empty, half written or not to be believed.
+    /// What is in the other slot; absent when it is empty, half written or not to be trusted.
     pub standby: Option<Release>,
     /// What failed here and is refused, the last one first.
     pub failed: Vec<FailedRelease>,

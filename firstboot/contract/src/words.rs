@@ -1,6 +1,6 @@
 //! Enums whose values are words: one table gives the type, its words in JSON and for people, and the list of all.
 
-/// Declares an enum without fields, each value with its word. The word is what stands in JSON, in labels of metrics and on
+/// Declares an enum without fields, each value with its word. The word is what is in JSON, in labels of metrics and on
 /// screens; `ALL` lists the values in order.
 macro_rules! words {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $value:ident = $word:literal),* $(,)? }) => {

@@ -90,7 +90,7 @@ fn content(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Where the file lies on the partition, in bytes, and what stands in it.
+/// Where the file is on the partition, in bytes, and what is in it.
 fn place(folder: &Path) -> anyhow::Result<Option<(u64, Vec<u8>)>> {
     let path = folder.join(AUTOBOOT);
     let Some(bytes) = content(&path)? else { return Ok(None) };
@@ -104,14 +104,14 @@ fn rewrite(device: &Path, offset: u64, old: &[u8], wanted: &[u8]) -> anyhow::Res
     let disk = File::options().read(true).write(true).custom_flags(flags).open(device)?;
     let mut sector = Sector([0; SECTOR as usize]);
     disk.read_exact_at(&mut sector.0, offset)?;
-    ensure!(sector.0.starts_with(old), "something else stands there");
+    ensure!(sector.0.starts_with(old), "something else is there");
     let file = sector.0.get_mut(..old.len()).filter(|file| file.len() == wanted.len());
     file.context("the file has another length")?.copy_from_slice(wanted);
     disk.write_all_at(&sector.0, offset)?;
     disk.sync_all()?;
     sector.0 = [0; SECTOR as usize];
     disk.read_exact_at(&mut sector.0, offset)?;
-    ensure!(sector.0.starts_with(wanted), "what was written is not what is read back");
+    ensure!(sector.0.starts_with(wanted), "what is read back differs from what was written");
     Ok(())
 }
 

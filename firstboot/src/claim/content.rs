@@ -1,4 +1,4 @@
-//! What a partition meant for `state` holds: nothing, what we made, or what is somebody else's.
+//! What a partition meant for `state` holds: nothing, what microdc made, or what is someone else's.
 //!
 //! | what | where |
 //! |---|---|
@@ -15,7 +15,7 @@
 //! | 16 | 16 | GUID of the disk |
 //! | 32 | 32 | SHA-256 of the bytes before |
 //!
-//! `making` is written only over nothing and before anything else, `made` after the file system is whole: a power cut
+//! `making` is written only over nothing and before anything else, `made` after the file system is complete: a power cut
 //! in between leaves `making`, and the work starts again.
 
 use super::phase::Phase;

@@ -36,7 +36,7 @@ pub struct Claimant {
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The place was taken before, and its file system is whole, or was made whole by its journal.
+    /// The place was taken before, and its file system is complete, or was made whole by its journal.
     Found,
     /// The work was begun, or begun again, and brought to its end.
     Made,
@@ -114,9 +114,9 @@ impl Claimant {
         let (fresh, name) = self.scratch("check", extent.length)?;
         copy(disk, extent.offset, &fresh, 0, extent.length)?;
         let journal = TOOLS.check(&name)?;
-        ensure!(!matches!(journal, Check::Hopeless(_)), "it says that it is taken, and is damaged: {journal:?}");
+        ensure!(!matches!(journal, Check::Hopeless(_)), "it says that it is claimed, but is damaged: {journal:?}");
         let again = TOOLS.check(&name)?;
-        ensure!(again == Check::Clean, "it was repaired, and still is damaged: {again:?}");
+        ensure!(again == Check::Clean, "it was repaired, but is still damaged: {again:?}");
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl Claimant {
     }
 }
 
-/// A file in place of a disk. Nothing is flushed, as nobody cuts its power, and zeros become holes: a claim erases a lot.
+/// A file in place of a disk. Nothing is flushed, as no one cuts its power, and zeros become holes: a claim erases a lot.
 struct FileDisk(File);
 
 impl Read for FileDisk {

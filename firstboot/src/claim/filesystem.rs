@@ -45,7 +45,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Makes an ext4 file system of `length` bytes on a partition, whatever stands there.
+    /// Makes an ext4 file system of `length` bytes on a partition, whatever is there.
     ///
     /// # Errors
     /// What mke2fs says.
@@ -86,7 +86,7 @@ impl Tools {
     /// Runs a program to its end; returns what it said, shortened.
     pub(super) fn run(self, command: &mut Command) -> anyhow::Result<(ExitStatus, String)> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let said = Said::open()?;
+        let said = Output::open()?;
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin").stdin(Stdio::null());
         command.stdout(said.0.try_clone()?).stderr(said.0.try_clone()?);
         let mut child = command.spawn().with_context(|| format!("starting {name}"))?;
@@ -102,7 +102,7 @@ impl Tools {
     /// own user does.
     pub(super) fn run_as(self, run: &[String], user: u32) -> anyhow::Result<(ExitStatus, String)> {
         let name = run.first().map_or("", String::as_str);
-        let said = Said::open()?;
+        let said = Output::open()?;
         let root = rustix::process::geteuid().is_root();
         let [uid, gid] = if root {
             [user, user]
@@ -146,13 +146,13 @@ impl Tools {
     }
 }
 
-/// What a program says: a file, as a pipe that nobody empties stops the program.
-struct Said(File);
+/// What a program says: a file, as a pipe that no one empties stops the program.
+struct Output(File);
 
-impl Said {
-    fn open() -> anyhow::Result<Said> {
+impl Output {
+    fn open() -> anyhow::Result<Output> {
         let file = rustix::fs::memfd_create("tool", rustix::fs::MemfdFlags::CLOEXEC);
-        Ok(Said(file.context("making a memory file")?.into()))
+        Ok(Output(file.context("making a memory file")?.into()))
     }
 
     fn words(mut self) -> anyhow::Result<String> {

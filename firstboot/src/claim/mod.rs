@@ -1,4 +1,4 @@
-//! Taking disks into use. What is not ours is never touched.
+//! Claiming disks. Data that is not microdc's is never touched.
 //!
 //! - [`state`] the `state` partition of the system disk: made at the first boot, checked and mounted at every one ·
 //!   [`bootsel`] the node config that the operator dropped there · [`choice`] which slot the EEPROM starts

@@ -1,9 +1,9 @@
 //! The `state` partition: identity, node config and logs of this node.
 //!
-//! First boot: look at the place → add the partition to the table → record `making` → mke2fs → record `made`. A power
-//! cut at any step leaves what the next boot goes on from. Every boot: check, then mount. A file system that cannot be
-//! repaired is copied to the second half of the partition, and recreated. When `state` cannot be had, the node runs from
-//! memory and says so; from a disk that takes no writes it takes along what it knew.
+//! First boot: look at the place → add the partition to the table → record `making` → mke2fs → record `made`. After a
+//! power cut at any step, the next boot continues from there. Every boot: check, then mount. A file system that cannot
+//! be repaired is copied to the second half of the partition, and recreated. If there is no usable `state`, the node
+//! runs from memory and says so; from a read-only disk, it copies what it had.
 
 use super::content::{self, Content, LABEL};
 use super::data::blank;
@@ -69,14 +69,14 @@ fn persistent(report: &BootReport) -> anyhow::Result<State> {
             Check::Clean => {}
             Check::Repaired => notes.push(format!("the file system on {device} had to be repaired")),
             Check::Hopeless(words) => {
-                console::say(format_args!("state on {device} cannot be repaired: it is kept aside and recreated"));
+                console::say(format_args!("state on {device} cannot be repaired: it is set aside and recreated"));
                 let kept = set_aside(&mut partition, place.extent.length, || tools.feed()).with_context(|| {
-                    format!("state on {device} is damaged ({words}), and keeping it aside failed")
+                    format!("state on {device} is damaged ({words}), and setting it aside failed")
                 })?;
                 make(&mut partition, &device, &place, tools)?;
                 notes.push(format!(
-                    "state on {device} could not be repaired and was recreated: this node has forgotten what it kept there. \
-                     The damaged file system stands at bytes {} to {} of {} until this happens again. e2fsck said: {words}",
+                    "state on {device} could not be repaired and was recreated: what this node kept there is gone. \
+                        The damaged file system is kept at bytes {} to {} of {} until this happens again. e2fsck said: {words}",
                     place.extent.offset + kept.offset,
                     place.extent.offset + kept.end(),
                     report.disk
@@ -126,11 +126,11 @@ fn from_read_only(report: &BootReport) -> String {
     let disk = &report.disk;
     match memory().and_then(|()| copy_state(disk)) {
         Ok(files) => format!(
-            "{disk} is read-only, as eMMC becomes when it is worn out: {files} files of state were taken into memory, and \
-             changes are lost; replace the disk"
+            "{disk} is read-only, as eMMC becomes when it is worn out: {files} files of state were copied to memory, \
+                and changes will be lost; replace the disk"
         ),
         Err(error) => {
-            format!("{disk} is read-only, and what it holds of state cannot be read: {error:#}; replace it")
+            format!("{disk} is read-only, and its state cannot be read: {error:#}; replace it")
         }
     }
 }
@@ -201,7 +201,7 @@ pub(super) struct Place {
 }
 
 /// Finds `state` in the disk's table, or adds it when its place is blank or already ours. Nothing is written before what
-/// stands there was looked at.
+/// is there was inspected.
 pub(super) fn prepare(disk: &mut (impl DiskIo + ?Sized), size: u64, name: &str) -> anyhow::Result<Place> {
     let table = Table::read(disk, size).with_context(|| format!("reading the partition table of {name}"))?;
     let (entry, add) = match layout::plan(&table, size).with_context(|| format!("no room for state on {name}"))? {
@@ -209,14 +209,14 @@ pub(super) fn prepare(disk: &mut (impl DiskIo + ?Sized), size: u64, name: &str) 
         Plan::Add(entry) => (entry, true),
     };
     if entry.extent.length < STATE_SIZE / 2 || entry.extent.end() > size {
-        bail!("{name} has a state partition of {} bytes, which microdc has not made", entry.extent.length);
+        bail!("{name} has a state partition of {} bytes, which microdc did not make", entry.extent.length);
     }
     let content = content::inspect(disk, entry.extent, &table.disk_guid)
-        .with_context(|| format!("looking at the place of state on {name}"))?;
+        .with_context(|| format!("checking the place of state on {name}"))?;
     if let Content::Foreign(found) = &content {
         bail!(
-            "the place of state on {name} (bytes {} to {}) holds {found}: it is left alone. To let microdc have it, erase \
-             the disk (blkdiscard) and flash it again",
+            "the place of state on {name} (bytes {} to {}) holds {found}: it is left alone. To let microdc use it, \
+                erase the disk (blkdiscard) and flash it again",
             entry.extent.offset,
             entry.extent.end()
         );
@@ -225,8 +225,8 @@ pub(super) fn prepare(disk: &mut (impl DiskIo + ?Sized), size: u64, name: &str) 
         && let Some(at) = blank::glance(disk, entry.extent).with_context(|| format!("reading {name}"))?
     {
         bail!(
-            "the place of state on {name} (bytes {} to {}) holds unknown data (at byte {at}): it is left alone. To let \
-             microdc have it, erase the disk (blkdiscard) and flash it again",
+            "the place of state on {name} (bytes {} to {}) holds unknown data (at byte {at}): it is left alone. To \
+                let microdc use it, erase the disk (blkdiscard) and flash it again",
             entry.extent.offset,
             entry.extent.end()
         );
@@ -260,7 +260,7 @@ fn end_is_free(disk: &mut (impl Read + Seek + ?Sized), size: u64) -> anyhow::Res
         && tail.starts_with(&uuid_bytes(contract::layout::TYPE_FAT));
     if !is_table && !entries_only && tail.iter().any(|&byte| byte != 0) {
         bail!(
-            "its last {} bytes hold data of an unknown kind. To let microdc have them, erase the disk (blkdiscard) and \
+            "its last {} bytes hold data of an unknown kind. To let microdc use them, erase the disk (blkdiscard) and \
              flash it again",
             Table::TAIL_LEN
         );

@@ -1,5 +1,5 @@
-//! Where the node config comes from: the operator's `node.toml` on bootsel when it is new and fine, else the last good
-//! one on `state`, else the default.
+//! Where the node config comes from: the operator's `node.toml` on bootsel if it is new and valid, otherwise the last
+//! valid one on `state`, otherwise the default.
 
 use super::store::{Access, write_atomic};
 use contract::names::NODE_CONFIG;
@@ -15,7 +15,7 @@ pub struct Intake {
     pub origin: Origin,
     /// What the operator should know, each a sentence.
     pub notes: Vec<String>,
-    /// Where secrets stand in the file on bootsel, in bytes, now that `state` has them: they are to be overwritten.
+    /// Where secrets are in the file on bootsel, in bytes, now that `state` has them: they are to be overwritten.
     pub secrets: Vec<Range<usize>>,
 }
 
@@ -82,19 +82,19 @@ pub fn intake(keeper: &Keeper<'_>, bootsel: Option<&[u8]>) -> Intake {
                 let safe = kept.is_ok() && keeper.lasting;
                 if !safe && !found.secrets.is_empty() {
                     notes.push(
-                        "its secrets stay on bootsel, where anybody who holds the disk can read them".to_owned(),
+                        "its secrets stay on bootsel, where anyone who holds the disk can read them".to_owned(),
                     );
                 }
                 let secrets = if safe { found.secrets } else { Vec::new() };
                 return Intake { config: found.config, origin: Origin::Bootsel, notes, secrets };
             }
-            Err(error) => notes.push(format!("{NODE_CONFIG} on bootsel is not taken: {error}")),
+            Err(error) => notes.push(format!("{NODE_CONFIG} on bootsel is rejected: {error}")),
         }
     }
     match kept.as_deref().map(NodeConfig::parse) {
         Some(Ok(config)) => {
             if !notes.is_empty() {
-                notes.push(format!("the last good {NODE_CONFIG} stays in force"));
+                notes.push(format!("the last valid {NODE_CONFIG} stays in force"));
             }
             Intake { config, origin: Origin::State, notes, secrets: Vec::new() }
         }
@@ -111,7 +111,7 @@ struct Found {
     config: NodeConfig,
     /// The text with all its secrets.
     whole: String,
-    /// Where secrets stand in the text as it was found, in bytes.
+    /// Where secrets are in the text as it was found, in bytes.
     secrets: Vec<Range<usize>>,
 }
 
@@ -124,7 +124,7 @@ fn examine(keeper: &Keeper<'_>, bytes: &[u8], kept: Option<&str>) -> Result<Foun
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let whole = secrets::restore(text, kept).map_err(|error| error.to_string())?;
     let config = NodeConfig::parse(whole.as_bytes()).map_err(|error| error.to_string())?;
-    // One that stands there already was tried, and is not given up because a new version of the role wants more.
+    // One that is there already was tried, and is not given up because a new version of the role wants more.
     if kept != Some(whole.as_str()) {
         (keeper.try_out)(&config)?;
     }

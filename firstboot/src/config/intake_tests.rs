@@ -144,7 +144,7 @@ fn broken() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("10 MB", long, "longer than 65536 bytes"),
         ("not UTF-8", b"name = \"r1\"\n# caf\xe9\n".to_vec(), "line 2, column 6: this is not UTF-8"),
         ("UTF-16, as an editor may save it", b"\xff\xfen\0a\0m\0e\0".to_vec(), "not UTF-8"),
-        ("zeros, as after a bad power cut", vec![0; 4096], "line 1, column 1: a zero byte"),
+        ("zeros, as after a bad power cut", vec![0; 4096], "line 1, column 1: a NUL byte"),
         ("truncated in a string", b"name = \"r1".to_vec(), "line 1"),
         ("truncated in a table", b"name = \"r1\"\n[network.et".to_vec(), "line 2"),
         ("a misspelt key", net("adress = 3"), "line 2, column 1: unknown field `adress`"),
@@ -154,7 +154,7 @@ fn broken() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a text for a list", net("[network.eth0]\naddresses = \"10.0.0.1/24\""), "line 3, column 13: invalid type"),
         ("no address", net("[network.eth0]\naddresses = [\"10.0.0.300/24\"]"), "line 3"),
         ("an address without its net", net("[network.eth0]\naddresses = [\"10.0.0.1\"]"), "line 3"),
-        ("the net for a host", net("[network.eth0]\naddresses = [\"10.0.0.0/24\"]"), "the net itself"),
+        ("the net for a host", net("[network.eth0]\naddresses = [\"10.0.0.0/24\"]"), "the network itself"),
         (
             "two default routes",
             net("[network.a]\ndhcp = true\ngateway = \"10.0.0.2\"\n[network.b]\ndhcp = true\ngateway = \"10.1.0.2\""),
@@ -166,7 +166,7 @@ fn broken() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "line 4, column 11",
         ),
         ("a VLAN that is none", net("[network.v]\nvlan = { on = \"eth0\", id = 5000 }"), "1 to 4094"),
-        ("a bridge of itself", net("[network.b]\nbridge.ports = [\"b\"]"), "it lies on itself"),
+        ("a bridge of itself", net("[network.b]\nbridge.ports = [\"b\"]"), "it is stacked on itself"),
         (
             "a name that no host can have",
             b"name = \"my node\"".to_vec(),
@@ -194,7 +194,7 @@ fn a_broken_config_is_named_with_its_place_and_the_last_good_one_stays() {
         assert_eq!((configured.config.name.as_str(), configured.origin), ("good", Origin::State), "{what}: {notes}");
         assert_eq!(configured.config.network.interfaces().len(), 1, "{what}");
         assert!(
-            notes.contains(reason) && notes.contains("the last good node.toml stays in force"),
+            notes.contains(reason) && notes.contains("the last valid node.toml stays in force"),
             "{what}: {notes}"
         );
         assert!(configured.secrets.is_empty(), "{what}");

@@ -1,4 +1,4 @@
-//! The node config: where it comes from, and what is made of it.
+//! The node config: where it comes from, and what is rendered from it.
 //!
 //! - [`intake`] from bootsel to `state`, keeping the last good one · [`store`] files written whole or not at all ·
 //!   [`templates`] files rendered from it

@@ -1,4 +1,4 @@
-//! Files that are there whole, with the right owner and mode, or not at all: written under another name, synced, renamed.
+//! Atomic file writes, with owner and mode: written under a temporary name, synced, renamed.
 
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -40,7 +40,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], access: Access) -> io::Result<()>
 
 fn write_temporary(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let _ = std::fs::remove_file(path);
-    // Nobody but root may open it before it has its owner and mode.
+    // No one but root may open it before it has its owner and mode.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mut file = File::from(rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?);
     file.write_all(bytes)?;

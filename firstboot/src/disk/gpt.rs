@@ -1,8 +1,7 @@
-//! The GUID partition table: reading it from bytes that nobody vouches for, and adding to it so that power may go at
-//! any instant.
+//! The GUID partition table: reading it from untrusted bytes, and adding to it so that power may fail at any instant.
 //!
 //! Source: UEFI Specification 2.10, chapter 5 ("GUID Partition Table (GPT) Disk Layout"). Only what microdc's own
-//! images use is taken: sectors of 512 bytes, entries of 128 bytes.
+//! images use is supported: sectors of 512 bytes, entries of 128 bytes.
 
 use contract::layout::{Extent, SECTOR};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,7 +11,7 @@ const SIGNATURE: &[u8; 8] = b"EFI PART";
 const REVISION: u32 = 0x0001_0000;
 pub(super) const HEADER_LEN: usize = 92;
 pub(super) const ENTRY_LEN: usize = 128;
-/// Sectors of the entry array: 128 entries, which the specification demands at least, and which everybody writes.
+/// Sectors of the entry array: 128 entries, which the specification demands at least, and which everyone writes.
 const ARRAY_SECTORS: u64 = 32;
 pub(super) const ENTRIES: usize = 128;
 /// The first bytes of the disk that are rewritten in one go: protective MBR, header, and the first 24 entries. Disks
@@ -26,7 +25,7 @@ pub enum GptError {
     Io(#[from] io::Error),
     #[error("there is no partition table (GPT): {primary}; and at the end of the disk: {backup}")]
     None { primary: &'static str, backup: &'static str },
-    #[error("partition {0} is there already")]
+    #[error("partition {0} already exists")]
     Taken(u32),
     #[error(
         "the disk has no room for partition {number}: it would end at byte {end}, the disk's last usable one is {last}"
@@ -182,10 +181,10 @@ impl Table {
         Ok(table)
     }
 
-    /// What to write, and in which order, so that this table stands in both places of a disk of `size` bytes. `head` is
+    /// What to write, and in which order, so that this table is in both places of a disk of `size` bytes. `head` is
     /// what the disk's first bytes hold now ([`Table::HEAD_LEN`] of them).
     ///
-    /// The backup goes first: until it is whole, the old primary copy and the old backup still hold. Then the primary,
+    /// The backup goes first: until it is complete, the old primary copy and the old backup still hold. Then the primary,
     /// whose changed sectors lie together in the disk's first 4 KiB. If even that write is torn, the backup at the end
     /// of the disk is found. A table that was read from the backup has no other copy that holds: then the primary goes
     /// first.
@@ -276,11 +275,11 @@ impl Header {
         }
         let array_at = u64_at(sector, 72).ok_or(SHORT)?;
         if array_at.checked_add(ARRAY_SECTORS).is_none_or(|end| end > sectors) {
-            return Err("its entries lie behind the end of the disk");
+            return Err("its entries are beyond the end of the disk");
         }
         let first_usable = u64_at(sector, 40).ok_or(SHORT)?;
         if first_usable > sectors {
-            return Err("its usable part lies behind the end of the disk");
+            return Err("its usable part ends beyond the end of the disk");
         }
         Ok(Header {
             disk_guid: guid(sector, 56).ok_or(SHORT)?,

@@ -46,7 +46,7 @@ fn assert_clean(path: &Path) {
 fn planned(path: &Path) -> (Table, Vec<Write>) {
     let mut file = File::open(path).unwrap();
     let table = Table::read(&mut file, DISK).unwrap();
-    let Plan::Add(entry) = plan(&table, DISK).unwrap() else { panic!("state is there already") };
+    let Plan::Add(entry) = plan(&table, DISK).unwrap() else { panic!("state already exists") };
     let table = table.with(&entry, DISK).unwrap();
     let mut head = vec![0; Table::HEAD_LEN];
     file.read_exact_at(&mut head, 0).unwrap();

@@ -1,4 +1,4 @@
-//! What has to be written in order.
+//! Ordered disk writes.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};

@@ -1,4 +1,4 @@
-//! Disks: what the claim, the initramfs and the installer share. Nothing here knows what they want from a disk.
+//! Disks: what the claim, the initramfs and the installer share. Nothing here depends on them.
 //!
 //! - [`list`] the disks that the kernel shows · [`node`] device nodes of partitions · [`io`] reading and writing in order ·
 //!   [`fixture`] tables for tests

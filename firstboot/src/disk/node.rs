@@ -29,7 +29,7 @@ pub fn of(disk: &str, partition: Partition) -> anyhow::Result<String> {
     self::partition(disk, entry.number, entry.extent)
 }
 
-/// The device node of a partition, once the kernel agrees that it lies at `extent`. A partition that the kernel does not
+/// The device node of a partition, once the kernel agrees that it is at `extent`. A partition that the kernel does not
 /// know yet (it reads the primary table only, and only once) is made known.
 ///
 /// # Errors
@@ -39,13 +39,13 @@ pub fn partition(disk: &str, number: u32, extent: Extent) -> anyhow::Result<Stri
     let sysfs = Path::new("/sys/class/block").join(&name);
     if !sysfs.exists() {
         let whole = File::open(Path::new("/dev").join(disk)).with_context(|| format!("opening {disk}"))?;
-        block::add_partition(&whole, number, extent).with_context(|| format!("telling the kernel of {name}"))?;
+        block::add_partition(&whole, number, extent).with_context(|| format!("announcing {name} to the kernel"))?;
     }
     // In units of 512 bytes, whatever the disk's own.
     let bytes = |file: &str| -> anyhow::Result<u64> {
         let path = sysfs.join(file);
         let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let sectors: u64 = text.trim().parse().with_context(|| format!("understanding {}", path.display()))?;
+        let sectors: u64 = text.trim().parse().with_context(|| format!("parsing {}", path.display()))?;
         Ok(sectors.saturating_mul(512))
     };
     let seen = Extent { offset: bytes("start")?, length: bytes("size")? };

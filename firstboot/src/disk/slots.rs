@@ -25,7 +25,7 @@ pub struct Open {
 pub fn open(report: &BootReport, slot: Slot, write: bool) -> anyhow::Result<Open> {
     // The slot that runs is never opened for writing, whoever asks.
     if write && slot == report.slot {
-        bail!("slot {slot} runs and is not written");
+        bail!("slot {slot} is running and is never written");
     }
     let file = |partition| -> anyhow::Result<File> {
         let device = node::of(&report.disk, partition)?;
@@ -37,7 +37,7 @@ pub fn open(report: &BootReport, slot: Slot, write: bool) -> anyhow::Result<Open
 /// What a slot holds by its trailer, whose signature is checked.
 ///
 /// # Errors
-/// When there is no trailer, or it is not to be believed.
+/// When there is no trailer, or it is not to be trusted.
 pub fn manifest(report: &BootReport, slot: Slot) -> anyhow::Result<(Release, Manifest)> {
     let device = node::of(&report.disk, slot.root())?;
     let root = File::open(&device).with_context(|| format!("opening {device}"))?;

@@ -18,7 +18,7 @@ pub const MARKER: u64 = ALIGN;
 /// Where `data` begins.
 const DATA: u64 = 2 * ALIGN;
 
-/// Where `data` lies on a separate disk of `size` bytes; `None` when nothing is left for it.
+/// Where `data` is on a separate disk of `size` bytes; `None` when nothing is left for it.
 pub fn data_extent(size: u64) -> Option<Extent> {
     // 4096-byte blocks need the most room for the backup: the array and one block.
     let end = size.checked_sub(ARRAY + 4096)? / ALIGN * ALIGN;
@@ -26,7 +26,7 @@ pub fn data_extent(size: u64) -> Option<Extent> {
     Some(Extent { offset: DATA, length })
 }
 
-/// Both copies of the table: bytes, and where they stand on the disk. The backup comes first.
+/// Both copies of the table: bytes, and where they are on the disk. The backup comes first.
 pub fn copies(size: u64, block: u64, serial: &Serial) -> Option<[(u64, Vec<u8>); 2]> {
     let disk = derived(&Uuid::nil(), &format!("disk {serial}"));
     let entry = Entry {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 /// A signed manifest that does not fit what is being started.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Misfit {
+pub enum Mismatch {
     #[error("the manifest is for the role {found}, and this initramfs belongs to the role {expected}")]
     Role { expected: Role, found: Role },
     #[error("root file system, tree and trailer take {needed} bytes, and the partition has {available}")]
@@ -23,7 +23,7 @@ pub enum Misfit {
     Overflow,
 }
 
-/// Makes the verified device of the root of a slot, which lies at `extent` of a disk. `role` is whose it must be.
+/// Makes the verified device of the root of a slot, which is at `extent` of a disk. `role` is whose it must be.
 ///
 /// # Errors
 /// When the manifest is for another role or does not fit the partition, or the kernel refuses.
@@ -46,16 +46,16 @@ pub fn open(disk: &str, slot: Slot, extent: Extent, manifest: &Manifest, role: &
 }
 
 /// Checks what a signature does not: that the manifest is meant for this node's role and that all fits.
-fn check(manifest: &Manifest, role: &Role, available: u64) -> Result<(), Misfit> {
+fn check(manifest: &Manifest, role: &Role, available: u64) -> Result<(), Mismatch> {
     if manifest.role != *role {
-        return Err(Misfit::Role { expected: role.clone(), found: manifest.role.clone() });
+        return Err(Mismatch::Role { expected: role.clone(), found: manifest.role.clone() });
     }
-    let tree = tree::tree_length(manifest.root.length).map_err(|_| Misfit::Overflow)?;
+    let tree = tree::tree_length(manifest.root.length).map_err(|_| Mismatch::Overflow)?;
     let needed = [tree, TRAILER_SIZE].into_iter().try_fold(manifest.root.length, u64::checked_add);
     match needed {
         Some(needed) if needed <= available => Ok(()),
-        Some(needed) => Err(Misfit::Size { needed, available }),
-        None => Err(Misfit::Overflow),
+        Some(needed) => Err(Mismatch::Size { needed, available }),
+        None => Err(Mismatch::Overflow),
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_manifest_for_another_role_is_refused() {
-        let misfit = Misfit::Role { expected: MINIO, found: ROUTER };
+        let misfit = Mismatch::Role { expected: MINIO, found: ROUTER };
         assert_eq!(check(&manifest(16), &MINIO, 1 << 30), Err(misfit));
     }
 
@@ -128,8 +128,8 @@ mod tests {
     fn a_root_that_just_fits_is_taken_and_one_block_more_is_not() {
         let available = 16 * BLOCK + BLOCK + TRAILER_SIZE;
         assert_eq!(check(&manifest(16), &ROUTER, available), Ok(()));
-        let misfit = Misfit::Size { needed: available + BLOCK, available };
+        let misfit = Mismatch::Size { needed: available + BLOCK, available };
         assert_eq!(check(&manifest(17), &ROUTER, available), Err(misfit));
-        assert_eq!(check(&manifest(u64::MAX / BLOCK), &ROUTER, available), Err(Misfit::Overflow));
+        assert_eq!(check(&manifest(u64::MAX / BLOCK), &ROUTER, available), Err(Mismatch::Overflow));
     }
 }

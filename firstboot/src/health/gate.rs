@@ -1,11 +1,11 @@
-//! The verdict as a pure state machine: findings and the time go in, the verdict and its reasons come out.
+//! The verdict as a pure state machine: check results and the time go in, the verdict and its reasons come out.
 
 use crate::service::Moment;
 use contract::health::{CheckReport, HealthReport, Verdict};
 use contract::role::{HealthCheck, Probe};
 use std::time::Duration;
 
-/// Time between two looks at what has not passed yet.
+/// Time between two checks at what has not passed yet.
 const IMPATIENT: Duration = Duration::from_secs(1);
 /// After a check has passed, so many looks in a row must fail before it has failed: one may be lost under load.
 const TOLERATED: u32 = 2;
@@ -35,7 +35,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Nothing has been looked at. Without checks nothing can be wrong.
+    /// Nothing has been inspected. Without checks nothing can be wrong.
     #[must_use]
     pub fn new(specs: Vec<HealthCheck>) -> Gate {
         let check = |spec| Check {
@@ -124,7 +124,7 @@ impl Gate {
             if check.verdict == Verdict::Waiting && late {
                 check.verdict = Verdict::Failed;
                 let limit = Duration::from_millis(check.spec.deadline_ms).as_secs_f64();
-                let why = check.reason.take().unwrap_or_else(|| "it could not be looked at".to_owned());
+                let why = check.reason.take().unwrap_or_else(|| "it could not be checked".to_owned());
                 check.reason = Some(format!("not within {limit:.0} s: {why}"));
             }
         }
@@ -138,7 +138,7 @@ impl Gate {
         changed
     }
 
-    /// When something is due next. Those that `looking` names are being looked at.
+    /// When something is due next. Those that `looking` names are being inspected.
     #[must_use]
     pub fn deadline(&self, looking: impl Fn(usize) -> bool) -> Option<Moment> {
         let of = |(at, check): (usize, &Check)| {

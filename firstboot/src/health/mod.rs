@@ -1,14 +1,14 @@
-//! The health gate: is this node what its role says it should be? One verdict over all checks, with reasons; looked at
-//! again and again for as long as the node runs.
+//! The health gate: does this node do what its role requires? One verdict over all checks, with reasons, kept up to
+//! date for as long as the node runs.
 //!
 //! - [`gate`] the verdict, without processes or clocks · [`wanted`] which checks this node has
 //!
-//! Services are looked at here; everything else by a child ([`crate::service::Look`]), each check one at a time.
+//! Services are inspected here; everything else by a child ([`crate::service::RunningProbe`]), each check one at a time.
 
 mod gate;
 mod wanted;
 
-use crate::service::{Exit, Look, Moment, State, Supervisor};
+use crate::service::{Exit, Moment, RunningProbe, State, Supervisor};
 use contract::health::HealthReport;
 use contract::role::{HealthCheck, Probe, Service};
 use contract::storage::Storage;
@@ -22,7 +22,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Health {
     gate: Gate,
-    looks: BTreeMap<usize, Look>,
+    looks: BTreeMap<usize, RunningProbe>,
     /// Folder of the cgroup above the looking children's.
     cgroups: Option<PathBuf>,
 }
@@ -67,7 +67,7 @@ impl Health {
                         continue;
                     }
                     let limit = Duration::from_millis(check.spec.timeout_ms);
-                    match Look::at(&format!("health-{at}"), probe, self.cgroups.as_deref(), limit, now) {
+                    match RunningProbe::at(&format!("health-{at}"), probe, self.cgroups.as_deref(), limit, now) {
                         Ok(look) => {
                             self.looks.insert(at, look);
                         }
@@ -107,7 +107,7 @@ impl Health {
     /// When [`Health::step`] is due next, if nothing happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
-        let looking = self.looks.values().filter_map(Look::deadline).min();
+        let looking = self.looks.values().filter_map(RunningProbe::deadline).min();
         let waits = |at: usize| self.looks.get(&at).is_some_and(|look| look.deadline().is_some());
         [self.gate.deadline(waits), looking].into_iter().flatten().min()
     }

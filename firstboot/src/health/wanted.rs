@@ -1,5 +1,5 @@
-//! The checks of a role as this node has them: left out where the node config does not ask for them, and multiplied
-//! where they look at each entry of a list in it.
+//! The checks of a role as this node has them: omitted if the node config does not enable them, and repeated for each
+//! entry of a list in it.
 
 use crate::service::wanted;
 use contract::names::STATE_MOUNT;

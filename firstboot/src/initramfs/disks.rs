@@ -1,4 +1,4 @@
-//! Waits for the disks and reads what their root partitions say of themselves.
+//! Waits for the disks and reads the trailers of their root partitions.
 
 use super::firmware::Firmware;
 use super::slot::{self, Found, NotFound, RootPartition};

@@ -1,4 +1,4 @@
-//! What a failed boot says, and how it ends.
+//! How a failed boot is reported, and how it ends.
 
 use crate::console;
 use crate::sys::reboot::{self, Action};
@@ -34,9 +34,9 @@ impl fmt::Display for Failure {
         }
         write!(f, " on {}: {:#}", self.place.disk.as_deref().unwrap_or("no known disk"), self.error)?;
         if self.place.trial {
-            f.write_str("\nthis was a trial: after the reboot the firmware takes the committed slot again")
+            f.write_str("\nthis was a trial: after the reboot the firmware starts the committed slot again")
         } else {
-            f.write_str("\nafter the reboot the firmware decides again which slot it starts; if this repeats, flash the disk again")
+            f.write_str("\nafter the reboot the firmware chooses a slot again; if this repeats, flash the disk again")
         }
     }
 }
@@ -71,7 +71,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains("which slot it starts"), "{text}");
+        assert!(text.contains("chooses a slot again"), "{text}");
     }
 
     #[test]
@@ -80,6 +80,6 @@ mod tests {
         failure.place.disk = None;
         let text = failure.to_string();
         assert!(text.starts_with("FAILED in verifying the slot for slot unknown on no known disk: "), "{text}");
-        assert!(text.contains("takes the committed slot again"), "{text}");
+        assert!(text.contains("starts the committed slot again"), "{text}");
     }
 }

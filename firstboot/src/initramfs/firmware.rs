@@ -67,7 +67,7 @@ pub fn number(property: &[u8]) -> Option<u32> {
 /// Why the command line does not name a root.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CommandLineError {
-    #[error("the option {OPT_ROOT}= is missing: cmdline.txt of this slot is not one that microdc wrote")]
+    #[error("the option {OPT_ROOT}= is missing: cmdline.txt of this slot was not written by microdc")]
     Missing,
     #[error("the option {OPT_ROOT}= is given twice, with different values")]
     Ambiguous,

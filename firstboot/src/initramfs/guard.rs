@@ -1,5 +1,4 @@
-//! Keeps the hardware watchdog fed while the initramfs works, and ends the boot when it takes too long: a thread with
-//! nothing else to do.
+//! A thread that feeds the hardware watchdog while the initramfs works, and ends the boot if it takes too long.
 
 use crate::console;
 use crate::sys::reboot::{self, Action};
@@ -28,7 +27,9 @@ impl Guard {
         let watching = guard.clone();
         let started = std::thread::Builder::new().name("guard".to_owned()).spawn(move || watching.watch());
         if let Err(error) = started {
-            console::say(format_args!("warning: no thread for the guard ({error}): a hang is not noticed"));
+            console::say(format_args!(
+                "warning: cannot start the guard thread ({error}): a hang will not be noticed"
+            ));
         }
         guard
     }
@@ -50,7 +51,7 @@ impl Guard {
                 let (driver, timeout_s) = (opened.identity.clone(), opened.timeout_s);
                 match opened.into_lasting_fd() {
                     Ok(fd) => shared.watchdog = Some(initramfs::Watchdog { fd, driver, timeout_s }),
-                    Err(error) => console::say(format_args!("warning: the watchdog does not stay open: {error}")),
+                    Err(error) => console::say(format_args!("warning: the watchdog cannot be kept open: {error}")),
                 }
             }
             Err(error) if error.kind() == ErrorKind::NotFound => (),

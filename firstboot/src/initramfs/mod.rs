@@ -1,9 +1,9 @@
-//! The first half of PID 1: from the kernel's hands to the verified root.
+//! The first half of PID 1: from the kernel to the verified root.
 //!
 //! [`mounts`] → [`modules`] (and the watchdog, as soon as its driver is in: [`guard`]) → [`firmware`] and [`disks`] find
-//! out which [`slot`] was started → [`crate::disk::verity`] believes its signed manifest and nothing else → [`root`] mounts the
-//! verified root and goes there. What fails says so on the console and ends in a reboot ([`failure`]): there is no shell
-//! and no waiting for somebody.
+//! out which [`slot`] was started → [`crate::disk::verity`] trusts its signed manifest and nothing else → [`root`]
+//! mounts the verified root and switches to it. A failure is reported on the console and ends in a reboot
+//! ([`failure`]): there is no shell, and nothing waits for an operator.
 
 mod disks;
 mod failure;
@@ -32,7 +32,7 @@ const ALLOWANCE: Duration = Duration::from_secs(60);
 /// Runs the initramfs half. Ends in exec of the system half, or in a reboot.
 pub fn run() -> ! {
     if std::process::id() != 1 {
-        console::say("without arguments firstboot is the first process of a node; it does nothing else here");
+        console::say("without arguments, firstboot runs as the first process of a node and does nothing else");
         std::process::exit(2);
     }
     let guard = Guard::start(ALLOWANCE);
@@ -111,7 +111,7 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
 fn read_spec(path: &Path) -> anyhow::Result<InitramfsSpec> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let spec: InitramfsSpec =
-        serde_json::from_slice(&bytes).with_context(|| format!("understanding {}", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("parsing {}", path.display()))?;
     ensure!(!spec.keys.is_empty(), "{} names no release key: no slot could be verified", path.display());
     Ok(spec)
 }

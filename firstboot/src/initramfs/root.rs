@@ -1,4 +1,4 @@
-//! Mounts the verified root and goes there: the initramfs is emptied, and PID 1 becomes the system half.
+//! Mounts the verified root and switches to it: the initramfs is emptied, and PID 1 becomes the system half.
 //!
 //! This program stays: the root has an empty file in its place, at which the initramfs's own is shown. One copy of it is
 //! enough on the disk, in an update, and in memory, where PID 1 is used all the time anyway.
@@ -35,8 +35,8 @@ pub fn mount(device: &Path) -> anyhow::Result<()> {
     for folder in MOVED {
         ensure!(inside(folder).is_ok_and(|found| found.is_dir()), "the root has no folder {folder}");
     }
-    let program = inside(FIRSTBOOT).with_context(|| format!("looking for {FIRSTBOOT} in the root"))?;
-    ensure!(program.is_file() && program.permissions().mode() & 0o111 != 0, "{FIRSTBOOT} is no place for a program");
+    let program = inside(FIRSTBOOT).with_context(|| format!("finding {FIRSTBOOT} in the root"))?;
+    ensure!(program.is_file() && program.permissions().mode() & 0o111 != 0, "{FIRSTBOOT} is not a file");
     Ok(())
 }
 
@@ -59,13 +59,13 @@ pub fn switch(report: &BootReport) -> anyhow::Result<Infallible> {
         mount::move_to(Path::new(folder), Path::new(&format!("{NEW_ROOT}{folder}")))
             .with_context(|| format!("moving the mount {folder}"))?;
     }
-    let magic = rustix::fs::statfs("/").context("looking at the initramfs")?.f_type as u64;
+    let magic = rustix::fs::statfs("/").context("inspecting the initramfs")?.f_type as u64;
     if magic != RAMFS_MAGIC && magic != TMPFS_MAGIC {
         bail!("the initramfs is not a memory file system (type {magic:#x}): it is not emptied");
     }
-    let device = std::fs::symlink_metadata("/").context("looking at the initramfs")?.dev();
+    let device = std::fs::symlink_metadata("/").context("inspecting the initramfs")?.dev();
     mount::show_read_only(Path::new(INIT), Path::new(&format!("{NEW_ROOT}{FIRSTBOOT}")))
-        .with_context(|| format!("showing {INIT} at {FIRSTBOOT}"))?;
+        .with_context(|| format!("mounting {INIT} at {FIRSTBOOT}"))?;
     empty(Path::new("/"), device);
     mount::switch_root(Path::new(NEW_ROOT)).context("making it the root")?;
     let error = Command::new(FIRSTBOOT).arg("system").env_clear().env("PATH", "/usr/sbin:/usr/bin").exec();

@@ -1,4 +1,4 @@
-//! Which slot was started: a pure choice over what the disks hold and what the firmware says.
+//! Which slot was started: a pure function of what is on the disks and what the firmware reports.
 //!
 //! A slot is one boot and one root partition. Where the firmware says which boot partition it started, only that slot's
 //! root will do: the other one may hold the same bytes, but then a damage would go unnoticed.
@@ -100,7 +100,7 @@ fn not_found(wanted: Digest, firmware: &Firmware, eligible: &[&RootPartition], c
              [\"pcie_aspm=off\"] in [kernel]"
                 .to_owned()
         }
-        [] => "no disk has the root partition of a slot".to_owned(),
+        [] => "no disk has a root partition of a slot".to_owned(),
         // Slot and disk are named beside this message: the reason suffices.
         [only] => reason(only, wanted),
         _ => format!("no slot holds the root hash {wanted} that the command line names"),

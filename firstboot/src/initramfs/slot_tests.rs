@@ -145,7 +145,7 @@ fn a_refusal_names_the_slot_and_what_is_wrong_with_it() {
     assert_eq!((error.slot, error.disk.as_deref()), (None, None));
     assert_eq!(
         (error.to_string().as_str(), error.stage()),
-        ("no disk has the root partition of a slot", "finding the slot")
+        ("no disk has a root partition of a slot", "finding the slot")
     );
 }
 

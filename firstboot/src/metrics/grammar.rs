@@ -1,4 +1,4 @@
-//! The exposition format as a strict grammar, for tests: what Prometheus reads, and nothing that it only forgives.
+//! The exposition format as a strict grammar, for tests: what Prometheus specifies, without what it merely tolerates.
 
 /// The samples of a text, each with its labels as written, and its value.
 pub fn samples(text: &str) -> Result<Vec<(String, f64)>, String> {

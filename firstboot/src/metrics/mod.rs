@@ -1,5 +1,5 @@
-//! `firstboot metrics FILE`: serves the node's metrics to Prometheus, on the address and port that stand in the file. A
-//! service without rights: PID 1 parses no packet, and this child can ask PID 1 for facts and for nothing else.
+//! `firstboot metrics FILE`: serves the node's metrics to Prometheus, on the address and port that are in the file. An
+//! unprivileged service: PID 1 parses no packets, and this child can only read facts from PID 1.
 //!
 //! - [`http`] what a client asks and what it is answered · [`text`] facts as text
 
@@ -38,13 +38,16 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs it; returns only when it is impossible.
 pub fn run(arguments: &[String]) {
-    let result = arguments.first().context("metrics needs the file with the address").and_then(|path| {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-        let address =
-            text.trim().parse().with_context(|| format!("{:?} is not a valid address with a port", text.trim()))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(LocalSet::new().run_until(serve(address)))
-    });
+    let result =
+        arguments.first().context("`metrics` needs the file with the address to listen on").and_then(|path| {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+            let address = text
+                .trim()
+                .parse()
+                .with_context(|| format!("{:?} is not a valid address with a port", text.trim()))?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(LocalSet::new().run_until(serve(address)))
+        });
     if let Err(error) = result {
         println!("metrics cannot be served: {error:#}");
         std::process::exit(1);
@@ -63,7 +66,7 @@ async fn take_all(listener: TcpListener) -> anyhow::Result<()> {
     let sources = PerSource::new(PER_SOURCE);
     let facts = Rc::new(Kept::default());
     loop {
-        let place = Arc::clone(&room).acquire_owned().await.context("the connections are not counted any more")?;
+        let place = Arc::clone(&room).acquire_owned().await.context("connections are no longer counted")?;
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let Some(held) = sources.take(peer.ip()) else { continue };

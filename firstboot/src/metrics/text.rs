@@ -1,5 +1,5 @@
 //! Facts as text for Prometheus: the exposition format, version 0.0.4 ("Text-based format" in Prometheus's
-//! documentation). Each family stands once, with its help and type; names end in their unit.
+//! documentation). Each family appears once, with its help and type; names end in their unit.
 
 use contract::board::{Board, THROTTLED_BITS, eeprom};
 use contract::control::{Facts, ServiceState, ServiceStatus};
@@ -26,7 +26,7 @@ pub fn of(facts: &Facts) -> String {
         ("slot", &slot),
         ("disk", &status.disk),
     ];
-    page.family("microdc_node_info", "gauge", "Who the node is; always 1.").sample(&info, 1.0);
+    page.family("microdc_node_info", "gauge", "The node's identity; always 1.").sample(&info, 1.0);
     page.one("microdc_node_uptime_seconds", "gauge", "Time since power-on.", status.uptime_s);
     page.one("microdc_node_trial", "gauge", "Whether this is the first boot of a new slot.", flag(status.trial));
     page.one(
@@ -35,14 +35,14 @@ pub fn of(facts: &Facts) -> String {
         "Whether state is on a disk, not in memory only.",
         flag(status.state_persistent),
     );
-    page.one("microdc_node_problems", "gauge", "Things that are wrong now.", status.problems.len() as f64);
+    page.one("microdc_node_problems", "gauge", "Number of current problems.", status.problems.len() as f64);
     page.one("microdc_node_services_not_ready", "gauge", "Wanted services that are not ready.", {
         status.not_ready.len() as f64
     });
     page.one(
         "microdc_init_resident_memory_bytes",
         "gauge",
-        "Memory of PID 1 that is in RAM.",
+        "Resident memory of PID 1.",
         status.pid1_resident_bytes as f64,
     );
     board(&mut page, &status.board);
@@ -56,14 +56,15 @@ pub fn of(facts: &Facts) -> String {
 /// What the board does not say has no sample.
 fn board(page: &mut Page, board: &Board) {
     if let Some(clock) = board.clock_hz {
-        page.one("microdc_board_clock_hertz", "gauge", "Clock of the processor now.", clock as f64);
+        page.one("microdc_board_clock_hertz", "gauge", "Current clock frequency of the processor.", clock as f64);
     }
     if let Some(milli) = board.temperature_millicelsius {
         let degrees = milli as f64 / 1e3;
-        page.one("microdc_board_temperature_celsius", "gauge", "Temperature of the processor now.", degrees);
+        page.one("microdc_board_temperature_celsius", "gauge", "Current temperature of the processor.", degrees);
     }
     if let Some(throttled) = board.throttled {
-        let mut now = page.family("microdc_board_throttled", "gauge", "Whether this slows the processor down now.");
+        let mut now =
+            page.family("microdc_board_throttled", "gauge", "Whether this currently slows the processor down.");
         for (bit, cause, _) in THROTTLED_BITS {
             now.sample(&[("cause", cause)], flag(throttled.now(bit)));
         }
@@ -74,9 +75,9 @@ fn board(page: &mut Page, board: &Board) {
         }
     }
     if let Some(built) = board.eeprom_built {
-        let help = "When the release of the EEPROM was built.";
+        let help = "Build time of the EEPROM release.";
         page.one("microdc_board_eeprom_build_timestamp_seconds", "gauge", help, f64::from(built));
-        let help = "Whether the EEPROM is older than microdc asks for.";
+        let help = "Whether the EEPROM is older than microdc requires.";
         page.one("microdc_board_eeprom_too_old", "gauge", help, flag(eeprom::shortcoming(built).is_some()));
     }
 }
@@ -94,7 +95,7 @@ fn health(page: &mut Page, report: &HealthReport) {
 }
 
 fn update(page: &mut Page, update: &UpdateStatus) {
-    let mut phases = page.family("microdc_update_phase", "gauge", "1 for how the node stands with updates.");
+    let mut phases = page.family("microdc_update_phase", "gauge", "1 for the current state of updates.");
     for &phase in PhaseKind::ALL {
         phases.sample(&[("phase", phase.word())], flag(phase == update.phase.kind()));
     }
@@ -103,7 +104,7 @@ fn update(page: &mut Page, update: &UpdateStatus) {
         page.one("microdc_update_blocks", "gauge", "Blocks of the update.", blocks as f64);
     }
     let index = update.rollback_index as f64;
-    page.one("microdc_update_rollback_index", "gauge", "The lowest rollback index that is taken.", index);
+    page.one("microdc_update_rollback_index", "gauge", "The lowest rollback index that is accepted.", index);
     page.one("microdc_update_failed_total", "counter", "Trials that failed on this node.", update.failures as f64);
     let mut refused = page.family("microdc_update_refused", "gauge", "Releases that failed here; always 1.");
     for failed in &update.failed {
@@ -116,7 +117,7 @@ fn update(page: &mut Page, update: &UpdateStatus) {
     for slot in Slot::BOTH {
         slots.sample(&[("slot", &slot.to_string())], flag(update.default_slot == Some(slot)));
     }
-    let mut standby = page.family("microdc_update_standby_info", "gauge", "What stands in the other slot; always 1.");
+    let mut standby = page.family("microdc_update_standby_info", "gauge", "Content of the other slot; always 1.");
     if let Some(release) = &update.standby {
         standby.sample(&[("version", &release.version), ("manifest", &release.manifest.to_string())], 1.0);
     }
@@ -128,7 +129,7 @@ fn storage(page: &mut Page, storage: &Storage) {
         let serial = disk.serial.as_ref().map(ToString::to_string).unwrap_or_default();
         sizes.sample(&[("disk", &disk.name), ("serial", &serial)], disk.size as f64);
     }
-    let mut claims = page.family("microdc_data_claim", "gauge", "1 for what became of the claim of data.");
+    let mut claims = page.family("microdc_data_claim", "gauge", "1 for the outcome of the claim of data.");
     for &claim in DataClaim::ALL {
         claims.sample(&[("claim", claim.word())], flag(claim == storage.data.claim()));
     }
@@ -149,7 +150,7 @@ fn services(page: &mut Page, services: &[ServiceStatus]) {
             }
         }
     };
-    each("microdc_service_restarts_total", "counter", "How often it was restarted.", &|service| {
+    each("microdc_service_restarts_total", "counter", "Number of restarts.", &|service| {
         Some(f64::from(service.restarts))
     });
     each("microdc_service_up_seconds", "gauge", "Time since it became ready.", &|service| service.up_s);

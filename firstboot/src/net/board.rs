@@ -1,5 +1,5 @@
-//! What the network says of itself: to PID 1 over its notify socket, to the console and `nodectl` by a file, and the
-//! resolvers to everybody.
+//! How the network reports its state: to PID 1 over its notify socket, to the console and `nodectl` through a file, and
+//! the resolvers to every program.
 
 use crate::config::store::{Access, write_atomic};
 use contract::names::{NETWORK_REPORT, NETWORK_TIME_SOURCES, RUN_RESOLV_CONF};
@@ -66,7 +66,7 @@ fn write(path: &str, bytes: &[u8]) -> bool {
 
 /// `eth0 10.0.0.1/24 fd00::1/64, eth1 no address`.
 fn summary(report: &NetworkReport) -> String {
-    // A port of a bridge, or what VLANs lie on, has no address and needs none.
+    // A port of a bridge, or what VLANs are on, has no address and needs none.
     let below = |interface: &&contract::network::InterfaceReport| {
         interface.bridge.is_none() || !interface.addresses.is_empty()
     };

@@ -101,7 +101,7 @@ impl Kernel {
             Step::AddAddress { index, net, valid_s } => {
                 let mut request = self.0.address().add(*index, net.addr(), net.prefix_len()).replace();
                 if let Some(seconds) = *valid_s {
-                    // The kernel takes it away in time even when nobody is there to do it.
+                    // The kernel takes it away in time even when no one is there to do it.
                     let mut info = CacheInfo::default();
                     (info.ifa_valid, info.ifa_preferred) = (seconds, seconds);
                     request.message_mut().attributes.push(AddressAttribute::CacheInfo(info));

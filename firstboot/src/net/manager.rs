@@ -1,4 +1,4 @@
-//! The loop that keeps the network as it is wanted.
+//! The loop that keeps the network as configured.
 
 use super::board::Board;
 use super::dhcp::{self, Cable, Leases};
@@ -30,12 +30,12 @@ const ABSENT_PATIENCE: Duration = Duration::from_secs(3);
 const LINK_PATIENCE: Duration = Duration::from_secs(5);
 /// Most rounds of looking and acting in a row; five are enough for a tunnel over a VLAN of a bridge.
 const ROUNDS: usize = 12;
-/// Shortest time between two looks, so that a storm of changes does not keep the node busy.
+/// Shortest time between two checks, so that a storm of changes does not keep the node busy.
 const BREATH: Duration = Duration::from_millis(50);
-/// Time between two tries after an error, and between two looks when nothing happens.
+/// Time between two tries after an error, and between two checks when nothing happens.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Time between two looks while there are tunnels, whose handshakes nobody tells of.
+/// Time between two checks while there are tunnels, whose handshakes no one tells of.
 const TUNNEL_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything the loop knows.
@@ -174,7 +174,7 @@ impl Manager {
             }
             for step in steps {
                 if let Step::RemoveAddress { net, .. } = &step {
-                    println!("{}: the address {net} is given up", step.interface(&seen));
+                    println!("{}: the address {net} is released", step.interface(&seen));
                 }
                 let taken = self.kernel.take(&step).await;
                 if let (Ok(()), Step::AddAddress { index, net, .. }) = (&taken, &step) {
@@ -314,7 +314,7 @@ impl Manager {
             };
             let late = waited >= patience;
             if !fine && late && !self.ready && patience == PATIENCE {
-                println!("{}: not settled after {} s; going on with it", want.name, PATIENCE.as_secs());
+                println!("{}: not settled after {} s; continuing without it", want.name, PATIENCE.as_secs());
             }
             fine || late
         })

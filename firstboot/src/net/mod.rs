@@ -1,9 +1,10 @@
 //! The network, in children of PID 1 with few rights: what arrives from outside is parsed here, never in PID 1.
 //!
-//! - [`manager`] the loop: look, plan, act, tell, until nothing is left to do, at every change that the kernel tells of
-//! - [`job`] what is to be done · [`wanted`] what there should be ([`route`] its routes) · [`seen`] what there is · [`plan`] the steps from one to the other ·
-//!   [`settled`] whether an interface has it all · [`kernel`] requests to the kernel · [`wireguard`] tunnels · [`dhcp`] leases · [`sysfs`] what the kernel shows as files
-//! - [`board`] what is told to PID 1, to operators and to resolvers · [`page`] all of it as text
+//! - [`manager`] the loop: observe, plan, act, report, until nothing is left to do, on every change that the kernel reports
+//! - [`job`] what is to be done · [`wanted`] what there should be ([`route`] its routes) · [`seen`] what there is ·
+//!   [`plan`] the steps from one to the other · [`settled`] whether an interface has it all · [`kernel`] requests to
+//!   the kernel · [`wireguard`] tunnels · [`dhcp`] leases · [`sysfs`] what the kernel shows as files
+//! - [`board`] what is reported to PID 1, to operators and to resolvers · [`page`] all of it as text
 //!
 //! `firstboot network` reads [`NETWORK_JOB`]. It says `READY=1` when every interface has what it should have or
 //! [`manager::PATIENCE`] is over, and stays for leases, links and interfaces that come and go.

@@ -1,5 +1,5 @@
-//! From what is wanted and what is there to the next steps: a pure function. It is asked again after the steps were
-//! taken, and again whenever the kernel tells of a change, until there is nothing left to do.
+//! The next steps from the observed to the wanted state: a pure function, called again after each step and on every
+//! change that the kernel reports, until nothing is left to do.
 
 use super::route::WantedRoute;
 use super::seen::{IPV6_METRIC, Kind, Link, Route, Seen};
@@ -70,9 +70,9 @@ const SLACK_S: u32 = 5;
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Step::Make { .. } => f.write_str("make it"),
-            Step::Unmake { .. } => f.write_str("take away an interface of that name"),
-            Step::Advertisements { .. } => f.write_str("set whether router advertisements are taken"),
+            Step::Make { .. } => f.write_str("create it"),
+            Step::Unmake { .. } => f.write_str("remove an interface of that name"),
+            Step::Advertisements { .. } => f.write_str("set whether router advertisements are accepted"),
             Step::Mtu { mtu, .. } => write!(f, "set its MTU to {mtu} bytes"),
             Step::Join { .. } => f.write_str("make it a port of its bridge"),
             Step::Up { .. } => f.write_str("bring it up"),
@@ -144,7 +144,7 @@ fn link(want: &WantedLink, seen: &Seen, steps: &mut Vec<Step>) {
         (Some(_), _) => false,
     };
     if !fits {
-        // A port of the board cannot be taken away; the kernel's refusal is told.
+        // A port of the board cannot be removed; the kernel's refusal is told.
         steps.push(Step::Unmake { name: name.clone(), index: link.index });
         return;
     }
@@ -212,7 +212,7 @@ fn routes(want: &WantedLink, link: &Link, seen: &Seen, steps: &mut Vec<Step>) {
     };
     let wanted: Vec<Route> = want.routes.iter().filter(|route| reachable(route)).map(real).collect();
     let there = || seen.routes.iter().filter(|route| route.index == link.index);
-    // Static routes of others may stand on the same interface; what DHCP brought is ours alone.
+    // Static routes of others may be on the same interface; what DHCP brought is ours alone.
     for route in there().filter(|route| route.dhcp && want.lease != WantedLease::Pending) {
         if !wanted.iter().any(|wanted| wanted.same(route)) {
             steps.push(Step::RemoveRoute(*route));

@@ -36,7 +36,7 @@ pub struct Link {
 /// What an interface is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A port, or something else that nobody here makes.
+    /// A port, or something else that no one here makes.
     Port,
     Vlan {
         /// Number of the interface whose frames these are.

@@ -59,7 +59,7 @@ pub fn accept_ra_value(take: bool) -> u8 {
 /// Takes or refuses router advertisements.
 pub fn set_accept_ra(name: &str, take: bool) {
     if let Err(error) = std::fs::write(accept_ra_path(name), accept_ra_value(take).to_string()) {
-        println!("{name}: cannot set whether router advertisements are taken: {error}");
+        println!("{name}: cannot set whether router advertisements are accepted: {error}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What there should be: from the node config, and from the leases of the moment.
+//! The wanted state: from the node config and the current leases.
 
 use super::dhcp::{self, Leases};
 use super::route::WantedRoute;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tokio::time::Instant;
 
-/// Everything, each interface behind those that it lies on.
+/// Everything, each interface behind those that it is on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
     pub links: Vec<WantedLink>,
@@ -66,7 +66,7 @@ fn default_of(gateway: IpAddr) -> IpNet {
     }
 }
 
-/// All interfaces that are named, those that others lie on included.
+/// All interfaces that are named, those that others are on included.
 #[must_use]
 pub fn wanted(network: &Network, leases: &Leases, now: Instant) -> Wanted {
     let mut links: BTreeMap<String, (WantedLink, Vec<String>)> = BTreeMap::new();
@@ -111,7 +111,7 @@ fn below(interface: &Interface) -> Vec<String> {
     vlan.chain(ports).collect()
 }
 
-/// Those that others lie on first. The node config was checked: there is no loop, and one would only end the order.
+/// Those that others are on first. The node config was checked: there is no loop, and one would only end the order.
 fn ordered(mut links: BTreeMap<String, (WantedLink, Vec<String>)>) -> Vec<WantedLink> {
     let mut order: Vec<WantedLink> = Vec::new();
     while !links.is_empty() {

@@ -1,4 +1,4 @@
-//! One request to PID 1, and its answers.
+//! One request to PID 1, and its replies.
 
 use crate::sys::signal::{Signal, Signals};
 use contract::control::{Call, Reply, Request};
@@ -15,15 +15,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// An answer that did not come.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    #[error("PID 1 cannot be asked: {0}")]
+    #[error("cannot reach PID 1: {0}")]
     Io(#[from] io::Error),
-    #[error("PID 1 answered what this nodectl does not understand: {0}")]
+    #[error("this nodectl does not understand PID 1's answer: {0}")]
     Answer(#[from] serde_json::Error),
     #[error("PID 1 sent an incomplete answer")]
     Cut,
 }
 
-/// Asks at a socket, and hands over every answer until there is no other, `take` returns false, or somebody ends it: Ctrl-C, or a
+/// Asks at a socket, and hands over every answer until there is no other, `take` returns false, or someone ends it: Ctrl-C, or a
 /// reader of standard output who is gone.
 ///
 /// # Errors
@@ -44,7 +44,7 @@ pub fn ask(
         stream.set_read_timeout(Some(PATIENCE))?;
     }
     if streams {
-        // The node takes it as fast as it can write; the thread ends with this process, or when nobody takes any more.
+        // The node takes it as fast as it can write; the thread ends with this process, or when no one takes any more.
         stream.set_write_timeout(None)?;
         let mut bundle = stream.try_clone()?;
         std::thread::spawn(move || {

@@ -1,11 +1,11 @@
-//! Words to a command. What comes over ssh is hostile until it has passed here: words of plain characters between
+//! Parses a command line. What comes over ssh is hostile until it has passed here: words of plain characters between
 //! spaces, no quoting, no substitution, no file names, and nothing that is not listed.
 
 use super::usage::{LONGEST, LONGEST_UPDATE, Usage};
 use super::verbs::{Act, Line, Verb, Words};
 use contract::control::Request;
 
-/// What an address may hold besides letters and digits. Nothing here is special to anybody: there is no shell.
+/// What an address may hold besides letters and digits. Nothing here is special to anyone: there is no shell.
 const OF_URLS: &[u8] = b" \t._@-~:/?#[]&=+,%";
 /// What any other line may hold.
 const OF_WORDS: &[u8] = b" \t._@-";

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 pub fn text(storage: &Storage) -> String {
     let serial = |disk: &Disk| disk.serial.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
     let width = storage.disks.iter().map(|disk| serial(disk).len()).max().unwrap_or(0).max(6);
-    let mut text = format!("{:<10}  {:width$}  {:>8}  {:>5}  \n", "DISK", "SERIAL", "SIZE", "BLOCK");
+    let mut text = format!("{:<10}  {:width$}  {:>9}  {:>5}  \n", "DISK", "SERIAL", "SIZE", "BLOCK");
     for disk in &storage.disks {
         let mut about: Vec<&str> = Vec::new();
         about.extend(disk.system.then_some("system disk"));
@@ -17,7 +17,7 @@ pub fn text(storage: &Storage) -> String {
         let found = disk.found.as_ref().map(|found| format!("holds {found}"));
         about.extend(found.as_deref());
         let (serial, size, about) = (serial(disk), size(disk.size), about.join(", "));
-        let _ = writeln!(text, "{:<10}  {serial:width$}  {size:>8}  {:>5}  {about}", disk.name, disk.block);
+        let _ = writeln!(text, "{:<10}  {serial:width$}  {size:>9}  {:>5}  {about}", disk.name, disk.block);
     }
     text.push('\n');
     match &storage.state {
@@ -26,11 +26,11 @@ pub fn text(storage: &Storage) -> String {
             notes.iter().for_each(|note| text.push_str(&format!("       {note}\n")));
         }
         State::Volatile { reason } => {
-            let _ = writeln!(text, "state  in memory only, and lost with this run: {reason}");
+            let _ = writeln!(text, "state  in memory only, lost at the next restart: {reason}");
         }
     }
     match &storage.data {
-        Data::NotWanted => text.push_str("data   not wanted by node.toml\n"),
+        Data::NotWanted => text.push_str("data   not requested in node.toml\n"),
         Data::Ready { disk, device, kind, size: bytes, mount, created, notes, .. } => {
             let place = mount.as_ref().map(|mount| format!(" at {mount}")).unwrap_or_default();
             let new = if *created { ", made at this boot" } else { "" };
@@ -44,14 +44,17 @@ pub fn text(storage: &Storage) -> String {
     text
 }
 
-/// Bytes as disks are sold: `512.1 GB`.
+/// Bytes in binary units: `476.9 GiB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
+    const MIB: f64 = 1_048_576.0;
+    const GIB: f64 = 1024.0 * MIB;
+    const TIB: f64 = 1024.0 * GIB;
     let bytes = bytes as f64;
     match bytes {
-        1e12.. => format!("{:.1} TB", bytes / 1e12),
-        1e9.. => format!("{:.1} GB", bytes / 1e9),
-        _ => format!("{:.1} MB", bytes / 1e6),
+        TIB.. => format!("{:.1} TiB", bytes / TIB),
+        GIB.. => format!("{:.1} GiB", bytes / GIB),
+        _ => format!("{:.1} MiB", bytes / MIB),
     }
 }
 
@@ -78,10 +81,10 @@ mod tests {
             data: Data::Refused { reason: "nvme0n1 holds an ext4 file system".to_owned() },
         };
         let lines: Vec<String> = text(&storage).lines().map(|line| line.trim_end().to_owned()).collect();
-        assert_eq!(lines[1], "mmcblk0     S4EW    512.1 GB    512  system disk");
-        assert_eq!(lines[2], "nvme0n1     S4EW    512.1 GB    512  holds an ext4 file system");
+        assert_eq!(lines[1], "mmcblk0     S4EW    476.9 GiB    512  system disk");
+        assert_eq!(lines[2], "nvme0n1     S4EW    476.9 GiB    512  holds an ext4 file system");
         assert_eq!(lines[4], "state  /dev/mmcblk0p6, made at this boot");
         assert_eq!(lines[5], "data   none: nvme0n1 holds an ext4 file system");
-        assert_eq!([1_000_000, 8_000_000_000, 2_000_398_934_016].map(size), ["1.0 MB", "8.0 GB", "2.0 TB"]);
+        assert_eq!([1_000_000, 8_000_000_000, 2_000_398_934_016].map(size), ["1.0 MiB", "7.5 GiB", "1.8 TiB"]);
     }
 }

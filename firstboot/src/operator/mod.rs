@@ -1,8 +1,8 @@
-//! `nodectl`: what an operator of a node has in hand. The same program as PID 1, by another name, with no rights of its
+//! `nodectl`: the operator's command. The same program as PID 1, by another name, with no rights of its
 //! own: it asks PID 1 over the control socket.
 //!
-//! - [`command`] a line to a command · [`verbs`] the commands · [`client`] the socket · [`show`] answers as text for people · [`update`] how updates
-//!   go
+//! - [`command`] a line to a command · [`verbs`] the commands · [`client`] the socket · [`show`] answers as text for
+//!   people · [`update`] how updates go
 //!
 //! It is the login shell of the user `operator`. sshd calls it as `nodectl -c "status --json"` for
 //! `ssh operator@NODE status --json`, and without arguments on a terminal. There is no way from here to a shell.
@@ -107,10 +107,7 @@ fn ask(request: &Request, json: bool, signals: Option<&Signals>) -> i32 {
     let follows = matches!(request, Request::Logs { follow: true, .. } | Request::Update { .. });
     let streams = matches!(request, Request::Update { urls, .. } if urls.is_empty());
     if streams && io::stdin().is_terminal() {
-        let _ = writeln!(
-            io::stderr(),
-            "nodectl: a bundle does not come from a terminal: give its file as standard input"
-        );
+        let _ = writeln!(io::stderr(), "nodectl: standard input is a terminal: redirect it from the bundle");
         return MISUSED;
     }
     let mut progress = update::Progress::new(io::stdout().is_terminal());
@@ -130,7 +127,7 @@ fn ask(request: &Request, json: bool, signals: Option<&Signals>) -> i32 {
             Reply::Health(report) if report.verdict != Verdict::Passed => status = UNHEALTHY,
             _ => {}
         }
-        // What is left of a bundle that nobody wants makes the end of the connection an error: it is not waited for.
+        // What is left of a bundle that no one wants makes the end of the connection an error: it is not waited for.
         let last = match &reply {
             Reply::Refused(_) => true,
             Reply::Update(event) => event.is_last(),
@@ -150,7 +147,7 @@ fn ask(request: &Request, json: bool, signals: Option<&Signals>) -> i32 {
     status
 }
 
-/// Writes to standard output. Returns whether somebody still reads it.
+/// Writes to standard output. Returns whether someone still reads it.
 fn print(text: &str) -> bool {
     let mut output = io::stdout().lock();
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_ok()

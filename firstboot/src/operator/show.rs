@@ -87,15 +87,15 @@ fn status_text(status: &Status) -> String {
     fact("version", &status.version);
     fact("slot", &format_args!("{}{}", status.slot, if status.trial { " (trial, not committed yet)" } else { "" }));
     fact("disk", &status.disk);
-    fact("state", &if status.state_persistent { "on disk" } else { "in memory only; it will be lost" });
+    fact("state", &if status.state_persistent { "on disk" } else { "in memory only; lost at the next restart" });
     fact("config", &status.config);
     fact("uptime", &duration(status.uptime_s));
     fact("addresses", &status.addresses);
     match status.not_ready.as_slice() {
-        [] => fact("services", &format_args!("all {} fine", status.ready)),
+        [] => fact("services", &format_args!("all {} ready", status.ready)),
         missing => fact("services", &format_args!("not ready: {}", missing.join(", "))),
     }
-    fact("PID 1", &format_args!("{:.1} MB in memory", status.pid1_resident_bytes as f64 / 1e6));
+    fact("PID 1", &format_args!("{} in memory", super::disks::size(status.pid1_resident_bytes)));
     if let Some(board) = status.board.line() {
         fact("board", &board);
     }
@@ -107,8 +107,8 @@ fn status_text(status: &Status) -> String {
         fact(name, &value);
     }
     match status.problems.as_slice() {
-        [] => fact("wrong", &"nothing"),
-        problems => problems.iter().for_each(|problem| fact("wrong", problem)),
+        [] => fact("problems", &"none"),
+        problems => problems.iter().for_each(|problem| fact("problem", problem)),
     }
     text
 }
@@ -132,17 +132,16 @@ fn health_text(health: &HealthReport) -> String {
 fn services_text(services: &[ServiceStatus]) -> String {
     let width = services.iter().map(|service| service.name.len()).max().unwrap_or(0).max(7);
     let mut text = format!(
-        "{:width$}  {:<10}  {:>6}  {:>8}  {:>9}  {:>8}\n",
+        "{:width$}  {:<10}  {:>6}  {:>8}  {:>9}  {:>9}\n",
         "SERVICE", "STATE", "PID", "RESTARTS", "UP", "MEMORY"
     );
     for service in services {
         let pid = service.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         let up = service.up_s.map_or_else(|| "-".to_owned(), duration);
-        let memory =
-            service.memory_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
+        let memory = service.memory_bytes.map_or_else(|| "-".to_owned(), super::disks::size);
         let _ = write!(
             text,
-            "{:width$}  {:<10}  {pid:>6}  {:>8}  {up:>9}  {memory:>8}",
+            "{:width$}  {:<10}  {pid:>6}  {:>8}  {up:>9}  {memory:>9}",
             service.name, service.state, service.restarts
         );
         if let Some(note) = &service.note {
@@ -198,9 +197,9 @@ mod tests {
         };
         let text = text(&Reply::Services(vec![service("bgpd", None), service("chronyd-long", Some("in sync"))]));
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "SERVICE       STATE          PID  RESTARTS         UP    MEMORY");
-        assert_eq!(lines[1], "bgpd          ready           70         1  1 min 1 s   12.3 MB");
-        assert!(lines[2].ends_with("12.3 MB  in sync"));
+        assert_eq!(lines[0], "SERVICE       STATE          PID  RESTARTS         UP     MEMORY");
+        assert_eq!(lines[1], "bgpd          ready           70         1  1 min 1 s   11.8 MiB");
+        assert!(lines[2].ends_with("11.8 MiB  in sync"));
     }
 
     #[test]

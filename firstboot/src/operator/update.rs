@@ -1,4 +1,4 @@
-//! Updates as text for people: how one goes, and how a node stands with them.
+//! Updates as text: their progress, and their state on a node.
 
 use super::disks::size;
 use contract::update::{Phase, UpdateEvent, UpdateStatus};
@@ -13,9 +13,9 @@ pub fn line(phase: &Phase) -> String {
             format!("installing: {}, {} fetched", share(*done, *blocks), size(*fetched_bytes))
         }
         Phase::Trial { waits_for, deadline_s } => {
-            format!("on trial: it waits for {waits_for}; over {deadline_s:.0} s after power-on")
+            format!("on trial: waiting for {waits_for}; it ends {deadline_s:.0} s after power-on")
         }
-        Phase::Stray { reason } => format!("this slot is not the chosen one: {reason}"),
+        Phase::Stray { reason } => format!("this slot is not the default slot: {reason}"),
     }
 }
 
@@ -23,9 +23,9 @@ pub fn line(phase: &Phase) -> String {
 #[must_use]
 pub fn facts(update: &UpdateStatus) -> Vec<(&'static str, String)> {
     let mut facts = vec![("update", line(&update.phase))];
-    let chosen = update.default_slot.map_or_else(|| "not known".to_owned(), |slot| format!("slot {slot}"));
-    facts.push(("chosen", format!("{chosen}, rollback index {}", update.rollback_index)));
-    let standby = update.standby.as_ref().map_or("nothing that can be tried", |release| &release.version);
+    let chosen = update.default_slot.map_or_else(|| "unknown".to_owned(), |slot| format!("slot {slot}"));
+    facts.push(("default", format!("{chosen}, rollback index {}", update.rollback_index)));
+    let standby = update.standby.as_ref().map_or("nothing to try", |release| &release.version);
     facts.push(("standby", standby.to_owned()));
     facts.extend(update.tolerated.iter().map(|line| ("tolerated", line.clone())));
     for failed in &update.failed {
@@ -45,7 +45,7 @@ fn share(done: u64, blocks: u64) -> String {
 #[derive(Debug)]
 pub struct Progress {
     terminal: bool,
-    /// A line stands on the terminal that the next one covers.
+    /// A line is on the terminal that the next one covers.
     open: bool,
     tenth: u64,
 }
@@ -84,7 +84,7 @@ impl Progress {
                 if *dry_run { "; nothing was changed" } else { "" }
             ),
             UpdateEvent::Retry { url, reason, delay_s } => {
-                writeln!(text, "{url}: {reason}; next try in {delay_s:.0} s")
+                writeln!(text, "{url}: {reason}; retrying in {delay_s:.0} s")
             }
             UpdateEvent::GivenUp { url, reason } => writeln!(text, "{url}: {reason}; it is not asked again"),
             UpdateEvent::Installed { release, slot, written, fetched_bytes, seconds } => writeln!(
@@ -100,7 +100,7 @@ impl Progress {
                 release.version,
                 slot.other()
             ),
-            UpdateEvent::Failed { reason } => writeln!(text, "the update was not taken: {reason}"),
+            UpdateEvent::Failed { reason } => writeln!(text, "the update was refused: {reason}"),
             UpdateEvent::Progress { .. } => Ok(()),
         };
         text
@@ -118,9 +118,9 @@ mod tests {
     #[test]
     fn progress_is_one_line_on_a_terminal_and_a_line_for_each_tenth_elsewhere() {
         let mut terminal = Progress::new(true);
-        assert!(terminal.text(&progress(15)).starts_with("\r1 %, 15 of 1000 blocks, 2.0 MB fetched"));
+        assert!(terminal.text(&progress(15)).starts_with("\r1 %, 15 of 1000 blocks, 1.9 MiB fetched"));
         let failed = terminal.text(&UpdateEvent::Failed { reason: "x".to_owned() });
-        assert_eq!(failed, "\nthe update was not taken: x\n");
+        assert_eq!(failed, "\nthe update was refused: x\n");
         let mut file = Progress::new(false);
         let lines: String = (0..1000).map(|done| file.text(&progress(done))).collect();
         assert_eq!(lines.lines().count(), 9, "{lines}");

@@ -1,4 +1,4 @@
-//! What is wrong with a command.
+//! Usage errors.
 
 use contract::control::MAX_LINES;
 
@@ -11,9 +11,9 @@ pub const LONGEST_UPDATE: usize = 2048;
 pub enum Usage {
     #[error("a command is missing")]
     Empty,
-    #[error("a command line has at most {LONGEST} bytes, one of update {LONGEST_UPDATE}")]
+    #[error("a command line has at most {LONGEST} bytes ({LONGEST_UPDATE} for `update`)")]
     TooLong,
-    #[error("a command has only letters, digits, spaces and . _ @ -; there is no shell here")]
+    #[error("a command consists of letters, digits, spaces and . _ @ - only; there is no shell")]
     Character,
     #[error("there is no command {0:?}")]
     Unknown(String),
@@ -23,7 +23,7 @@ pub enum Usage {
     NoService(&'static str),
     #[error("-n needs a number from 1 to {MAX_LINES}")]
     Lines,
-    #[error("update needs where the bundle is: an address with http:// or https://, or - for standard input")]
+    #[error("update needs the URL of a bundle (http:// or https://), or - for standard input")]
     NoSource,
     #[error("{0:?} is not a URL of a bundle: it must begin with http:// or https:// and name a host")]
     Url(String),

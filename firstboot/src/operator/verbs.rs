@@ -14,7 +14,7 @@ const LINES_OF_EACH: u32 = 10;
 /// A verb.
 pub struct Verb {
     pub name: &'static str,
-    /// What may stand behind the name, for the help page.
+    /// What may follow the name, for the help page.
     arguments: &'static str,
     /// What it does, for the help page; more than one line where it must.
     summary: &'static [&'static str],
@@ -26,7 +26,7 @@ pub struct Verb {
     pub act: Act,
 }
 
-/// How long its line may be, and what may stand in it.
+/// How long its line may be, and what may be in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
     /// Letters, digits and `._@-`.
@@ -47,89 +47,89 @@ pub enum Act {
 /// Every verb, in the order of the help page.
 pub static VERBS: [Verb; 16] = [
     Verb {
-        summary: &["who the node is and how it is doing"],
-        about: "name, role, version, slot, disk, addresses, services that are not ready, and what went less than well \
-                since power-on",
+        summary: &["what the node is and how it is doing"],
+        about: "name, role, version, slot, disk, addresses, services that are not ready, and problems since power-on",
         ..ask("status", |words| words.only(Request::Status))
     },
     Verb {
         summary: &["every service: state, process, restarts"],
-        about: "a line each. \"waiting\": what it comes after is not ready; \"back-off\": it failed and is tried again; \
-                \"not wanted\": the node config does not ask for it",
+        about: "one line each. \"waiting\": a service that it depends on is not ready; \"back-off\": it failed and \
+            will be restarted; \"not wanted\": the node config does not enable it",
         ..ask("services", |words| words.only(Request::Services))
     },
     Verb {
         arguments: "[SERVICE]",
-        summary: &["last log lines, of one service or of all"],
+        summary: &["the last log lines of one service, or of all"],
         options: &[
-            ("-f", &["go on with new lines, until Ctrl-C"]),
-            ("-n LINES", &["so many lines (1 to 1000; usually 20, of all services 10 each)"]),
+            ("-f", &["follow new lines until Ctrl-C"]),
+            ("-n LINES", &["number of lines (1 to 1000; default: 20, or 10 per service)"]),
         ],
-        about: "what services wrote, from memory. Older lines are on the node in two files of 1 MiB for each service",
+        about: "what services wrote, from memory. Older lines are kept on the node, in two files of 1 MiB for each \
+            service",
         ..ask("logs", logs)
     },
     Verb {
-        summary: &["the checks of its role, and the verdict over them"],
-        about: "\"passed\" when every check of the role passes, \"waiting\" until their deadlines, \"failed\" after them. \
-                Exit status 3 when it is not passed",
+        summary: &["the role's health checks, and their verdict"],
+        about: "\"passed\" when every check passes; until then \"waiting\" before the deadlines and \"failed\" after \
+            them. Exit status 3 unless passed",
         ..ask("health", |words| words.only(Request::Health))
     },
     Verb {
         arguments: "SERVICE",
         summary: &["stop a service and start it again"],
-        about: "SIGTERM, then the end of all its processes when its time is up, then a new start. Services that come \
-                after it are left alone",
+        about: "sends SIGTERM, kills all of its processes when its stop timeout expires, and starts it again. \
+            Services that depend on it are left alone",
         ..ask("restart", restart)
     },
     Verb {
-        summary: &["the disks, and what became of state and data on them"],
-        about: "every disk with its serial number, what a refused one holds, and what to put into node.toml to let \
-                microdc take it",
+        summary: &["the disks, and where state and data are"],
+        about: "every disk with its serial number, what a refused disk contains, and what to put into node.toml to \
+            let microdc claim it",
         ..ask("disks", |words| words.only(Request::Disks))
     },
     Verb {
         summary: &["addresses and the kernel's routing table"],
-        about: "what the network service says, and the kernel's main routing table",
+        about: "what the network service reports, and the kernel's main routing table",
         ..ask("network", |words| words.only(Request::Network))
     },
     Verb {
-        summary: &["the node in figures, as Prometheus reads them"],
-        about: "what Prometheus would read. To let it: [metrics] listen = \"ADDRESS:9100\" in node.toml",
+        summary: &["the node's metrics, in Prometheus's format"],
+        about: "what Prometheus would scrape. To serve it, set [metrics] listen = \"ADDRESS:9100\" in node.toml",
         ..ask("metrics", |words| words.only(Request::Metrics))
     },
     Verb {
-        summary: &["the node config in force and where it came from, without secrets"],
-        about: "node.toml as the node understood it; to change it, put a new one on bootsel and reboot",
+        summary: &["the node config in force and its origin, without secrets"],
+        about: "node.toml as the node parsed it. To change it, put a new one on bootsel and reboot",
         ..ask("config", |words| words.only(Request::Config))
     },
     Verb {
         arguments: "URL...",
         summary: &[
-            "take a signed update from the first of these that provides it, and try it;",
+            "install a signed update from the first URL that works, and try it;",
             "`update -` reads it from standard input",
         ],
         options: &[
-            ("--dry-run", &["say what would be fetched, and change nothing"]),
-            ("--force", &["take also an older one, one that has failed here, or another", "profile's"]),
+            ("--dry-run", &["show what would be fetched, and change nothing"]),
+            ("--force", &["accept an older update, one that failed here, or another", "profile's"]),
         ],
-        about: "fetch what this node does not have into the slot that does not run, restart into it once, and keep it when \
-                its health gate has held. Going away does not stop it, but for -: `cancel` does. What has come is not \
-                fetched again. An update is for the nodes of one profile: another profile's of the same role needs --force. \
-                What runs already is said to be already running, and changes nothing, also with --force: the other slot \
-                keeps the release before",
+        about: "fetches what this node does not have into the standby slot, restarts into it once, and keeps it when \
+                its health gate has passed. Disconnecting does not stop it, except with `-`; `cancel` does. What has \
+                arrived is not fetched again. An update is for the nodes of one profile: another profile's, of the same \
+                role, needs --force. An update to the running release changes nothing, even with --force: the other slot \
+                keeps the previous release",
         line: Line::Urls,
         ..ask("update", update)
     },
     Verb {
-        summary: &["stop taking an update"],
-        about: "stop taking an update; the running slot is as it was",
+        summary: &["cancel the update being installed"],
+        about: "cancels the update being installed; the running slot does not change",
         ..ask("cancel", |words| words.only(Request::Cancel))
     },
     Verb {
         arguments: "[--force]",
         summary: &["end a trial, or try the previous slot again"],
-        about: "in a trial, end it: the node restarts into the slot before. Else restart once into the other slot, and \
-                keep it when its health gate has held",
+        about: "during a trial, ends it: the node restarts into the previous slot. Otherwise restarts once into the \
+            other slot, and keeps it when its health gate has passed",
         ..ask("rollback", rollback)
     },
     Verb {
@@ -138,14 +138,14 @@ pub static VERBS: [Verb; 16] = [
         ..ask("reboot", |words| words.only(Request::Reboot))
     },
     Verb {
-        summary: &["stop all services in order and switch the node off"],
-        about: "an orderly end; only its power brings the node back",
+        summary: &["stop all services in order and power the node off"],
+        about: "an orderly power-off; only cycling its power starts the node again",
         ..ask("poweroff", |words| words.only(Request::Poweroff))
     },
     Verb {
         arguments: "[COMMAND]",
         summary: &["this page, or more about one command"],
-        about: "what there is",
+        about: "lists the commands, or explains one",
         ..verb("help", Act::Help)
     },
     Verb {
@@ -197,7 +197,7 @@ impl fmt::Debug for Verb {
 /// What `nodectl help` says.
 #[must_use]
 pub fn help() -> String {
-    let mut page = "nodectl: look into this node and steer its services\n\n".to_owned();
+    let mut page = "nodectl: inspect this node and control its services\n\n".to_owned();
     for verb in &VERBS {
         let name = format!("{} {}", verb.name, verb.arguments);
         entry(&mut page, 2, 22, &name, verb.summary);
@@ -207,7 +207,7 @@ pub fn help() -> String {
     }
     page.push_str(
         "\nEvery command takes --json. Over ssh: ssh operator@NODE status --json\n\
-         Exit status: 0 done, 1 refused or not reachable, 2 not understood, 3 not healthy.\n",
+         Exit status: 0 done, 1 refused or unreachable, 2 wrong usage, 3 not healthy.\n",
     );
     page
 }
@@ -322,7 +322,7 @@ mod tests {
         }
         assert!(page.lines().all(|line| line.len() <= 96 && !line.ends_with(' ')), "{page}");
         assert!(page.contains(
-            "\n  logs [SERVICE]      last log lines, of one service or of all\n      -f                go on"
+            "\n  logs [SERVICE]      the last log lines of one service, or of all\n      -f                follow"
         ));
         assert!(page.contains("\n                      `update -` reads it from standard input\n"));
     }
@@ -331,7 +331,7 @@ mod tests {
     fn the_help_of_a_verb_names_its_options() {
         let help = Verb::find("update").unwrap().help();
         assert!(
-            help.starts_with("update [--dry-run] [--force] URL...: fetch what this node does not have"),
+            help.starts_with("update [--dry-run] [--force] URL...: fetches what this node does not have"),
             "{help}"
         );
         assert_eq!(Verb::find("exit").unwrap().help(), "exit: leave the prompt; Ctrl-D does the same\n");

@@ -1,4 +1,4 @@
-//! Requests by HTTP and HTTPS. Redirects are answers like any other; proxies are none of a node's own services.
+//! Requests by HTTP and HTTPS. Redirects are answers like any other; proxies are not supported.
 
 use crate::tls;
 use anyhow::{Context as _, ensure};
@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::time::Duration;
 use ureq::tls::TlsConfig;
 
-/// Bytes of the body that are looked at.
+/// Bytes of the body that are inspected.
 const BODY: u64 = 64 * 1024;
 
 /// Asks once.
@@ -37,7 +37,7 @@ pub(super) fn check(request: &HttpProbe, limit: Duration) -> anyhow::Result<()> 
         let reading = answer.body_mut().as_reader().take(BODY).read_to_end(&mut body);
         reading.with_context(|| format!("the answer of {url} ends early"))?;
         let found = String::from_utf8_lossy(&body).contains(wanted.as_str());
-        ensure!(found, "the answer of {url} does not hold {wanted:?}");
+        ensure!(found, "the answer of {url} does not contain {wanted:?}");
     }
     Ok(())
 }
@@ -47,7 +47,7 @@ fn trust(request: &HttpProbe) -> anyhow::Result<TlsConfig> {
     if request.insecure {
         return Ok(tls::unverified());
     }
-    tls::trusting(request.ca.as_deref().context("nothing says which certificate to trust")?)
+    tls::trusting(request.ca.as_deref().context("no certificate to trust is set")?)
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(asked(answer, None, Some("well")), Ok(()));
         assert_eq!(asked(answer, Some(200), None), Ok(()));
         assert!(asked(answer, Some(204), None).unwrap_err().ends_with("answered 200, not 204"));
-        assert!(asked(answer, None, Some("ill")).unwrap_err().ends_with("does not hold \"ill\""));
+        assert!(asked(answer, None, Some("ill")).unwrap_err().ends_with("does not contain \"ill\""));
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nall\r\n5\r\n well\r\n0\r\n\r\n";
         assert_eq!(asked(chunked, None, Some("all well")), Ok(()));
     }

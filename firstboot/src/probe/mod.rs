@@ -1,6 +1,6 @@
-//! `firstboot probe MILLISECONDS PROBE`: one look whether something is as it should be, by a child of PID 1 without
-//! rights. What comes from a socket or a network is read here, never in PID 1. `PROBE` is a [`contract::role::Probe`] as
-//! JSON, its target resolved. Status 0: it is. Status 1: it is not, and one line says why.
+//! `firstboot probe MILLISECONDS PROBE`: one check, by an unprivileged child of PID 1. What comes from a socket or a
+//! network is read here, never in PID 1. `PROBE` is a [`contract::role::Probe`] as JSON, its target resolved. Status 0:
+//! it is. Status 1: it is not, and one line says why.
 //!
 //! - here connections, space and memory · [`http`] requests · [`route`] routes and neighbours ·
 //!   [`storage`] disks · [`boot_partition`] what boots
@@ -54,7 +54,7 @@ fn check(probe: &Probe, limit: Duration) -> anyhow::Result<()> {
 fn text(target: &Target) -> anyhow::Result<&str> {
     match target {
         Target::Is(text) => Ok(text),
-        Target::Config(path) => bail!("the place {path} in the node config was not looked up"),
+        Target::Config(path) => bail!("the path {path} in the node config was not resolved"),
     }
 }
 

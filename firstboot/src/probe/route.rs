@@ -1,4 +1,4 @@
-//! The kernel's routes and neighbours, read as anybody may read them (rtnetlink(7)).
+//! The kernel's routes and neighbours, read as anyone may read them (rtnetlink(7)).
 
 use anyhow::{Context as _, bail, ensure};
 use futures::TryStreamExt as _;
@@ -57,10 +57,10 @@ fn nudge(address: IpAddr) -> anyhow::Result<()> {
     let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).context("cannot open a socket")?;
     match socket.send_to(&[], (address, DISCARD)) {
-        // What an earlier packet met is no matter here.
+        // What an earlier packet met does not matter here.
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::HostUnreachable => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("nothing can be sent to {address}")),
+        Err(error) => Err(error).with_context(|| format!("cannot send to {address}")),
     }
 }
 

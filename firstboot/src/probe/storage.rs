@@ -1,5 +1,5 @@
-//! Whether a disk still answers. Free space says nothing about it: the kernel knows that by heart, and a disk whose every
-//! write fails keeps the file system that was read before.
+//! Whether a disk still works. Free space does not show it: the kernel answers that from memory, and a disk whose
+//! writes all fail keeps the file system that was read before.
 
 use anyhow::{Context as _, ensure};
 use contract::names::DISK_CHECK;
@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 struct Block([u8; 4096]);
 
 /// Writes a block into the file system at `path`, waits until the disk has it, and reads it from there. A file system
-/// without room for the first one is no matter of the disk's.
+/// without room for the first one is not a fault of the disk's.
 ///
 /// # Errors
 /// What the disk does not do. A disk that gives no answer at all keeps this waiting.
@@ -33,9 +33,9 @@ pub fn answers(path: &Path) -> anyhow::Result<()> {
     };
     match open().and_then(|open| write_and_read(&open)) {
         Err(error) if error.kind() == ErrorKind::StorageFull => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("the disk of {} does not take a write", path.display())),
+        Err(error) => Err(error).with_context(|| format!("the disk of {} rejects writes", path.display())),
         Ok(same) => {
-            ensure!(same, "the disk of {} gives back something else than was written", path.display());
+            ensure!(same, "the disk of {} returned other data than was written", path.display());
             Ok(())
         }
     }
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn what_takes_no_write_is_named_with_its_reason() {
         let why = format!("{:#}", answers(Path::new("/proc/self")).unwrap_err());
-        assert!(why.starts_with("the disk of /proc/self does not take a write: "), "{why}");
+        assert!(why.starts_with("the disk of /proc/self rejects writes: "), "{why}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a service writes: cut into lines, the last ones kept in memory, all of them in two files of bounded size.
+//! What a service writes: split into lines; the last ones are kept in memory, all of them in two files of bounded size.
 
 use super::log_file::{LogEvent, LogFile};
 use std::collections::VecDeque;

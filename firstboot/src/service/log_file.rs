@@ -18,7 +18,7 @@ pub struct LogFile<F = File> {
     /// Bytes of whole lines in the file.
     length: u64,
     limit: u64,
-    /// Whether less than a line of ours may stand behind them.
+    /// Whether less than a line of ours may follow them.
     torn: bool,
     /// Whether the file was found with less than a line at its end.
     unended: bool,
@@ -41,7 +41,7 @@ pub trait Sink: Write + Sized {
     /// Opens it for appending: with its length in bytes, and its last byte when there is one.
     fn open(path: &Path) -> io::Result<(Self, u64, Option<u8>)>;
 
-    /// Takes away what stands behind `length` bytes.
+    /// Takes away what follows `length` bytes.
     fn cut(&mut self, length: u64) -> io::Result<()>;
 }
 
@@ -78,7 +78,7 @@ impl<F: Sink> LogFile<F> {
     pub fn write(&mut self, stamp: &str, line: &str) {
         let mut text = format!("{stamp} {line}\n");
         if self.lost > 0 {
-            text = format!("{stamp} microdc: the disk took no writes; lines lost here: {}\n{text}", self.lost);
+            text = format!("{stamp} microdc: the disk rejected writes; lines lost here: {}\n{text}", self.lost);
         }
         match self.append(text.as_bytes()) {
             Ok(()) if self.lost > 0 => {
@@ -221,7 +221,7 @@ mod tests {
             ROOM.set(usize::MAX);
             CUTS.set(true);
             log.write("T", "after");
-            let wanted = "T before\nT microdc: the disk took no writes; lines lost here: 5\nT after\n";
+            let wanted = "T before\nT microdc: the disk rejected writes; lines lost here: 5\nT after\n";
             assert_eq!(read(&path), wanted);
             assert_eq!(log.take_event(), Some(LogEvent::Resumed(5)));
             log.write("T", "and on");
@@ -238,14 +238,14 @@ mod tests {
         assert!(matches!(log.take_event(), Some(LogEvent::Failed(_))));
         std::fs::create_dir(folder.path().join("log")).unwrap();
         log.write("T", "a long line");
-        let wanted = "T microdc: the disk took no writes; lines lost here: 1\nT a long line\n";
+        let wanted = "T microdc: the disk rejected writes; lines lost here: 1\nT a long line\n";
         assert_eq!(read(&path), wanted);
         // Its time to rotate has come, and it is gone.
         std::fs::remove_file(&path).unwrap();
         log.write("T", "lost");
         std::fs::write(&path, "T another's\n").unwrap();
         log.write("T", "after");
-        assert!(read(&path).ends_with("T microdc: the disk took no writes; lines lost here: 1\nT after\n"));
+        assert!(read(&path).ends_with("T microdc: the disk rejected writes; lines lost here: 1\nT after\n"));
     }
 
     #[test]

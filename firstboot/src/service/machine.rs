@@ -83,7 +83,7 @@ pub enum Then {
 }
 
 impl State {
-    /// The state as operators are told it.
+    /// The state as shown to operators.
     #[must_use]
     pub fn kind(&self) -> ServiceState {
         match self {
@@ -194,7 +194,7 @@ impl Machine {
         &self.state
     }
 
-    /// How often it was restarted.
+    /// Number of restarts.
     #[must_use]
     pub fn restarts(&self) -> u32 {
         self.restarts

@@ -4,18 +4,18 @@
 //! - [`supervisor`] all of them: order, readiness, stop · [`status`] what they say of themselves to others
 //! - [`places`] where they have their things · [`confine`] what keeps each from the rest of the node · [`log`] what they write,
 //!   [`log_file`] in files
-//! - [`when`] whether they are wanted · [`environment`] their variables · [`look`] a child that
+//! - [`when`] whether they are wanted · [`environment`] their variables · [`running_probe`] a child that
 //!   looks whether something is as it should be
 
 mod confine;
 pub mod environment;
 mod log;
 mod log_file;
-mod look;
 pub mod machine;
 #[cfg(test)]
 mod machine_tests;
 mod places;
+mod running_probe;
 mod status;
 mod supervisor;
 #[cfg(test)]
@@ -24,9 +24,9 @@ mod unit;
 mod when;
 
 pub use confine::{Ground, INIT, cell, confinement};
-pub use look::Look;
 pub use machine::{Exit, Moment, Notice, State};
 pub use places::Places;
+pub use running_probe::RunningProbe;
 pub use status::Status;
-pub use supervisor::{LOOKS, Report, Source, Supervisor, Told, prepare_cgroups};
+pub use supervisor::{LOOKS, Report, ServiceEvent, Source, Supervisor, prepare_cgroups};
 pub use when::wanted;

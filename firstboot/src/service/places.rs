@@ -1,4 +1,4 @@
-//! Where services have their things.
+//! Where services keep their files.
 
 use super::confine::Ground;
 use std::path::PathBuf;

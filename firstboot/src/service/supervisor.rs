@@ -1,4 +1,4 @@
-//! All services together: who may start, who is ready, who is to be stopped, and what is told about it.
+//! All services together: which may start, which are ready, which are to be stopped, and what is reported.
 
 use super::log_file::LogEvent;
 use super::machine::{Action, Event, Exit, Moment, Notice, State};
@@ -14,9 +14,9 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Time between two looks whether the processes of an earlier start are gone.
+/// Time between two checks whether the processes of an earlier start are gone.
 const REMAINS_EVERY: Duration = Duration::from_millis(50);
-/// Time between two looks whether a process of a service was killed: out of memory.
+/// Time between two checks whether a process of a service was killed: out of memory.
 const MEMORY_EVERY: Duration = Duration::from_secs(5);
 /// Memory in bytes and processes that are left to PID 1 and the kernel, whatever all services do together.
 const RESERVED_MEMORY: u64 = 32 << 20;
@@ -24,9 +24,9 @@ const ALL_PROCESSES: u64 = 16_384;
 /// Memory of PID 1 in bytes that is never taken from it, its program's pages too.
 const PID_1_MEMORY: u64 = 16 << 20;
 
-/// Something to tell the operator.
+/// Something to report to the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct ServiceEvent {
     pub service: String,
     pub report: Report,
 }
@@ -53,7 +53,7 @@ pub enum Source {
 pub struct Supervisor {
     pub(super) units: Vec<Unit>,
     pub(super) places: Places,
-    told: Vec<Told>,
+    told: Vec<ServiceEvent>,
     stopping: bool,
     memory_at: Moment,
 }
@@ -148,7 +148,7 @@ impl Supervisor {
                 continue;
             }
             let text = format!("one of its processes was killed: out of memory{}", unit.memory_limit());
-            self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
+            self.told.push(ServiceEvent { service: unit.name.clone(), report: Report::Warning(text) });
         }
     }
 
@@ -177,7 +177,7 @@ impl Supervisor {
                     let name = unit.name.clone();
                     let event = match started {
                         Ok(warnings) => {
-                            let report = |text| Told { service: name.clone(), report: Report::Warning(text) };
+                            let report = |text| ServiceEvent { service: name.clone(), report: Report::Warning(text) };
                             self.told.extend(warnings.into_iter().map(report));
                             Event::Spawned
                         }
@@ -193,25 +193,25 @@ impl Supervisor {
                     {
                         let text =
                             format!("it has ended well, but that cannot be kept on state: {error}; it is run again");
-                        self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
+                        self.told.push(ServiceEvent { service: unit.name.clone(), report: Report::Warning(text) });
                     }
                     failed |= matches!(notice, Notice::Down { .. } | Notice::StartTimeout);
                     if let (Notice::StartTimeout, Some(why)) = (&notice, unit.unready()) {
                         let report = Report::Output(format!("not ready: {why}"));
-                        self.told.push(Told { service: unit.name.clone(), report });
+                        self.told.push(ServiceEvent { service: unit.name.clone(), report });
                     }
                     if failed {
                         let service = unit.name.clone();
-                        let output = |line| Told { service: service.clone(), report: Report::Output(line) };
+                        let output = |line| ServiceEvent { service: service.clone(), report: Report::Output(line) };
                         self.told.extend(unit.last_words().into_iter().map(output));
                     }
-                    self.told.push(Told { service: unit.name.clone(), report: Report::Notice(notice) });
+                    self.told.push(ServiceEvent { service: unit.name.clone(), report: Report::Notice(notice) });
                 }
             }
         }
     }
 
-    /// A process ended. Returns whether it was the process of a service, or one that looked at a service.
+    /// A process ended. Returns whether it was the process of a service, or one that inspected a service.
     pub fn exited(&mut self, pid: Pid, exit: Exit, now: Moment) -> bool {
         for at in 0..self.units.len() {
             let Some(unit) = self.units.get_mut(at) else { continue };
@@ -264,7 +264,7 @@ impl Supervisor {
                     }
                 });
                 let service = unit.name.clone();
-                let told = |report| Told { service: service.clone(), report };
+                let told = |report| ServiceEvent { service: service.clone(), report };
                 self.told.extend(lines.into_iter().map(Report::Output).chain(event).map(told));
             }
             Source::Notify(at) => {
@@ -274,8 +274,9 @@ impl Supervisor {
                     // Once for each start: whoever it is may go on without end.
                     if !std::mem::replace(&mut unit.stranger_told, true) {
                         let who = heard.sender.as_raw_pid();
-                        let text = format!("process {who}, which is not its own, spoke in its name");
-                        self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
+                        let text =
+                            format!("process {who}, which does not belong to it, sent a notification in its name");
+                        self.told.push(ServiceEvent { service: unit.name.clone(), report: Report::Warning(text) });
                     }
                     return;
                 }
@@ -284,7 +285,7 @@ impl Supervisor {
                 {
                     unit.status = Some(status.to_owned());
                     let report = Report::Status(status.to_owned());
-                    self.told.push(Told { service: unit.name.clone(), report });
+                    self.told.push(ServiceEvent { service: unit.name.clone(), report });
                 }
                 if heard.text.lines().any(|line| line == "READY=1") && unit.spec.ready == Some(Ready::Notify) {
                     self.handle(at, Event::BecameReady, now);
@@ -307,8 +308,8 @@ impl Supervisor {
         self.units.iter().filter_map(of_unit).chain([self.memory_at]).min()
     }
 
-    /// What is to be told since the last call.
-    pub fn take_told(&mut self) -> Vec<Told> {
+    /// Events since the last call.
+    pub fn take_events(&mut self) -> Vec<ServiceEvent> {
         std::mem::take(&mut self.told)
     }
 
@@ -323,7 +324,7 @@ impl Supervisor {
         }
         match self.units.get(at).map(|unit| unit.machine.state()) {
             Some(State::Failed { reason }) => return Err(format!("{name} cannot run: {reason}")),
-            Some(State::NotWanted) => return Err(format!("the node config does not ask for {name}")),
+            Some(State::NotWanted) => return Err(format!("the node config does not enable {name}")),
             _ => {}
         }
         if let Some(unit) = self.units.get_mut(at) {
@@ -360,7 +361,7 @@ impl Supervisor {
 pub fn prepare_cgroups(mount: &std::path::Path) -> std::io::Result<(PathBuf, Vec<&'static str>)> {
     let services = Cgroup::create(mount, "services")?;
     let missing = Cgroup::enable_controllers(services.path());
-    // Without a controller there is no such limit; that it is missing is told already.
+    // Without a controller there is no such limit; that it is missing has been reported already.
     if let Some(total) = total_memory().and_then(|total| total.checked_sub(RESERVED_MEMORY)) {
         let _ = services.set("memory.max", &total.to_string());
     }

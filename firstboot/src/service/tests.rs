@@ -95,7 +95,7 @@ impl Host {
             let now = self.now();
             self.supervisor.readable(source, now);
         }
-        let told = self.supervisor.take_told();
+        let told = self.supervisor.take_events();
         self.told.extend(told.into_iter().map(|told| (told.service, told.report)));
     }
 

@@ -4,9 +4,9 @@ use super::confine::{INIT, cell, confinement};
 use super::environment;
 use super::log::Log;
 use super::log_file::{LogEvent, LogFile};
-use super::look::Look;
 use super::machine::{Exit, Machine, Moment, Policy};
 use super::places::{PATH, Places};
+use super::running_probe::RunningProbe;
 use crate::config::store::{Access, write_atomic};
 use crate::sys::cgroup::{self, Cgroup};
 use crate::sys::notify::{Notification, NotifySocket};
@@ -19,7 +19,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Time between two looks at a service's readiness.
+/// Time between two checks at a service's readiness.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// Time after which a child looks again, and the time it has for one look.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -53,7 +53,7 @@ pub struct Unit {
     probe: TcpProbe,
     next_probe: Moment,
     /// The look in progress, and what the last one found wanting.
-    look: Option<Look>,
+    look: Option<RunningProbe>,
     unready: Option<String>,
     memory_kills: u64,
     /// When such a kill was noticed last.
@@ -318,7 +318,7 @@ impl Unit {
         }
     }
 
-    /// When the next look at its readiness is due, if it starts and can be looked at.
+    /// When the next look at its readiness is due, if it starts and can be inspected.
     #[must_use]
     pub fn probe_due(&self) -> Option<Moment> {
         match self.spec.ready {
@@ -358,7 +358,7 @@ impl Unit {
     fn begin_look(&mut self, probe: &Probe, places: &Places, now: Moment) -> bool {
         self.next_probe = now + LOOK_EVERY;
         let name = format!("ready-{}", self.name);
-        match Look::at(&name, probe, places.looks.as_deref(), LOOK_LIMIT, now) {
+        match RunningProbe::at(&name, probe, places.looks.as_deref(), LOOK_LIMIT, now) {
             Ok(look) => self.look = Some(look),
             Err(why) => self.unready = Some(why),
         }
@@ -373,7 +373,7 @@ impl Unit {
 
     #[cfg(test)]
     pub fn looker(&self) -> Option<Pid> {
-        self.look.as_ref().map(Look::pid)
+        self.look.as_ref().map(RunningProbe::pid)
     }
 
     /// The looking child has ended. Returns whether the service is ready.

@@ -25,7 +25,7 @@ pub struct Notification {
 }
 
 impl NotifySocket {
-    /// Binds `path` anew and gives it to the service's user.
+    /// Binds `path` again and gives it to the service's user.
     ///
     /// # Errors
     /// When the folder is missing or not writable.

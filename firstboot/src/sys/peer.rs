@@ -1,4 +1,4 @@
-//! The process at the other end of a Unix socket, held so that its number cannot become another's unnoticed. Mirrors
+//! The process at the other end of a Unix socket, held so that its PID cannot be reused unnoticed. Mirrors
 //! asm-generic/socket.h and pidfd_open(2).
 
 use std::io;

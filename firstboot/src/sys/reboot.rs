@@ -1,4 +1,4 @@
-//! The end of a run: everything written, everything unmounted, then the system call. Mirrors linux/reboot.h.
+//! Shutdown: everything written, everything unmounted, then the system call. Mirrors linux/reboot.h.
 //!
 //! None of it may hang for ever: the hardware watchdog is fed while disks are written for so long and no longer, and it
 //! counts on while the kernel shuts down (`watchdog.stop_on_reboot=0`).
@@ -30,7 +30,7 @@ const WRITING_TIME: Duration = Duration::from_secs(45);
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Ends the run cleanly. To be called by PID 1 when every other process has ended, with the descriptor of its watchdog. Does
-/// not return; when the kernel refuses, says so and waits for the hardware watchdog, which nobody feeds any more.
+/// not return; when the kernel refuses, says so and waits for the hardware watchdog, which no one feeds any more.
 pub fn finish(action: Action, watchdog: Option<RawFd>) -> ! {
     let feeder = watchdog.map(|fd| Feeder::start(WRITING_TIME, INTERVAL, move || watchdog::feed_number(fd)));
     rustix::fs::sync();
@@ -66,7 +66,7 @@ impl Feeder {
             if !ended.load(Ordering::SeqCst) {
                 let seconds = longest.as_secs();
                 console::say(format_args!(
-                    "the disks have not taken everything in {seconds} s: the watchdog resets the node"
+                    "the disks were not flushed within {seconds} s: the watchdog will reset the node"
                 ));
             }
         };

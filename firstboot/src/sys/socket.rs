@@ -1,4 +1,4 @@
-//! Sockets that never make PID 1 wait: is somebody listening?
+//! Non-blocking checks whether a socket accepts connections.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -12,7 +12,7 @@ use std::path::Path;
 pub struct TcpProbe(Option<OwnedFd>);
 
 impl TcpProbe {
-    /// Tries to connect, or looks how the present try is doing. Returns whether somebody accepted.
+    /// Tries to connect, or looks how the present try is doing. Returns whether someone accepted.
     pub fn accepted(&mut self, address: SocketAddr) -> bool {
         let Some(socket) = self.0.take() else {
             return self.begin(address).unwrap_or(false);
@@ -48,7 +48,7 @@ impl TcpProbe {
 pub fn unix_accepts(path: &Path) -> bool {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let Ok(socket) = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None) else { return false };
-    // A full queue (EAGAIN) is somebody listening.
+    // A full queue (EAGAIN) is someone listening.
     SocketAddrUnix::new(path).is_ok_and(|address| matches!(connect(&socket, &address), Ok(()) | Err(Errno::AGAIN)))
 }
 

@@ -9,7 +9,7 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-/// Sets the clock to `seconds` since 1970, unless it stands there or later. Says whether it was set.
+/// Sets the clock to `seconds` since 1970, unless it is there or later. Says whether it was set.
 ///
 /// # Errors
 /// What the kernel says.

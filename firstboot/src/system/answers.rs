@@ -70,7 +70,7 @@ impl View<'_> {
         let of_service = |status: crate::service::Status<'_>| {
             let word = status.state.kind();
             match status.state {
-                State::BackOff { .. } => Some(format!("{}: it fails and is tried again", status.name)),
+                State::BackOff { .. } => Some(format!("{}: it keeps failing and being restarted", status.name)),
                 State::Waiting | State::Starting { .. } if now >= LATE => {
                     Some(format!("{}: {word} since power-on or its last start", status.name))
                 }
@@ -83,7 +83,7 @@ impl View<'_> {
             problems.extend(self.health.reasons().into_iter().map(|reason| format!("health: {reason}")));
         }
         if let Phase::Stray { reason } = &self.update.phase {
-            problems.push(format!("slot {} is not the chosen one: {reason}", self.node.report.slot));
+            problems.push(format!("slot {} is not the default slot: {reason}", self.node.report.slot));
         }
         problems.extend(self.node.board.board().throttled.unwrap_or_default().problems());
         problems.extend(self.warnings());

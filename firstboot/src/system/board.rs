@@ -1,5 +1,5 @@
-//! What the board says of itself: clock, temperature, what slows it down, and how old its EEPROM is. The kernel's own drivers
-//! are asked first, and the firmware where there are none; what nobody answers stays absent.
+//! What the board reports: clock, temperature, what slows it down, and how old its EEPROM is. The kernel's own drivers
+//! are asked first, and the firmware where there are none; what no one answers stays absent.
 
 use super::events::{Warnings, say};
 use crate::initramfs::firmware::number;
@@ -10,13 +10,13 @@ use contract::names::DT_BOOTLOADER;
 use std::path::Path;
 use std::time::Duration;
 
-/// Time between two looks.
+/// Time between two checks.
 const EVERY: Duration = Duration::from_secs(10);
 /// Clock of the first core in kHz, as cpufreq has it, and temperature of the processor in 1/1000 °C.
 const CLOCK: &str = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq";
 const TEMPERATURE: &str = "/sys/class/thermal/thermal_zone0/temp";
 
-/// The board, looked at now and then.
+/// The board, inspected now and then.
 #[derive(Debug, Default)]
 pub struct Watch {
     board: Board,
@@ -37,7 +37,7 @@ impl Watch {
         }
         let mut watch = Watch { board: Board { eeprom_built, ..Board::default() }, ..Watch::default() };
         if let Err(error @ (ArmError::NoPage | ArmError::Io { .. })) = watch.look() {
-            warnings.add(format_args!("updates cannot be tried, and the board's state is not known: {error}"));
+            warnings.add(format_args!("updates cannot be tried, and the board's state is unknown: {error}"));
         }
         watch
     }

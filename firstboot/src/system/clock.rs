@@ -1,5 +1,5 @@
-//! Stage: the clock never stands before the build of the image, nor before the time last saved on `state`. A CM4 has no
-//! clock that runs without power; certificates and logs want a time that is not far off before NTP answers.
+//! Stage: the clock is never earlier than the build of the image, nor before the time last saved on `state`. A CM4 has
+//! no clock that runs without power; certificates and logs want a time that is not far off before NTP answers.
 
 use super::events::Warnings;
 use crate::config::store::{Access, write_atomic};
@@ -15,7 +15,7 @@ fn path() -> PathBuf {
     Path::new(STATE_MOUNT).join(STATE_CLOCK)
 }
 
-/// Sets the clock to `seconds` since 1970 unless it stands there or later.
+/// Sets the clock to `seconds` since 1970 unless it is there or later.
 pub fn floor(seconds: u64, warnings: &mut Warnings) {
     if let Err(error) = time::advance_to(seconds) {
         warnings.add(format_args!("cannot set the clock to {}: {error}", contract::calendar::stamp(seconds)));

@@ -1,4 +1,5 @@
-//! The control sockets: who may ask, how much, and how long. What a request means is [`super::answers`]' matter.
+//! The control sockets: who may connect, how much they may send, and for how long. [`super::answers`] interprets
+//! requests.
 //!
 //! Everything is bounded, and nothing here waits: a client that sends too much, too slowly or does not take its answer
 //! is dropped, and the loop goes on.
@@ -43,7 +44,7 @@ pub enum Rank {
 }
 
 /// A socket.
-struct Door {
+struct Listener {
     listener: UnixListener,
     rank: Rank,
     visitors: Visitors,
@@ -52,10 +53,10 @@ struct Door {
 /// The sockets and their clients.
 #[derive(Default)]
 pub struct Control {
-    doors: Vec<Door>,
+    doors: Vec<Listener>,
     clients: Vec<Client>,
     next: u64,
-    /// Nobody is let in before this time: the kernel had no room for another client.
+    /// No one is let in before this time: the kernel had no room for another client.
     accept_at: Moment,
 }
 
@@ -79,12 +80,12 @@ enum Stage {
     Leaving,
     /// It gets log lines: of each service, those after so many.
     Following(BTreeMap<String, u64>),
-    /// It is told how an update goes. What it sends meanwhile is the bundle, and not for PID 1.
+    /// It receives the progress of an update. What it sends meanwhile is the bundle, and not for PID 1.
     Watching,
 }
 
 impl Control {
-    /// Binds `path` anew for these visitors.
+    /// Binds `path` again for these visitors.
     ///
     /// # Errors
     /// When its folder is missing or not writable.
@@ -94,7 +95,7 @@ impl Control {
         listener.set_nonblocking(true)?;
         std::os::unix::fs::chown(path, Some(0), Some(visitors.group().unwrap_or(0)))?;
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o660))?;
-        self.doors.push(Door { listener, rank, visitors });
+        self.doors.push(Listener { listener, rank, visitors });
         Ok(())
     }
 
@@ -146,7 +147,7 @@ impl Control {
                 let reader = client.rank == Rank::Reader;
                 match step {
                     Ok(Some(Ok(request))) if reader && !request.is_for_facts() => {
-                        let refusal = "only facts are given here".to_owned();
+                        let refusal = "this socket is read-only".to_owned();
                         self.reply(number, &Reply::Refused(refusal), now);
                         None
                     }
@@ -218,7 +219,7 @@ impl Control {
     pub fn follow(&mut self, number: u64, lines: Vec<LogLine>, seen: BTreeMap<String, u64>, now: Moment) {
         let followers = self.clients.iter().filter(|client| matches!(client.stage, Stage::Following(_))).count();
         if followers >= MOST_FOLLOWERS {
-            let refusal = format!("{MOST_FOLLOWERS} others follow logs already");
+            let refusal = format!("{MOST_FOLLOWERS} others already follow logs");
             return self.reply(number, &Reply::Refused(refusal), now);
         }
         let Some(client) = self.find(number) else { return };
@@ -230,7 +231,7 @@ impl Control {
         }
     }
 
-    /// Keeps a client that is to be told how an update goes.
+    /// Keeps a client that follows the progress of an update.
     pub fn watch(&mut self, number: u64) {
         if let Some(client) = self.find(number) {
             client.stage = Stage::Watching;
@@ -243,7 +244,7 @@ impl Control {
     /// When it is gone, or the kernel has no room.
     pub fn connection(&mut self, number: u64) -> io::Result<OwnedFd> {
         let client = self.find(number).ok_or(ErrorKind::NotConnected)?;
-        // Who reads from it there waits for what comes. Nothing here waits all the same: see `receive` and `write`.
+        // Who reads from it there waits for what comes. Nothing here waits anyway: see `receive` and `write`.
         client.stream.set_nonblocking(false)?;
         client.stream.as_fd().try_clone_to_owned()
     }
@@ -310,7 +311,7 @@ impl Client {
             *seen = count;
             let line = |line: String| LogLine { service: service.clone(), line };
             if lost > 0 {
-                new.push(line(format!("({lost} lines are left out: they came faster than they were read)")));
+                new.push(line(format!("({lost} lines omitted: they arrived faster than they were read)")));
             }
             new.extend(lines.into_iter().map(|text| line(text.to_owned())));
         }
@@ -336,7 +337,7 @@ impl Client {
             }
             Stage::Asked | Stage::Leaving | Stage::Watching => return Ok(None),
         }
-        // What stands behind the request's line is left where it is: it may be a bundle.
+        // What follows the request's line is left where it is: it may be a bundle.
         let seen = match self.receive(&mut buffer, RecvFlags::PEEK)? {
             None => return Ok(None),
             Some(0) => return Err(ErrorKind::UnexpectedEof.into()),

@@ -45,7 +45,7 @@ impl Host {
         stream
     }
 
-    /// Turns of the loop until somebody asks.
+    /// Turns of the loop until someone asks.
     fn asked_by(&mut self) -> u64 {
         for _ in 0..2000 {
             let sources: Vec<_> = self.control.sources().into_iter().map(|(source, _, _)| source).collect();

@@ -34,10 +34,12 @@ pub fn data_folder(data: &Data) -> Result<&Path, String> {
     match data {
         Data::Ready { mount: Some(folder), .. } => Ok(Path::new(folder)),
         Data::Ready { kind, .. } => {
-            Err(format!("what it keeps needs a file system on data, and disks.data in node.toml says \"{kind}\""))
+            Err(format!("its data needs a file system on data, but disks.data in node.toml is \"{kind}\""))
         }
-        Data::NotWanted => Err("what it keeps needs data: say [disks] data = \"ext4\" in node.toml".to_owned()),
-        Data::Refused { reason } => Err(format!("what it keeps needs data, and there is none: {reason}")),
+        Data::NotWanted => {
+            Err("its data needs the partition data: set [disks] data = \"ext4\" in node.toml".to_owned())
+        }
+        Data::Refused { reason } => Err(format!("its data needs the partition data, which is missing: {reason}")),
     }
 }
 
@@ -106,7 +108,7 @@ mod tests {
     fn without_a_file_system_on_data_its_reason_says_what_to_write() {
         assert!(data_folder(&Data::NotWanted).unwrap_err().contains("[disks] data = \"ext4\""));
         let refused = Data::Refused { reason: "a LUKS volume".to_owned() };
-        assert!(data_folder(&refused).unwrap_err().ends_with("there is none: a LUKS volume"));
+        assert!(data_folder(&refused).unwrap_err().ends_with("which is missing: a LUKS volume"));
         let ready = |kind, mount: Option<&str>| Data::Ready {
             disk: "nvme0n1".to_owned(),
             serial: "S1".to_owned().try_into().unwrap(),
@@ -118,7 +120,7 @@ mod tests {
             notes: Vec::new(),
         };
         use contract::node::DataKind;
-        assert!(data_folder(&ready(DataKind::Lvm, None)).unwrap_err().contains("says \"lvm\""));
+        assert!(data_folder(&ready(DataKind::Lvm, None)).unwrap_err().contains("is \"lvm\""));
         assert_eq!(data_folder(&ready(DataKind::Xfs, Some("/data"))).unwrap(), Path::new("/data"));
     }
 

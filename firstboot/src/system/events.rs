@@ -1,4 +1,4 @@
-//! What happens, as lines on the console with the time since power-on, and what stays worth knowing.
+//! Events, as lines on the console with the time since power-on, and the warnings that are kept.
 
 use crate::console;
 use crate::service::Moment;

@@ -1,4 +1,4 @@
-//! Stage: who this node is: host name, machine id, and the files in `/run` to which `/etc/hostname`, `/etc/hosts`,
+//! Stage: the node's identity: host name, machine id, and the files in `/run` to which `/etc/hostname`, `/etc/hosts`,
 //! `/etc/machine-id` and `/etc/resolv.conf` are links.
 
 use super::events::Warnings;
@@ -51,7 +51,7 @@ fn machine_id(kept: &Path, warnings: &mut Warnings) -> String {
     }
     let mut random = [0_u8; 16];
     if let Err(error) = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()) {
-        warnings.add(format_args!("no random bytes for the machine id: {error}"));
+        warnings.add(format_args!("cannot get random bytes for the machine ID: {error}"));
     }
     let mut text = random.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -59,7 +59,7 @@ fn machine_id(kept: &Path, warnings: &mut Warnings) -> String {
     });
     text.push('\n');
     if let Err(error) = write_atomic(kept, text.as_bytes(), Access::root(0o444)) {
-        warnings.add(format_args!("the machine id cannot be kept in {}: {error}", kept.display()));
+        warnings.add(format_args!("cannot save the machine ID in {}: {error}", kept.display()));
     }
     text
 }

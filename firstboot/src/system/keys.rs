@@ -1,5 +1,5 @@
-//! What an operator can press: a letter on the console for a page to read, and the power button. Nothing on the console
-//! changes anything, as whoever holds the serial line has not proven who they are.
+//! Keys: letters on the console that show a page, and the power button. Nothing on the console changes anything,
+//! because the serial line is not authenticated.
 
 use crate::console;
 use rustix::fs::{Mode, OFlags};
@@ -55,7 +55,7 @@ pub fn open_power_buttons() -> Vec<OwnedFd> {
         .collect()
 }
 
-/// Whether a bit stands in sysfs's form of a bit map: hex words of 64 bits, the highest first.
+/// Whether a bit is in sysfs's form of a bit map: hex words of 64 bits, the highest first.
 fn has_key(words: &str, key: u16) -> bool {
     words
         .split_whitespace()

@@ -1,5 +1,5 @@
-//! Stage: doors of the kernel that nobody needs any more are shut, for good where the kernel can do that: it runs no program
-//! of its own choice, loads no module and starts no other kernel. PID 1 has loaded its modules by then.
+//! Stage: locks kernel features that are no longer needed, permanently where possible: no user-space helpers, no module
+//! loading, no kexec. PID 1 has loaded its modules by then.
 
 use super::events::Warnings;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The system half of PID 1, after switch root. Stages in order, each in its own file:
-//! [`mounts`] → [`modules`] → [`lock`] → [`clock`] → state → node config → [`update`]: what this boot is → [`identity`] → [`sysctls`] → [`directories`] → templates →
-//! services and network, in [`steady`], until a reboot or power-off is asked for.
+//! [`mounts`] → [`modules`] → [`lock`] → [`clock`] → state → node config → [`update`]: what this boot is → [`identity`]
+//! → [`sysctls`] → [`directories`] → templates → services and network, in [`steady`], until a reboot or power-off is asked for.
 //!
-//! No stage ends the boot: what goes wrong is said on the console and kept for the status page, and the node comes up as
+//! No stage ends the boot: problems are reported on the console and kept for the status page, and the node comes up as
 //! far as it can, so that an operator can reach it.
 
 mod answers;
@@ -125,7 +125,7 @@ fn read_specs() -> anyhow::Result<(BootReport, RoleSpec)> {
 
 fn read_json<T: DeserializeOwned>(path: &str) -> anyhow::Result<T> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {path}"))
+    serde_json::from_slice(&bytes).with_context(|| format!("cannot parse {path}"))
 }
 
 fn node_config(report: &BootReport, role: &RoleSpec, lasting: bool, warnings: &mut Warnings) -> Intake {

@@ -27,7 +27,7 @@ pub fn help() -> String {
          r  kernel routing table\n\
          l  last log lines of each service\n\
          ?  this page\n\
-         Nothing can be changed here. Ctrl-Alt-Del restarts the node, its power button ends it, both in order.\n",
+         Nothing can be changed here. Ctrl-Alt-Del restarts the node and its power button powers it off, both in order.\n",
     )
 }
 
@@ -67,7 +67,7 @@ pub fn status(facts: &Facts, time: &dyn Display) -> String {
         }
         fact("service", &service_line(service));
     }
-    fact("pid1", &format_args!("rss {:.1} MB", status.pid1_resident_bytes as f64 / 1e6));
+    fact("pid1", &format_args!("rss {:.1} MiB", status.pid1_resident_bytes as f64 / 1_048_576.0));
     for warning in &status.warnings {
         fact("warning", warning);
     }
@@ -108,7 +108,7 @@ mod tests {
     use super::super::node::Node;
     use super::*;
     use crate::config::intake::{Intake, Origin};
-    use crate::service::{Exit, Moment, Notice, Places, Report, Told};
+    use crate::service::{Exit, Moment, Notice, Places, Report, ServiceEvent};
     use crate::system::events::Warnings;
     use contract::hash::Digest;
     use contract::health::{HealthReport, Verdict};
@@ -202,7 +202,7 @@ mod tests {
             "slot B (trial)",
             "disk nvme0n1",
             "state persistent",
-            "update on trial: it waits for its network; over 600 s after power-on",
+            "update on trial: waiting for its network; it ends 600 s after power-on",
             "time now",
             "uptime 3.0 s",
             "health passed: 0 checks, for 3.0 s",
@@ -212,10 +212,10 @@ mod tests {
         ] {
             assert!(lines.contains(&line), "{line:?} in {page}");
         }
-        assert!(lines.iter().any(|line| line.starts_with("pid1 rss ") && line.ends_with(" MB")), "{page}");
-        let told = supervisor.take_told();
+        assert!(lines.iter().any(|line| line.starts_with("pid1 rss ") && line.ends_with(" MiB")), "{page}");
+        let told = supervisor.take_events();
         let hopeless = Report::Notice(Notice::Hopeless("no /run/zebra.conf".to_owned()));
-        assert_eq!(told, [Told { service: "zebra".to_owned(), report: hopeless }]);
+        assert_eq!(told, [ServiceEvent { service: "zebra".to_owned(), report: hopeless }]);
         assert!(!supervisor.exited(rustix::process::Pid::INIT, Exit::Status(0), Moment::ZERO));
     }
 

@@ -1,6 +1,6 @@
 //! `firstboot confine-as SERVICE PROGRAM [ARGUMENT ...]`: runs a program as a service of this node is run: its user, its
-//! capabilities, its cgroup and its confinement, by the very code. For whoever may do anything already, such as the tests,
-//! to see what a service that fell could reach. With `--bare` before the program the confinement is left out.
+//! capabilities, its cgroup and its confinement, by the same code. For tests and other privileged callers, to see what
+//! a compromised service could reach. With `--bare` before the program the confinement is left out.
 
 use super::services;
 use crate::service::{Ground, INIT, cell, confinement};
@@ -26,7 +26,7 @@ pub fn run(arguments: &[String]) {
 }
 
 fn rehearse(arguments: &[String]) -> anyhow::Result<i32> {
-    let (name, rest) = arguments.split_first().context("it needs the name of a service and a program")?;
+    let (name, rest) = arguments.split_first().context("the name of a service and a program are required")?;
     let (bare, run) = match rest.split_first() {
         Some((word, run)) if word == "--bare" => (true, run),
         _ => (false, rest),
@@ -52,7 +52,7 @@ fn rehearse(arguments: &[String]) -> anyhow::Result<i32> {
         },
     };
     let pid = spawn(&program)?;
-    let (_, status) = waitpid(Some(pid), WaitOptions::empty())?.context("it did not end")?;
+    let (_, status) = waitpid(Some(pid), WaitOptions::empty())?.context("it did not exit")?;
     Ok(status.exit_status().unwrap_or(128))
 }
 

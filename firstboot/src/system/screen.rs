@@ -1,5 +1,5 @@
-//! The screen of a display at the node (HDMI): who the node is and what is wrong, at a glance. It is drawn on the first
-//! virtual terminal, anew only when something on it has changed. The serial line has lines and pages instead
+//! The screen of a display on the node (HDMI): its identity and problems at a glance. It is drawn on the first virtual
+//! terminal, and redrawn only when something on it has changed. The serial line has lines and pages instead
 //! ([`super::pages`]): nothing flickers there.
 //!
 //! Drawn with the escape sequences that every Linux terminal knows (console_codes(4)).
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// The terminal that a display shows after power-on.
 const TERMINAL: &str = "/dev/tty1";
-/// Time between two looks whether something changed.
+/// Time between two checks whether something changed.
 const EVERY: Duration = Duration::from_secs(1);
 /// Where the values of the facts begin.
 const INDENT: usize = 12;
@@ -33,7 +33,7 @@ impl Default for Size {
     }
 }
 
-/// The terminal and what stands on it.
+/// The terminal and what is on it.
 pub struct Screen {
     terminal: OwnedFd,
     drawn: String,
@@ -73,7 +73,7 @@ impl Screen {
     }
 }
 
-/// The lines as output for a terminal: over what stood there, so that nothing flickers.
+/// The lines as output for a terminal: over what was there, so that nothing flickers.
 fn sequence(text: &str) -> String {
     // No cursor; from the top left; each line clears what is behind it, the last one what is below.
     let mut output = "\x1b[?25l\x1b[H".to_owned();
@@ -84,7 +84,7 @@ fn sequence(text: &str) -> String {
     output + "\x1b[J"
 }
 
-/// What stands on the screen: lines that fit it.
+/// What is on the screen: lines that fit it.
 #[must_use]
 pub fn text(facts: &Facts, size: Size) -> String {
     let Facts { status, services, .. } = facts;
@@ -130,12 +130,12 @@ pub fn text(facts: &Facts, size: Size) -> String {
     if let Some(failed) = status.update.failed.first() {
         fact("failed", &format!("update {}: {}", failed.release.version, failed.reason));
     }
-    let wrong = match status.problems.as_slice() {
-        [] => "nothing".to_owned(),
+    let problems = match status.problems.as_slice() {
+        [] => "none".to_owned(),
         [one] => one.clone(),
         [first, more @ ..] => format!("{first} (and {} more)", more.len()),
     };
-    fact("wrong", &wrong);
+    fact("problems", &problems);
     lines.truncate(size.rows.saturating_sub(1));
     let fit = |line: &String| line.chars().map(plain).take(size.columns.saturating_sub(1)).collect::<String>();
     lines.iter().map(|line| fit(line).trim_end().to_owned() + "\n").collect()
@@ -238,7 +238,7 @@ mod tests {
              \x20config     kept on state\n\
              \x20services   bgpd (back-off) zebra\n\
              \x20health     passed\n\
-             \x20wrong      nothing\n"
+             \x20problems   none\n"
         );
         status.problems = vec!["bgpd: killed by signal 11".to_owned(), "no log file".to_owned()];
         assert!(shown(&status, &services, Size::default()).ends_with(" bgpd: killed by signal 11 (and 1 more)\n"));

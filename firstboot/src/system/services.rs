@@ -112,7 +112,7 @@ pub(super) fn network_service(services: &BTreeMap<String, Service>) -> Service {
     }
 }
 
-/// Whether a service that this node wants comes after the true time. Where none does, nobody waits for it.
+/// Whether a service that this node wants comes after the true time. Where none does, no one waits for it.
 fn needs_time(services: &BTreeMap<String, Service>, config: &serde_json::Value) -> bool {
     let asked = |service: &&Service| service.when.as_ref().is_none_or(|path| wanted(config, path));
     services.values().filter(asked).any(|service| service.after.iter().any(|name| name == TIME))

@@ -13,7 +13,7 @@ mod turn;
 mod updates;
 
 use super::answers::View;
-use super::control::{Control, Source as Door};
+use super::control::{Control, Source as ControlSource};
 use super::events::{LATE, now, say};
 use super::node::Node;
 use super::screen::Screen;
@@ -41,7 +41,7 @@ enum Ready {
     Console,
     Button,
     Page,
-    Control(Door),
+    Control(ControlSource),
     Installer,
     Service(Source),
 }
@@ -75,7 +75,10 @@ pub fn run(node: Node, supervisor: Supervisor, health: Health, updates: Updates)
     };
     match Signals::open() {
         Ok(signals) => turn.signals = Some(signals),
-        Err(error) => turn.node.warnings.add(format_args!("no signals: {error}; only the watchdog ends this node")),
+        Err(error) => turn.node.warnings.add(format_args!(
+            "cannot receive signals: {error}; only the watchdog can \
+            restart this node"
+        )),
     }
     turn.open_control();
     let action = loop {

@@ -1,5 +1,5 @@
-//! Who may come to a control socket: by the numbers of the process at the other end and, for orders, by the service that it
-//! belongs to. That it is root says nothing: services are root too, without its rights.
+//! Who may use a control socket: decided by the credentials of the process at the other end and, for commands, by the
+//! service that it belongs to. Being root is not enough: some services run as root, too.
 
 use crate::sys::peer::peer;
 use std::os::unix::net::UnixStream;

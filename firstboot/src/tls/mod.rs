@@ -3,7 +3,7 @@
 //! (RFC 8439) and SHA-256, which every TLS server of today speaks. Certificates: ECDSA with P-256, or Ed25519. With
 //! `insecure` the certificate's kind does not matter.
 //!
-//! What is secret is erased from memory when it is not needed any more: the key exchange here, keys and secrets by rustls,
+//! Secrets are erased from memory when they are no longer needed: the key exchange here, keys and secrets by rustls,
 //! ciphers by their crate. The state of a keyed hash is not: it dies with its short-lived process.
 //!
 //! - here what is trusted, and who signed · [`record`] how records are encrypted
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
-/// What those certificates vouch for that stand in the PEM file `path`.
+/// What those certificates vouch for that are in the PEM file `path`.
 ///
 /// # Errors
 /// The file cannot be read, or holds no certificate.
@@ -37,7 +37,7 @@ pub fn trusting(path: &str) -> anyhow::Result<TlsConfig> {
     let pem = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
     let mut trusted: Vec<Certificate<'static>> = Vec::new();
     for item in parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.with_context(|| format!("cannot understand {path}"))? {
+        if let PemItem::Certificate(certificate) = item.with_context(|| format!("cannot parse {path}"))? {
             trusted.push(certificate);
         }
     }
@@ -45,7 +45,7 @@ pub fn trusting(path: &str) -> anyhow::Result<TlsConfig> {
     Ok(builder.root_certs(RootCerts::Specific(Arc::new(trusted))).build())
 }
 
-/// Anybody's certificate: for what is believed by a signature of its own.
+/// Anybody's certificate: for what is trusted by a signature of its own.
 pub fn unverified() -> TlsConfig {
     let builder = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(provider()));
     builder.disable_verification(true).build()

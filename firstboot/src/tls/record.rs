@@ -57,7 +57,7 @@ impl Cipher {
         self.cipher.encrypt_inout_detached(&nonce, aad, bytes.into()).map_err(|_| Error::EncryptError)
     }
 
-    /// Decrypts the record of this number in place, when nobody has changed it.
+    /// Decrypts the record of this number in place, when no one has changed it.
     pub(super) fn open(&self, number: u64, aad: &[u8], bytes: &mut [u8], tag: &Tag) -> Result<(), Error> {
         let nonce = self.nonce(number).into();
         self.cipher.decrypt_inout_detached(&nonce, aad, bytes.into(), tag).map_err(|_| Error::DecryptError)

@@ -1,4 +1,4 @@
-//! `firstboot update`: the installer as a child of PID 1, without rights. What it may touch it finds open
+//! `firstboot update`: the installer, an unprivileged child of PID 1. It inherits open files for what it may touch
 //! ([`super::install::order::files`]); it never sees the whole disk.
 
 use super::install::order::{LONGEST, files};
@@ -10,13 +10,13 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::RawFd;
 
-/// Does it, and ends the process: with 0 when the slot is whole, or would be (a dry run); with 1 when not, and the last
+/// Does it, and ends the process: with 0 when the slot is complete, or would be (a dry run); with 1 when not, and the last
 /// event says why.
 pub fn run() -> ! {
     let status = match work() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("the update is not taken: {error:#}");
+            eprintln!("the update is refused: {error:#}");
             1
         }
     };
@@ -37,7 +37,7 @@ fn work() -> anyhow::Result<()> {
     });
     match result {
         Ok((Ok(()), true)) => Ok(()),
-        Ok((Ok(()), false)) => anyhow::bail!("PID 1 does not listen"),
+        Ok((Ok(()), false)) => anyhow::bail!("PID 1 is not listening"),
         // The installer has said why.
         Ok((Err(error), _)) => Err(error.into()),
         Err(error) => {
@@ -50,7 +50,7 @@ fn work() -> anyhow::Result<()> {
 fn prepare() -> anyhow::Result<(Order, Pair, Pair, Option<File>)> {
     let mut order = Vec::new();
     open(files::ORDER, "the order")?.take(LONGEST).read_to_end(&mut order).context("cannot read the order")?;
-    let order: Order = serde_json::from_slice(&order).context("cannot understand the order")?;
+    let order: Order = serde_json::from_slice(&order).context("cannot parse the order")?;
     let standby = Pair {
         boot: open(files::STANDBY_BOOT, "the standby slot's boot partition")?,
         root: open(files::STANDBY_ROOT, "the standby slot's root partition")?,
@@ -64,7 +64,7 @@ fn prepare() -> anyhow::Result<(Order, Pair, Pair, Option<File>)> {
 }
 
 fn open(number: RawFd, what: &str) -> anyhow::Result<File> {
-    Ok(inherited::file(number).with_context(|| format!("PID 1 did not pass on {what}"))?.into())
+    Ok(inherited::file(number).with_context(|| format!("PID 1 did not provide {what}"))?.into())
 }
 
 fn say(events: &mut File, event: &UpdateEvent) -> bool {

@@ -103,7 +103,7 @@ pub(crate) fn start(plan: &Plan, console: &Console) -> Result<Running, BootError
     Ok(running)
 }
 
-/// The tree that the kernel gets: the slot's own on the raspi4b; QEMU's own on `virt`, which is not a board of anybody's.
+/// The tree that the kernel gets: the slot's own on the raspi4b; QEMU's own on `virt`, which is not a board of anyone's.
 fn device_tree(plan: &Plan, boot: &Boot, mode: BootMode, files: &TempDir) -> Result<std::path::PathBuf, BootError> {
     let path = files.path().join("devicetree");
     let slots_own = host("the slot's device tree", Tree::parse(&boot.device_tree))?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Why a node runs no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The guest switched itself off.
+    /// The guest powered itself off.
     PoweredOff,
     /// [`crate::Node::kill`].
     PowerCut,
@@ -24,7 +24,7 @@ pub enum End {
 impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            End::PoweredOff => f.write_str("it switched itself off"),
+            End::PoweredOff => f.write_str("it powered itself off"),
             End::PowerCut => f.write_str("its power was cut"),
             End::Deadline(after) => write!(f, "its deadline of {} s passed", after.as_secs()),
             End::NoBoot(why) => write!(f, "it does not boot: {why}"),
@@ -220,7 +220,7 @@ impl Record {
             let hits =
                 texts.iter().enumerate().filter_map(|(index, text)| Some((find(rest, text.as_bytes())?, index)));
             let (at, index) = hits.min()?;
-            // The whole line, so that what stands behind the text can be used.
+            // The whole line, so that what follows the text can be used.
             let end = at + find(&rest[at..], b"\n")?;
             let start = rest[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
             let line = String::from_utf8_lossy(&rest[start..end]).into_owned();
@@ -308,7 +308,7 @@ mod tests {
         record.end(End::PoweredOff);
         let begin = Instant::now();
         let error = record.expect_any(&["hello"], Duration::from_secs(60)).unwrap_err().to_string();
-        assert!(begin.elapsed() < Duration::from_secs(5) && error.contains("switched itself off"), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(5) && error.contains("powered itself off"), "{error}");
         assert_eq!(record.wait_end(SOON).unwrap(), End::PoweredOff);
     }
 

@@ -27,7 +27,7 @@ impl Tree {
     /// Reads a flattened tree (version 17).
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is not valid.
     pub fn parse(bytes: &[u8]) -> Result<Tree, TreeError> {
         let fdt = Fdt::new(bytes).map_err(|error| TreeError::Parse(error.to_string()))?;
         Ok(Tree(DeviceTree::from_fdt(&fdt)))

@@ -14,10 +14,12 @@
 //!
 //! - [`eeprom`] GPT, autoboot.txt, config.txt → what boots: a pure function of the disk
 //! - [`devicetree`] what the firmware adds to the tree, and what QEMU's raspi4b lacks
-//! - [`Machine`] what a node is made of → `plan` the same when it is certain → [`Node`] a node, over all its boots → `boot` one boot, one QEMU process
+//! - [`Machine`] what a node is made of → `plan` the same when it is certain → [`Node`] a node, over all its boots →
+//!   `boot` one boot, one QEMU process
 //! - [`Disk`] the private copy of the image · [`Nvme`] disks beside it · [`network`] a hub between nodes and tests
 //! - `console` what was said, and waiting for it · `qemu` the program and its options · `qmp` its control channel ·
-//!   `child` a process that does not outlive us · `watchdog` the firmware's · [`powercut`] what a disk may hold when the power goes
+//!   `child` a process that does not outlive us · `watchdog` the firmware's · [`powercut`] what a disk may hold when
+//!   the power goes
 //!
 //! Rules: the image file is never written. Every node has a deadline. No process outlives its node: not when a test
 //! panics (the node is dropped) and not when the test is killed (the kernel ends QEMU). After each reset of the guest

@@ -91,7 +91,7 @@ impl Machine {
         self
     }
 
-    /// Where its clock stands at each power-on, such as `2001-01-01T00:00:00`; at the host's time when not said.
+    /// Where its clock is at each power-on, such as `2001-01-01T00:00:00`; at the host's time when not said.
     #[must_use]
     pub fn clock(mut self, time: &str) -> Machine {
         self.hardware.clock = Some(time.to_owned());

@@ -91,7 +91,7 @@ impl Node {
         self.switched_on.elapsed()
     }
 
-    /// Waits until `text` stands on the console, from behind the last match on; gives the whole line.
+    /// Waits until `text` is on the console, from behind the last match on; gives the whole line.
     ///
     /// # Errors
     /// When it does not come, or the node ends before; the message holds the last lines and the log's path.
@@ -329,7 +329,7 @@ fn keep(plan: &Plan, live: &Mutex<Live>, cut: &AtomicBool) -> End {
             Ok(running) => running,
             Err(BootError::NoBoot(why)) => return End::NoBoot(why.to_string()),
             Err(BootError::NoTrial(why)) => {
-                plan.record.say(&format!("the firmware stands still, and the EEPROM's watchdog resets it: {why}"));
+                plan.record.say(&format!("the firmware hangs, and the EEPROM's watchdog resets it: {why}"));
                 plan.record.reset(Reset::Firmware);
                 continue;
             }

@@ -71,7 +71,7 @@ impl Disk {
         &self.file
     }
 
-    /// Writes an image over the start of the disk, zeros and all, as somebody does who installs a node again.
+    /// Writes an image over the start of the disk, zeros and all, as someone does who installs a node again.
     ///
     /// # Errors
     /// When the image cannot be read or is longer than the disk.
@@ -169,7 +169,7 @@ impl Disk {
         self.fat(partition)?.read(name, 256 * 1024 * 1024).map_err(self.io("reading a file of"))
     }
 
-    /// Writes a file into the root directory of a FAT partition, as somebody with a card reader would.
+    /// Writes a file into the root directory of a FAT partition, as someone with a card reader would.
     ///
     /// # Errors
     /// When the partition holds no FAT file system or is full.

@@ -50,8 +50,9 @@ impl<'r> Watchdog<'r> {
             self.fed.set(true);
         } else if ran >= limit * self.cores || clock >= limit * self.cores * SLOWEST {
             let seconds = limit.as_secs();
-            self.record
-                .say(&format!("the firmware's watchdog of {seconds} s: no word of firstboot, so the node is reset"));
+            self.record.say(&format!(
+                "the firmware's watchdog of {seconds} s: nothing from firstboot, so the node is reset"
+            ));
             self.bitten.set(true);
         }
         self.bitten.get()

@@ -83,7 +83,7 @@ fn build(root: &Path, images: &[&TestImage], supplies: &[Supply]) -> Result<()> 
             }
         }
     }
-    ensure!(failed.is_empty(), "{} of {} images were not made: {}", failed.len(), outcomes.len(), failed.join(", "));
+    ensure!(failed.is_empty(), "{} of {} images failed: {}", failed.len(), outcomes.len(), failed.join(", "));
     println!("{} images in {:.1} s", outcomes.len(), begun.elapsed().as_secs_f32());
     Ok(())
 }

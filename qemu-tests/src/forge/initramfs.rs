@@ -4,7 +4,7 @@
 use contract::initramfs::InitramfsSpec;
 use contract::names::INITRAMFS_SPEC;
 
-/// An initramfs in which `bytes` stand at `path`.
+/// An initramfs in which `bytes` are at `path`.
 #[must_use]
 pub fn with(mut initramfs: Vec<u8>, path: &str, bytes: &[u8]) -> Vec<u8> {
     // An archive that is not packed begins at a multiple of four; the kernel passes over the zeros before it.

@@ -7,7 +7,7 @@ const MAC: [u8; 6] = [2, 0xaa, 0, 0, 0, 1];
 const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// The frame: everybody on the link may give themselves an address of `prefix`/64 and send to [`ROUTER`] what they do not
+/// The frame: everyone on the link may give themselves an address of `prefix`/64 and send to [`ROUTER`] what they do not
 /// know the way of.
 #[must_use]
 pub fn frame(prefix: Ipv6Addr) -> Vec<u8> {
@@ -15,7 +15,7 @@ pub fn frame(prefix: Ipv6Addr) -> Vec<u8> {
     let mut message = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
     message.extend([1, 1]);
     message.extend(MAC);
-    // Prefix information: on the link, for addresses of one's own, valid for 3600 s.
+    // Prefix information: on the link, for addresses of your own, valid for 3600 s.
     message.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0]);
     message.extend(prefix.octets());
     let length = u16::try_from(message.len()).unwrap_or(0);

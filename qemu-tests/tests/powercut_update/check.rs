@@ -1,4 +1,4 @@
-//! What must hold of every state, looked at on the host.
+//! What must hold of every state, inspected on the host.
 
 use super::record::{Promise, Record};
 use contract::autoboot;
@@ -162,7 +162,7 @@ impl<'e> Checked<'e> {
 
     /// `state` and `data` are there, or are made by the next boot when nothing in them was promised yet.
     fn recovers(&self, disk: &Disk, promises: &[&Promise]) -> Result<(), String> {
-        // What was promised is read before anything of ours has mended the disk.
+        // What was promised is read before anything of ours has repaired the disk.
         for partition in [Partition::State, Partition::Data] {
             let promised: Vec<_> = promises.iter().filter(|promise| promise.place().0 == partition).collect();
             if promised.is_empty() {
@@ -221,7 +221,7 @@ impl Ext4Read for InFile {
     }
 }
 
-/// As a node does: the journal first, then what e2fsck can mend. Exit statuses below 4: it is whole now.
+/// As a node does: the journal first, then what e2fsck can repair. Exit statuses below 4: it is complete now.
 fn repair(file: &Path) -> Result<String, String> {
     let mut words = String::new();
     for how in ["-p", "-y"] {

@@ -1,4 +1,4 @@
-//! Power cuts during whole updates: a run of several boots is recorded, and every state that a cut may leave is looked at on
+//! Power cuts during whole updates: a run of several boots is recorded, and every state that a cut may leave is checked on
 //! the host ([`check`]): the EEPROM's rules choose a slot that was committed, it verifies to its signed manifest, `state` and
 //! `data` recover, and what was synced before the cut is there. A sample of the states really boots, to its role.
 //!
@@ -35,7 +35,7 @@ pub struct Sample {
 }
 
 const SAMPLE: Sample = Sample { drawn: 110, booted: 3, module: "powercut_update" };
-/// Names a state: nothing is recorded, and only this one is looked at.
+/// Names a state: nothing is recorded, and only this one is checked.
 const ONE: &str = "MICRODC_POWERCUT_STATE";
 const SEED: &str = "MICRODC_POWERCUT_SEED";
 /// Boots so many states of each run, in place of the usual number.

@@ -1,4 +1,4 @@
-//! `microdc inspect`: what an image, a disk or a bundle holds, and why; what a profile comes to.
+//! `microdc inspect`: what an image, a disk or a bundle contains, and why; the merged profile.
 
 mod files;
 mod profile;
@@ -13,36 +13,35 @@ use clap::Args;
 use contract::layout::Slot;
 use std::path::{Path, PathBuf};
 
-/// Show what an image, a disk or a bundle holds, and why
+/// Show what an image, a disk or a bundle contains, and why
 ///
-/// Partitions, manifest, signer, what it is made of. Nothing but the signature
-/// is checked: that is for `microdc verify`. Nothing is written; a disk may be
-/// a node's, named by its device.
+/// Shows the partitions, manifest, signer and contents. Only the signature is
+/// checked; use `microdc verify` to check everything. Nothing is written, so a
+/// node's disk can be inspected by its device.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc inspect out/router.img\n  microdc inspect out/router.img --packages\n  microdc \
                   inspect out/router.img --files 'usr/lib/frr/*'\n  microdc inspect out/router.img --why \
                   /usr/sbin/nft\n  microdc inspect out/router.img --licence frr\n  microdc inspect \
                   out/router-1.2.3.bundle --files 'boot:*'\n  microdc inspect --profile router\n  microdc inspect \
-                  --profile router --security\n\nIn patterns `*` \
-                  stops at a slash and `**` does not; a folder means all below it.\n`boot:NAME` is a file of the boot \
+                  --profile router --security\n\nIn patterns, `*` stops at a slash and `**` does not; a folder means all below it.\n`boot:NAME` is a file of the boot \
                   partition."
 )]
 pub(super) struct Inspect {
     /// The image, disk, root partition or bundle
     #[arg(required_unless_present = "profile")]
     file: Option<PathBuf>,
-    /// Show instead what a profile comes to, and which file says each value
+    /// Show a profile with its includes merged, and which file sets each value
     #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "files", "why", "packages", "licence", "slot", "key"])]
     profile: Option<String>,
-    /// Show how far each service of the profile would reach if it fell, from
-    /// 0.0 to 10.0
+    /// Show how exposed the node is to each service of the profile, from 0.0 to
+    /// 10.0
     #[arg(long, requires = "profile")]
     security: bool,
-    /// List the files, or those that a pattern means
+    /// List the files, or those that match a pattern
     #[arg(long, value_name = "PATTERN", num_args = 0..=1, default_missing_value = "**")]
     files: Option<String>,
-    /// Say why a file is there
+    /// Explain why a file is in it
     #[arg(long, value_name = "PATH", conflicts_with_all = ["files", "packages"])]
     why: Option<String>,
     /// List the packages and artifacts that it is made of
@@ -54,7 +53,7 @@ pub(super) struct Inspect {
     /// The slot [default: the one that boots]
     #[arg(long, value_name = "A|B", value_parser = super::bundle::slot)]
     slot: Option<Slot>,
-    /// Public key to trust; may be given twice [default: keys/*.pub]
+    /// Public key to trust; can be given twice [default: keys/*.pub]
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
     /// Print JSON instead of text

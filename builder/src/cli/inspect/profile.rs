@@ -1,4 +1,4 @@
-//! `--profile`: what a profile comes to.
+//! `--profile`: the merged profile.
 
 use crate::cli::output;
 use crate::profile::explain::explain;
@@ -6,7 +6,7 @@ use crate::profile::load;
 use anyhow::{Context as _, Result};
 
 pub(super) fn show(name: &str, as_json: bool) -> Result<()> {
-    let base = std::env::current_dir().context("the current folder is gone")?;
+    let base = std::env::current_dir().context("the current folder no longer exists")?;
     let explained = explain(&load::find(name, &base)?)?;
     if as_json {
         return output::json(&explained);

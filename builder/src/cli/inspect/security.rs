@@ -1,4 +1,4 @@
-//! `--profile NAME --security`: how far each service of a profile would reach if it fell.
+//! `--profile NAME --security`: how exposed the node is to each service of a profile.
 
 use crate::cli::output;
 use crate::profile::check::role_spec;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const NAMED: usize = 5;
 
 pub(super) fn show(name: &str, as_json: bool) -> Result<()> {
-    let base = std::env::current_dir().context("the current folder is gone")?;
+    let base = std::env::current_dir().context("the current folder no longer exists")?;
     let profile = load(&load::find(name, &base)?)?;
     let role = role_spec(&profile, "", Vec::new()).map_err(ProfileError::Mistakes)?;
     if as_json {

@@ -1,4 +1,4 @@
-//! What is said of a whole image, disk or bundle.
+//! The summary of an image, disk or bundle.
 
 use crate::bundle::{Contents, FramesOf, Reader};
 use crate::cli::output::{self, OutputError};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Whether a slot's signature is to be believed; otherwise why not.
+/// Whether a slot's signature is to be trusted; otherwise why not.
 pub(super) type Signed<'s> = &'s dyn Fn(&OpenSlot) -> Result<(), String>;
 
 pub(super) fn all(path: &Path, medium: &Medium, slot: Option<Slot>, signed: Signed<'_>, as_json: bool) -> Result<()> {
@@ -74,7 +74,7 @@ fn report(
     };
     let mut slots: Vec<Value> = looks.iter().map(slot).collect();
     if let Some(contents) = contents {
-        // A bundle is one slot: what is said of it stands on top.
+        // A bundle is one slot: what is said of it is on top.
         let mut report = serde_json::to_value(contents)?;
         report["bundle"] = serde_json::to_value(path)?;
         for (name, value) in slots.pop().and_then(|slot| slot.as_object().cloned()).unwrap_or_default() {
@@ -133,7 +133,7 @@ fn manifest(look: &OpenSlot, signed: Result<(), String>) -> Result<(), OutputErr
 fn made_of(look: &OpenSlot) -> Result<()> {
     let inventory = match look.inventory() {
         Err(error @ (OpenError::NoInventory | OpenError::Root(_) | OpenError::Inventory(_))) => {
-            outln!("  made of   not known: {error}")?;
+            outln!("  made of   unknown: {error}")?;
             return Ok(());
         }
         inventory => inventory?,
@@ -204,7 +204,7 @@ pub(super) fn licence(look: &OpenSlot, name: &str) -> Result<()> {
         format!("no package {name} in it{}", near.map(|near| format!("; {near}")).unwrap_or_default())
     })?;
     let path = package.copyright.as_ref().with_context(|| {
-        format!("no package of the image has the copyright file of {name}: look into the package itself")
+        format!("no package of the image has the copyright file of {name}: see the package itself")
     })?;
     let archive = licences::read(&look.root()?.read(LICENCES.trim_start_matches('/'))?).context(LICENCES)?;
     let text = archive.get(path).with_context(|| format!("{path} is not in {LICENCES}"))?;

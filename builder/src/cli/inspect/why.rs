@@ -55,7 +55,7 @@ fn to_json(inventory: &Inventory, step: &Step) -> Value {
     value
 }
 
-/// The path that was asked for, then what needed it, and so on to what nobody needed but a person wanted.
+/// The path that was asked for, then what needed it, and so on to what no one needed but a person wanted.
 fn steps(look: &OpenSlot, inventory: &Inventory, wanted: &str) -> Result<Vec<Step>> {
     if let Some(name) = wanted.strip_prefix(BOOT) {
         let reasons = inventory.boot_reasons();

@@ -1,4 +1,4 @@
-//! What stands on the disk, as bytes: superblock, group descriptor, inode, extent, directory block, attributes.
+//! What is on the disk, as bytes: superblock, group descriptor, inode, extent, directory block, attributes.
 //!
 //! Field names and offsets: the kernel's Documentation/filesystems/ext4 and fs/ext4/ext4.h, little-endian throughout.
 //! There is no journal and no checksum: the root is never written, and dm-verity proves every block of it.
@@ -11,12 +11,12 @@ pub const BLOCKS_PER_GROUP: u64 = 32_768;
 pub const ROOT_INODE: u32 = 2;
 /// Inodes 1 to 10 are the file system's own.
 pub const FIRST_INODE: u32 = 11;
-/// Extents that stand in the inode itself, and in a block.
+/// Extents that are in the inode itself, and in a block.
 pub const EXTENTS_IN_INODE: usize = 4;
 pub const EXTENTS_IN_BLOCK: usize = (BLOCK as usize - 12) / 12;
 /// Blocks of one extent.
 pub const LONGEST_EXTENT: u64 = 32_768;
-/// What stands in the inode of a symbolic link rather than in a block: shorter than this.
+/// What is in the inode of a symbolic link rather than in a block: shorter than this.
 pub const LONGEST_FAST_LINK: usize = 60;
 /// More links than this are written as one, which means "many" (dir_nlink).
 const MOST_LINKS: u32 = 65_000;
@@ -66,7 +66,7 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// The 1024 bytes of it, as they stand in group `group`.
+    /// The 1024 bytes of it, as they are in group `group`.
     pub fn to_bytes(&self, group: u16) -> Vec<u8> {
         let mut bytes = vec![0; 1024];
         let mut at = Fields(&mut bytes);
@@ -149,7 +149,7 @@ pub struct Inode<'a> {
     /// Blocks of 4096 bytes, with those of extents and attributes.
     pub blocks: u64,
     pub body: Body,
-    /// Attributes that stand in the inode, from [`Attributes::in_inode`].
+    /// Attributes that are in the inode, from [`Attributes::in_inode`].
     pub attributes: &'a [u8],
     /// The block of attributes, or 0.
     pub attribute_block: u32,
@@ -204,7 +204,7 @@ pub fn device(major: u32, minor: u32) -> Vec<u8> {
     [first.to_le_bytes(), second.to_le_bytes()].concat()
 }
 
-/// `length` blocks from `logical` of a file stand at `start` of the disk.
+/// `length` blocks from `logical` of a file are at `start` of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     pub logical: u32,
@@ -229,7 +229,7 @@ pub fn extents(extents: &[Extent], most: usize) -> Vec<u8> {
     bytes
 }
 
-/// The inode's head of a tree whose leaves stand at these blocks, by their first logical block.
+/// The inode's head of a tree whose leaves are at these blocks, by their first logical block.
 pub fn extent_index(leaves: &[(u32, u32)]) -> Vec<u8> {
     let mut bytes = extent_head(leaves.len(), EXTENTS_IN_INODE, 1);
     for (logical, block) in leaves {
@@ -300,7 +300,7 @@ impl<'a> Attributes<'a> {
         Ok(Attributes(entries))
     }
 
-    /// As they stand in the rest of an inode, when they fit there.
+    /// As they are in the rest of an inode, when they fit there.
     pub fn in_inode(&self) -> Option<Vec<u8>> {
         if self.0.is_empty() {
             return Some(Vec::new());
@@ -311,7 +311,7 @@ impl<'a> Attributes<'a> {
         self.fill(&mut bytes[4..], 0, 0).map(|_| bytes)
     }
 
-    /// As they stand in a block of their own, when they fit there.
+    /// As they are in a block of their own, when they fit there.
     pub fn in_block(&self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; BLOCK as usize];
         let hash = self.fill(&mut bytes, 32, 0)?;

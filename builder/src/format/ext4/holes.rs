@@ -1,5 +1,5 @@
 //! Blocks of zeros in a file are not stored. Programs have many: Debian's for arm64 are linked for pages of 64 KiB, and
-//! what lies between two segments is zeros.
+//! what is between two segments is zeros.
 
 use super::disk::EXTENTS_IN_INODE;
 use crate::tree::Content;

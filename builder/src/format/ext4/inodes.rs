@@ -1,4 +1,4 @@
-//! Every name of the tree gets its inode: who owns what, how many names it has, and what its blocks will hold.
+//! Assigns an inode to every name of the tree: its owner, its link count, and the contents of its blocks.
 
 use super::Ext4Error;
 use super::disk::{self, Attributes, FIRST_INODE, LONGEST_FAST_LINK, ROOT_INODE};
@@ -36,14 +36,14 @@ pub struct File {
     pub size: u64,
     pub links: u32,
     pub data: Data,
-    /// Attributes that stand in the inode; else they have a block.
+    /// Attributes that are in the inode; else they have a block.
     pub attributes: Vec<u8>,
     pub attribute_block: Option<Vec<u8>>,
 }
 
 /// What an inode's blocks hold.
 pub enum Data {
-    /// Nothing; this stands in the inode itself.
+    /// Nothing; this is in the inode itself.
     Plain(Vec<u8>),
     Directory(Vec<u8>),
     /// The target of a long symbolic link.
@@ -70,11 +70,11 @@ impl Data {
     }
 }
 
-/// A directory's own names, as they will stand in it.
+/// A directory's own names, as they will be in it.
 type Names<'t> = Vec<(&'t str, u32, u8)>;
 
 /// # Errors
-/// When something in the tree cannot stand in the file system, or cannot be read.
+/// When something in the tree cannot be in the file system, or cannot be read.
 pub fn number(tree: &Tree) -> Result<Numbered, Ext4Error> {
     let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
     let mut next = FIRST_INODE;
@@ -95,7 +95,9 @@ pub fn number(tree: &Tree) -> Result<Numbered, Ext4Error> {
         let wrong = |why: String| Ext4Error::Path { path: path.clone(), why };
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         if name.is_empty() || name == "." || name == ".." || name.len() > LONGEST_NAME || name.contains('\0') {
-            return Err(wrong("its name is empty, dots, longer than 255 bytes, or holds a zero".to_owned()));
+            return Err(wrong(
+                "its name is empty, only dots, longer than 255 bytes, or contains a NUL byte".to_owned(),
+            ));
         }
         match tree.nodes.get(parent).map(|parent| &parent.kind) {
             Some(Kind::Directory) => (),
@@ -169,7 +171,7 @@ fn file(
             (content.len(), Data::Content { content: content.clone(), stored })
         }
         Kind::Symlink(target) if target.is_empty() || target.len() > LONGEST_LINK || target.contains('\0') => {
-            return Err(wrong(format!("a link needs a target of 1 to {LONGEST_LINK} bytes without zeros")));
+            return Err(wrong(format!("a link needs a target of 1 to {LONGEST_LINK} bytes without NUL bytes")));
         }
         Kind::Symlink(target) => {
             let bytes = target.as_bytes().to_vec();
@@ -178,19 +180,19 @@ fn file(
         }
         Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
             if *major > 0xfff || *minor > 0xf_ffff {
-                return Err(wrong(format!("there is no device {major}:{minor}")));
+                return Err(wrong(format!("the device number {major}:{minor} is out of range")));
             }
             (0, Data::Plain(disk::device(*major, *minor)))
         }
         Kind::Fifo | Kind::Hardlink(_) => (0, Data::Plain(Vec::new())),
     };
     let attributes = Attributes::new(&node.xattrs)
-        .map_err(|name| wrong(format!("the attribute {name} is none of user, trusted or security")))?;
+        .map_err(|name| wrong(format!("the attribute {name} is not one of user, trusted or security")))?;
     let (attributes, attribute_block) = match attributes.in_inode() {
         Some(bytes) => (bytes, None),
         None => match attributes.in_block() {
             Some(block) => (Vec::new(), Some(block)),
-            None => return Err(wrong("its attributes do not fit into a block".to_owned())),
+            None => return Err(wrong("its attributes do not fit in a block".to_owned())),
         },
     };
     Ok(File {

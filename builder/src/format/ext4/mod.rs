@@ -1,7 +1,7 @@
 //! A [`Tree`] as an ext4 file system, just big enough and never to be written: no journal, no free blocks, no blocks of
 //! zeros ([`holes`]).
 //!
-//! [`disk`] is what stands on the disk and nothing else. A [`Plan`] is made in two passes: every name gets its inode,
+//! [`disk`] is what is on the disk and nothing else. A [`Plan`] is made in two passes: every name gets its inode,
 //! then every block its place ([`space`]); [`write`] puts the bytes there, hashed on the way.
 
 mod disk;
@@ -25,7 +25,7 @@ const INODES_PER_BLOCK: u64 = BLOCK / INODE_LEN as u64;
 /// A tree that cannot be made into a file system, or not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Ext4Error {
-    #[error("/{path} cannot be put into the root file system: {why}")]
+    #[error("cannot add /{path} to the root file system: {why}")]
     Path { path: String, why: String },
     #[error("the root file system cannot be laid out: {0}")]
     Layout(String),
@@ -61,11 +61,11 @@ pub const LABEL: usize = 16;
 /// Lays out `tree`: label at most [`LABEL`] bytes, every time stamp `built` (seconds since 1970).
 ///
 /// # Errors
-/// When something in the tree cannot stand in an ext4 file system (a missing parent, a bad name, a link to nowhere), or
+/// When something in the tree cannot be in an ext4 file system (a missing parent, a bad name, a link to nowhere), or
 /// cannot be read.
 pub fn plan(tree: &Tree, seed: &Seed, label: &str, built: u64) -> Result<Plan, Ext4Error> {
     let built =
-        u32::try_from(built).map_err(|_| Ext4Error::Layout(format!("time {built} is behind the year 2106")))?;
+        u32::try_from(built).map_err(|_| Ext4Error::Layout(format!("time {built} is after the year 2106")))?;
     if label.len() > LABEL {
         return Err(Ext4Error::Layout(format!("the label {label:?} is longer than {LABEL} bytes")));
     }
@@ -206,7 +206,7 @@ impl Placed {
         Ok(Plan { blocks, files, pieces })
     }
 
-    /// What stands in the blocks of directories, links and files.
+    /// What is in the blocks of directories, links and files.
     fn contents(self, numbered: Numbered, pieces: &mut Vec<Piece>) -> Vec<(String, Content)> {
         let mut files = Vec::new();
         for (file, placed) in numbered.files.into_iter().zip(self.files) {

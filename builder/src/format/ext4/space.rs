@@ -1,4 +1,4 @@
-//! Which block belongs to what: block groups, what is set aside in them, and blocks given out in ascending order.
+//! Block allocation: block groups, their reserved blocks, and data blocks in ascending order.
 
 use super::disk::{BLOCKS_PER_GROUP, DESCRIPTOR_LEN, Extent, LONGEST_EXTENT};
 use contract::layout::BLOCK;
@@ -6,12 +6,12 @@ use contract::layout::BLOCK;
 /// Blocks of a file system with a given number of groups.
 pub struct Space {
     pub groups: u64,
-    /// Block number → in use. What lies behind its end is free.
+    /// Block number → in use. What follows its end is free.
     used: Vec<bool>,
     next: u64,
 }
 
-/// Runs of blocks that lie behind one another, as first block and number.
+/// Runs of blocks that follow one another, as first block and number.
 pub type Run = (u64, u64);
 
 impl Space {
@@ -101,7 +101,7 @@ impl Space {
         }
     }
 
-    /// The bitmap of a group's blocks, and how many of them are free. What lies behind the end counts as used.
+    /// The bitmap of a group's blocks, and how many of them are free. What follows the end counts as used.
     pub fn bitmap(&self, group: u64) -> (Vec<u8>, u64) {
         let first = group * BLOCKS_PER_GROUP;
         let mut free = 0;

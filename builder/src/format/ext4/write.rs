@@ -28,7 +28,7 @@ enum Part<'p> {
 
 impl Plan {
     /// Writes the file system to `offset` of `file`, where zeros must stand, and returns the hash of every block.
-    /// `wrote` is told the bytes of file content written so far, and may stop the work with an error.
+    /// `wrote` receives the bytes of file content written so far, and may stop the work with an error.
     ///
     /// # Errors
     /// When a file's content cannot be read, or the file system cannot be written.

@@ -28,7 +28,7 @@ impl Checker<'_> {
                 self.wrong(&entry.place, format!("two health checks are called {name:?}"), help);
             }
             if written.every.0 == 0 || written.timeout.0 == 0 {
-                self.wrong(&entry.place, "`every` and `timeout` are longer than nothing".to_owned(), None);
+                self.wrong(&entry.place, "`every` and `timeout` must be longer than 0".to_owned(), None);
             }
             checks.push(HealthCheck {
                 name,
@@ -54,7 +54,7 @@ impl Checker<'_> {
             let stable_ms = written.stable.map_or(0, |span| span.0);
             found.push((service.clone(), Probe::Service { name: service.clone(), stable_ms }));
         } else if written.stable.is_some() {
-            self.wrong(place, "`stable` goes with `service`".to_owned(), None);
+            self.wrong(place, "`stable` is only valid with `service`".to_owned(), None);
         }
         if let Some(target) = written.tcp.as_ref().map(Spanned::get_ref) {
             if let TargetText::Is(address) = target {
@@ -71,7 +71,7 @@ impl Checker<'_> {
             let name = run.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
             found.push((name.to_owned(), Probe::Program { run: run.clone(), identity }));
         } else if written.user.is_some() {
-            self.wrong(place, "`user` goes with `run`".to_owned(), None);
+            self.wrong(place, "`user` is only valid with `run`".to_owned(), None);
         }
         if let Some(target) = written.route.as_ref().map(Spanned::get_ref) {
             if let TargetText::Is(text) = target
@@ -103,7 +103,7 @@ impl Checker<'_> {
             found.push(("memory".to_owned(), Probe::Memory { available_bytes: bytes.0 }));
         }
         if found.len() != 1 {
-            self.wrong(place, format!("a health check looks at exactly one of {KINDS}"), None);
+            self.wrong(place, format!("a health check needs exactly one of {KINDS}"), None);
         }
         found.pop()
     }
@@ -111,11 +111,11 @@ impl Checker<'_> {
     pub(super) fn http(&mut self, http: &Http, place: &Place) -> HttpProbe {
         let secure = http.url.starts_with("https://");
         if !secure && !http.url.starts_with("http://") {
-            self.wrong(place, format!("{:?} begins with neither http:// nor https://", http.url), None);
+            self.wrong(place, format!("{:?} does not begin with http:// or https://", http.url), None);
         }
         if secure && http.ca.is_none() && !http.insecure {
-            let help = "name a file of certificates as `ca`, or say `insecure = true` for a service on this node";
-            self.wrong(place, "nothing says which certificate to trust".to_owned(), Some(help.to_owned()));
+            let help = "set `ca` to a file of certificates, or `insecure = true` for a service on this node";
+            self.wrong(place, "no certificate to trust is set".to_owned(), Some(help.to_owned()));
         }
         HttpProbe {
             url: http.url.clone(),

@@ -1,5 +1,5 @@
 //! What a profile says about node.toml: the `when` of services and health checks, the `config` of health checks, and the
-//! templates of its overlays. A path that no node.toml can have would switch a service off without a word.
+//! templates of its overlays. A path that no node.toml can have would silently disable a service.
 
 use super::super::diagnostic::{Diagnostic, Place};
 use super::super::merge::Profile;

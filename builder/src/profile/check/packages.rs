@@ -11,8 +11,8 @@ pub(super) fn take_something(profile: &Profile) -> Vec<Diagnostic> {
     });
     let mistake = |(name, (place, _)): (&String, &(_, _))| {
         let message = format!("nothing is taken from the package {name}, so nothing of it would be in the image");
-        let help =
-            "name its files: `take = [\"usr/bin/program\"]`; libraries that they need come by themselves".to_owned();
+        let help = "name its files: `take = [\"usr/bin/program\"]`; libraries that they need are added automatically"
+            .to_owned();
         Diagnostic::new(&profile.sources, message, place, "here", None, Some(help))
     };
     empty.map(mistake).collect()

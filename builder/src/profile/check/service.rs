@@ -23,7 +23,11 @@ impl Checker<'_> {
         let mut services = BTreeMap::new();
         for (name, entry) in &profile.services {
             if name == NETWORK || name == TIME {
-                self.wrong(&entry.place, format!("{name:?} is firstboot's own and no name for a service"), None);
+                self.wrong(
+                    &entry.place,
+                    format!("{name:?} is reserved for firstboot and cannot name a service"),
+                    None,
+                );
             }
             let service = self.service(entry);
             services.insert(name.clone(), service);
@@ -62,7 +66,7 @@ impl Checker<'_> {
             self.absolute(folder, place);
         }
         if written.limits.cpu_weight.is_some_and(|weight| !(1..=10_000).contains(&weight)) {
-            self.wrong(place, "`limits.cpu_weight` goes from 1 to 10000; 100 is usual".to_owned(), None);
+            self.wrong(place, "`limits.cpu_weight` must be 1 to 10000; 100 is the usual weight".to_owned(), None);
         }
         let ready = written.ready.as_ref().and_then(|ready| self.ready(ready, place));
         let mounts = self.mounts(written, place);
@@ -191,7 +195,7 @@ impl Checker<'_> {
                 self.absolute(path, &entry.place);
                 if profile.directories.contains_key(path) || kept.iter().any(|other| other.path == *path) {
                     let message = format!("{path} is kept by two entries of this profile");
-                    self.wrong(&entry.place, message, Some("leave it to one of them".to_owned()));
+                    self.wrong(&entry.place, message, Some("remove one of them".to_owned()));
                 }
                 let owner = contract::role::Identity { groups: Vec::new(), ..owner.clone() };
                 kept.push(Directory { path: path.clone(), owner, mode: KEPT_MODE, persistent: true, data });
@@ -204,7 +208,7 @@ impl Checker<'_> {
     pub(super) fn program(&mut self, run: &[String], place: &Place) {
         match run.first() {
             Some(program) => self.absolute(program, place),
-            None => self.wrong(place, "`run` names no program".to_owned(), None),
+            None => self.wrong(place, "`run` does not name a program".to_owned(), None),
         }
     }
 
@@ -233,7 +237,7 @@ impl Checker<'_> {
         let stuck: Vec<&str> = services.keys().map(|name| &**name).filter(|name| !settled.contains(name)).collect();
         if let Some(entry) = stuck.first().and_then(|name| self.profile.services.get(*name)) {
             let message = format!("these services wait for each other and would never start: {}", stuck.join(", "));
-            self.wrong(&entry.place.clone(), message, Some("take one `after` out of the circle".to_owned()));
+            self.wrong(&entry.place.clone(), message, Some("remove one `after` from the cycle".to_owned()));
         }
     }
 }

@@ -1,11 +1,10 @@
-//! What a profile comes to, and which file said each part of it: the rules of [`super::merge`], told in the words of the
-//! files themselves. What is told is a profile again, without includes ([`Explained::to_toml`]); a test holds the two
-//! against each other.
+//! A merged profile, and which file sets each part of it: the rules of [`super::merge`], in the words of the files
+//! themselves. The result is itself a profile, without includes ([`Explained::to_toml`]); a test compares the two.
 
 mod merged;
 mod read;
 
-pub use merged::{Merged, Said, Value};
+pub use merged::{Merged, Setting, Value};
 
 use super::diagnostic::Sources;
 use super::file::{Loaded, ProfileError, load_file};
@@ -153,6 +152,6 @@ fn line(text: &mut String, Merged { key, value, instead_of, .. }: &Merged) {
     }
 }
 
-fn pair(text: &mut String, key: &str, said: &Said) {
+fn pair(text: &mut String, key: &str, said: &Setting) {
     let _ = writeln!(text, "{:<50} # {}", format!("{key} = {}", said.toml), said.at);
 }

@@ -1,9 +1,9 @@
-//! What one file says, statement by statement, each with its line.
+//! The statements of one file, each with its line.
 
 use super::super::diagnostic::{Diagnostic, FileId, Sources};
 use super::super::field::{Keys as _, Kind};
 use super::super::schema::ProfileFile;
-use super::merged::{Merged, Said, Value};
+use super::merged::{Merged, Setting, Value};
 use serde_spanned::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -49,7 +49,7 @@ fn merged(table: &[String], key: String, value: Value) -> Merged {
 }
 
 impl File<'_> {
-    /// Named entries. Those that are one value stand in the table of all of them.
+    /// Named entries. Those that are one value are in the table of all of them.
     fn entries(&self, kind: &str, table: &DeTable<'_>) -> Vec<Merged> {
         let entry = |(name, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| match value.get_ref() {
             DeValue::Table(keys) => {
@@ -71,7 +71,7 @@ impl File<'_> {
         let what = match value.get_ref() {
             DeValue::Array(items) => {
                 let item =
-                    |item: &Spanned<DeValue<'_>>| Said { toml: self.toml(item), at: self.at(item.span().start) };
+                    |item: &Spanned<DeValue<'_>>| Setting { toml: self.toml(item), at: self.at(item.span().start) };
                 Value::List(items.iter().map(item).collect())
             }
             _ => Value::One(self.said(key, value)),
@@ -79,13 +79,13 @@ impl File<'_> {
         merged(path, bare(key.get_ref()), what)
     }
 
-    fn keys(&self, table: &DeTable<'_>) -> Vec<(String, Said)> {
+    fn keys(&self, table: &DeTable<'_>) -> Vec<(String, Setting)> {
         let said = in_order(table).into_iter().map(|(key, value)| (bare(key.get_ref()), self.said(key, value)));
         said.collect()
     }
 
-    fn said(&self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Said {
-        Said { toml: self.toml(value), at: self.at(key.span().start) }
+    fn said(&self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Setting {
+        Setting { toml: self.toml(value), at: self.at(key.span().start) }
     }
 
     fn at(&self, byte: usize) -> String {
@@ -113,7 +113,7 @@ impl File<'_> {
 
 type Pair<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
 
-/// The pairs of a table as they stand in the file.
+/// The pairs of a table as they are in the file.
 fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Pair<'t, 'i>> {
     let mut pairs: Vec<_> = table.iter().collect();
     pairs.sort_by_key(|(key, _)| key.span().start);

@@ -1,4 +1,4 @@
-//! The kinds of keys: how what several files say about one becomes one.
+//! The kinds of keys: how the values of several files are merged.
 
 use super::{Field, File, Keys, Kind, Merge};
 use crate::profile::diagnostic::Place;
@@ -31,9 +31,9 @@ pub struct Table<T>(PhantomData<T>);
 #[derive(Debug)]
 pub struct Tables<T>(PhantomData<T>);
 
-/// What says something about its file alone, and is not merged.
+/// Applies only to its own file, and is not merged.
 #[derive(Debug)]
-pub struct Apart<T>(PhantomData<T>);
+pub struct PerFile<T>(PhantomData<T>);
 
 impl<T: Value> Field for One<T> {
     type Written = Option<Spanned<T::Written>>;
@@ -224,11 +224,11 @@ impl<T: Keys> Field for Tables<T> {
     }
 }
 
-impl<T> Field for Apart<T> {
+impl<T> Field for PerFile<T> {
     type Written = T;
     type Layer = ();
     type Whole = ();
-    const KIND: Kind = Kind::Apart;
+    const KIND: Kind = Kind::PerFile;
 
     fn include(_: &mut (), (): (), _: Option<&T>, _: &str, _: &mut Merge<'_>) {}
 

@@ -1,6 +1,6 @@
 //! What the table of a profile's keys ([`super::schema`]) is made of.
 //!
-//! A key stands in [`table!`] once, with one of the kinds of [`kind`]. That makes how it is read, its place in the JSON
+//! A key is in [`table!`] once, with one of the kinds of [`kind`]. That makes how it is read, its place in the JSON
 //! Schema and on the reference page, how parts are merged, where each value came from, what contradicts what, what must
 //! be there, and how it is explained.
 
@@ -32,7 +32,7 @@ pub enum Kind {
     /// Named tables, in each of which the keys count one by one.
     Tables,
     /// Says something about its file alone.
-    Apart,
+    PerFile,
     /// Names the files that count.
     Includes,
 }
@@ -78,7 +78,7 @@ pub trait Keys: Sized {
 #[derive(Clone, Copy, Debug)]
 pub struct File<'a> {
     pub id: FileId,
-    /// The folder that it lies in.
+    /// The folder that it is in.
     pub folder: &'a Path,
 }
 

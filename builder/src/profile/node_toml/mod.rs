@@ -1,5 +1,5 @@
-//! What a profile says about node.toml, held against the types that read node.toml: a path that no node.toml can have
-//! is a mistake in the profile, and found when it is read.
+//! What a profile says about node.toml, checked against the types that read node.toml: a path that no node.toml can
+//! have is an error in the profile, found when the profile is read.
 //!
 //! - [`types`] what may stand where · [`path`] dotted paths, as `when` and health checks name them · [`template`] what
 //!   templates use

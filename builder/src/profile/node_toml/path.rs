@@ -6,7 +6,7 @@ use super::super::field::join;
 use super::super::value::Mistake;
 use super::types::{Type, Unknown, Why};
 
-/// Follows the path of a `when`. It leads through tables; whatever stands at its end is asked for.
+/// Follows the path of a `when`. It leads through tables; whatever is at its end is asked for.
 ///
 /// # Errors
 /// When no node.toml has anything there.
@@ -31,7 +31,7 @@ pub fn values(path: &str) -> Result<(), Mistake> {
     if found.is_text_or_number() {
         return Ok(());
     }
-    let message = format!("`{path}` in node.toml is neither a text nor a number, nor a list of them");
+    let message = format!("`{path}` in node.toml is neither a string nor a number, nor a list of them");
     Err((message, Some("name the key of an address, such as `router.neighbor.address`".to_owned())))
 }
 
@@ -63,10 +63,10 @@ pub fn explain(unknown: &Unknown) -> Mistake {
             None if at.is_empty() => format!("node.toml has {}", listed(keys)),
             None => format!("[{at}] has {}", listed(keys)),
         },
-        Why::List => format!("`{at}` is a list, and its entries have no key `{key}` of their own here"),
-        Why::Value => format!("`{at}` is a single value: nothing stands below it"),
+        Why::List => format!("`{at}` is a list, and its entries have no key `{key}`"),
+        Why::Value => format!("`{at}` is a single value and has no keys"),
     };
-    (format!("no node.toml has `{whole}`"), Some(help))
+    (format!("`{whole}` is not a key of node.toml"), Some(help))
 }
 
 fn listed(keys: &[String]) -> String {
@@ -139,15 +139,15 @@ mod tests {
             ("network.\"eth0.5\".dhcp", "[network.\"eth0] has `"),
         ] {
             let (message, found) = when(path).unwrap_err();
-            assert!(message.starts_with("no node.toml has `"), "{path}: {message}");
+            assert!(message.ends_with("is not a key of node.toml"), "{path}: {message}");
             assert!(found.as_deref().is_some_and(|found| found.contains(help)), "{path}: {found:?}");
         }
         for (path, wanted) in [
             ("router.neighbour.address", "did you mean `router.neighbor`?"),
             ("router.neighbor.adress", "did you mean `router.neighbor.address`?"),
-            ("router.neighbor", "neither a text nor a number"),
-            ("router.neighbor.bfd", "neither a text nor a number"),
-            ("network", "neither a text nor a number"),
+            ("router.neighbor", "neither a string nor a number"),
+            ("router.neighbor.bfd", "neither a string nor a number"),
+            ("network", "neither a string nor a number"),
             ("router.asn.x", "`router.asn` is a single value"),
         ] {
             let (message, help) = values(path).unwrap_err();

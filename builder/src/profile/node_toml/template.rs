@@ -2,7 +2,7 @@
 //! example takes, and `is defined` is silent about a name that nothing ever has.
 //!
 //! The template is read as `minijinja` reads it, and values are followed by their types: through loops, `set`, `with`,
-//! subscripts and the filters that hand on what they get. What is not followed is not complained about.
+//! subscripts and the filters that hand on what they get. What cannot be followed is not reported.
 
 use super::path::explain;
 use super::types::{Type, Unknown, Why};
@@ -49,7 +49,7 @@ enum Known {
     Of(Type<'static>),
     /// A list of such values.
     List(Box<Known>),
-    /// A name, and what stands under it.
+    /// A name, and what is under it.
     Pair(Box<Known>),
 }
 
@@ -243,7 +243,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// What stands below a key.
+    /// What is below a key.
     fn key(&mut self, of: &Known, key: &str, span: Range<usize>) -> Known {
         let Known::Of(place) = of else { return Known::Nothing };
         match place.key(key) {

@@ -13,7 +13,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     settings.into_generator().into_root_schema_for::<NodeConfig>().to_value()
 });
 
-/// What may stand at a place of node.toml.
+/// What may be at a place of node.toml.
 #[derive(Clone, Debug)]
 pub struct Type<'s> {
     root: &'s Value,
@@ -57,7 +57,7 @@ impl<'s> Type<'s> {
         Type { root, schemas: Vec::new(), path: String::new() }.with(root)
     }
 
-    /// What stands below a key.
+    /// What is below a key.
     ///
     /// # Errors
     /// When there is no such key.
@@ -85,7 +85,7 @@ impl<'s> Type<'s> {
         (!found.schemas.is_empty()).then_some(found)
     }
 
-    /// What stands below the keys of a table, whichever key. [`None`] for what is not a table.
+    /// What is below the keys of a table, whichever key. [`None`] for what is not a table.
     #[must_use]
     pub fn values(&self) -> Option<Type<'s>> {
         let below = Type { root: self.root, schemas: Vec::new(), path: join(&self.path, "NAME") };
@@ -142,7 +142,7 @@ fn is(schema: &Value, kind: &str) -> bool {
     }
 }
 
-/// Whether a schema says nothing: anything may stand there.
+/// Whether a schema says nothing: anything may be there.
 fn is_anything(schema: &Value) -> bool {
     let said = ["type", "const", "enum", "properties", "items", "$ref"];
     *schema == Value::Bool(true) || schema.is_object() && said.iter().all(|key| schema[*key].is_null())

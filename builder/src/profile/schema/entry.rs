@@ -4,61 +4,61 @@ use super::super::quantity::Mode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// A file of the root that comes from no package: exactly one of `url`, `go` and `file` says where it comes from. The
-/// table's name is what `--supply` replaces.
+/// A file that comes from no package. Exactly one of `url`, `go` and `file` sets its source. `--supply NAME=FILE`
+/// replaces it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Artifact {
-    /// Absolute path in the root.
+    /// Absolute path in the root file system.
     pub to: String,
-    /// 0755 for `url` and `go`, 0644 for `file`, when nothing is said.
+    /// Permission bits. Default: 0755 for `url` and `go`, 0644 for `file`.
     pub mode: Option<Mode>,
-    /// A release file of its upstream.
+    /// URL of an upstream release file.
     pub url: Option<String>,
-    /// With `url`: a list of SHA-256 sums, as sha256sum(1) writes them, that names the file of the URL.
+    /// With `url`: the URL of a list of SHA-256 checksums, as written by sha256sum(1), that names the file.
     pub checksums: Option<String>,
-    /// With `url`: the signature of the list of `checksums` or, without one, of the file itself: detached OpenPGP or
-    /// minisign.
+    /// With `url`: the URL of a detached OpenPGP or minisign signature of the `checksums` list or, without one, of the
+    /// file itself.
     pub signature: Option<String>,
-    /// With `signature`: the file of the signer's public key, from the folder of the file that says this: an OpenPGP
-    /// certificate or a minisign key.
+    /// With `signature`: the file with the signer's public key, an OpenPGP certificate or a minisign key. Relative to
+    /// the folder of this file.
     pub key: Option<String>,
     /// A Go module with its exact version: `example.org/program@v1.2.3`.
     pub go: Option<String>,
-    /// With `go`: the main package, where it is not the module's root: `./cmd/program`.
+    /// With `go`: the main package, if it is not the module's root: `./cmd/program`.
     pub package: Option<String>,
-    /// A file, from the folder of the file that says this.
+    /// A local file, relative to the folder of this file.
     pub file: Option<String>,
 }
 
-/// An account.
+/// A user account.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
-    /// Number of the account.
+    /// User ID.
     pub id: u32,
-    /// Primary group; without it, one of the same name and number.
+    /// Primary group. Default: one with the same name and number.
     pub group: Option<String>,
     /// Supplementary groups.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// Home directory; without it, `/nonexistent`.
+    /// Home directory. Default: `/nonexistent`.
     pub home: Option<String>,
-    /// The program that a login gets; without it, nobody logs in.
+    /// Login shell. Default: the account cannot log in.
     pub shell: Option<String>,
-    /// A name for people.
+    /// Comment (the GECOS field).
     pub comment: Option<String>,
 }
 
-/// A group that is not an account's own.
+/// A group other than the primary group of a user.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Number of the group.
+    /// Group ID.
     pub id: u32,
 }
 
-/// A directory made at boot.
+/// A directory created at boot.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {

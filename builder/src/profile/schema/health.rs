@@ -10,70 +10,70 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
-    /// For people; without it, made from what is looked at.
+    /// Name of the check. Default: derived from what it checks.
     pub name: Option<String>,
     /// A service that must be ready.
     pub service: Option<String>,
-    /// With `service`: for how long it must be ready without a break.
+    /// With `service`: how long it must be ready without interruption.
     pub stable: Option<Milliseconds>,
-    /// `address:port`
+    /// A TCP port that must accept connections, as `address:port`.
     pub tcp: Option<Spanned<Target>>,
-    /// A request and its good answer.
+    /// An HTTP request and the expected answer.
     pub http: Option<Http>,
-    /// A program that ends with status 0.
+    /// A program that must exit with status 0.
     pub run: Option<Vec<String>>,
-    /// With `run`: whose rights it has.
+    /// With `run`: the user that it runs as.
     pub user: Option<String>,
-    /// An address that the routing table leads to, or a prefix that it holds.
+    /// An address that the routing table has a route to, or a prefix that it contains.
     pub route: Option<Spanned<Target>>,
-    /// An address that answers on a directly connected link.
+    /// An address that must answer on a directly connected link.
     pub neighbour: Option<Spanned<Target>>,
-    /// What must be free on a file system.
+    /// Free space that a file system must have.
     pub disk: Option<Disk>,
-    /// What must be available.
+    /// Memory that must be available.
     pub memory: Option<Bytes>,
-    /// Time since power-on by which it must have passed.
+    /// Time since power-on by which it must have passed once.
     #[serde(default = "two_minutes")]
     pub deadline: Milliseconds,
-    /// Time between two looks.
+    /// Time between two checks.
     #[serde(default = "ten_seconds")]
     pub every: Milliseconds,
-    /// Time that one look may take.
+    /// How long one check may take.
     #[serde(default = "five_seconds")]
     pub timeout: Milliseconds,
-    /// Dotted path in the node config: the check counts only where something stands there.
+    /// Dotted path in the node config: the check applies only where this key is set.
     pub when: Option<Spanned<String>>,
 }
 
-/// A text, or the place in the node config where it stands.
+/// A string, or the path of one in the node config.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged, deny_unknown_fields, expecting = "expected a string, or { config = \"a.path.in.node.toml\" }")]
 pub enum Target {
     Is(String),
     Config {
-        /// Dotted path in the node config; one check for each value that stands there.
+        /// Dotted path in the node config; one check for each value there.
         config: String,
     },
 }
 
-/// A request and its good answer.
+/// An HTTP request and the expected answer.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
     /// `http://` or `https://`, an address, a port and a path.
     pub url: String,
-    /// Status that it must have; without it, 200 to 299.
+    /// Expected status. Default: 200 to 299.
     pub status: Option<u16>,
-    /// A text that the answer must contain.
+    /// A string that the answer must contain.
     pub body: Option<String>,
-    /// Certificate that is trusted, by its absolute path.
+    /// Absolute path of the certificate to trust.
     pub ca: Option<String>,
-    /// Trust any certificate: right for a node's own service on its loopback.
+    /// Accept any certificate: fine for a node's own service on its loopback interface.
     #[serde(default)]
     pub insecure: bool,
 }
 
-/// What must be free on a file system: one of both, or both.
+/// Free space that a file system must have: `free`, `free_percent`, or both.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
@@ -81,7 +81,7 @@ pub struct Disk {
     pub path: String,
     /// Bytes that must be free.
     pub free: Option<Bytes>,
-    /// Share that must be free.
+    /// Percentage that must be free.
     pub free_percent: Option<Percent>,
 }
 

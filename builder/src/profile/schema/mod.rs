@@ -1,4 +1,4 @@
-//! What may stand in a profile or a part of one: the table of its keys. A key stands here once, with its kind and its
+//! What may be in a profile or a part of one: the table of its keys. A key stands here once, with its kind and its
 //! doc comment; [`super::field`] says what a kind means, and makes everything else of it.
 //!
 //! The doc comments are the reference that people read: they make `microdc schema profile` and `profiles/REFERENCE.md`.
@@ -13,7 +13,7 @@ pub use entry::{Artifact, Directory, Group, Template, User};
 pub use health::{Disk as DiskHealth, Health, Http, Target};
 pub use service::{Limits, Mount, Ready, Restart, Service};
 
-use super::field::kind::{Apart, Entries, Includes, List, Need, One, Table, Tables};
+use super::field::kind::{Entries, Includes, List, Need, One, PerFile, Table, Tables};
 use super::field::table;
 use super::quantity::{Bytes, Milliseconds};
 use super::spanned::Spanned;
@@ -26,24 +26,24 @@ plain! { Directory Group Health Service Template User }
 table! {
     /// One file: a profile, or a part that profiles include.
     ProfileFile, ProfileLayer, ProfileKeys {
-        /// Format of this file: 1. May be left out.
-        format: Apart<Option<Spanned<u32>>>,
-        /// What its nodes are for: one of the roles that come with microdc, or a name of your own.
+        /// Version of the file format: 1. Optional.
+        format: PerFile<Option<Spanned<u32>>>,
+        /// What its nodes are for: a role that comes with microdc, or a name of your own.
         role: Need<Role>,
-        /// For which profile's nodes the image is an update; without it, the profile's own. A node takes updates for its own
-        /// role and profile alone.
+        /// The profile whose nodes accept the image as an update. Default: this profile. A node accepts only updates
+        /// for its own role and profile.
         compatible: One<ProfileName>,
-        /// One line for people.
+        /// One-line description.
         summary: Need<String>,
         /// Version of the image; without it, made from the time of the newest input.
         version: One<PlainName>,
         /// A node that committed a higher one refuses this image.
         rollback_index: One<u64>,
-        /// Parts: a name in `parts/` beside the profile, or a path ending in `.toml`.
+        /// Parts to include: a name in `parts/` beside the profile, or a path that ends in `.toml`.
         include: Includes,
-        /// Folders laid over the root: a name in `overlays/`, or a path beginning with `.` or `/`.
+        /// Folders laid over the root: a name in `overlays/`, or a path that begins with `.` or `/`.
         overlays: List<Overlay>,
-        /// A node.toml with which the templates are rendered at build time; beside the profile.
+        /// A node.toml, beside the profile, with which the build renders every template.
         example: Need<FileBeside>,
         /// Sizes on the disk.
         disk: Table<Disk>,
@@ -51,27 +51,27 @@ table! {
         kernel: Table<Kernel>,
         /// The boot firmware.
         firmware: Table<Firmware>,
-        /// What is taken from packages, by their names.
+        /// What to take from packages, by package name.
         packages: Tables<Package>,
-        /// Files of the root that come from no package, by names of your choice.
+        /// Files that come from no package, by names of your choice.
         artifacts = "artifact": Entries<Artifact>,
-        /// Accounts, by their names.
+        /// User accounts, by name.
         users = "user": Entries<User>,
-        /// Groups that are no account's own, by their names.
+        /// Groups other than the primary groups of users, by name.
         groups = "group": Entries<Group>,
-        /// Symbolic links: absolute path = what it points to.
+        /// Symbolic links: absolute path = target.
         links = "link": Entries<String>,
-        /// Directories made at boot, by their absolute paths.
+        /// Directories created at boot, by absolute path.
         directories = "directory": Entries<Directory>,
         /// Files rendered from the node config at boot.
         templates = "template": List<Template>,
-        /// Settings of the kernel by their names in sysctl's way; `*` in place of an interface stands for `all` and `default`.
+        /// Kernel settings, as in sysctl(8); `*` in place of an interface stands for `all` and `default`.
         sysctls = "sysctl": Entries<String>,
         /// Programs that firstboot runs, by names of your choice.
         services = "service": Entries<Service>,
-        /// What must hold before a new image is kept, and is watched from then on.
+        /// Checks that must pass before a new image is kept, and that are repeated from then on.
         health: List<Health>,
-        /// What a trial of a new image must show, and by when.
+        /// Deadlines for the trial of a new image.
         update: Table<Update>,
     }
 }
@@ -79,21 +79,21 @@ table! {
 table! {
     /// Sizes on the disk.
     Disk, DiskLayer, DiskKeys {
-        /// Size of each root partition: it bounds all later updates.
+        /// Size of each root partition. It limits all later updates.
         root: One<Bytes>,
     }
 }
 
 table! {
-    /// What a trial of a new image must show, and by when; times count from power-on.
+    /// Deadlines for the trial of a new image, counted from power-on.
     Update, UpdateLayer, UpdateKeys {
-        /// For so long the health gate must have passed without a break before the image is kept. Default: 30 s.
+        /// How long the health gate must pass without interruption before the image is kept. Default: 30 s.
         settle: One<Milliseconds>,
-        /// By then the network must have an address. Default: 120 s.
+        /// When the network must have an address. Default: 120 s.
         network: One<Milliseconds>,
-        /// By then every wanted service must be ready. Default: 180 s.
+        /// When every wanted service must be ready. Default: 180 s.
         services: One<Milliseconds>,
-        /// By then the image must have been kept. Default: 600 s.
+        /// When the image must have been kept. Default: 600 s.
         commit: One<Milliseconds>,
     }
 }
@@ -101,16 +101,16 @@ table! {
 table! {
     /// The kernel and its modules.
     Kernel, KernelLayer, KernelKeys {
-        /// The package, or the one that depends on it, such as `linux-image-arm64`.
+        /// The kernel's package, or one that depends on it, such as `linux-image-arm64`.
         package: Need<String>,
-        /// Modules that the initramfs loads, with what they depend on.
+        /// Modules that the initramfs loads, with their dependencies.
         initramfs: List<String>,
-        /// Modules that the system loads, with what they depend on.
+        /// Modules that the system loads, with their dependencies.
         modules: List<String>,
         /// Options added to the kernel's command line.
         options: List<String>,
-        /// Options that the kernel must have been built with: `"CONFIG_VETH"` for built in or as a module, `"CONFIG_BPF=y"`
-        /// for this value and no other.
+        /// Options that the kernel must be built with: `"CONFIG_VETH"` for built in or as a module, `"CONFIG_BPF=y"`
+        /// for exactly this value.
         config: List<String>,
     }
 }
@@ -120,26 +120,27 @@ table! {
     Firmware, FirmwareLayer, FirmwareKeys {
         /// The package with the boot firmware.
         package: Need<String>,
-        /// Suite other than the default ones.
+        /// Suite, if not one of the default ones.
         suite: One<String>,
-        /// Component other than `main`.
+        /// Component, if not `main`.
         component: One<String>,
-        /// Lines of `config.txt` behind those of every image, such as `"dtparam=audio=off"`. A `dtoverlay` is taken from the
-        /// package with the boot firmware.
+        /// Lines added to `config.txt`, such as `"dtparam=audio=off"`. A `dtoverlay` is taken from the package with the
+        /// boot firmware.
         config: List<String>,
-        /// How the PCIe controller treats the CLKREQ# signal: `"safe"` for carriers that do not wire it, `"no-l1ss"`, `"default"`.
+        /// How the PCIe controller treats the CLKREQ# signal: `"safe"` for carriers that do not connect it,
+        /// `"no-l1ss"`, `"default"`.
         pcie_clkreq: One<String>,
     }
 }
 
 table! {
-    /// What is taken from a package. Programs bring the libraries that they need by themselves.
+    /// What to take from a package. The libraries that programs need are added automatically.
     Package, PackageLayer, PackageKeys {
-        /// Paths and patterns inside the package; a folder means everything below it.
+        /// Paths and patterns in the package; a folder includes everything below it.
         patterns = "take": List<String>,
-        /// Suite other than the default ones.
+        /// Suite, if not one of the default ones.
         suite: One<String>,
-        /// Component other than `main`.
+        /// Component, if not `main`.
         component: One<String>,
     }
 }

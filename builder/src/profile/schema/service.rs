@@ -12,104 +12,104 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// The program by its absolute path, and its arguments.
+    /// The program's absolute path, and its arguments.
     pub run: Vec<String>,
-    /// Whether it stays (`daemon`), ends (`oneshot`), or ends before the network comes up (`before-network`).
+    /// `daemon` keeps running, `oneshot` runs to completion, `before-network` runs to completion before the network comes up.
     #[serde(default = "daemon")]
     pub kind: ServiceKind,
-    /// Whose rights it has; its supplementary groups come along.
+    /// The user that it runs as, with its supplementary groups.
     #[serde(default = "root")]
     pub user: String,
-    /// Rights of root that it keeps, by their names without `CAP_`; it has no others.
+    /// Linux capabilities that it keeps, named without `CAP_`; it has no others.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
-    /// What must be ready first: names of services, `network`, `time`.
+    /// What must be ready before it starts: names of services, `network`, `time`.
     #[serde(default)]
     pub after: Vec<String>,
-    /// When a daemon counts as ready; without it, once it runs.
+    /// When a daemon is ready. Default: as soon as it runs.
     pub ready: Option<Ready>,
-    /// How soon it is restarted.
+    /// Restart delays.
     #[serde(default)]
     pub restart: Restart,
-    /// Time between SIGTERM and the killing of its whole cgroup.
+    /// Time between SIGTERM and SIGKILL for its whole cgroup.
     #[serde(default = "ten_seconds")]
     pub stop_timeout: Milliseconds,
-    /// Time in which it must become ready: 30 s for a daemon. A one-shot may take as long as it takes, unless this says in
-    /// what time it must end.
+    /// Time within which it must become ready. Default: 30 s for a daemon. A one-shot has no limit unless this sets
+    /// one.
     pub start_timeout: Option<Milliseconds>,
-    /// For a one-shot: when it has ended well on a node, it is not run there again. `state` remembers it.
+    /// For a one-shot: run it only once per node. `state` records that it succeeded.
     #[serde(default)]
     pub once: bool,
-    /// For a one-shot: it is not run while this path exists, and counts as done.
+    /// For a one-shot: do not run it, and treat it as done, while this path exists.
     pub unless: Option<String>,
     /// Limits of the service and all its children.
     #[serde(default)]
     pub limits: Limits,
-    /// Variables of its environment.
+    /// Environment variables.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// Files of `KEY=value` lines; one that may be missing is written with `-` before its path.
+    /// Files of `KEY=value` lines; a `-` before the path means that the file may be missing.
     #[serde(default)]
     pub environment_files: Vec<String>,
-    /// Where it starts; without it, `/`.
+    /// Working directory. Default: `/`.
     pub working_folder: Option<String>,
-    /// Its programs may gain rights by setuid bits and file capabilities.
+    /// Its programs may gain privileges by setuid bits and file capabilities.
     #[serde(default)]
     pub new_privileges: bool,
-    /// Folders of its user (0750), kept on `state` across reboots and updates.
+    /// Folders owned by its user (0750), kept on `state` across reboots and updates.
     #[serde(default)]
     pub persistent: Vec<String>,
-    /// As `persistent`, on `data`: without a file system there the service is not started.
+    /// Like `persistent`, but on `data`: without a file system there, the service is not started.
     #[serde(default)]
     pub data: Vec<String>,
-    /// Folders of its own in memory, gone with its last process.
+    /// Private folders in memory, removed with its last process.
     #[serde(default)]
     pub temporary: Vec<String>,
-    /// What it sees at another place than where it lies.
+    /// Bind mounts that only it sees.
     #[serde(default)]
     pub mounts: Vec<Mount>,
-    /// Folders and files that it cannot change, whatever its rights.
+    /// Folders and files that it cannot change, whatever its privileges.
     #[serde(default)]
     pub read_only: Vec<String>,
     /// Folders that it sees empty, and files that it sees as `/dev/null`.
     #[serde(default)]
     pub hidden: Vec<String>,
-    /// What it may reach beyond what every service may: exceptions from its confinement.
+    /// Exceptions from its confinement.
     #[serde(default)]
     pub sandbox: Sandbox,
-    /// Dotted path in the node config: the service runs only where something stands there.
+    /// Dotted path in the node config: the service runs only where this key is set.
     pub when: Option<Spanned<String>>,
 }
 
-/// When a daemon counts as ready.
+/// When a daemon is ready.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ready {
-    /// A port answers: `address:port`.
+    /// A TCP port accepts connections: `address:port`.
     Tcp(String),
-    /// A Unix socket answers, by its path.
+    /// A Unix socket accepts connections: its path.
     Unix(String),
-    /// A file is there.
+    /// A file exists: its path.
     Path(String),
-    /// It says so itself: sd_notify's `READY=1`.
+    /// It sends `READY=1`, as sd_notify(3) does.
     Notify(bool),
-    /// It has run for so long.
+    /// It has been running this long.
     Alive(Milliseconds),
-    /// A request gets its good answer.
+    /// An HTTP request gets the expected answer.
     Http(Http),
-    /// A program that ends with status 0.
+    /// A program that must exit with status 0.
     Run(Vec<String>),
 }
 
-/// Something that lies elsewhere and is seen here.
+/// A bind mount.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
-    /// Absolute path of what is shown.
+    /// Absolute path of the source.
     pub from: String,
-    /// Absolute path where it is seen.
+    /// Absolute path of the mount point.
     pub to: String,
-    /// It cannot be changed there.
+    /// The mount is read-only.
     #[serde(default)]
     pub read_only: bool,
 }
@@ -118,11 +118,11 @@ pub struct Mount {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Restart {
-    /// Before the first restart; it doubles from then on. Default: 0.2 s.
+    /// Delay before the first restart; it doubles each time. Default: 0.2 s.
     pub first_delay: Option<Milliseconds>,
-    /// No delay is longer. Default: 30 s.
+    /// Longest delay. Default: 30 s.
     pub longest_delay: Option<Milliseconds>,
-    /// After so long without an end, delays begin again.
+    /// After running this long, it starts again with the first delay.
     pub quiet: Option<Milliseconds>,
 }
 
@@ -134,7 +134,7 @@ pub struct Limits {
     pub memory: Option<Bytes>,
     /// Processes and threads.
     pub pids: Option<u64>,
-    /// Share of the processor, 1 to 10000, where 100 is everybody's.
+    /// Share of the processor, 1 to 10000; every service has 100 by default.
     pub cpu_weight: Option<u32>,
     /// Open files of each process.
     pub open_files: Option<u64>,

@@ -1,4 +1,4 @@
-//! One request and its answer, on a thread of its own, so that a cancel need not wait for the mirror.
+//! One request and its answer, on a thread of its own, so that cancelling does not wait for the mirror.
 
 use super::Client;
 use crate::source::fetch_error::{CHUNK, FetchError};
@@ -36,7 +36,7 @@ pub(super) struct Answer {
 
 impl Client {
     /// Asks for a file, from byte `from` on. A thread of its own waits for the mirror, so that a cancel need not; it ends
-    /// with the connection, or when nobody takes what it brings. What broke is told in words.
+    /// with the connection, or when no one takes what it brings. Errors are returned as text.
     pub(super) fn ask(
         &self,
         url: &str,

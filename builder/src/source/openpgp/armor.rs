@@ -37,7 +37,7 @@ fn label<'a>(line: &'a str, front: &str) -> Option<&'a str> {
 
 /// What follows a block's first line: headers, an empty line, base64, perhaps a checksum, the last line.
 ///
-/// The checksum is not looked at: it protects against nobody, and what is damaged does not verify.
+/// The checksum is not inspected: it protects against no one, and what is damaged does not verify.
 fn block<'a>(label_of_begin: &str, lines: &mut impl Iterator<Item = &'a str>) -> Result<Vec<u8>, OpenPgpError> {
     let mut base64 = String::new();
     let mut in_headers = true;

@@ -1,4 +1,4 @@
-//! Reading bytes that may end too early, and the errors of everything here.
+//! Reading bytes that may be truncated, and the errors of this module.
 
 /// How something is not OpenPGP, or of a kind that is not read here.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ pub enum OpenPgpError {
     Version { what: &'static str, found: u8 },
     #[error("{what} uses OpenPGP's algorithm {found}; microdc reads {known}")]
     Algorithm { what: &'static str, found: u8, known: &'static str },
-    #[error("it holds a packet of kind {0} in a place where none belongs")]
+    #[error("it contains a packet of type {0} where none is allowed")]
     Packet(u8),
     #[error("it is a private key: give the public one (gpg --export --armor)")]
     PrivateKey,

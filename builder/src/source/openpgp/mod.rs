@@ -1,7 +1,7 @@
-//! OpenPGP (RFC 4880, RFC 9580), as far as checking signatures of version 4 by RSA and Ed25519 needs it: armour, packets,
-//! public keys, signatures and certificates. What it does not know it refuses by name.
+//! OpenPGP (RFC 4880, RFC 9580), as needed to check version 4 signatures by RSA and Ed25519: armour, packets,
+//! public keys, signatures and certificates. What it does not support, it rejects by name.
 //!
-//! It reads and computes; what counts as a good signature is the policy of [`super::keyring`].
+//! It only reads and computes; [`super::keyring`] decides which signatures are valid.
 
 mod algorithm;
 mod armor;

@@ -143,7 +143,7 @@ impl Signature {
                     bytes.byte()?;
                     self.issuer_fingerprint = Some(bytes.rest.to_vec());
                 }
-                // One that cannot be read is none: the key does not vouch for its primary key then.
+                // One that cannot be read is none: the key has no valid signature over its primary key then.
                 (32, _) if levels > 0 => {
                     self.embedded = Signature::parse_below(bytes.rest, levels - 1).ok().map(Box::new);
                 }

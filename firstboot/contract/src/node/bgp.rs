@@ -7,17 +7,17 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// What a node says by BGP. The addresses of its interface `lo` are announced without being named here.
+/// What a node announces by BGP. The addresses of its interface `lo` are announced without being listed here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Bgp {
     /// Own autonomous system number.
     pub asn: u32,
-    /// BGP identifier; without it, the first static IPv4 address.
+    /// BGP identifier. Default: the first static IPv4 address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_id: Option<Ipv4Addr>,
-    /// Networks to announce besides.
+    /// Additional networks to announce.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub announce: Vec<IpNet>,
@@ -56,7 +56,7 @@ impl Speaker<'_> {
         for (at, net) in self.announce.iter().enumerate() {
             if net.addr() != net.network() {
                 let at = at.to_string();
-                let message = format!("{net} has host bits set; the net is {}", net.trunc());
+                let message = format!("{net} has host bits set; the network is {}", net.trunc());
                 return Err(problem([table, "announce", at.as_str()], message));
             }
         }
@@ -73,7 +73,7 @@ impl Speaker<'_> {
         let has_id = self.router_id.is_some()
             || network.interfaces().values().any(|i| i.addresses.iter().any(|net| net.addr().is_ipv4()));
         if !has_id {
-            return Err(problem([table, "router_id"], "needed where no interface has a static IPv4 address"));
+            return Err(problem([table, "router_id"], "required when no interface has a static IPv4 address"));
         }
         Ok(())
     }
@@ -82,7 +82,7 @@ impl Speaker<'_> {
 impl Section for Bgp {
     fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
         if node.sections.contains(&"router") {
-            return Err(problem(["bgp"], "a router says under [router] what it announces and to whom"));
+            return Err(problem(["bgp"], "a router sets what it announces, and to whom, under [router]"));
         }
         let network = node.network;
         let Bgp { asn, router_id, announce, neighbors } = self;
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(config.unwrap().bgp.unwrap().neighbors.len(), 1);
         for (text, reason) in [
             ("[bgp]\nasn = 0", "not a valid autonomous system"),
-            ("[bgp]\nasn = 1\nannounce = [\"10.1.0.1/16\"]", "the net is 10.1.0.0/16"),
+            ("[bgp]\nasn = 1\nannounce = [\"10.1.0.1/16\"]", "the network is 10.1.0.0/16"),
             ("[bgp]\nasn = 1\n[router]\nasn = 1", "[router]"),
         ] {
             let found = parse(text).unwrap_err();

@@ -3,16 +3,16 @@
 use super::problem::{Problem, problem};
 use serde::{Deserialize, Serialize};
 
-/// What the operator says of `data`. Without it, no disk is claimed.
+/// Settings of `data`. Default: no disk is claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Disks {
-    /// What `data` is to be. It lies behind `state` on the system disk, or on a separate NVMe when the node boots from
+    /// What `data` is to be. It follows `state` on the system disk, or on a separate NVMe when the node boots from
     /// eMMC.
     #[serde(default)]
     pub data: DataKind,
-    /// The disk to take, where a node has more than one that could be meant.
+    /// The disk to claim, if a node has more than one candidate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<Serial>,
     /// The disk whose content may be erased.

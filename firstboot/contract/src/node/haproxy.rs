@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Connections that come in are led to one of the servers that answer, as they are (TCP).
+/// A TCP load balancer: connections are forwarded to one of the servers that answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -18,7 +18,7 @@ pub struct Haproxy {
     pub listen: Option<SocketAddr>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<Server>,
-    /// A whole native configuration in place of `listen` and `servers`.
+    /// A complete native configuration, instead of `listen` and `servers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
 }
@@ -73,15 +73,15 @@ impl Section for Haproxy {
             if self.listen.is_some() || !self.servers.is_empty() {
                 return here(
                     "config",
-                    "a whole configuration says itself where to listen and which servers there are",
+                    "a complete configuration in `config` sets the address and the servers itself",
                 );
             }
             return Ok(());
         }
-        let Some(listen) = self.listen else { return here("listen", "needed, such as \"0.0.0.0:6443\"") };
+        let Some(listen) = self.listen else { return here("listen", "required, such as \"0.0.0.0:6443\"") };
         listen::check(&["haproxy", "listen"], listen, network)?;
         if self.servers.is_empty() {
-            return here("servers", "needed: at least one, such as \"10.0.0.1:6443\"");
+            return here("servers", "required: at least one, such as \"10.0.0.1:6443\"");
         }
         let mut seen = BTreeSet::new();
         for (at, server) in self.servers.iter().enumerate() {
@@ -91,7 +91,7 @@ impl Section for Haproxy {
                 return here("this server is listed twice");
             }
             if server.as_str().parse() == Ok(listen) {
-                return here("it would lead connections to itself");
+                return here("it would forward connections to itself");
             }
         }
         Ok(())
@@ -123,12 +123,12 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused() {
         for (text, reason) in [
-            ("servers = [\"10.0.0.1:1\"]", "listen: needed"),
-            ("listen = \"0.0.0.0:1\"", "servers: needed"),
-            ("listen = \"10.0.0.1:1\"\nservers = [\"10.0.0.1:1\"]", "none of this node's addresses"),
+            ("servers = [\"10.0.0.1:1\"]", "listen: required"),
+            ("listen = \"0.0.0.0:1\"", "servers: required"),
+            ("listen = \"10.0.0.1:1\"\nservers = [\"10.0.0.1:1\"]", "not one of this node's addresses"),
             ("listen = \"10.0.0.9:1\"\nservers = [\"10.0.0.9:1\"]", "to itself"),
             ("listen = \"10.0.0.9:1\"\nservers = [\"10.0.0.1:1\", \"10.0.0.1:1\"]", "twice"),
-            ("listen = \"10.0.0.9:1\"\nconfig = \"global\"", "says itself"),
+            ("listen = \"10.0.0.9:1\"\nconfig = \"global\"", "sets the address"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

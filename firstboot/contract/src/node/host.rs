@@ -20,7 +20,7 @@ impl HostName {
     }
 }
 
-/// The name of a node that nobody named: `microdc`.
+/// The name of a node that no one named: `microdc`.
 impl Default for HostName {
     fn default() -> HostName {
         HostName("microdc".to_owned())

@@ -21,24 +21,25 @@ const LONGEST_TOKEN: usize = 512;
 const LONGEST_NAME: usize = 63;
 const LONGEST_PREFIX: usize = 253;
 
-/// Settings of k3s. Images, containers and the cluster's database lie on the node's `data`, which must be a file system.
+/// Settings of k3s. Images, containers and the cluster's database are on the node's `data`, which must be a file system.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct K3s {
-    /// The cluster's shared secret. Without one a first server makes its own.
+    /// The cluster's shared secret. Without one, a first server generates its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
-    /// What agents join with, where servers have another secret than they.
+    /// The secret that agents join with, if it differs from the servers'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_token: Option<Secret>,
-    /// A server of the cluster to join, such as `https://10.0.0.1:6443`. Agents and all servers but the first have it.
+    /// A server of the cluster to join, such as `https://10.0.0.1:6443`. Required for agents and for all servers but
+    /// the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerUrl>,
-    /// Whether this server begins a new cluster with embedded etcd, for other servers to join.
+    /// Whether this server starts a new cluster with embedded etcd that other servers can join.
     #[serde(default)]
     pub cluster_init: bool,
-    /// Addresses of this node in the cluster, one of each family; without it, k3s takes that of the default route.
+    /// Addresses of this node in the cluster, one of each family. Default: the address of the default route.
     #[serde(default, deserialize_with = "values::one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(with = "crate::schema::OneOrMany<IpAddr>"))]
     pub node_ip: Vec<IpAddr>,
@@ -48,23 +49,23 @@ pub struct K3s {
     /// As `key=value:NoSchedule`. Set when the node joins, and not changed afterwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<Taint>,
-    /// Names and addresses besides the servers' own under which the API is reached; they stand in its certificate.
+    /// Additional names and addresses of the API for its certificate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tls_san: Vec<String>,
-    /// Nets of pods, one of each family; the same on every server.
+    /// Networks of pods, one of each family; the same on every server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub cluster_cidr: Vec<IpNet>,
-    /// Nets of services, one of each family; the same on every server.
+    /// Networks of services, one of each family; the same on every server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub service_cidr: Vec<IpNet>,
-    /// Components of k3s that are left out: `traefik`, `servicelb` ...
+    /// Components of k3s to leave out: `traefik`, `servicelb` ...
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disable: Vec<Component>,
 }
 
-/// A component that k3s brings along and can leave out.
+/// A component of k3s that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -183,16 +184,22 @@ impl Section for K3s {
             }
         }
         if self.cluster_init && self.server.is_some() {
-            return here("cluster_init", "a node either begins a cluster or joins the one of k3s.server");
+            return here("cluster_init", "a node either starts a cluster or joins the one at k3s.server");
         }
         if self.server.is_some() && self.token.is_none() {
-            return here("server", "to join it, k3s.token is needed: the first server has it");
+            return here("server", "k3s.token is required to join it: the first server has it");
         }
         for (at, address) in self.node_ip.iter().enumerate() {
             let number = at.to_string();
             let path = ["k3s", "node_ip", number.as_str()];
             if address.is_unspecified() || address.is_loopback() || !may_be_own(*address, network) {
-                return Err(problem(path, format!("{address} is none of this node's addresses; network.* has them")));
+                return Err(problem(
+                    path,
+                    format!(
+                        "{address} is not one of this node's addresses, which are under \
+                    network.*"
+                    ),
+                ));
             }
         }
         one_of_each("node_ip", self.node_ip.iter().map(IpAddr::is_ipv4))?;
@@ -200,7 +207,7 @@ impl Section for K3s {
             for (at, net) in nets.iter().enumerate() {
                 if net.addr() != net.network() {
                     let number = at.to_string();
-                    let message = format!("{net} has host bits set; the net is {}", net.trunc());
+                    let message = format!("{net} has host bits set; the network is {}", net.trunc());
                     return Err(problem(["k3s", key, number.as_str()], message));
                 }
             }
@@ -210,7 +217,7 @@ impl Section for K3s {
             // It becomes a word of a configuration file.
             if name.parse::<IpAddr>().is_err() && !is_domain(name) {
                 let number = at.to_string();
-                let message = format!("{name:?} is neither a name nor an address");
+                let message = format!("{name:?} is neither a host name nor an address");
                 return Err(problem(["k3s", "tls_san", number.as_str()], message));
             }
         }
@@ -244,7 +251,7 @@ fn one_of_each(key: &str, mut is_ipv4: impl Iterator<Item = bool>) -> Result<(),
         let family = if four { &mut seen[0] } else { &mut seen[1] };
         std::mem::replace(family, true)
     });
-    if twice { Err(problem(["k3s", key], "one of each family is possible")) } else { Ok(()) }
+    if twice { Err(problem(["k3s", key], "at most one of each family is allowed")) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -287,23 +294,23 @@ mod tests {
             ("server = \"https://10.0.0.1:+6443\"", "not a server"),
             ("server = \"https://a b\"", "not a server"),
             ("server = \"https://[10.0.0.1]:6443\"", "not a server"),
-            ("server = \"https://s1:6443\"", "k3s.token is needed"),
-            ("server = \"https://s1:6443\"\ntoken = \"x\"\ncluster_init = true", "either begins a cluster or joins"),
+            ("server = \"https://s1:6443\"", "k3s.token is required"),
+            ("server = \"https://s1:6443\"\ntoken = \"x\"\ncluster_init = true", "either starts a cluster or joins"),
             ("token = \"\"", "1 to 512 bytes"),
             ("token = \"a\\\"b\"", "printable ASCII"),
             ("token = \"a\\nb\"", "printable ASCII"),
             ("agent_token = \"a b\"", "printable ASCII"),
-            ("node_ip = \"10.0.0.2\"", "none of this node's addresses"),
-            ("node_ip = \"127.0.0.1\"", "none of this node's addresses"),
+            ("node_ip = \"10.0.0.2\"", "not one of this node's addresses"),
+            ("node_ip = \"127.0.0.1\"", "not one of this node's addresses"),
             ("node_ip = [\"10.0.0.1\", \"10.0.0.1\"]", "one of each family"),
-            ("cluster_cidr = [\"10.42.0.1/16\"]", "the net is 10.42.0.0/16"),
+            ("cluster_cidr = [\"10.42.0.1/16\"]", "the network is 10.42.0.0/16"),
             ("service_cidr = [\"10.43.0.0/16\", \"10.44.0.0/16\"]", "one of each family"),
             ("labels = { \"-a\" = \"b\" }", "not a valid label key"),
             ("labels = { \"A.org/a\" = \"b\" }", "not a valid label key"),
             ("labels = { a = \"b\\n\" }", "not a valid label value"),
             ("taints = [\"a=b\"]", "not a valid taint"),
             ("taints = [\"a=b:Never\"]", "not a valid taint"),
-            ("tls_san = [\"a, b\"]", "neither a name nor an address"),
+            ("tls_san = [\"a, b\"]", "neither a host name nor an address"),
             ("disable = [\"etcd\"]", "unknown variant"),
             ("token = 3", "a secret is a string"),
         ] {

@@ -17,7 +17,7 @@ pub fn check_address(path: &[&str], address: IpAddr, network: &Network) -> Resul
     if address.is_unspecified() || address.is_loopback() || may_be_own(address, network) {
         return Ok(());
     }
-    let message = format!("{address} is none of this node's addresses; network.* has them");
+    let message = format!("{address} is not one of this node's addresses, which are under network.*");
     Err(problem(path.iter().copied(), message))
 }
 

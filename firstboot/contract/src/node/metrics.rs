@@ -39,7 +39,7 @@ mod tests {
             let config = parse(fine, fixed).unwrap();
             assert_eq!(serde_json::to_value(config).unwrap()["metrics"]["listen"], fine);
         }
-        assert!(parse("10.0.0.2:9100", fixed).unwrap_err().contains("none of this node's addresses"));
+        assert!(parse("10.0.0.2:9100", fixed).unwrap_err().contains("not one of this node's addresses"));
         assert!(parse("10.0.0.2:9100", "dhcp = true").is_ok());
         assert!(parse("10.0.0.1:0", fixed).unwrap_err().contains("not a valid port"));
         for wrong in ["10.0.0.1", "9100", ":9100", "r1:9100"] {

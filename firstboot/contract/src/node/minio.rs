@@ -20,25 +20,25 @@ const SET: std::ops::RangeInclusive<usize> = 2..=16;
 /// Port of the S3 API. The profile's checks look there.
 const PORT: u16 = 9000;
 
-/// Settings of the S3 server. Its data lies on the node's `data`, which must be a file system.
+/// Settings of the S3 server. Its data is on the node's `data`, which must be a file system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Minio {
-    /// Name and password of the one who may do everything. The same on every node of a cluster.
+    /// The administrator's name and password. The same on every node of a cluster.
     pub user: Secret,
     pub password: Secret,
-    /// All nodes of the cluster, this one too, by name or address; the same list in the same order on each of them.
-    /// Without it this node stands alone.
+    /// All nodes of the cluster, including this one, by name or address: the same list in the same order on each.
+    /// Default: a single node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<String>,
-    /// Address for S3 at port 9000; without it, every address of the node.
+    /// Address for S3, on port 9000. Default: every address of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<IpAddr>,
-    /// Address and port of the web console; without it there is none.
+    /// Address and port of the web console. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub console: Option<SocketAddr>,
-    /// More of MinIO's own settings, by their names (`MINIO_...`). They are not shown: some hold passwords.
+    /// Further settings of MinIO, by name (`MINIO_...`). They are secret, because some contain passwords.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, Secret>,
 }
@@ -91,14 +91,14 @@ impl Minio {
             if !is_kept(secret.expose()) {
                 let here = |message: String| problem(["minio", key], message);
                 if secret.expose().len() < shortest {
-                    return Err(here(format!("MinIO takes no shorter one than {shortest} bytes")));
+                    return Err(here(format!("MinIO requires at least {shortest} bytes")));
                 }
                 value(secret).map_err(here)?;
             }
         }
         // An S3 request names the user between these signs (Signature Version 4, "Authorization").
         if self.user.expose().contains(['=', ',', '/']) {
-            return Err(problem(["minio", "user"], "a name without `=`, `,` and `/`"));
+            return Err(problem(["minio", "user"], "`=`, `,` and `/` are not allowed"));
         }
         Ok(())
     }
@@ -111,7 +111,7 @@ impl Minio {
                 return here("not a setting of MinIO; their names are MINIO_ and upper-case letters".to_owned());
             }
             if OWN.contains(&key.as_str()) {
-                return here("this one is made from the other keys under [minio]".to_owned());
+                return here("this one is set from the other keys under [minio]".to_owned());
             }
             if let Err(message) = value(secret) {
                 return here(message);
@@ -129,7 +129,7 @@ impl Minio {
             let number = at.to_string();
             let here = |message: String| Err(problem(["minio", "peers", number.as_str()], message));
             if peer.parse::<IpAddr>().is_err() && !is_domain(peer) {
-                return here(format!("{peer:?} is neither a name nor an address"));
+                return here(format!("{peer:?} is neither a host name nor an address"));
             }
             if !seen.insert(peer) {
                 return here("this peer is listed twice".to_owned());
@@ -195,17 +195,17 @@ mod tests {
         for (text, reason) in [
             (peers("\"m2\", \"m3\""), "not among them"),
             (peers("\"m1\", \"m1\""), "twice"),
-            (peers("\"m1\", \"m 2\""), "neither a name nor an address"),
-            (peers("\"m1\", \"http://m2\""), "neither a name nor an address"),
+            (peers("\"m1\", \"m 2\""), "neither a host name nor an address"),
+            (peers("\"m1\", \"http://m2\""), "neither a host name nor an address"),
             (peers("\"m1\""), "cannot be divided"),
             (peers(&nineteen.join(", ")), "cannot be divided"),
-            (KEYS.replace("admin", "ad"), "no shorter one than 3"),
-            (KEYS.replace("admin", "a/b"), "without `=`"),
-            (KEYS.replace("correct horse", "short"), "no shorter one than 8"),
+            (KEYS.replace("admin", "ad"), "at least 3 bytes"),
+            (KEYS.replace("admin", "a/b"), "are not allowed"),
+            (KEYS.replace("correct horse", "short"), "at least 8 bytes"),
             (KEYS.replace("correct horse", "two\\nMINIO_BROWSER=on"), "one line"),
-            (format!("{KEYS}listen = \"10.0.0.9\""), "none of this node's addresses"),
+            (format!("{KEYS}listen = \"10.0.0.9\""), "not one of this node's addresses"),
             (format!("{KEYS}console = \"10.0.0.1:9000\""), "9001 is usual"),
-            (format!("{KEYS}[minio.settings]\nMINIO_VOLUMES = \"/etc\""), "made from the other keys"),
+            (format!("{KEYS}[minio.settings]\nMINIO_VOLUMES = \"/etc\""), "set from the other keys"),
             (format!("{KEYS}[minio.settings]\nLD_PRELOAD = \"x\""), "not a setting of MinIO"),
             (format!("{KEYS}[minio.settings]\nMINIO_REGION = \"a\\nb\""), "one line"),
         ] {

@@ -1,8 +1,8 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
 //!
 //! - [`NodeConfig`] the whole · [`network`] interfaces · [`disks`] · [`ssh`] · [`metrics`]
-//! - roles and parts, each by its table: [`router`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`bgp`] · [`haproxy`] · [`nas`] · [`node_exporter`] ·
-//!   [`tailscale`]; [`listen`] where a service may listen
+//! - roles and parts, each by its table: [`router`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`bgp`] · [`haproxy`] ·
+//!   [`nas`] · [`node_exporter`] · [`tailscale`]; [`listen`] where a service may listen
 //! - [`section`] what a section is; the table of them is [`NodeConfig`]'s · [`host`] names of hosts
 //! - [`secrets`] what is moved off bootsel
 //! - [`problem`] what is wrong, and where
@@ -106,12 +106,12 @@ fn format() -> u32 {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
-    /// 1 to 63 bytes: it stands in the markers of claimed disks.
+    /// 1 to 63 bytes: it is in the markers of claimed disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
-/// Where the time comes from.
+/// Time sources.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -119,7 +119,7 @@ pub struct Time {
     /// NTP servers, by name or address.
     #[serde(default = "Time::default_servers")]
     pub servers: Vec<String>,
-    /// Nets whose hosts may ask this node for the time.
+    /// Networks whose hosts may ask this node for the time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub serve: Vec<IpNet>,
@@ -135,7 +135,7 @@ impl Time {
             // It becomes a word of a configuration file.
             if server.parse::<IpAddr>().is_err() && !network::is_domain(server) {
                 let at = at.to_string();
-                let message = format!("{server:?} is neither a name nor an address");
+                let message = format!("{server:?} is neither a host name nor an address");
                 return Err(problem(["time", "servers", at.as_str()], message));
             }
         }
@@ -161,7 +161,7 @@ impl NodeConfig {
         let text =
             std::str::from_utf8(bytes).map_err(|error| NodeConfigError::not_utf8(bytes, error.valid_up_to()))?;
         if let Some(at) = text.find('\0') {
-            let message = "a zero byte, which no text has: the file was not written whole, or is not text".to_owned();
+            let message = "a NUL byte: the file was not written completely, or is not text".to_owned();
             return Err(NodeConfigError::at(text, at..at + 1, message, None));
         }
         let table = toml::de::DeTable::parse(text).map_err(|error| NodeConfigError::toml(text, &error))?;

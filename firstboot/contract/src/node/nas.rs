@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Nas {
-    /// Name of this initiator; without it, `iqn.1993-08.org.debian:01:` and the node's name.
+    /// Name of this initiator. Default: `iqn.1993-08.org.debian:01:` and the node's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiator: Option<Initiator>,
 }
@@ -60,7 +60,7 @@ impl TryFrom<String> for Initiator {
     }
 }
 
-/// What follows `iqn.`: a month and a domain that somebody owned then, and perhaps more behind a colon.
+/// What follows `iqn.`: a month and a domain that someone owned then, and perhaps more behind a colon.
 fn is_qualified(rest: &str) -> bool {
     let digit = |at: usize| rest.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
     let month = [0, 1, 2, 3, 5, 6].into_iter().all(digit)

@@ -33,7 +33,7 @@ mod tests {
             NodeConfig::parse(format!("{head}listen = \"{listen}\"").as_bytes()).map_err(|error| error.to_string())
         };
         assert!(parse("10.0.0.1:9100").is_ok());
-        assert!(parse("10.0.0.2:9100").unwrap_err().contains("none of this node's addresses"));
+        assert!(parse("10.0.0.2:9100").unwrap_err().contains("not one of this node's addresses"));
         assert!(parse("10.0.0.1").is_err());
     }
 }

@@ -86,7 +86,7 @@ impl Problem {
     }
 }
 
-/// The span of what lies at `path`, or of the last that is there on the way to it.
+/// The span of what is at `path`, or of the last that is there on the way to it.
 fn find(table: &DeTable<'_>, path: &[String]) -> Range<usize> {
     let mut last = 0..0;
     let mut table = Some(table);

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr};
 pub struct Router {
     /// Own autonomous system number.
     pub asn: u32,
-    /// BGP identifier; without it, the first static IPv4 address.
+    /// BGP identifier. Default: the first static IPv4 address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_id: Option<Ipv4Addr>,
     /// Networks to announce.
@@ -55,10 +55,10 @@ impl Dhcp {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Firewall {
-    /// TCP ports of the router itself that are open to everybody.
+    /// TCP ports of the router itself that are open to everyone.
     #[serde(default)]
     pub tcp: Vec<u16>,
-    /// UDP ports of the router itself that are open to everybody.
+    /// UDP ports of the router itself that are open to everyone.
     #[serde(default)]
     pub udp: Vec<u16>,
     /// Whole native rule set (nftables), in place of the default one.
@@ -97,7 +97,7 @@ mod tests {
         let head = "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n[router]\n";
         for (router, reason) in [
             ("asn = 0", "not a valid autonomous system"),
-            ("asn = 1\nannounce = [\"10.1.0.1/16\"]", "the net is 10.1.0.0/16"),
+            ("asn = 1\nannounce = [\"10.1.0.1/16\"]", "the network is 10.1.0.0/16"),
             ("asn = 1\n[router.dhcp.eth1]\nfirst = \"10.0.0.5\"\nlast = \"10.0.0.9\"", "does not exist"),
             ("asn = 1\n[router.dhcp.eth0]\nfirst = \"10.0.0.9\"\nlast = \"10.0.0.5\"", "not a range"),
             (

@@ -17,7 +17,7 @@ pub fn is_kept(value: &str) -> bool {
     !value.is_empty() && value.bytes().all(|byte| byte == b'*')
 }
 
-/// Where the secrets of `config`, read from `text`, stand in it, in bytes, without their quotes. Those that are
+/// Where the secrets of `config`, read from `text`, are in it, in bytes, without their quotes. Those that are
 /// overwritten already are left out.
 #[must_use]
 pub fn places(text: &str, config: &NodeConfig) -> Vec<Range<usize>> {
@@ -44,7 +44,7 @@ pub fn hide(text: &str, config: &NodeConfig) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// The text with each `*` replaced by the secret that stands at the same place in `kept`, the node's own file.
+/// The text with each `*` replaced by the secret that is at the same place in `kept`, the node's own file.
 ///
 /// # Errors
 /// When the text is not a node config, or `kept` has no such secret; the message says where.

@@ -1,5 +1,5 @@
 //! What a section of `node.toml` is that not every node has: a type that reads itself (serde), says what its types alone
-//! cannot, and stands in the one table of [`super::NodeConfig`].
+//! cannot, and is in the one table of [`super::NodeConfig`].
 
 use super::disks::Disks;
 use super::host::{HostName, Hosts};

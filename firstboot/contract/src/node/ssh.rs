@@ -77,15 +77,15 @@ impl TryFrom<String> for PublicKey {
             let known = Kind::ALL.map(Kind::name).join(", ");
             return Err(format!(
                 "a public key begins with its type, one of {known}; it begins with {:?}. Options before the key are \
-                 not taken",
+                    not supported",
                 kind.chars().take(40).collect::<String>()
             ));
         };
         let name = kind.name();
         let bytes = STANDARD.decode(blob).map_err(|error| format!("the {name} key is damaged: {error}"))?;
-        kind.check(&bytes).ok_or_else(|| format!("the bytes of the key are no {name} key"))?;
+        kind.check(&bytes).ok_or_else(|| format!("the bytes of the key are not a valid {name} key"))?;
         if comment.len() > COMMENT {
-            return Err(format!("the comment of a key has at most {COMMENT} bytes"));
+            return Err(format!("the comment of a key must be at most {COMMENT} bytes"));
         }
         let space = if comment.is_empty() { "" } else { " " };
         Ok(PublicKey(format!("{name} {blob}{space}{comment}")))
@@ -205,9 +205,9 @@ mod tests {
             (format!("{KEY} a\n{KEY} b"), "one line"),
             (format!("{KEY} \u{1b}[2J"), "control"),
             (KEY[..61].to_owned(), "damaged"),
-            (KEY[..60].to_owned(), "no ssh-ed25519"),
-            (KEY.replace("AAAAC3", "AAAAC4"), "no ssh-ed25519"),
-            (KEY.replace("ssh-ed25519", "ssh-rsa"), "no ssh-rsa"),
+            (KEY[..60].to_owned(), "not a valid ssh-ed25519"),
+            (KEY.replace("AAAAC3", "AAAAC4"), "not a valid ssh-ed25519"),
+            (KEY.replace("ssh-ed25519", "ssh-rsa"), "not a valid ssh-rsa"),
             ("ssh-dss AAAA".to_owned(), "type"),
             (String::new(), "type"),
             (format!("{KEY} {}", "x".repeat(300)), "comment"),

@@ -43,7 +43,7 @@ impl Section for Tailscale {
         for (at, net) in self.announce.iter().enumerate() {
             if net.addr() != net.network() {
                 let at = at.to_string();
-                let message = format!("{net} has host bits set; the net is {}", net.trunc());
+                let message = format!("{net} has host bits set; the network is {}", net.trunc());
                 return Err(problem(["tailscale", "announce", at.as_str()], message));
             }
         }
@@ -80,7 +80,7 @@ mod tests {
             ("auth_key = \"tskey-auth k\"".to_owned(), "one word"),
             (format!("{fine}\nserver = \"headscale.lan\""), "not a control server"),
             (format!("{fine}\nserver = \"https://a b\""), "not a control server"),
-            (format!("{fine}\nannounce = [\"10.1.0.1/24\"]"), "the net is 10.1.0.0/24"),
+            (format!("{fine}\nannounce = [\"10.1.0.1/24\"]"), "the network is 10.1.0.0/24"),
         ] {
             let error = parse(&text).unwrap_err();
             assert!(error.contains(reason) && !error.contains("tskey"), "{text}: {error}");

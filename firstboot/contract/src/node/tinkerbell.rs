@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Settings of Tinkerbell. What it keeps lies on the node's `data`, which must be a file system.
+/// Settings of Tinkerbell. What it keeps is on the node's `data`, which must be a file system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -30,7 +30,7 @@ pub struct Tinkerbell {
     /// Where the system lies that machines are installed from (HookOS): a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub osie: Option<Url>,
-    /// Nets whose word on the address of a machine is believed (`X-Forwarded-For`).
+    /// Networks whose proxies are trusted to report a machine's address (`X-Forwarded-For`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub trusted_proxies: Vec<IpNet>,
@@ -54,7 +54,7 @@ pub struct Netboot {
     pub mode: DhcpMode,
 }
 
-/// What machines are told.
+/// What machines receive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -115,7 +115,7 @@ impl Section for Tinkerbell {
         let Common { disks, network, .. } = *node;
         let address = IpAddr::V4(self.public_ip);
         if address.is_unspecified() || address.is_loopback() || !may_be_own(address, network) {
-            let message = format!("{address} is none of this node's addresses; network.* has them");
+            let message = format!("{address} is not one of this node's addresses, which are under network.*");
             return Err(problem(["tinkerbell", "public_ip"], message));
         }
         if let Some(name) = self.dhcp.as_ref().and_then(|dhcp| dhcp.interface.as_ref())
@@ -176,7 +176,10 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_its_reason() {
         for (more, reason) in [
-            ("public_ip = \"10.0.0.6\"\nkubeconfig = \"clusters: []\"".to_owned(), "none of this node's addresses"),
+            (
+                "public_ip = \"10.0.0.6\"\nkubeconfig = \"clusters: []\"".to_owned(),
+                "not one of this node's addresses",
+            ),
             ("public_ip = \"fd00::1\"\nkubeconfig = \"clusters: []\"".to_owned(), "IPv4"),
             ("public_ip = \"10.0.0.5\"\nkubeconfig = \"x\"".to_owned(), "not a kubeconfig"),
             ("public_ip = \"10.0.0.5\"".to_owned(), "kubeconfig"),

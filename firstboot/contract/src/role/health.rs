@@ -3,7 +3,7 @@
 use super::Identity;
 use serde::{Deserialize, Serialize};
 
-/// A check of the health gate. It must pass once before its deadline; afterwards it is looked at for as long as the
+/// A check of the health gate. It must pass once before its deadline; afterwards it is checked for as long as the
 /// node runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,7 +13,7 @@ pub struct HealthCheck {
     pub probe: Probe,
     /// Time since power-on by which it must have passed, in milliseconds.
     pub deadline_ms: u64,
-    /// Time between two looks, in milliseconds.
+    /// Time between two checks, in milliseconds.
     pub every_ms: u64,
     /// Time that one look may take, in milliseconds.
     pub timeout_ms: u64,
@@ -23,7 +23,7 @@ pub struct HealthCheck {
     pub when: Option<String>,
 }
 
-/// One thing that can be looked at. All but [`Probe::Service`] are looked at by a child of PID 1 without rights.
+/// One thing that can be inspected. All but [`Probe::Service`] are inspected by a child of PID 1 without rights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Probe {
@@ -33,7 +33,7 @@ pub enum Probe {
         name: String,
         stable_ms: u64,
     },
-    /// Somebody accepts connections at `address:port`.
+    /// Someone accepts connections at `address:port`.
     Tcp(Target),
     Http(HttpProbe),
     /// The program ends with status 0. It runs as this user, without capabilities.
@@ -84,7 +84,7 @@ pub struct HttpProbe {
     /// The status that is good; without it any of 200 to 299.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// What must stand in the first 64 KiB of the body.
+    /// What must be in the first 64 KiB of the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
     /// File of certificates (PEM) that the server's must be signed by, for `https`.

@@ -3,37 +3,37 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Exceptions from the confinement that every service has. The names in brackets are systemd's for the rule that an
-/// exception loosens.
+/// Exceptions from the confinement of services. In brackets: the systemd setting that the exception relaxes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Sandbox {
-    /// Device nodes that it has besides `null`, `zero`, `full`, `random`, `urandom` and `tty`, by their absolute paths
+    /// Device nodes that it gets besides `null`, `zero`, `full`, `random`, `urandom` and `tty`, by absolute path
     /// (PrivateDevices).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
-    /// Folders that it may change besides those that it keeps and those that belong to its user (ProtectSystem). A root
-    /// service names all of its own.
+    /// Folders that it may write to, besides its `persistent`, `data` and `temporary` ones and those owned by its user
+    /// (ProtectSystem). A service that runs as root must list them all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub folders: Vec<String>,
-    /// Groups of system calls that it may make besides those of every service and of its capabilities (SystemCallFilter).
+    /// Groups of system calls that it may make, besides those allowed for every service and for its capabilities
+    /// (SystemCallFilter).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub system_calls: Vec<SystemCalls>,
-    /// It may change `/proc/sys/net` (ProtectKernelTunables).
+    /// It may write to `/proc/sys/net` (ProtectKernelTunables).
     #[serde(skip_serializing_if = "is_false")]
     pub network_settings: bool,
-    /// It may change `/sys` (ProtectKernelTunables).
+    /// It may write to `/sys` (ProtectKernelTunables).
     #[serde(skip_serializing_if = "is_false")]
     pub system_files: bool,
     /// It sees the processes of other users (ProtectProc).
     #[serde(skip_serializing_if = "is_false")]
     pub processes: bool,
-    /// Its processes may be operators: PID 1 takes orders from them.
+    /// PID 1 accepts commands from its processes.
     #[serde(skip_serializing_if = "is_false")]
     pub operators: bool,
-    /// It keeps the capabilities that it was started with: capset(2) reports success and changes nothing. For programs that
-    /// insist on capabilities which they do not need.
+    /// It keeps the capabilities that it was started with: capset(2) reports success and changes nothing. For programs
+    /// that insist on capabilities they do not need.
     #[serde(skip_serializing_if = "is_false")]
     pub fixed_capabilities: bool,
     /// It makes containers (Delegate, PrivatePIDs): it has every system call that they need, mounts and namespaces of its
@@ -41,7 +41,7 @@ pub struct Sandbox {
     /// guarded for it and for whatever it starts.
     #[serde(skip_serializing_if = "is_false")]
     pub containers: bool,
-    /// No confinement at all: it sees what PID 1 sees. For tests of a node.
+    /// No confinement: it sees what PID 1 sees. For tests.
     #[serde(skip_serializing_if = "is_false")]
     pub unconfined: bool,
 }

@@ -37,7 +37,7 @@ pub struct Service {
     pub limits: Limits,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
-    /// Read before each start, in this order; what stands in [`Service::environment`] wins over them.
+    /// Read before each start, in this order; what is in [`Service::environment`] wins over them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment_files: Vec<EnvironmentFile>,
     /// Absolute path; without it `/`.
@@ -109,7 +109,7 @@ pub enum Ready {
 }
 
 /// A file of lines `KEY=value`, as in systemd's `EnvironmentFile`: blank lines and those beginning with `#` or `;` do not
-/// count, a value may stand in single or double quotes.
+/// count, a value may be in single or double quotes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentFile {
@@ -126,7 +126,7 @@ pub struct EnvironmentFile {
 pub enum Mount {
     /// An empty folder in memory, which belongs to the service's user (0700) and is gone with its last process.
     Temporary { path: String, size_bytes: u64 },
-    /// What lies at `from` is seen at `to` too.
+    /// What is at `from` is seen at `to` too.
     Bind { from: String, to: String, read_only: bool },
     /// Nothing at or below this path can be changed.
     ReadOnly(String),

@@ -26,7 +26,7 @@ pub fn first_data(
     first_data_in(disk, &samples(extent), &mut turn)
 }
 
-/// A glance at a place whose ends were looked at already: 4 KiB at each of 256 places evenly spread. For `state`, which is
+/// A glance at a place whose ends were inspected already: 4 KiB at each of 256 places evenly spread. For `state`, which is
 /// made on an eMMC, too: reading there is slow.
 ///
 /// # Errors

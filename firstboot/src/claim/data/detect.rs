@@ -1,6 +1,6 @@
-//! What a disk holds, in words: Debian's `blkid` says it, by low-level probing, so that no cache and no udev is asked. It
-//! parses whatever stands on the disk, so it runs as nobody, without capabilities, and can open nothing but a device node
-//! of its own, for reading.
+//! What a disk contains, in words, as identified by Debian's `blkid` with low-level probing, so that neither a cache
+//! nor udev is involved. It parses whatever is on the disk, so it runs as nobody, without capabilities, and can open
+//! nothing but a device node of its own, for reading.
 
 use super::super::filesystem::Tools;
 use anyhow::{Context as _, bail, ensure};
@@ -80,7 +80,7 @@ fn probe(
     Ok((code.unwrap_or(-1), words))
 }
 
-/// A device node of a disk that nobody may read. It goes away with this value.
+/// A device node of a disk that no one may read. It goes away with this value.
 struct Node(Option<PathBuf>);
 
 impl Node {
@@ -142,10 +142,10 @@ pub fn names(export: &str) -> Vec<String> {
 /// Words for a type of libblkid.
 fn name(kind: &str) -> String {
     let words = match kind {
-        "ext2" | "ext3" | "ext4" | "btrfs" | "f2fs" => return format!("a file system {kind}"),
-        "xfs" => "a file system XFS",
-        "ntfs" => "a file system NTFS",
-        "vfat" | "exfat" => "a file system FAT",
+        "ext2" | "ext3" | "ext4" | "btrfs" | "f2fs" => return format!("a file system of type {kind}"),
+        "xfs" => "an XFS file system",
+        "ntfs" => "an NTFS file system",
+        "vfat" | "exfat" => "a FAT file system",
         "LVM2_member" | "LVM1_member" => "an LVM physical volume",
         "linux_raid_member" => "a member of a Linux md RAID",
         "crypto_LUKS" => "a LUKS encrypted volume",
@@ -165,7 +165,10 @@ mod tests {
     #[test]
     fn a_type_and_a_partition_table_are_both_told() {
         let export = "DEVNAME=d\nLABEL=my disk\nTYPE=ext4\nPTTYPE=dos\n";
-        assert_eq!(names(export), ["a file system ext4 with the label \"my disk\"", "a partition table (dos)"]);
+        assert_eq!(
+            names(export),
+            ["a file system of type ext4 with the label \"my disk\"", "a partition table (dos)"]
+        );
         assert_eq!(names("DEVNAME=d\nTYPE=newfs\n"), ["something that blkid calls newfs"]);
         assert!(names("DEVNAME=d\n").is_empty());
     }

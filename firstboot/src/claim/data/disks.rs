@@ -80,7 +80,7 @@ pub enum Standing {
     /// Claimed by this node, or begun to be.
     Ours(String),
     Blank(String),
-    /// With somebody's data.
+    /// Contains someone's data.
     Holds(String),
     /// Nothing can be done with it.
     Unusable(String),
@@ -94,7 +94,7 @@ impl Standing {
     }
 }
 
-/// A disk that could be meant.
+/// A candidate disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspected {
     pub disk: Disk,
@@ -122,7 +122,7 @@ pub fn choose(inspected: Vec<Inspected>, wipe: Option<&Serial>) -> Result<Disk, 
         words.push_str(&format!("{} {verb} {}\n", in_words(disk), standing.words()));
     }
     let example = inspected.iter().find_map(|inspected| inspected.disk.serial.as_ref()).map_or("...", Serial::as_str);
-    words.push_str("To choose one, put its serial number into node.toml, under [disks], such as:\n");
+    words.push_str("To choose one, put its serial number under [disks] in node.toml, for example:\n");
     words.push_str(&format!("serial = \"{example}\""));
     Err(words)
 }

@@ -15,7 +15,7 @@ const LVM: &str = "/usr/sbin/lvm";
 const LABEL: &str = "microdc-data";
 /// Name of the volume group.
 const GROUP: &str = "data";
-/// There is no udev, nothing below /etc can be written, and no device but the one named is to be looked at.
+/// There is no udev, nothing below /etc can be written, and no device but the one named is to be inspected.
 const LVM_CONFIG: &str = "activation{udev_sync=0 udev_rules=0} backup{backup=0 archive=0} \
      global{locking_dir=\"/run/lock/lvm\"} devices{obtain_device_list_from_udev=0}";
 

@@ -26,7 +26,7 @@ pub fn mark(disk: &mut (impl DiskIo + ?Sized), place: &Place, phase: Phase, owne
     write(disk, place.marker, &bytes).and_then(|()| disk.flush_to_disk()).context("writing the marker")
 }
 
-/// Erases both ends of the place and of the partition to be, so that no signature of what stood there is ever seen
+/// Erases both ends of the place and of the partition to be, so that no signature of what was there is ever seen
 /// again. The marker stays.
 ///
 /// # Errors
@@ -41,9 +41,9 @@ pub fn erase_ends(disk: &mut (impl DiskIo + ?Sized), place: &Place, tools: Tools
         (end(data), data.end()),
         (end(whole).max(after_marker), whole.end()),
     ] {
-        zero(disk, from, to, tools).context("erasing what stood there")?;
+        zero(disk, from, to, tools).context("erasing its old content")?;
     }
-    disk.flush_to_disk().context("erasing what stood there")
+    disk.flush_to_disk().context("erasing its old content")
 }
 
 fn zero(disk: &mut (impl DiskIo + ?Sized), from: u64, to: u64, tools: Tools) -> std::io::Result<()> {

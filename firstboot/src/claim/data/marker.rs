@@ -31,7 +31,7 @@ pub struct Owner {
     pub node: String,
     pub serial: Serial,
     pub kind: DataKind,
-    /// Where `data` lies on the disk, in bytes.
+    /// Where `data` is on the disk, in bytes.
     pub offset: u64,
     pub length: u64,
 }

@@ -1,7 +1,7 @@
-//! `data`: the rest of the system disk, or a whole separate NVMe when the node boots from eMMC. A place is taken when it is
-//! blank, already ours, or let go by the operator (`wipe`); everything else is named and left alone.
+//! `data`: the rest of the system disk, or a whole separate NVMe when the node boots from eMMC. A place is claimed if
+//! it is blank, already microdc's, or released by the operator (`wipe`); everything else is reported and left alone.
 //!
-//! The work is done by a child process (`firstboot data`): foreign bytes are read by it and by what it starts, and a disk
+//! The work is done by a child process (`firstboot data`): untrusted bytes are read by it and by what it starts, and a disk
 //! that never answers keeps the child waiting, not PID 1.
 //!
 //! - [`work`] what the child does: [`disks`] which disk · [`plan`] where on it ([`place`]) · [`verdict`] whether it may be taken:
@@ -42,7 +42,7 @@ const REMIND: Duration = Duration::from_secs(30);
 /// Longest answer of the child, in bytes.
 const ANSWER: u64 = 256 * 1024;
 
-/// What the child is told, as JSON on its standard input.
+/// The child's task, as JSON on its standard input.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     /// Kernel name of the system disk.
@@ -83,7 +83,7 @@ fn ask(report: &BootReport, request: &Request) -> anyhow::Result<Answer> {
     command.arg("data").env_clear().stdin(Stdio::piped()).stdout(answer.try_clone()?).stderr(Stdio::inherit());
     let mut child = command.spawn().with_context(|| format!("starting {FIRSTBOOT}"))?;
     if let Some(mut input) = child.stdin.take() {
-        input.write_all(&serde_json::to_vec(request)?).context("telling it what to do")?;
+        input.write_all(&serde_json::to_vec(request)?).context("sending it its task")?;
     }
     let started = Instant::now();
     let mut remind_at = REMIND;
@@ -107,7 +107,7 @@ fn ask(report: &BootReport, request: &Request) -> anyhow::Result<Answer> {
     answer.rewind()?;
     let mut bytes = Vec::new();
     answer.take(ANSWER).read_to_end(&mut bytes)?;
-    serde_json::from_slice(&bytes).context("understanding its answer")
+    serde_json::from_slice(&bytes).context("parsing its answer")
 }
 
 /// For [`crate::foreign`]: reads a marker.

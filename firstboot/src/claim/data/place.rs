@@ -1,4 +1,4 @@
-//! A place for `data`: what a plan says and a verdict judges.
+//! A place for `data`: the output of a plan, and the input of a verdict.
 
 use contract::layout::{Extent, MIB};
 

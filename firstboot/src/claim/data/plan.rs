@@ -1,4 +1,4 @@
-//! Where `data` goes, and what has to be written into the partition table for it. Nothing is written here.
+//! Where `data` goes, and the partition table that it needs. Read-only.
 
 use super::place::{MIN_DATA, Place, Writes};
 use crate::disk::gpt::{Entry, Table};
@@ -36,7 +36,7 @@ pub fn separate(size: u64, block: u32, serial: &Serial) -> anyhow::Result<Plan> 
 /// The rest of the system disk of `size` bytes, behind `state`. The marker stands between both.
 ///
 /// # Errors
-/// When `state` is not there, too little is left, or something else stands there in the table.
+/// When `state` is not there, too little is left, or something else is there in the table.
 pub fn rest(disk: &mut (impl Read + Seek + ?Sized), size: u64) -> anyhow::Result<Plan> {
     let table = Table::read(disk, size)?;
     let state = table.find(Partition::State).context("its partition table has no state, which lies before data")?;
@@ -44,7 +44,7 @@ pub fn rest(disk: &mut (impl Read + Seek + ?Sized), size: u64) -> anyhow::Result
     let offset = marker + ALIGN;
     let end = Table::usable_end(size) / ALIGN * ALIGN;
     let length = end.saturating_sub(offset);
-    ensure!(length >= MIN_DATA, "{length} bytes are left behind state, too few: data needs {MIN_DATA}");
+    ensure!(length >= MIN_DATA, "{length} bytes remain after state, too few: data needs {MIN_DATA}");
     let data = Extent { offset, length };
     let place = Place { extent: Extent { offset: marker, length: end - marker }, marker, data, size };
 
@@ -59,7 +59,7 @@ pub fn rest(disk: &mut (impl Read + Seek + ?Sized), size: u64) -> anyhow::Result
         Some(found) if found.extent == data => Vec::new(),
         Some(found) => bail!("its partition data lies at {:?}, not at {data:?}: it is left alone", found.extent),
         None => {
-            let wanted = table.with(&entry, size).context("another partition stands behind state")?;
+            let wanted = table.with(&entry, size).context("another partition follows state")?;
             let mut head = vec![0; Table::HEAD_LEN];
             disk.seek(SeekFrom::Start(0))?;
             disk.read_exact(&mut head)?;

@@ -28,7 +28,7 @@ pub struct Claim<'a, D: ?Sized> {
 pub struct Taken {
     /// Whether `data` has to be made; the claim then ends with [`Claim::finish`].
     pub new: bool,
-    /// What stood there, in words.
+    /// What was there, in words.
     pub found: String,
 }
 
@@ -40,7 +40,7 @@ impl<D: DiskIo + ?Sized> Claim<'_, D> {
     pub fn take(&mut self, name: &str, wipe: Option<&Serial>) -> anyhow::Result<Taken> {
         let (place, serial) = (&self.plan.place, &self.owner.serial);
         let verdict = verdict::judge(self.disk, &self.path, place, &self.owner, &self.plan.writes, wipe, self.tools)
-            .with_context(|| format!("looking at {name} (serial number {serial})"))?;
+            .with_context(|| format!("inspecting {name} (serial number {serial})"))?;
         let found = verdict.to_string();
         match verdict {
             Verdict::Refused(found) => bail!("{}", verdict::refusal(name, serial, &found, wipe)),
@@ -57,11 +57,11 @@ impl<D: DiskIo + ?Sized> Claim<'_, D> {
                 return Ok(Taken { new: false, found });
             }
             Verdict::Erase(holds) => {
-                console::say(format_args!("{name} (serial number {serial}) holds {holds}: erased, as wipe says"));
+                console::say(format_args!("{name} (serial number {serial}) holds {holds}: erased, as wipe requests"));
             }
             Verdict::Unfinished => console::say(format_args!("the claim of {name} continues")),
             Verdict::Blank { .. } => {
-                console::say(format_args!("{name} (serial number {serial}) is {found}: it is taken"))
+                console::say(format_args!("{name} (serial number {serial}) is {found}: it is claimed"))
             }
         }
         make::mark(self.disk, place, Phase::Making, &self.owner)?;

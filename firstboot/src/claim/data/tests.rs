@@ -101,7 +101,7 @@ fn a_file_system_in_a_partition_place_of_an_older_disk_is_named() {
     File::open(&part).unwrap().read_exact_at(&mut head, 0).unwrap();
     file.write_all_at(&head, 2 * MIB).unwrap();
     let found = refused(claim(&mut file, &path, 512).take("nvme0n1", None));
-    assert!(found.contains("a file system XFS"), "{found}");
+    assert!(found.contains("an XFS file system"), "{found}");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_disk_of_another_node_cluster_serial_number_or_kind_is_refused() {
         (request("n2", DataKind::Ext4), "S1", "data of node \"n1\" of the cluster \"rack\" (as ext4, disk S1)"),
         (other_cluster, "S1", "data of node \"n1\" of the cluster \"rack\""),
         (request("n1", DataKind::Ext4), "S2", "disk S1"),
-        (request("n1", DataKind::Xfs), "S1", "data of this very node, made as ext4"),
+        (request("n1", DataKind::Xfs), "S1", "data of this node, made as ext4"),
     ] {
         let found = refused(claim_as(&mut file, &path, 512, &request, number).take("nvme0n1", None));
         assert!(found.contains(words) && found.contains(&format!("wipe = \"{number}\"")), "{found}");
@@ -153,7 +153,7 @@ fn a_claim_that_was_not_finished_is_not_gone_on_with_over_data_that_came_since()
             run("sgdisk", &["-o", "-n", "1:4096:0"], &path);
         }
         let found = refused(claim(&mut file, &path, 512).take("nvme0n1", None));
-        assert!(found.contains("came there since") && found.contains("wipe = \"S1\""), "{found}");
+        assert!(found.contains("or newer data") && found.contains("wipe = \"S1\""), "{found}");
         assert!(claim(&mut file, &path, 512).take("nvme0n1", Some(&serial("S1"))).unwrap().new);
     }
 }
@@ -183,7 +183,7 @@ fn small_disks_and_odd_blocks_are_refused() {
 #[test]
 fn ext4_and_xfs_are_made_by_debians_tools() {
     let folder = tempfile::tempdir().unwrap();
-    for (kind, words) in [(DataKind::Ext4, "a file system ext4"), (DataKind::Xfs, "a file system XFS")] {
+    for (kind, words) in [(DataKind::Ext4, "a file system of type ext4"), (DataKind::Xfs, "an XFS file system")] {
         let (path, _) = disk(&folder);
         kind::make(kind, path.to_str().unwrap(), SIZE, &uuid::Uuid::from_u128(7), TOOLS).unwrap();
         let found = detect(TOOLS, &path, Extent { offset: 0, length: SIZE }, SIZE).unwrap().unwrap();
@@ -252,15 +252,15 @@ fn a_disk_that_fails_is_said_and_not_written_to() {
     for reads_until in [0, 2 * MIB, 300 * MIB] {
         let mut failing = Recorder { reads_until, ..Recorder::new(&file) };
         let found = refused(claim(&mut failing, &path, 512).take("nvme0n1", Some(&serial("S1"))));
-        assert!(found.contains("looking at nvme0n1") && found.contains("os error 5"), "{found}");
+        assert!(found.contains("inspecting nvme0n1") && found.contains("os error 5"), "{found}");
         assert!(failing.epochs.concat().is_empty());
     }
 }
 
 /// Numbers that look random, the same at each run (xorshift64).
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn roll(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -289,7 +289,7 @@ fn a_power_cut_with_lost_and_reordered_writes_ends_in_a_good_claim() {
         let epochs = std::mem::take(&mut recorder.epochs);
         assert_eq!(epochs.len(), 6, "marker, erasure, two copies of the table, marker, and nothing after it");
 
-        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        let mut dice = Rng(0x9e37_79b9_7f4a_7c15);
         for cut in 0..30 {
             let (path, mut file) = disk(&folder);
             start(&file);

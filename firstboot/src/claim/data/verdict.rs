@@ -1,4 +1,4 @@
-//! Whether a place may be taken for `data`. Nothing is written here.
+//! Whether a place may be claimed for `data`. Read-only.
 
 use super::super::filesystem::Tools;
 use super::super::phase::Phase;
@@ -55,11 +55,11 @@ pub fn judge(
             if holds_ours_alone(disk, place, table)? {
                 return Ok(Verdict::Unfinished);
             }
-            "data that a claim of this node began to erase, or that came there since".to_owned()
+            "data that an unfinished claim of this node began to erase, or newer data".to_owned()
         }
         Some(Marker { phase: Phase::Made, owner }) if owner == *wanted => return Ok(Verdict::Ours),
         Some(Marker { owner, .. }) if owner.is_same(wanted) => {
-            format!("data of this very node, made as {} ({} bytes)", owner.kind, owner.length)
+            format!("data of this node, made as {} ({} bytes)", owner.kind, owner.length)
         }
         Some(Marker { owner, .. }) => format!("data of {owner}"),
         None => match foreign(disk, path, place, tools)? {
@@ -72,7 +72,7 @@ pub fn judge(
     Ok(if wipe == Some(&wanted.serial) { Verdict::Erase(found) } else { Verdict::Refused(found) })
 }
 
-/// Whether what lies around `data` and the marker is zero or what the claim itself writes there. Somebody may have used the
+/// Whether what lies around `data` and the marker is zero or what the claim itself writes there. Someone may have used the
 /// disk between a power cut and now, and left the marker where it was: only `wipe` lets that go.
 fn holds_ours_alone(disk: &mut (impl Read + Seek + ?Sized), place: &Place, table: &Writes) -> anyhow::Result<bool> {
     let (whole, data) = (place.extent, place.data);
@@ -108,7 +108,7 @@ fn foreign(
         }
     }
     // blkid takes a disk that fails for one without a signature: this is where the difference is noticed.
-    let data = blank::first_data(disk, place.extent, || tools.feed()).context("looking whether it is blank")?;
+    let data = blank::first_data(disk, place.extent, || tools.feed()).context("checking whether it is blank")?;
     Ok(data.map(|at| format!("unknown data (at byte {at})")))
 }
 
@@ -117,7 +117,7 @@ impl std::fmt::Display for Verdict {
         match self {
             Verdict::Blank { read, of } if read == of => write!(f, "blank (all of it was read)"),
             Verdict::Blank { read, of } => {
-                write!(f, "blank (as far as was looked: {} of {} MiB)", read / MIB, of / MIB)
+                write!(f, "blank ({} of {} MiB checked)", read / MIB, of / MIB)
             }
             Verdict::Unfinished => write!(f, "a claim of this node that was not finished"),
             Verdict::Ours => write!(f, "data of this node"),
@@ -126,11 +126,11 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// What the operator is told of a refused disk, with the line that would let it go.
+/// The message about a refused disk, with the line that would release it.
 pub fn refusal(disk: &str, serial: &Serial, found: &str, wipe: Option<&Serial>) -> String {
     let other = wipe.map(|wipe| format!(" (wipe names {wipe}, which is not this disk)")).unwrap_or_default();
     format!(
-        "{disk} (serial number {serial}) holds {found}: it is left alone{other}. To let microdc erase it and take it, put \
-         into node.toml, under [disks]:\nwipe = \"{serial}\""
+        "{disk} (serial number {serial}) holds {found}: it is left alone{other}. To let microdc erase and claim it, \
+            put this into node.toml, under [disks]:\nwipe = \"{serial}\""
     )
 }

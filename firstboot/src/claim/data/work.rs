@@ -1,4 +1,4 @@
-//! What the child process does: looks at the disks, decides, claims, mounts, and answers.
+//! The child process: inspects the disks, decides, claims, mounts, and reports.
 
 use super::super::filesystem::Tools;
 use super::disks::{self, Inspected, Standing};
@@ -35,7 +35,7 @@ pub fn run() {
 fn answer() -> anyhow::Result<()> {
     let mut bytes = Vec::new();
     std::io::stdin().take(REQUEST).read_to_end(&mut bytes).context("reading the request")?;
-    let request: Request = serde_json::from_slice(&bytes).context("understanding the request")?;
+    let request: Request = serde_json::from_slice(&bytes).context("parsing the request")?;
     let mut work = Work { found: Vec::new(), request };
     let data = match work.request.disks.data {
         DataKind::None => Data::NotWanted,
@@ -92,10 +92,11 @@ impl Work {
         }
         match &self.request.disks.wipe {
             Some(wipe) if *wipe == serial => notes.push(format!(
-                "{name} (serial number {serial}) is ours: take wipe out of node.toml, it has done its work"
+                "{name} (serial number {serial}) belongs to this node: remove wipe from node.toml, it is no longer \
+                    needed"
             )),
             Some(wipe) => notes.push(format!(
-                "wipe names {wipe}, but data is on {name} (serial number {serial}): take wipe out of node.toml"
+                "wipe names {wipe}, but data is on {name} (serial number {serial}): remove wipe from node.toml"
             )),
             None => {}
         }
@@ -133,8 +134,9 @@ impl Work {
     /// Opens a disk for reading and writing and finds the place for `data` on it. A separate one must not be in use.
     fn open(&self, disk: &Disk, separate: bool) -> anyhow::Result<Opened> {
         let Disk { name, serial, .. } = disk;
-        let serial =
-            serial.clone().with_context(|| format!("{name} has no serial number to know it by: it is left alone"))?;
+        let serial = serial
+            .clone()
+            .with_context(|| format!("{name} has no serial number to identify it by: it is left alone"))?;
         ensure!(
             !disk.read_only,
             "{name} (serial number {serial}) is read-only: nothing can be kept there, and nothing on it was changed"
@@ -153,7 +155,7 @@ impl Work {
         } else {
             plan::rest(&mut file, size)
         };
-        let plan = plan.with_context(|| format!("there is no place for data on {name} (serial number {serial})"))?;
+        let plan = plan.with_context(|| format!("there is no room for data on {name} (serial number {serial})"))?;
         let owner = self.request.owner(serial, &plan);
         Ok(Opened { file, path, plan, owner })
     }

@@ -40,7 +40,7 @@ pub const EVERY: &[Call] = &[
     c::SYS_mlock, c::SYS_mlock2, c::SYS_mlockall, c::SYS_munlock, c::SYS_munlockall, c::SYS_membarrier,
     c::SYS_get_mempolicy, c::SYS_set_mempolicy, c::SYS_mbind, c::SYS_pkey_alloc, c::SYS_pkey_free, c::SYS_pkey_mprotect,
     c::SYS_fadvise64,
-    // Processes, threads and signals. `clone` is looked at more closely: no new namespaces.
+    // Processes, threads and signals. `clone` is checked more closely: no new namespaces.
     c::SYS_execve, c::SYS_execveat, c::SYS_exit, c::SYS_exit_group, c::SYS_wait4, c::SYS_waitid, c::SYS_kill, c::SYS_tkill,
     c::SYS_tgkill, c::SYS_pidfd_open, c::SYS_pidfd_send_signal, c::SYS_rt_sigaction, c::SYS_rt_sigprocmask,
     c::SYS_rt_sigpending, c::SYS_rt_sigqueueinfo, c::SYS_rt_tgsigqueueinfo, c::SYS_rt_sigreturn, c::SYS_rt_sigsuspend,
@@ -53,7 +53,7 @@ pub const EVERY: &[Call] = &[
     c::SYS_sched_rr_get_interval, c::SYS_sched_setscheduler, c::SYS_sched_setparam, c::SYS_sched_setattr,
     c::SYS_getpriority, c::SYS_setpriority, c::SYS_ioprio_get, c::SYS_ioprio_set, c::SYS_getrlimit, c::SYS_setrlimit,
     c::SYS_prlimit64, c::SYS_getrusage,
-    // The machine as anybody may know it, random numbers, and more confinement.
+    // The machine as anyone may know it, random numbers, and more confinement.
     c::SYS_uname, c::SYS_sysinfo, c::SYS_getrandom, c::SYS_seccomp, LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE,
     LANDLOCK_RESTRICT_SELF,
     // Asking for the clock's state; to change it needs CAP_SYS_TIME.
@@ -124,7 +124,7 @@ pub fn of_group(group: SystemCalls) -> &'static [Call] {
     }
 }
 
-/// What a capability is for. What is not here is the matter of calls that everybody has, or of none that is ever allowed.
+/// What a capability is for. What is not here is the matter of calls that everyone has, or of none that is ever allowed.
 #[must_use]
 #[rustfmt::skip]
 pub fn of_capability(capability: Capability) -> &'static [Call] {

@@ -1,4 +1,4 @@
-//! Changes to what a service sees, in their order.
+//! Changes to a service's mounts, in order.
 
 use crate::sys::process::{Change, attribute};
 

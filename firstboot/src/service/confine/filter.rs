@@ -37,7 +37,7 @@ pub fn filters(service: &Service) -> Result<Vec<BpfProgram>, BackendError> {
     }
     let namespaces = sandbox.system_calls.contains(&SystemCalls::Namespaces);
     if !namespaces {
-        // Its flags lie in memory, where no filter sees them. C libraries then take `clone`.
+        // Its flags are in memory, where no filter sees them. C libraries then take `clone`.
         let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
         filters.push(program(clone3, SeccompAction::Allow, SeccompAction::Errno(UNKNOWN))?);
     }

@@ -1,4 +1,4 @@
-//! What there is on the node that a service may or may not see.
+//! What exists on the node that a service may or may not see.
 
 use crate::config::templates::needs;
 use contract::control::SOCKET;
@@ -30,7 +30,7 @@ impl Ground {
         let named = service.sandbox.folders.iter();
         let owned = self.directories.iter().filter(|directory| uid != 0 && directory.owner.uid == uid);
         let mut folders: Vec<String> = named.chain(owned.map(|directory| &directory.path)).cloned().collect();
-        // One that lies in another follows it.
+        // One that is in another follows it.
         folders.sort();
         folders.dedup();
         folders
@@ -91,7 +91,7 @@ impl Ground {
     }
 }
 
-/// Whether a path is this folder or lies in it.
+/// Whether a path is this folder or is in it.
 pub(super) fn within(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,7 +1,7 @@
 //! What confines a service: what it sees of the node and may change there ([`view`]), its device nodes ([`devices`]), and the
 //! system calls that it may make ([`filter`], by the groups of [`calls`]).
 //!
-//! Everything is decided here, from the role's own words, before a process is made; [`crate::sys::process`] puts it on.
+//! Everything is decided here, from the role, before a process is created; [`crate::sys::process`] applies it.
 
 mod calls;
 mod changes;

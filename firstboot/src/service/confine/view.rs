@@ -50,9 +50,9 @@ pub(super) fn made_by(make: impl FnOnce(&str, &mut Changes) -> Result<(), NulErr
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")
         .map_err(|error| format!("cannot read /proc/self/mountinfo: {error}"))?;
     let mut changes = Changes::default();
-    make(&mounts, &mut changes).map_err(|_| "a zero byte in a path".to_owned())?;
+    make(&mounts, &mut changes).map_err(|_| "a NUL byte in a path".to_owned())?;
     if changes.len() > MOST {
-        return Err(format!("it needs {} changes to what it sees, and {MOST} are possible", changes.len()));
+        return Err(format!("it needs {} changes to its mounts; the limit is {MOST}", changes.len()));
     }
     Ok(changes.into_inner())
 }
@@ -64,7 +64,7 @@ pub(super) fn made_by(make: impl FnOnce(&str, &mut Changes) -> Result<(), NulErr
 pub fn wished(service: &Service) -> Result<Vec<Change>, String> {
     let mut changes = Changes::default();
     let mounts: Vec<&Mount> = service.mounts.iter().collect();
-    wishes(&mounts, &service.identity, &mut changes).map_err(|_| "a zero byte in a path".to_owned())?;
+    wishes(&mounts, &service.identity, &mut changes).map_err(|_| "a NUL byte in a path".to_owned())?;
     Ok(changes.into_inner())
 }
 
@@ -129,7 +129,7 @@ fn point(mount: &Mount, root: &str, changes: &mut Changes) -> Result<(), NulErro
 /// Takes away what it may not see.
 fn out_of_sight(service: &Service, ground: &Ground, mounts: &str, changes: &mut Changes) -> Result<(), NulError> {
     for point in ground.mounts_out_of_sight(service, mounts) {
-        // Nothing but its absence keeps it from being taken away.
+        // Nothing but its absence keeps it from being removed.
         changes.add(Change::detach(&point)?.or_not());
     }
     for file in ground.files_out_of_sight(service).iter().filter(|file| std::path::Path::new(file).exists()) {

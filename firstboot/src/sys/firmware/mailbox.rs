@@ -54,25 +54,25 @@ impl Mapping {
     /// One page.
     fn page(memory: impl AsFd, address: u64) -> io::Result<Mapping> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping, chosen by the kernel; what lies there is touched by `read` and `write` alone.
+        // SAFETY: a new mapping, chosen by the kernel; what is there is touched by `read` and `write` alone.
         let at = unsafe { mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, memory, address)? };
         Ok(Mapping { at })
     }
 
-    /// A word of 4 bytes at an offset in bytes, when it lies in the mapping.
+    /// A word of 4 bytes at an offset in bytes, when it is in the mapping.
     fn word(&self, offset: usize) -> Option<*mut u32> {
         let inside = offset.is_multiple_of(4) && offset + 4 <= PAGE;
         inside.then(|| self.at.cast::<u8>().wrapping_add(offset).cast())
     }
 
     fn read(&self, offset: usize) -> u32 {
-        // SAFETY: the word lies in the mapping, which is readable as long as `self` is.
+        // SAFETY: the word is in the mapping, which is readable as long as `self` is.
         self.word(offset).map_or(0, |word| unsafe { word.read_volatile() })
     }
 
     fn write(&self, offset: usize, value: u32) {
         if let Some(word) = self.word(offset) {
-            // SAFETY: the word lies in the mapping, which is writable as long as `self` is.
+            // SAFETY: the word is in the mapping, which is writable as long as `self` is.
             unsafe { word.write_volatile(value) };
         }
     }
@@ -142,7 +142,7 @@ fn talk(
     }
     barrier();
     let until = Instant::now() + patience;
-    // Without room, and with an answer that the kernel has not taken yet, it is somebody else's turn.
+    // Without room, and with an answer that the kernel has not taken yet, it is someone else's turn.
     while registers.read(WRITE_STATUS) & FULL != 0 || registers.read(READ_STATUS) & EMPTY == 0 {
         pause(until)?;
     }

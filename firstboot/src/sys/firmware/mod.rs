@@ -43,7 +43,7 @@ const BCM2711: &[u8] = b"brcm,bcm2711";
 pub enum ArmError {
     #[error("cannot {doing}: {source}")]
     Io { doing: &'static str, source: io::Error },
-    #[error("the firmware answered {0:#010x}, which is not a yes")]
+    #[error("the firmware answered {0:#010x}, which does not mean success")]
     Answer(u32),
     #[error("the firmware did not answer in time")]
     Silent,

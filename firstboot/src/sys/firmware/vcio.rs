@@ -18,13 +18,13 @@ pub fn exists() -> bool {
 /// Sends a message and leaves the answer in its place.
 pub fn exchange(message: &mut [u32]) -> Result<(), ArmError> {
     let device = File::options().read(true).write(true).open(DEVICE).map_err(io_error("open /dev/vcio"))?;
-    // The driver believes the message about its length.
+    // The driver trusts the message about its length.
     if message.first().is_none_or(|length| *length as usize != size_of_val(message)) {
         return Err(ArmError::Answer(0));
     }
     // SAFETY: the driver reads and writes as many bytes as the message says of itself, which is its own length.
     unsafe { ioctl::pointer(device.as_fd(), PROPERTY, message.as_mut_ptr()) }
-        .map_err(io_error("ask the firmware by /dev/vcio"))?;
+        .map_err(io_error("ask the firmware through /dev/vcio"))?;
     Ok(())
 }
 

@@ -28,7 +28,7 @@ const OPEN_FILES: u64 = 65_536;
 /// Descriptors that [`Surroundings::files`] may become are below this; what the child still needs of its parent is above.
 const ABOVE_FILES: RawFd = 32;
 
-/// What else a program finds around it. The default: `/` as its folder, no setuid, all that everybody sees, no open
+/// What else a program finds around it. The default: `/` as its folder, no setuid, all that everyone sees, no open
 /// file but the first three.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings<'a> {
@@ -64,7 +64,7 @@ pub struct Program<'a> {
 pub enum SpawnError {
     #[error("there is no program to run")]
     Empty,
-    #[error("a zero byte in the program, its arguments or its environment")]
+    #[error("a NUL byte in the program, its arguments or its environment")]
     Nul(#[from] NulError),
     #[error("cannot {step}: {source}")]
     Prepare { step: &'static str, source: std::io::Error },

@@ -53,7 +53,7 @@ impl Change {
         Change::new(at, Kind::Mount { kind: CString::new(kind)?, flags, options: CString::new(options)? })
     }
 
-    /// What lies at `from`, with what is mounted below it, is seen at `at` too.
+    /// What is at `from`, with what is mounted below it, is seen at `at` too.
     pub fn bind(from: &str, at: &str) -> Result<Change, NulError> {
         Change::new(at, Kind::Bind { from: CString::new(from)? })
     }
@@ -99,9 +99,9 @@ impl Change {
         let at = self.at.to_string_lossy();
         match &self.kind {
             Kind::Mount { kind, .. } => format!("mount {} on {at}", kind.to_string_lossy()),
-            Kind::Bind { from } => format!("show {} at {at}", from.to_string_lossy()),
-            Kind::Attributes { .. } => format!("set what may be done with {at}"),
-            Kind::Detach => format!("take {at} away"),
+            Kind::Bind { from } => format!("mount {} at {at}", from.to_string_lossy()),
+            Kind::Attributes { .. } => format!("set the mount options of {at}"),
+            Kind::Detach => format!("remove {at}"),
             Kind::Node { .. } | Kind::Link { .. } | Kind::Folder => format!("make {at}"),
         }
     }
@@ -149,7 +149,7 @@ fn mount_flags(attributes: u64) -> libc::c_ulong {
     (attributes & SAME) as libc::c_ulong
 }
 
-/// Leaves the mounts of everybody: nothing comes in from there any more, nothing goes out.
+/// Leaves the mounts of everyone: nothing comes in from there any more, nothing goes out.
 ///
 /// # Safety
 /// To be called in the child after fork.

@@ -130,7 +130,7 @@ fn a_program_has_its_folder_and_its_limit_of_open_files() {
     let error = output_in(&["/bin/true"], surroundings).unwrap_err().to_string();
     assert_eq!(
         error,
-        "cannot start /bin/true: cannot go to its working folder: No such file or directory (os error 2)"
+        "cannot start /bin/true: cannot enter its working folder: No such file or directory (os error 2)"
     );
 }
 

@@ -1,7 +1,7 @@
-//! What an operator asks over the control socket, and what is done about it.
+//! Requests on the control socket, and their effects.
 
 use super::super::answers::{self, View};
-use super::super::control::{Rank, Source as Door, group_number};
+use super::super::control::{Rank, Source as ControlSource, group_number};
 use super::super::events::{now, say};
 use super::super::visitors::Visitors;
 use super::turn::Loop;
@@ -13,7 +13,7 @@ impl Loop {
     pub(super) fn open_control(&mut self) {
         let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
         let of_group = |name| Visitors::of_group(group_number(&groups, name));
-        // Without cgroups nobody can be told from others: then nobody gives orders.
+        // Without cgroups no one can be told from others: then no one gives orders.
         let operators = of_group(GROUP).living_in(self.supervisor.operators());
         let doors = [(SOCKET, Rank::Operator, operators), (FACTS_SOCKET, Rank::Reader, of_group(FACTS_GROUP))];
         for (path, rank, visitors) in doors {
@@ -29,7 +29,7 @@ impl Loop {
         View { node: &self.node, supervisor: &self.supervisor, health, update }
     }
 
-    pub(super) fn take_request(&mut self, door: Door) {
+    pub(super) fn take_request(&mut self, door: ControlSource) {
         let now = now();
         let Some((client, request)) = self.control.ready(door, now) else { return };
         let reply = match request {
@@ -70,7 +70,7 @@ impl Loop {
 
     fn stop_asked(&mut self, action: Action, words: &str) -> Reply {
         if self.stop.is_some() {
-            return Reply::Refused("the node is stopping already".to_owned());
+            return Reply::Refused("the node is already stopping".to_owned());
         }
         say("an operator asked for it");
         self.stop_answered(action);

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Longest page, in bytes, and time for it.
 const LENGTH: usize = 64 * 1024;
 const LIMIT: Duration = Duration::from_secs(5);
-/// Who writes it: nobody.
+/// The user that writes it: nobody.
 const NOBODY: u32 = 65_534;
 
 impl Loop {

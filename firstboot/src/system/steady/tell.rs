@@ -1,14 +1,14 @@
-//! What the console is told while the node runs: what happens to services, and that the node is up.
+//! What is reported on the console while the node runs: service events, and that the node is up.
 
 use super::super::events::say;
 use super::turn::Loop;
-use crate::service::{Moment, Notice, Report, Told};
+use crate::service::{Moment, Notice, Report, ServiceEvent};
 use contract::role::NETWORK;
 
 impl Loop {
     /// Says what the services have to tell.
     pub(super) fn tell(&mut self) {
-        for Told { service, report } in self.supervisor.take_told() {
+        for ServiceEvent { service, report } in self.supervisor.take_events() {
             match report {
                 Report::Output(line) => say(format_args!("{service}| {line}")),
                 Report::Warning(text) => self.node.warnings.add(format_args!("service {service}: {text}")),
@@ -34,8 +34,8 @@ impl Loop {
             Notice::Down { why, delay } => {
                 say(format_args!("service {service} {why}; next start in {:.1} s", delay.as_secs_f64()));
             }
-            Notice::StartTimeout => say(format_args!("service {service} is not ready in time; it is killed")),
-            Notice::StopTimeout => say(format_args!("service {service} does not stop; it is killed")),
+            Notice::StartTimeout => say(format_args!("service {service} was not ready in time; killing it")),
+            Notice::StopTimeout => say(format_args!("service {service} does not stop; killing it")),
             Notice::Hopeless(reason) => {
                 self.node.warnings.add(format_args!("service {service} cannot run: {reason}"));
             }

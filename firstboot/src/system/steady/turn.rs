@@ -1,4 +1,4 @@
-//! What the loop knows, for all who take part in a turn of it.
+//! The state of the loop, shared by the steps of a turn.
 
 use super::super::control::Control;
 use super::super::node::Node;

@@ -58,7 +58,7 @@ impl Loop {
         self.updates.installing = None;
         let last = match (outcome, planned) {
             (Outcome::DryRun, Some(plan)) => plan,
-            (Outcome::DryRun, None) => UpdateEvent::Failed { reason: "the installer said no plan".to_owned() },
+            (Outcome::DryRun, None) => UpdateEvent::Failed { reason: "the installer sent no plan".to_owned() },
             (Outcome::Installed(event), _) => match self.try_standby(force, "installed") {
                 Ok(_) => event,
                 Err(reason) => UpdateEvent::Failed { reason },
@@ -73,14 +73,14 @@ impl Loop {
             }
         };
         if let UpdateEvent::Failed { reason } = &last {
-            say(format_args!("the update was not taken: {reason}"));
+            say(format_args!("the update was refused: {reason}"));
         }
         if let Some(client) = client {
             self.control.reply(client, &Reply::Update(last), now);
         }
     }
 
-    /// Asks the firmware to try what stands in the other slot, and restarts. Gives what is tried, in words.
+    /// Asks the firmware to try what is in the other slot, and restarts. Gives what is tried, in words.
     fn try_standby(&mut self, force: bool, what: &str) -> Result<String, String> {
         if self.stop.is_some() {
             return Err("the node is stopping".to_owned());
@@ -155,15 +155,15 @@ impl Loop {
                 installing.end("an operator cancelled it");
                 Reply::Done("the update is cancelled".to_owned())
             }
-            None => Reply::Refused("no update is being taken".to_owned()),
+            None => Reply::Refused("no update is being installed".to_owned()),
         }
     }
 
     pub(super) fn roll_back(&mut self, force: bool) -> Reply {
         if self.stop.is_some() {
-            return Reply::Refused("the node is stopping already".to_owned());
+            return Reply::Refused("the node is already stopping".to_owned());
         }
-        if self.updates.end("an operator asked to go back", &mut self.node.warnings) {
+        if self.updates.end("an operator asked for a rollback", &mut self.node.warnings) {
             self.stop_answered(Action::Reboot);
             return Reply::Done(format!(
                 "the trial is over: the node restarts into slot {}",

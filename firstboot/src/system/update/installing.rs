@@ -1,6 +1,6 @@
-//! The child that takes a bundle into the other slot, as PID 1 starts and hears it. It runs as nobody, in a cgroup that
-//! comes after everything else, and has of the disk what it is handed: the other slot for writing, the running one for
-//! reading. What it says is believed for pages and progress alone.
+//! The child that installs a bundle into the other slot, as PID 1 starts it and reads its reports. It runs as nobody,
+//! in a cgroup with the lowest priority, and can access only what it is given of the disk: the other slot for writing,
+//! the running one for reading. Its reports are trusted only for pages and progress.
 
 use crate::disk::slots;
 use crate::service::Exit;
@@ -18,7 +18,7 @@ use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-/// Who takes bundles: nobody.
+/// The user that installs bundles: nobody.
 const NOBODY: u32 = 65_534;
 /// Folder of its cgroup, beside the services' one, and what it may take there.
 const CGROUP: &str = "update";
@@ -43,7 +43,7 @@ pub struct Installing {
     lines: Lines,
     words: Lines,
     last_words: String,
-    /// Who asked, and is told.
+    /// Who asked, and receives reports.
     pub client: Option<u64>,
     pub dry_run: bool,
     pub force: bool,
@@ -57,11 +57,11 @@ pub struct Installing {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// It says that the slot is whole.
+    /// It says that the slot is complete.
     Installed(UpdateEvent),
     /// It says that the bundle is of the release that runs; it has changed nothing.
     AlreadyRunning(UpdateEvent),
-    /// The plan was told, and that was all.
+    /// The plan was reported, and that was all.
     DryRun,
     Failed(String),
 }
@@ -71,7 +71,7 @@ pub enum Outcome {
 struct Lines(Vec<u8>);
 
 impl Lines {
-    /// Adds what came; gives the lines that are whole. An overlong line is cut.
+    /// Adds what came; gives the lines that are complete. An overlong line is cut.
     fn add(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut whole = Vec::new();
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {

@@ -1,10 +1,10 @@
-//! Where a node stands with its slots, as a pure state machine: what the firmware, the memory and `autoboot.txt` say, the
+//! The state of a node's slots, as a pure state machine: what the firmware, the memory and `autoboot.txt` say, the
 //! health of the node and the time go in; what is to be done comes out. It touches no disk and reads no clock.
 //!
 //! ```text
 //! trial → committed                 the gate passed and held for the settling time
 //! trial → going back                a deadline, a service that keeps crashing, an operator
-//! stray → (rewritten) → committed   autoboot.txt was damaged; healthy, the node mends it
+//! stray → (rewritten) → committed   autoboot.txt was damaged; healthy, the node repairs it
 //! ```
 
 use super::memory::{Memory, Pending, Stage};
@@ -83,7 +83,7 @@ pub enum Action {
     Commit,
     /// End the trial for this reason: write it down and restart.
     GoBack(String),
-    /// Write `autoboot.txt` anew for this slot.
+    /// Write `autoboot.txt` again for this slot.
     Rewrite(Slot),
 }
 
@@ -115,7 +115,7 @@ impl Begun {
     fn conclude(&mut self, boot: &Boot, memory: &mut Memory, pending: &Pending, now: u64) {
         self.remember = true;
         if pending.slot == boot.slot {
-            self.says.push(format!("slot {} holds another version than the one to be tried", boot.slot));
+            self.says.push(format!("slot {} contains a different version than the one to try", boot.slot));
         } else if pending.stage == Stage::Asked && pending.ended.is_none() {
             let version = &pending.release.version;
             self.says.push(format!("the trial of {version} never began: the node restarted before it; try again"));
@@ -201,7 +201,7 @@ impl Machine {
                 begun.remember = true;
             }
             Standing::Stray(reason) => {
-                begun.says.push(format!("slot {} runs without being the chosen one: {reason}", boot.slot));
+                begun.says.push(format!("slot {} is running without being the default slot: {reason}", boot.slot));
                 if matches!(boot.choice, Choice::Foreign(_)) {
                     let known = memory.committed.as_ref().map(|known| known.slot);
                     // A slot that is no longer whole would be chosen for nothing.
@@ -292,7 +292,7 @@ impl Machine {
         } else if let Some(overdue) = &facts.overdue {
             Some(format!("its health gate did not pass: {overdue}"))
         } else if late(commit_ms) {
-            Some(format!("it was not committed {}: it still waited for {}", within(commit_ms), self.waits_for))
+            Some(format!("it was not committed {}: it was still waiting for {}", within(commit_ms), self.waits_for))
         } else {
             None
         };
@@ -309,7 +309,7 @@ impl Machine {
         Action::GoBack(reason)
     }
 
-    /// Somebody ends the run, or the trial. What is to be done when it is one.
+    /// Someone ends the run, or the trial. What is to be done when it is one.
     pub fn end(&mut self, reason: &str) -> Option<Action> {
         (self.standing == Standing::Trial).then(|| self.go_back(reason.to_owned()))
     }

@@ -90,7 +90,7 @@ fn every_deadline_ends_a_trial_with_its_own_reason() {
     let actions = machine.step(&facts);
     assert_eq!(
         back(&actions),
-        "it was not committed within 300 s of power-on: it still waited for its health gate: waiting: route"
+        "it was not committed within 300 s of power-on: it was still waiting for its health gate: waiting: route"
     );
     assert_eq!(machine.step(&healthy(301, 200)), [], "what is over commits nothing");
 }
@@ -110,7 +110,7 @@ fn a_crashing_service_or_an_operator_ends_a_trial_at_once() {
 #[test]
 fn the_old_slot_says_how_far_a_trial_came_that_ended_without_a_word() {
     for (stage, words) in [
-        (Stage::Restarting, "it never reached the system half"),
+        (Stage::Restarting, "before it reached the system stage"),
         (Stage::System, "before its network was up"),
         (Stage::Network, "after its network was up"),
         (Stage::Services, "after its services were up"),
@@ -119,7 +119,7 @@ fn the_old_slot_says_how_far_a_trial_came_that_ended_without_a_word() {
         let mut memory = asked("new", Slot::B, stage);
         let (machine, begun) = begin(&boot(Slot::A, false, "old", Choice::Slot(Slot::A)), &mut memory);
         assert_eq!(machine.standing(), &Standing::Committed);
-        assert!(begun.says[0].starts_with("the trial of new failed: it ended without a word"), "{begun:?}");
+        assert!(begun.says[0].starts_with("the trial of new failed: it ended without a report"), "{begun:?}");
         assert!(begun.says[0].contains(words), "{begun:?}");
         assert_eq!(memory.pending, None);
         assert!(memory.failure(&release("new", 5).manifest).unwrap().reason.contains(words));

@@ -1,7 +1,7 @@
 //! What a node remembers of its updates, on `state`: what it committed, the trial that it asked for, and what failed here.
 //!
-//! Both slots read and write it, each with its own version of this program: unknown fields are passed over. Without it
-//! (`state` gone, or the file damaged) a node goes on with what it runs.
+//! Both slots read and write it, each with its own version of this program: unknown fields are ignored. Without it
+//! (`state` lost, or the file damaged) a node continues with what it runs.
 
 use super::baseline::Baseline;
 use super::reserve::Reserve;
@@ -44,19 +44,21 @@ impl Stage {
     fn words(self) -> &'static str {
         match self {
             Stage::Asked | Stage::Restarting => {
-                "it ended without a word; it never reached the system half: kernel, initramfs, verity, or power"
+                "it ended without a report, before it reached the system stage: kernel, initramfs, verity, or power"
             }
             Stage::System => {
-                "it ended without a word in the system half, before its network was up: panic, hang, or power"
+                "it ended without a report in the system stage, before its network was up: panic, hang, or power"
             }
             Stage::Network => {
-                "it ended without a word after its network was up, before its services were: panic, hang, or power"
+                "it ended without a report after its network was up, before its services were: panic, hang, or power"
             }
             Stage::Services => {
-                "it ended without a word after its services were up, before its health gate passed: panic, hang, or power"
+                "it ended without a report after its services were up, before its health gate passed: panic, hang, or \
+                    power"
             }
             Stage::Health => {
-                "it ended without a word after its health gate had passed, before it was committed: panic, hang, or power"
+                "it ended without a report after its health gate had passed, before it was committed: panic, hang, or \
+                    power"
             }
         }
     }
@@ -259,7 +261,7 @@ pub(super) mod tests {
         assert_eq!(Memory::load(folder.path()).unwrap(), None);
         let mut memory = Memory::default();
         memory.commit(&release("1", 4), Slot::A);
-        memory.fail(&release("2", 5), "its gate stayed red", 77);
+        memory.fail(&release("2", 5), "its health gate stayed red", 77);
         memory.pending = Some(Pending {
             release: release("3", 5),
             slot: Slot::B,
@@ -293,7 +295,7 @@ pub(super) mod tests {
             }
             full(folder.path());
             for version in ["2", "3"] {
-                memory.fail(&release(version, 5), "its gate stayed red", 77);
+                memory.fail(&release(version, 5), "its health gate stayed red", 77);
                 assert!(matches!(memory.store(folder.path()), Ok(Stored::InReserve(_))));
                 let found = Memory::load(folder.path()).unwrap().unwrap();
                 assert_eq!(found, memory);

@@ -1,5 +1,5 @@
-//! Updates, as PID 1 sees them: a child takes a bundle into the other slot, then PID 1 looks for itself at what stands
-//! there, asks the firmware for a trial of it, and restarts; the next run is on trial until it commits or goes back.
+//! Updates, as PID 1 sees them: a child installs a bundle into the other slot; PID 1 then checks the slot itself, asks
+//! the firmware for a trial of it, and restarts; the next run is on trial until it commits or goes back.
 //!
 //! - [`machine`] where the node stands, and what follows from it · [`memory`] what it remembers on `state`
 //! - [`baseline`] what the committed system managed, by which a trial is judged · [`outside`] what concerns a missing port
@@ -49,7 +49,7 @@ pub struct Updates {
     pub tolerated: Vec<String>,
 }
 
-/// What stands in the other slot and may be tried.
+/// What is in the other slot and may be tried.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     pub release: Release,
@@ -191,7 +191,7 @@ impl Updates {
     /// next boot knows by the choice.
     fn commit(&mut self, report: &BootReport, warnings: &mut Warnings) -> Result<(), String> {
         if let Err(error) = choice::choose(report, self.slot) {
-            // What now stands there is seen at the next boot.
+            // What now is there is seen at the next boot.
             let reason = format!("it could not be committed: {error:#}");
             let _ended = self.machine.end(&reason);
             return Err(reason);
@@ -232,7 +232,7 @@ impl Updates {
         say(format_args!("going back: {reason}"));
     }
 
-    /// Somebody ends the run or the trial. Returns whether there was one.
+    /// Someone ends the run or the trial. Returns whether there was one.
     pub fn end(&mut self, reason: &str, warnings: &mut Warnings) -> bool {
         let ends = self.machine.end(reason).is_some();
         if ends {
@@ -241,15 +241,15 @@ impl Updates {
         ends
     }
 
-    /// What stands in the other slot, after all checks that need no bundle.
+    /// What is in the other slot, after all checks that need no bundle.
     ///
     /// # Errors
     /// Why it is not tried, in words.
     pub fn candidate(&mut self, report: &BootReport, force: bool) -> Result<Candidate, String> {
         let slot = self.slot.other();
         self.standby = None;
-        let (release, manifest) = slots::manifest(report, slot)
-            .map_err(|error| format!("slot {slot} holds nothing to be tried: {error:#}"))?;
+        let (release, manifest) =
+            slots::manifest(report, slot).map_err(|error| format!("slot {slot} has nothing to try: {error:#}"))?;
         self.standby = Some(release.clone());
         let fits = report.compatible.takes(&manifest.compatible(), force);
         fits.map_err(|error| format!("slot {slot} is not tried: {error}"))?;
@@ -271,7 +271,7 @@ impl Updates {
     /// The reason, in words.
     pub fn free(&self) -> Result<(), String> {
         if self.installing.is_some() {
-            return Err("an update is being taken already; `cancel` stops it".to_owned());
+            return Err("an update is already being installed; `cancel` stops it".to_owned());
         }
         if self.asked {
             return Err("the node is about to restart into a trial".to_owned());
@@ -284,8 +284,10 @@ impl Updates {
                 self.slot,
                 self.machine.waits_for()
             )),
-            Standing::Over => Err("the node goes back to its other slot".to_owned()),
-            Standing::Stray(reason) => Err(format!("slot {} runs without being the chosen one: {reason}", self.slot)),
+            Standing::Over => Err("the node is returning to its other slot".to_owned()),
+            Standing::Stray(reason) => {
+                Err(format!("slot {} is running without being the default slot: {reason}", self.slot))
+            }
         }
     }
 
@@ -351,7 +353,7 @@ impl Updates {
         }
     }
 
-    /// Looks again at what stands in the other slot.
+    /// Looks again at what is in the other slot.
     pub fn inspect_standby(&mut self, report: &BootReport) {
         self.standby = standby(report);
     }

@@ -1,4 +1,4 @@
-//! What is to be installed: everything that can be known and checked before a block is written.
+//! What is to be installed: everything that can be checked before a block is written.
 
 use super::disk::Pair;
 use super::error::InstallError;
@@ -116,7 +116,7 @@ impl Blueprint {
         (at, at + self.upper(Which::Root).len() as u64)
     }
 
-    /// Where the leaves of a unit stand in the bundle.
+    /// Where the leaves of a unit are in the bundle.
     pub fn leaves_at(&self, unit: Unit) -> u64 {
         self.sections.image(unit.which).leaves.offset + unit.index * BLOCK
     }

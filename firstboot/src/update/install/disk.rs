@@ -36,7 +36,7 @@ impl Pair {
         rustix::fs::seek(self.file(which), SeekFrom::End(0)).map_err(Into::into).doing("measure a partition")
     }
 
-    /// Where the trailer lies in the root partition.
+    /// Where the trailer is in the root partition.
     pub(super) fn trailer_at(&self) -> Result<u64, InstallError> {
         let size = self.size(Which::Root)?;
         Ok(size.saturating_sub(TRAILER_SIZE))
@@ -93,7 +93,7 @@ fn hash_part(file: &File, first: u64, hashes: &mut [Digest]) -> std::io::Result<
             *hash = hash_block(block);
         }
     }
-    // What was only looked at does not push the role's own files out of memory.
+    // What was only inspected does not push the role's own files out of memory.
     let _ = rustix::fs::fadvise(file, first * BLOCK, std::num::NonZeroU64::new(at - first * BLOCK), Advice::DontNeed);
     Ok(())
 }

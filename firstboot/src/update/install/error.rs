@@ -1,4 +1,4 @@
-//! Why a bundle was not taken.
+//! Why a bundle was refused.
 
 use super::frame::FrameError;
 use contract::bundle::BundleError;
@@ -39,9 +39,9 @@ pub enum InstallError {
     Ended { what: &'static str, bytes: u64 },
     #[error("the stream ends early in the bundle's {what}, after {bytes} bytes")]
     Broken { what: &'static str, bytes: u64, source: std::io::Error },
-    #[error("the stream goes on behind the bundle's end, at {0} bytes")]
+    #[error("the stream continues after the bundle's end, at {0} bytes")]
     Longer(u64),
-    #[error("the file at the server has {found} bytes, and the bundle's head says {said}")]
+    #[error("the file on the server has {found} bytes, but the bundle's header says {said}")]
     Length { found: u64, said: u64 },
     #[error("the bundle cannot be fetched: {0}")]
     Server(String),
@@ -51,7 +51,7 @@ pub enum InstallError {
     Scattered,
     #[error("cannot {doing}")]
     Disk { doing: &'static str, source: std::io::Error },
-    #[error("the standby slot's trailer was not read back as it was written: its disk is not to be trusted")]
+    #[error("the standby slot's trailer reads back differently from what was written: do not trust its disk")]
     ReadBack,
 }
 

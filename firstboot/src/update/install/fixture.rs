@@ -1,4 +1,5 @@
-//! Small bundles for tests, fuzzing and benchmarks, written by the format's documentation alone, each part open to harm.
+//! Small bundles for tests, fuzzing and benchmarks, written from the format's documentation alone; every part can be
+//! corrupted.
 
 use super::{Order, Pair};
 use contract::bundle::{FRAME_BLOCKS, Head, SHORT, short};
@@ -24,7 +25,7 @@ pub struct Parts {
     pub shorts: [Vec<u8>; 2],
     /// As they are stored.
     pub frames: [Vec<Vec<u8>>; 2],
-    /// Whether the head says the length that comes of the parts; else what stands there.
+    /// Whether the head says the length that comes of the parts; else what is there.
     pub true_length: bool,
 }
 
@@ -44,7 +45,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Of images that are whole, non-empty numbers of blocks; frames are not packed.
+    /// Of images that are complete, non-empty numbers of blocks; frames are not packed.
     #[must_use]
     pub fn new(boot: Vec<u8>, root: Vec<u8>) -> Recipe {
         let image = |data: &[u8]| BlockImage { length: data.len() as u64, root_hash: over(data).root_hash };
@@ -64,7 +65,7 @@ impl Recipe {
         Recipe { boot, root, manifest, key: 1, frame_blocks: FRAME_BLOCKS, pack: <[u8]>::to_vec }
     }
 
-    /// What a node would be told that trusts the key of seed 1.
+    /// The order for a node that trusts the key of seed 1.
     #[must_use]
     pub fn order(&self) -> Order {
         Order {

@@ -1,4 +1,4 @@
-//! One frame of a bundle: the blocks as they are, or LZMA2 behind the ARM64 filter. Memory is bounded whatever stands in
+//! One frame of a bundle: the blocks as they are, or LZMA2 behind the ARM64 filter. Memory is bounded whatever is in
 //! it.
 
 use contract::bundle::DICTIONARY;
@@ -12,11 +12,11 @@ pub enum FrameError {
     Damaged(#[from] std::io::Error),
     #[error("its LZMA2 is truncated")]
     Short,
-    #[error("it holds more than {0} bytes")]
+    #[error("it contains more than {0} bytes")]
     Long(usize),
-    #[error("it holds {found} bytes, not {wanted}")]
+    #[error("it contains {found} bytes, not {wanted}")]
     Length { found: usize, wanted: usize },
-    #[error("{0} bytes stand behind it")]
+    #[error("{0} bytes follow it")]
     Behind(usize),
 }
 
@@ -90,7 +90,7 @@ mod tests {
         assert!(unpack(&lzma2(&vec![0; 1 << 24]), 16_384).unwrap_err().to_string().contains("more than 16384"));
         let mut more = lzma2(&data);
         more.extend(lzma2(&data));
-        assert!(unpack(&more, 16_384).unwrap_err().to_string().contains("behind it"));
+        assert!(unpack(&more, 16_384).unwrap_err().to_string().contains("follow it"));
         let good = lzma2(&data);
         for length in 0..good.len() {
             assert!(unpack(&good[..length], 16_384).is_err(), "{length} of {}", good.len());
@@ -105,6 +105,6 @@ mod tests {
             assert!(unpack(wrong, 16_384).is_err(), "{wrong:?}");
         }
         assert!(unpack(b"this is not LZMA2", 16_384).unwrap_err().to_string().contains("LZMA2"));
-        assert!(unpack(b"\0", 16_384).unwrap_err().to_string().contains("holds 0 bytes"));
+        assert!(unpack(b"\0", 16_384).unwrap_err().to_string().contains("contains 0 bytes"));
     }
 }

@@ -1,5 +1,5 @@
-//! What a server's answer says: which bytes they are, of which version of the file, and where else to look. Text from a
-//! network becomes checked types here.
+//! Parses a server's response: which bytes, of which version of the file, or a redirect. Text from the network becomes
+//! checked types here.
 
 use ureq::http::{HeaderMap, Uri, header};
 
@@ -12,7 +12,7 @@ pub(super) fn version(headers: &HeaderMap) -> Option<String> {
 /// Where a redirect leads.
 ///
 /// # Errors
-/// Why nobody goes there.
+/// Why no one goes there.
 pub fn redirect(from: &str, to: &str) -> Result<String, String> {
     let to = to.trim();
     let refused = |why: &str| format!("it redirects to {:?}, {why}", to.chars().take(200).collect::<String>());

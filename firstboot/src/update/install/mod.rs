@@ -1,4 +1,4 @@
-//! Takes a bundle into the standby slot. The same code runs on the node, in tests and in benchmarks.
+//! Installs a bundle into the standby slot. The same code runs on the node, in tests and in benchmarks.
 //!
 //! Nothing is written before the manifest is signed by a trusted key, is for this role and board, is not older than what
 //! the node has committed, has not failed here, and fits. Then the standby slot stops being one: its trailer goes first and

@@ -1,4 +1,4 @@
-//! What PID 1 tells the installer, and the files that it finds open. PID 1 and the child both use this.
+//! What PID 1 sends to the installer, and the files that it passes on open. PID 1 and the child both use this.
 
 use contract::hash::Digest;
 use contract::keys::PublicKey;
@@ -17,7 +17,7 @@ pub mod files {
 
     /// The [`super::Order`] as JSON, to the end of the file.
     pub const ORDER: RawFd = 0;
-    /// Lines of [`contract::update::UpdateEvent`] as JSON, for PID 1. The client is told by PID 1 alone.
+    /// Lines of [`contract::update::UpdateEvent`] as JSON, for PID 1. Only PID 1 reports to the client.
     pub const EVENTS: RawFd = 1;
     /// The slot that is written, for reading and writing.
     pub const STANDBY_BOOT: RawFd = 3;

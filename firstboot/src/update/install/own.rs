@@ -1,5 +1,5 @@
-//! What the node has already: what stands in the standby slot, and where in either slot a block may be found by its short.
-//! Nothing here is believed: whoever copies a block hashes it.
+//! What the node has already: what is in the standby slot, and where a block can be found in either slot by its short
+//! hash. Nothing here is trusted: every copied block is hashed.
 
 use super::blueprint::{Unit, pick};
 use super::disk::{BLOCK_LEN, Pair, hash_block};
@@ -113,7 +113,7 @@ impl<'s> Own<'s> {
         pick(&self.here, which).get(usize::try_from(block).ok()?).copied()
     }
 
-    /// The hashes of what stands at the place of a unit's blocks.
+    /// The hashes of what is at the place of a unit's blocks.
     pub fn here_all(&self, which: Which, blocks: std::ops::Range<u64>) -> &[Digest] {
         let range =
             usize::try_from(blocks.start).unwrap_or(usize::MAX)..usize::try_from(blocks.end).unwrap_or(usize::MAX);

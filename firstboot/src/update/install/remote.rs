@@ -1,4 +1,4 @@
-//! A bundle at servers that know ranges: only what the node has not is fetched.
+//! A bundle on servers that support ranges: only what the node lacks is fetched.
 
 use super::blueprint::{Blueprint, Unit, pick, pick_mut};
 use super::disk::{BLOCK_LEN, Pair, hash_block};

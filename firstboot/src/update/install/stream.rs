@@ -1,5 +1,5 @@
-//! A bundle that comes front to back: over the client's connection, or from a server that knows no ranges. The leaves
-//! that it carries say which blocks are wanted; what stands at its place already is read and passed over.
+//! A bundle that comes front to back: over the client's connection, or from a server that does not support ranges. Its
+//! leaves say which blocks are wanted; what is already in place is read and skipped.
 
 use super::blueprint::{Blueprint, pick, pick_mut};
 use super::disk::{BLOCK_LEN, Pair, hash_block};
@@ -26,7 +26,7 @@ pub(super) fn install(
     reader: &mut dyn Read,
     tally: &mut Tally<'_>,
 ) -> Result<Release, InstallError> {
-    let mut front = Front { reader, at: 0 };
+    let mut front = StreamReader { reader, at: 0 };
     let Described { blueprint, leaves, frames } = front.described(order, standby, tally)?;
     let sections = blueprint.sections;
     let own = Own::at_place(standby, running, [sections.boot.blocks, sections.root.blocks])?;
@@ -118,7 +118,7 @@ fn finish(mut target: Target<'_>, blueprint: &Blueprint, leaves: &Leaves) -> Res
 }
 
 /// A stream, read from the front.
-struct Front<'r> {
+struct StreamReader<'r> {
     reader: &'r mut dyn Read,
     at: u64,
 }
@@ -126,7 +126,7 @@ struct Front<'r> {
 /// Most bytes that are asked of memory at a time for what a stream only claims to have.
 const STEP: u64 = 64 * 1024;
 
-impl Front<'_> {
+impl StreamReader<'_> {
     /// Everything before the frames.
     fn described(&mut self, order: &Order, standby: &Pair, tally: &mut Tally<'_>) -> Result<Described, InstallError> {
         let mut head = self.take("head", HEAD as u64, tally)?;

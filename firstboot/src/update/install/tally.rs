@@ -1,4 +1,4 @@
-//! Counts what is done, and tells it, not too often.
+//! Counts progress, and reports it at a limited rate.
 
 use contract::layout::Slot;
 use contract::update::{Release, UpdateEvent};

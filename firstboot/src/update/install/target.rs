@@ -23,7 +23,7 @@ pub(super) struct Target<'t> {
 }
 
 impl<'t> Target<'t> {
-    /// Whether the slot is whole already, down to its trailer. To be asked when every block is at its place.
+    /// Whether the slot is complete already, down to its trailer. To be asked when every block is at its place.
     pub fn is_whole(slot: &Pair, blueprint: &Blueprint) -> Result<bool, InstallError> {
         let mut trailer = vec![0; TRAILER_SIZE as usize];
         slot.read(Which::Root, slot.trailer_at()?, &mut trailer)?;

@@ -242,7 +242,7 @@ impl Web {
         self.trouble(self.servers.at(), Trouble::Passing(chain(reason)), tally)
     }
 
-    /// Tells the server that the slot is whole; whether it hears that is of no account.
+    /// Tells the server that the slot is complete; whether it receives that does not matter.
     pub fn say_done(&mut self, tally: &Tally<'_>) {
         if let Some(server) = self.servers.get(self.servers.at()) {
             let url = server.found_at.as_ref().unwrap_or(&server.url);
@@ -321,11 +321,11 @@ impl Web {
         }
         let text = answer.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let Some(range) = ContentRange::parse(text) else {
-            return lasting(format!("it gives a part of the file without saying which: {text:?}"));
+            return lasting(format!("it sends a part of the file without saying which: {text:?}"));
         };
         let wanted = first.saturating_add(length).min(range.length).saturating_sub(1);
         if (range.first, range.last) != (first, wanted) {
-            return lasting(format!("it gives the bytes {}-{}, not {first}-{wanted}", range.first, range.last));
+            return lasting(format!("it sends the bytes {}-{}, not {first}-{wanted}", range.first, range.last));
         }
         let version = http::version(answer.headers());
         let Some(server) = self.servers.get_mut(server) else { return Err(Trouble::Other) };
@@ -358,7 +358,7 @@ impl Web {
         // The end must be seen, or the connection cannot be used again.
         match body.read(&mut [0]) {
             Ok(0) => Ok(()),
-            Ok(_) => Err(Trouble::Lasting("it sends more than it said".to_owned())),
+            Ok(_) => Err(Trouble::Lasting("it sends more than it announced".to_owned())),
             Err(error) => Err(Trouble::Passing(error.to_string())),
         }
     }

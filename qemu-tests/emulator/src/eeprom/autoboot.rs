@@ -34,7 +34,8 @@ pub fn parse(bytes: &[u8], tryboot: bool) -> (Autoboot, Vec<String>) {
                 Some("tryboot") => tryboot,
                 _ => {
                     notes.push(format!(
-                        "autoboot.txt: {line:?} is not a section of this file; [all] [none] [tryboot] are"
+                        "autoboot.txt: {line:?} is not a section of this file; valid sections are [all], [none] and \
+                            [tryboot]"
                     ));
                     false
                 }
@@ -47,7 +48,7 @@ pub fn parse(bytes: &[u8], tryboot: bool) -> (Autoboot, Vec<String>) {
         match line.split_once('=').map(|(key, value)| (key.trim(), value.trim().parse::<u32>())) {
             Some(("boot_partition", Ok(number))) => found.boot_partition = (number != 0).then_some(number),
             Some(("tryboot_a_b", Ok(value))) => found.tryboot_a_b = value != 0,
-            _ => notes.push(format!("autoboot.txt: {line:?} says nothing to the EEPROM")),
+            _ => notes.push(format!("autoboot.txt: {line:?} has no meaning for the EEPROM")),
         }
     }
     (found, notes)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-/// Bytes of a line that the firmware reads; it ignores what stands behind them.
+/// Bytes of a line that the firmware reads; it ignores what follows them.
 pub const LINE_MAX: usize = 98;
 
 /// The board whose filters hold.
@@ -52,7 +52,7 @@ impl Board {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     settings: BTreeMap<String, String>,
-    /// The file after `initramfs`, when `followkernel` stands behind it.
+    /// The file after `initramfs`, when `followkernel` follows it.
     initramfs: Option<String>,
 }
 
@@ -125,7 +125,7 @@ impl Config {
                 }
                 self.settings.insert(key.trim().to_owned(), value.trim().to_owned());
             }
-            _ => notes.push(format!("config.txt: {line:?} says nothing to the emulator")),
+            _ => notes.push(format!("config.txt: {line:?} has no meaning for the emulator")),
         }
     }
 }

@@ -79,7 +79,7 @@ pub struct PartitionEntry {
     pub may_be_fat: bool,
 }
 
-/// The used entries of the disk's primary GPT, by number. The backup table is not looked at.
+/// The used entries of the disk's primary GPT, by number. The backup table is not inspected.
 ///
 /// # Errors
 /// What is wrong with the table, in words.
@@ -94,7 +94,11 @@ pub fn partitions(file: &File) -> Result<Vec<PartitionEntry>, String> {
         return Err("sector 1 holds no GPT header".to_owned());
     }
     if field(84) != 128 || field(80) > 128 {
-        return Err(format!("a GPT of {} entries of {} bytes; the EEPROM reads 128 of 128", field(80), field(84)));
+        return Err(format!(
+            "a GPT of {} entries of {} bytes; the EEPROM reads 128 entries of 128 bytes",
+            field(80),
+            field(84)
+        ));
     }
     let file = file.try_clone().map_err(|error| error.to_string())?;
     let table = gpt::GptConfig::new()

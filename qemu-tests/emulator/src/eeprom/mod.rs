@@ -3,7 +3,7 @@
 //! A pure function of the disk's bytes, of the EEPROM ([`Eeprom`]), and of what a reset leaves behind: the tryboot request,
 //! and the number of a partition in PM_RSTS. Where Raspberry Pi's documentation leaves a case open, the choice made here is
 //! the worse one for the node, and it is named:
-//! - Only partitions of a type that FAT file systems have are looked at, and the first 8 of the table.
+//! - Only partitions of a type that FAT file systems have are inspected, and the first 8 of the table.
 //! - A number in PM_RSTS comes before `autoboot.txt`.
 //! - `autoboot.txt` is read from the first FAT partition. Missing, unreadable or too long: that partition is the wanted one.
 //! - The walk (`PARTITION_WALK`), where the EEPROM has it, tries the wanted partition and then those after it, in a circle.
@@ -35,7 +35,7 @@ pub const FIXUP: &str = "fixup4.dat";
 /// Longest kernel command line in bytes: arm64's `COMMAND_LINE_SIZE`, less the closing zero.
 pub const COMMAND_LINE_MAX: usize = 2047;
 
-/// Partitions behind this one are not looked at.
+/// Partitions behind this one are not inspected.
 const LAST_WALKED: u32 = 8;
 
 const TEXT_MAX: usize = 64 * 1024;
@@ -204,7 +204,7 @@ impl Files {
             return Err(self.refuse(format!("{kernel_name} is not an arm64 kernel image")));
         }
         let initramfs = match config.initramfs() {
-            Some(name) => Some(self.needed(&named(name), KERNEL_MAX, "which config.txt names as initramfs")?),
+            Some(name) => Some(self.needed(&named(name), KERNEL_MAX, "which config.txt names as the initramfs")?),
             None => None,
         };
         let device_tree_name = match (config.get("device_tree"), config.is_set("upstream_kernel")) {

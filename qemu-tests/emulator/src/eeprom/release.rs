@@ -10,7 +10,7 @@ pub enum Release {
     R2022_12,
     /// 2025-02-11: `PARTITION_WALK` when it is set.
     R2025_02,
-    /// 2025-08-13: `PARTITION_WALK` by default. It was mended a week later: what it does until then is not to be relied on,
+    /// 2025-08-13: `PARTITION_WALK` by default. It was repaired a week later: what it does until then is not to be relied on,
     /// and counts as nothing here.
     R2025_08,
     /// 2025-11-05: the walk works, and so does `BOOT_WATCHDOG_TIMEOUT`.
@@ -44,7 +44,7 @@ pub struct Eeprom {
     pub release: Release,
     /// `PARTITION_WALK`, where it is set.
     pub partition_walk: Option<bool>,
-    /// `BOOT_WATCHDOG_TIMEOUT` in seconds; 0 is off, as it is when nobody sets it.
+    /// `BOOT_WATCHDOG_TIMEOUT` in seconds; 0 is off, as it is when no one sets it.
     pub boot_watchdog_timeout: u32,
 }
 

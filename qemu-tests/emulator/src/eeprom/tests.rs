@@ -307,7 +307,7 @@ fn firmware_that_stands_still_is_reset_where_the_eeprom_is_told_to_and_can() {
 fn a_partition_number_that_a_reset_left_behind_comes_before_autoboot_txt() {
     let left = |partition| decide(&disk(&normal()), Request { partition, ..CM4 }).unwrap();
     assert_eq!((left(3).partition, left(0).partition), (3, 2));
-    // The stray bit of some firmware: partition 32, which nobody has.
+    // The stray bit of some firmware: partition 32, which no one has.
     let stray = left(32);
     assert_eq!(stray.partition, 2);
     assert!(stray.notes[0].contains("partition 32"), "{:?}", stray.notes);

@@ -24,7 +24,7 @@ impl std::fmt::Debug for Mac {
     }
 }
 
-/// What stands in an Ethernet frame.
+/// What is in an Ethernet frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     Arp { reply: bool, sender: (Mac, Ipv4Addr), target: Ipv4Addr },

@@ -157,7 +157,7 @@ impl Host {
     /// Hardware address of a neighbour, asked for by ARP each half second.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// When no one answers.
     pub fn resolve(&self, neighbour: Ipv4Addr, patience: Duration) -> Result<Mac, NothingCame> {
         let own = (self.own.mac, self.own.address);
         let question = Content::Arp { reply: false, sender: own, target: neighbour };

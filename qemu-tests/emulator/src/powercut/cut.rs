@@ -100,13 +100,13 @@ impl<'l> Cuts<'l> {
         self.at(number, until as usize, manner)
     }
 
-    fn dice(&self, number: u32) -> Dice {
-        Dice(Dice(self.seed).roll() ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    fn dice(&self, number: u32) -> Rng {
+        Rng(Rng(self.seed).roll() ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     fn at(&self, number: u32, until: usize, manner: Manner) -> Cut {
         // Other rolls than those that chose the moment.
-        let mut dice = Dice(self.dice(number).roll());
+        let mut dice = Rng(self.dice(number).roll());
         let before = &self.entries[..until];
         let flushed = before.iter().rposition(|entry| *entry == Entry::Flush).map_or(0, |at| at + 1);
         let mut pieces = Vec::new();
@@ -219,9 +219,9 @@ impl std::fmt::Display for Cut {
 }
 
 /// Numbers that look random, the same at each run (SplitMix64).
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -34,14 +34,14 @@ const MARK: u64 = 8;
 pub enum LogError {
     #[error("reading the record of writes")]
     Io(#[from] io::Error),
-    #[error("the record of writes makes no sense: {0}")]
+    #[error("the record of writes is invalid: {0}")]
     Format(String),
 }
 
 /// One thing that was done to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// `length` bytes at `offset` of the disk; they stand at `at` in the record.
+    /// `length` bytes at `offset` of the disk; they are at `at` in the record.
     Write {
         offset: u64,
         length: u64,
@@ -148,7 +148,7 @@ fn read_entries(file: &File, length: u64) -> Result<Vec<Entry>, LogError> {
             entries.push(Entry::Discard { offset, length: bytes });
         } else if bytes > 0 {
             if at.checked_add(bytes).is_none_or(|end| end > length) {
-                return format(format!("entry {number} of {count} ends behind the end of the record"));
+                return format(format!("entry {number} of {count} ends beyond the end of the record"));
             }
             let through = flags & FUA != 0 || is_journal_mark(file, at, bytes)?;
             entries.push(Entry::Write { offset, length: bytes, at, through });

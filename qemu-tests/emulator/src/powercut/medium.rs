@@ -1,4 +1,4 @@
-//! One disk that is brought from state to state of a record. What only one state has is taken back after it was looked at.
+//! One disk that is brought from state to state of a record. What only one state has is taken back after it was inspected.
 
 use super::cut::{Cut, put};
 use super::log::WriteLog;

@@ -42,7 +42,7 @@ fn a_typo_in_when_is_shown_in_its_line_in_profiles_and_in_parts() {
             (said(entry, "", [""; 2]), format!("p.toml:{line}:8")),
             (said("", entry, [""; 2]), "part.toml:3:8".to_owned()),
         ] {
-            for part in [place.as_str(), "no node.toml has `router.dchp`", "did you mean `router.dhcp`?"] {
+            for part in [place.as_str(), "`router.dchp` is not a key of node.toml", "did you mean `router.dhcp`?"] {
                 assert!(said.contains(part), "no {part:?} in:\n{said}");
             }
         }
@@ -76,7 +76,10 @@ fn an_entry_that_is_overridden_is_not_looked_at() {
 fn every_mistake_is_shown_at_once() {
     let found =
         said("[service.a]\nrun = [\"/a\"]\nwhen = \"a\"\n[service.b]\nrun = [\"/a\"]\nwhen = \"b\"\n", "", [""; 2]);
-    assert!(found.contains("no node.toml has `a`") && found.contains("no node.toml has `b`"), "{found}");
+    assert!(
+        found.contains("`a` is not a key of node.toml") && found.contains("`b` is not a key of node.toml"),
+        "{found}"
+    );
 }
 
 const TEMPLATE: &str = "[[template]]\nfrom = \"a.j2\"\nto = \"/run/a\"\n";
@@ -89,7 +92,7 @@ fn a_typo_in_a_template_is_shown_in_its_own_line_and_where_it_is_named() {
     {
         for part in [
             "one/usr/lib/microdc/templates/a.j2:2:",
-            "no node.toml has `router.fierwall`",
+            "`router.fierwall` is not a key of node.toml",
             "`router.firewall`",
             named,
         ] {

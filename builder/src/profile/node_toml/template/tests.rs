@@ -44,7 +44,7 @@ fn what_no_type_has_is_found_wherever_it_stands() {
         ("{{ router['dchp'] }}", "router['dchp']", "`router.dhcp`"),
         ("{{ router|attr('dchp') }}", "", "`router.dhcp`"),
         ("{{ name.first }}", "name.first", "`name` is a single value"),
-        ("{% for key in ssh.keys %}{% endfor %}{{ key }}", "key", "no node.toml has `key`"),
+        ("{% for key in ssh.keys %}{% endfor %}{{ key }}", "key", "`key` is not a key of node.toml"),
         ("{% for key in ssh.keys %}{% set entry = key %}{{ enrty }}{% endfor %}", "enrty", "did you mean `entry`?"),
         ("{{ [name, nmae] }}{{ {'a': name} }}", "nmae", "`name`"),
         ("{{ name|default(nmae) }}", "nmae", "`name`"),

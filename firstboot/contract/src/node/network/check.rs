@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// MTU of an Ethernet port that nobody set, in bytes.
+/// MTU of an Ethernet port that no one set, in bytes.
 const ETHERNET_MTU: u32 = 1500;
 /// Most interfaces, and most of each list.
 const MOST: usize = 256;
@@ -26,7 +26,7 @@ pub fn check(network: &Network) -> Result<(), Problem> {
             let here = |message| problem(["network", name, "addresses", at.as_str()], message);
             address(name, net).map_err(here)?;
             if let Some(other) = addresses.insert(net.addr(), name) {
-                return Err(here(format!("{} has the address {} already", other, net.addr())));
+                return Err(here(format!("{} already has the address {}", other, net.addr())));
             }
         }
         // Default routes by `gateway` and by `route` are the same thing to the kernel.
@@ -59,7 +59,7 @@ pub fn check(network: &Network) -> Result<(), Problem> {
         }
         for list in [interface.addresses.len(), interface.routes.len(), interface.dns.len()] {
             if list > MOST {
-                return Err(problem(["network", name], format!("a list of more than {MOST}")));
+                return Err(problem(["network", name], format!("more than {MOST} entries")));
             }
         }
         for (at, domain) in interface.search.iter().enumerate() {
@@ -97,7 +97,7 @@ fn kind(name: &str, interface: &Interface) -> Result<(), Problem> {
     ];
     let mut is = kinds.iter().filter(|(_, is)| *is).map(|(kind, _)| *kind);
     if let (Some(one), Some(other)) = (is.next(), is.next()) {
-        return Err(problem(["network", name, other], format!("it cannot be a {one} and a {other}")));
+        return Err(problem(["network", name, other], format!("it cannot be both a {one} and a {other}")));
     }
     if name == "lo" {
         if interface.is_made() || interface.dhcp {
@@ -112,13 +112,13 @@ fn kind(name: &str, interface: &Interface) -> Result<(), Problem> {
 fn address(name: &str, net: &IpNet) -> Result<(), String> {
     let address = net.addr();
     if address == net.network() && net.prefix_len() < net.max_prefix_len() - 1 {
-        return Err(format!("{net} is the address of the net itself, not of a host"));
+        return Err(format!("{net} is the address of the network itself, not of a host"));
     }
     if let IpNet::V4(four) = net
         && four.addr() == four.broadcast()
         && four.prefix_len() < 31
     {
-        return Err(format!("{net} is the broadcast address of its net, not of a host"));
+        return Err(format!("{net} is the broadcast address of its network, not of a host"));
     }
     let four_broadcast = matches!(address, IpAddr::V4(four) if four.is_broadcast());
     if address.is_unspecified() || address.is_multicast() || four_broadcast {
@@ -138,7 +138,7 @@ fn routes(name: &str, interface: &Interface) -> Result<(), Problem> {
             return here(format!("the gateway {gateway} is this node itself"));
         }
         if !interface.reaches(gateway) {
-            return here(format!("the gateway {gateway} is in none of its addresses' nets"));
+            return here(format!("the gateway {gateway} is not in the network of any of its addresses"));
         }
     }
     let mut seen = BTreeSet::new();
@@ -146,7 +146,7 @@ fn routes(name: &str, interface: &Interface) -> Result<(), Problem> {
         let number = at.to_string();
         let here = |key: &str, message| Err(problem(["network", name, "route", number.as_str(), key], message));
         if route.to.addr() != route.to.network() {
-            return here("to", format!("{} has host bits set; the net is {}", route.to, route.to.trunc()));
+            return here("to", format!("{} has host bits set; the network is {}", route.to, route.to.trunc()));
         }
         if let Some(via) = route.via {
             if via.is_ipv4() != route.to.addr().is_ipv4() {
@@ -156,11 +156,11 @@ fn routes(name: &str, interface: &Interface) -> Result<(), Problem> {
                 return here("via", format!("{via} is this node itself"));
             }
             if !interface.reaches(&via) {
-                return here("via", format!("{via} is in none of its addresses' nets"));
+                return here("via", format!("{via} is not in the network of any of its addresses"));
             }
         }
         if !seen.insert((route.to, route.metric)) {
-            return here("to", format!("a route to {} with this metric is there already", route.to));
+            return here("to", format!("a route to {} with this metric already exists", route.to));
         }
     }
     Ok(())
@@ -176,7 +176,7 @@ fn ports(network: &Network) -> Result<(), Problem> {
             let named = port.as_str();
             let here = |message| Err(problem(["network", name, "bridge", "ports", at.as_str()], message));
             if let Some(other) = bridges.insert(port, name) {
-                return here(format!("{named} is a port of {other} already"));
+                return here(format!("{named} is already a port of {other}"));
             }
             if named == "lo" {
                 return here("the loopback interface cannot be a port".to_owned());
@@ -203,7 +203,7 @@ fn vlans(network: &Network) -> Result<(), Problem> {
             return here("id", format!("{} is not a valid VLAN; 1 to 4094 are", vlan.id));
         }
         if let Some(other) = tags.insert((&vlan.on, vlan.id), name) {
-            return here("id", format!("{other} is VLAN {} on {} already", vlan.id, vlan.on.as_str()));
+            return here("id", format!("{other} is already VLAN {} on {}", vlan.id, vlan.on.as_str()));
         }
         let on = network.0.get(&vlan.on);
         if vlan.on.as_str() == "lo" || on.is_some_and(|on| on.wireguard.is_some()) {
@@ -218,7 +218,7 @@ fn vlans(network: &Network) -> Result<(), Problem> {
     Ok(())
 }
 
-/// An interface that lies on itself, through others.
+/// An interface that is on itself, through others.
 fn loops(network: &Network) -> Result<(), Problem> {
     for start in network.0.keys() {
         let mut seen = BTreeSet::new();
@@ -230,7 +230,7 @@ fn loops(network: &Network) -> Result<(), Problem> {
                 if below == start {
                     let key =
                         if network.0.get(start).is_some_and(|top| top.vlan.is_some()) { "vlan" } else { "bridge" };
-                    return Err(problem(["network", start.as_str(), key], "it lies on itself"));
+                    return Err(problem(["network", start.as_str(), key], "it is stacked on itself"));
                 }
                 if seen.insert(below) {
                     next.push(below);
@@ -256,11 +256,11 @@ mod tests {
         let wireguard = format!("[network.wg0.wireguard]\nprivate_key = \"{KEY}\"\n");
         let peer = format!("[[network.wg0.wireguard.peer]]\npublic_key = \"{KEY}\"\n");
         for (network, line, reason) in [
-            ("[network.eth0]\naddresses = [\"10.0.0.0/24\"]".to_owned(), 3, "the net itself"),
+            ("[network.eth0]\naddresses = [\"10.0.0.0/24\"]".to_owned(), 3, "the network itself"),
             ("[network.eth0]\naddresses = [\"10.0.0.255/24\"]".to_owned(), 3, "broadcast"),
             ("[network.eth0]\naddresses = [\"127.0.0.5/8\"]".to_owned(), 3, "loopback"),
             ("[network.eth0]\naddresses = [\"ff02::1/64\"]".to_owned(), 3, "no host"),
-            ("[network.eth0]\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.1.1\"".to_owned(), 4, "none of its"),
+            ("[network.eth0]\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.1.1\"".to_owned(), 4, "any of its"),
             ("[network.eth0]\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.0.1\"".to_owned(), 4, "itself"),
             ("[network.eth0]\nmtu = 100".to_owned(), 3, "MTU"),
             ("[network.\"eth0/1\"]".to_owned(), 2, "not a valid interface name"),
@@ -277,18 +277,18 @@ mod tests {
             (
                 "[network.a]\naddresses=[\"10.0.0.1/24\"]\n[network.b]\naddresses=[\"10.0.0.1/16\"]".to_owned(),
                 5,
-                "a has the address",
+                "a already has the address",
             ),
-            ("[[network.a.route]]\nto = \"10.5.0.1/16\"".to_owned(), 3, "the net is 10.5.0.0/16"),
+            ("[[network.a.route]]\nto = \"10.5.0.1/16\"".to_owned(), 3, "the network is 10.5.0.0/16"),
             ("[[network.a.route]]\nto = \"10.5.0.0/16\"\nvia = \"fe80::1\"".to_owned(), 4, "family"),
-            ("[[network.a.route]]\nto = \"10.5.0.0/16\"\nvia = \"10.0.0.1\"".to_owned(), 4, "none of its"),
+            ("[[network.a.route]]\nto = \"10.5.0.0/16\"\nvia = \"10.0.0.1\"".to_owned(), 4, "any of its"),
             ("[network.v]\nvlan = { on = \"eth0\", id = 4095 }".to_owned(), 3, "not a valid VLAN"),
             ("[network.v]\nvlan = { on = \"eth0\", id = 70000 }".to_owned(), 3, "u16"),
             (
                 "[network.v]\nvlan = { on = \"eth0\", id = 5 }\n[network.w]\nvlan = { on = \"eth0\", id = 5 }"
                     .to_owned(),
                 5,
-                "v is VLAN 5",
+                "v is already VLAN 5",
             ),
             ("[network.v]\nmtu = 9000\nvlan = { on = \"eth0\", id = 5 }".to_owned(), 3, "1500 bytes of eth0"),
             ("[network.v]\nvlan = { on = \"v\", id = 5 }".to_owned(), 3, "on itself"),

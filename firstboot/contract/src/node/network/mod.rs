@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Interfaces by name. Without any, a node asks for an address by DHCP on its first Ethernet port.
+/// Interfaces by name. Default: DHCP on the first Ethernet port.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -55,7 +55,7 @@ impl From<InterfaceName> for String {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Interface {
-    /// Ask for an IPv4 address by DHCP.
+    /// Obtain an IPv4 address by DHCP.
     #[serde(default)]
     pub dhcp: bool,
     /// Take IPv6 addresses and routes from router advertisements. Default: as `dhcp`.
@@ -136,7 +136,7 @@ impl Interface {
         self.ra.unwrap_or(self.dhcp)
     }
 
-    /// Whether the kernel must be told to make it.
+    /// Whether the kernel must be asked to create it.
     #[must_use]
     pub fn is_made(&self) -> bool {
         self.vlan.is_some() || self.bridge.is_some() || self.wireguard.is_some()

@@ -115,10 +115,13 @@ impl WireGuard {
             }
             for net in &peer.allowed {
                 if net.addr() != net.network() {
-                    return Err(at_peer("allowed", format!("{net} has host bits set; the net is {}", net.trunc())));
+                    return Err(at_peer(
+                        "allowed",
+                        format!("{net} has host bits set; the network is {}", net.trunc()),
+                    ));
                 }
                 if before.iter().any(|other| other.allowed.contains(net)) {
-                    return Err(at_peer("allowed", format!("{net} belongs to another peer already")));
+                    return Err(at_peer("allowed", format!("{net} already belongs to another peer")));
                 }
             }
             if peer.endpoint.is_some_and(|endpoint| endpoint.port() == 0 || endpoint.ip().is_unspecified()) {

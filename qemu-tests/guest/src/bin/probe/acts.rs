@@ -25,7 +25,7 @@
 //! | `cat FILE` | writes what is in it, and ends |
 //! | `exists FILE` | ends well when it does |
 //! | `talk TEXT`, `talk-and-end TEXT` | writes it |
-//! | `attack` | tries what somebody would who has taken a service over, says how each attempt went, and ends |
+//! | `attack` | tries what someone would who has taken a service over, says how each attempt went, and ends |
 //! | `well` | ends well, but for the fault `red` |
 
 use std::ffi::CString;

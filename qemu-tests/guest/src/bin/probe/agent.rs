@@ -18,7 +18,7 @@ pub fn run() {
             Ok(()) => {}
             Err(error) => eprintln!("probe: {error}"),
         }
-        // Nobody has the other end open yet, or the driver is not there yet.
+        // No one has the other end open yet, or the driver is not there yet.
         std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -1,4 +1,4 @@
-//! What somebody tries who has taken a service over: each attempt by its name, and whether it reached what it wanted. Where
+//! What someone tries who has taken a service over: each attempt by its name, and whether it reached what it wanted. Where
 //! it does, the node goes on.
 
 use std::ffi::CString;

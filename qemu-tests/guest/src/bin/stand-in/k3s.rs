@@ -59,7 +59,7 @@ fn program_runs_from_data(facts: &mut Facts) {
     facts.line("ran from data:", said.trim());
 }
 
-/// By OpenSSL's own server, with a certificate that nobody knows: `ping` holds the whole answer.
+/// By OpenSSL's own server, with a certificate that no one knows: `ping` holds the whole answer.
 fn api() {
     let prepare = || -> std::io::Result<()> {
         fs::create_dir_all(TLS)?;

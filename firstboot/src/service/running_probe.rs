@@ -1,5 +1,5 @@
-//! One look whether something is as it should be, by a short-lived child with few rights: whatever bytes come back are
-//! read there. The child's exit status is the answer; its last words say why.
+//! One check, by a short-lived child with few privileges, which reads whatever bytes come back. The child's exit status
+//! is the result; its last line says why.
 
 use super::machine::{Exit, Moment};
 use crate::sys::cgroup::Cgroup;
@@ -20,12 +20,12 @@ const WORDS: usize = 2048;
 const REASON: usize = 200;
 /// How long a killed child may take to be gone.
 const LINGER: Duration = Duration::from_secs(1);
-/// Who looks at what is not a program of the profile: nobody.
+/// The user that runs built-in probes: nobody.
 const NOBODY: u32 = 65_534;
 
 /// A look in progress.
 #[derive(Debug)]
-pub struct Look {
+pub struct RunningProbe {
     pid: Pid,
     output: OwnedFd,
     deadline: Moment,
@@ -34,7 +34,7 @@ pub struct Look {
     cgroup: Option<Cgroup>,
 }
 
-impl Look {
+impl RunningProbe {
     /// Begins a look by a program, as `identity` and without capabilities. `name` is for its cgroup below `cgroups`.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl Look {
         cgroups: Option<&Path>,
         limit: Duration,
         now: Moment,
-    ) -> Result<Look, String> {
+    ) -> Result<RunningProbe, String> {
         let cgroup = cgroups.and_then(|parent| Cgroup::create(parent, name).ok());
         let procs = cgroup.as_ref().and_then(|cgroup| {
             cgroup.limit(&LIMITS);
@@ -64,7 +64,7 @@ impl Look {
             surroundings: Surroundings { open_files: LIMITS.open_files, ..Surroundings::default() },
         };
         let pid = spawn(&program).map_err(|error| error.to_string())?;
-        Ok(Look { pid, output, deadline: now + limit, limit, late: false, cgroup })
+        Ok(RunningProbe { pid, output, deadline: now + limit, limit, late: false, cgroup })
     }
 
     /// Begins a look by this program itself (`firstboot probe`), as nobody.
@@ -77,9 +77,9 @@ impl Look {
         cgroups: Option<&Path>,
         limit: Duration,
         now: Moment,
-    ) -> Result<Look, String> {
+    ) -> Result<RunningProbe, String> {
         if let Probe::Program { run, identity } = probe {
-            return Look::by_program(name, run, identity, cgroups, limit, now);
+            return RunningProbe::by_program(name, run, identity, cgroups, limit, now);
         }
         let asked = serde_json::to_string(probe).map_err(|error| error.to_string())?;
         let run = [names::FIRSTBOOT.to_owned(), "probe".to_owned(), limit.as_millis().to_string(), asked];
@@ -89,7 +89,7 @@ impl Look {
             _ => Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() },
         };
         // The child gives up by itself and says how far it came; the deadline here is for one that does not.
-        Look::by_program(name, &run, &identity, cgroups, limit + Duration::from_secs(1), now)
+        RunningProbe::by_program(name, &run, &identity, cgroups, limit + Duration::from_secs(1), now)
     }
 
     #[must_use]
@@ -115,7 +115,7 @@ impl Look {
     #[must_use]
     pub fn stuck(&self, now: Moment) -> Option<String> {
         let stuck = self.late && now >= self.deadline + LINGER;
-        stuck.then(|| format!("no answer in {:.1} s, and its process cannot be ended", self.limit.as_secs_f64()))
+        stuck.then(|| format!("no answer in {:.1} s, and its process cannot be killed", self.limit.as_secs_f64()))
     }
 
     fn kill(&self) {
@@ -145,8 +145,8 @@ impl Look {
     }
 }
 
-impl Drop for Look {
-    /// Nobody waits for the answer any more.
+impl Drop for RunningProbe {
+    /// No one waits for the answer any more.
     fn drop(&mut self) {
         self.kill();
     }
@@ -165,13 +165,13 @@ mod tests {
             groups: Vec::new(),
         };
         let second = Duration::from_secs(1);
-        let mut look = Look::by_program("stuck", &run, &identity, None, second, Moment::ZERO).unwrap();
+        let mut look = RunningProbe::by_program("stuck", &run, &identity, None, second, Moment::ZERO).unwrap();
         assert_eq!((look.deadline(), look.stuck(second * 10)), (Some(second), None), "its time is not over yet");
         look.tick(second);
         assert_eq!((look.deadline(), look.stuck(second)), (None, None), "it may still end");
-        // Nobody waits for it here: to its parent it is as one that the kernel does not let go.
+        // No one waits for it here: to its parent it is as one that the kernel does not let go.
         let why = look.stuck(second + LINGER).unwrap();
-        assert_eq!(why, "no answer in 1.0 s, and its process cannot be ended");
+        assert_eq!(why, "no answer in 1.0 s, and its process cannot be killed");
         let _ = rustix::process::waitpid(Some(look.pid()), rustix::process::WaitOptions::empty());
     }
 }
