@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! sha256/<aa>/<hex>        a blob whose SHA-256 is its name
-//! sha256/<aa>/<hex>.part a blob on its way; locked by who writes it, resumed after a break
-//! unpacked/<aa>/<hex>-v1/  a package's file tree, by the digest of the package and the format version
+//! sha256/<aa>/<hex>.part   a blob on its way; locked by who writes it, resumed after a break
+//! unpacked/<aa>/<hex>-v2/  a package's file tree, by the digest of the package and the format version
 //! stage/<name>/<key>       what a stage of the build made, by the digest of all its inputs
 //! temp/                    work in progress; never read by its final name
 //! lock                     shared by builds, exclusive for [`gc`]

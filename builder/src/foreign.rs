@@ -2,6 +2,8 @@
 //! Each must neither panic nor use unbounded memory, whatever it is given; its result is ignored here. The fuzz targets
 //! in `builder/fuzz` have the same names, one for each; ordinary tests try them all with random bytes.
 
+use crate::audit::subjects::Subjects;
+use crate::audit::tracker;
 use crate::boot::kconfig::{KernelConfig, WantedOption};
 use crate::boot::{eeprom, firmware, modules};
 use crate::format::fat_read;
@@ -37,6 +39,7 @@ pub struct Parser {
 /// All of them.
 pub const PARSERS: &[Parser] = &[
     Parser { name: "ar", reads: "the outer archive of a package", run: outer_archive },
+    Parser { name: "bill", reads: "a bill of materials", run: bill_of_materials },
     Parser { name: "certificate", reads: "a certificate of a keyring", run: certificate },
     Parser { name: "checksums", reads: "a list of checksums beside a release file", run: checksums_of_a_release },
     Parser { name: "command_line", reads: "cmdline.txt of a boot partition", run: command_line },
@@ -64,6 +67,7 @@ pub const PARSERS: &[Parser] = &[
         reads: "the signature of a release file, and the key of who made it",
         run: signature,
     },
+    Parser { name: "tracker", reads: "the data of Debian's security tracker", run: security_tracker },
     Parser { name: "tar", reads: "the file tree of a package", run: tar },
 ];
 
@@ -77,6 +81,14 @@ pub fn run(name: &str, bytes: &[u8]) {
 /// Bytes that a tar may unpack to here.
 const LARGEST_TAR: u64 = 1 << 20;
 const EXPECT: Expect<'_> = Expect { suite: "trixie", url: "http://a/b", now: 1_795_248_000, accept_expired: false };
+
+fn bill_of_materials(bytes: &[u8]) {
+    let _ = Subjects::of_bill(bytes);
+}
+
+fn security_tracker(bytes: &[u8]) {
+    let _ = tracker::read(bytes, &|_| true, &mut |_, id, _| assert!(tracker::is_id(id)));
+}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

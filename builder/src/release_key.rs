@@ -4,6 +4,10 @@
 //! `release.key`; where there is none, with `development.key`, which the first build makes. `next.pub` is trusted
 //! beside the signing key, so that a key can be rotated.
 
+mod place;
+
+pub use place::PlaceError;
+
 use crate::slot::Sign;
 use contract::keys::{KeyError, MAX_TRUSTED, ManifestSignature, PrivateKey, PublicKey};
 use std::fs::OpenOptions;
@@ -20,8 +24,10 @@ pub enum ReleaseKeyError {
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{path} holds {source}")]
     Malformed { path: PathBuf, source: KeyError },
-    #[error("{path} can be read by others (mode {mode:04o}); make it private: chmod 600 {path}")]
+    #[error("{path} can be read by others (mode {mode:04o}); make it private, run: chmod 600 {path}")]
     TooOpen { path: PathBuf, mode: u32 },
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error("cannot get random numbers from the operating system: {0}")]
     Random(String),
     #[error(
@@ -75,6 +81,8 @@ pub struct ReleaseKeys {
     /// Whether it is the development key, and whether it was made just now.
     pub development: bool,
     pub made: bool,
+    /// What is worth a warning of where the keys lie.
+    pub warnings: Vec<String>,
 }
 
 /// Makes `NAME.key` and `NAME.pub` in a folder.
@@ -125,8 +133,9 @@ pub fn find(folder: &Path, explicit: Option<&Path>, trust: &[PathBuf]) -> Result
         make(folder, "development")?;
     }
     let signer = Signer::Here(read_private(&path)?);
-    let trusted = trusted(folder, &signer, trust)?;
-    Ok(ReleaseKeys { signer, trusted, path, development: is_development, made })
+    let mut warnings = place::check(&path)?;
+    let trusted = trusted(folder, &signer, trust, &mut warnings)?;
+    Ok(ReleaseKeys { signer, trusted, path, development: is_development, made, warnings })
 }
 
 /// The keys for a build that someone signs later, with the private half of `explicit`, else of `release.pub`.
@@ -143,17 +152,24 @@ pub fn find_public(
         return Err(ReleaseKeyError::NoPublic(path));
     }
     let signer = Signer::Elsewhere(read_public(&path)?);
-    let trusted = trusted(folder, &signer, trust)?;
-    Ok(ReleaseKeys { signer, trusted, path, development: false, made: false })
+    let mut warnings = place::check(&path)?;
+    let trusted = trusted(folder, &signer, trust, &mut warnings)?;
+    Ok(ReleaseKeys { signer, trusted, path, development: false, made: false, warnings })
 }
 
 /// The signer's own key, and those beside it.
-fn trusted(folder: &Path, signer: &Signer, trust: &[PathBuf]) -> Result<Vec<PublicKey>, ReleaseKeyError> {
+fn trusted(
+    folder: &Path,
+    signer: &Signer,
+    trust: &[PathBuf],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<PublicKey>, ReleaseKeyError> {
     let mut trusted = vec![signer.public()];
     let next = folder.join("next.pub");
     let listed = if trust.is_empty() && next.exists() { std::slice::from_ref(&next) } else { trust };
     for path in listed {
         let key = read_public(path)?;
+        warnings.extend(place::check(path)?);
         if !trusted.contains(&key) {
             trusted.push(key);
         }
@@ -164,7 +180,15 @@ fn trusted(folder: &Path, signer: &Signer, trust: &[PathBuf]) -> Result<Vec<Publ
     Ok(trusted)
 }
 
-/// Reads a private key that no one else may read.
+/// What is worth a warning of the place at which a key lies.
+///
+/// # Errors
+/// When anyone could replace it there.
+pub fn warnings(path: &Path) -> Result<Vec<String>, ReleaseKeyError> {
+    Ok(place::check(path)?)
+}
+
+/// Reads a private key that nobody else may read or replace.
 ///
 /// # Errors
 /// When it is missing, malformed, or open to others.
@@ -174,6 +198,7 @@ pub fn read_private(path: &Path) -> Result<PrivateKey, ReleaseKeyError> {
     if mode & 0o077 != 0 {
         return Err(ReleaseKeyError::TooOpen { path: path.to_owned(), mode });
     }
+    place::check(path)?;
     let text = std::fs::read_to_string(path).map_err(io)?;
     PrivateKey::parse(&text).map_err(|source| ReleaseKeyError::Malformed { path: path.to_owned(), source })
 }
@@ -181,10 +206,11 @@ pub fn read_private(path: &Path) -> Result<PrivateKey, ReleaseKeyError> {
 /// Reads a public key.
 ///
 /// # Errors
-/// When it is missing or malformed.
+/// When it is missing or malformed, or anyone could replace it.
 pub fn read_public(path: &Path) -> Result<PublicKey, ReleaseKeyError> {
     let io = |source| ReleaseKeyError::Io { doing: "read", path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(io)?;
+    place::check(path)?;
     PublicKey::parse(&text).map_err(|source| ReleaseKeyError::Malformed { path: path.to_owned(), source })
 }
 

@@ -295,3 +295,28 @@ fn the_doctor_says_what_is_lacking_and_how_to_get_it() {
     let report = doctor(folder.path(), &path, 1);
     assert_eq!(health(&report, "project")["health"], "lacks");
 }
+
+#[test]
+fn keys_new_and_new_keep_private_keys_out_of_git_and_a_key_that_anyone_could_replace_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    project(folder.path());
+    let ignored = folder.path().join(".gitignore");
+    let keys = |arguments: &[&str], status| {
+        said(&Command::new(MICRODC).arg("keys").args(arguments).current_dir(folder.path()).output().unwrap(), status)
+    };
+    let text = keys(&["new"], 0);
+    assert!(text.contains(".gitignore: git ignores private keys now"), "{text}");
+    assert!(std::fs::read_to_string(&ignored).unwrap().ends_with("\n/keys/*.key\n"));
+    assert!(!keys(&["new", "--name", "next"], 0).contains(".gitignore"), "once is enough");
+    assert!(new(folder.path(), &["edge"], 0).contains(".gitignore"));
+    let lines = std::fs::read_to_string(&ignored).unwrap();
+    assert!(lines.lines().any(|line| line == "/out/") && lines.matches("/keys/*.key").count() == 1, "{lines}");
+
+    let open = folder.path().join("keys");
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let text = keys(&["show", "keys/release.pub"], 1);
+    assert!(text.contains("could be replaced by anyone") && text.contains("chmod o-w"), "{text}");
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o775)).unwrap();
+    let text = keys(&["new", "--name", "third"], 0);
+    assert!(text.contains("warning: ") && text.contains("chmod g-w"), "{text}");
+}

@@ -9,7 +9,7 @@ use microdc::image::{self, ImageSpec};
 use microdc::inventory::{self, Artifact, Built};
 use microdc::lock::{Lock, LockedPackage};
 use microdc::source::deb::{self, Effort};
-use microdc::tree::{Kind, Package, Tree, origin, take};
+use microdc::tree::{Kind, Package, SourcePackage, Tree, origin, take};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
@@ -38,6 +38,11 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
     Shared { folder, old, new, bundle }
 });
 
+/// An image of frr 1.1-1, libx1 of the source libx 1:3.0, runc 1.2 and came 8, and the project's own program.
+pub fn image() -> &'static Path {
+    &SHARED.new
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Old,
@@ -51,7 +56,8 @@ fn package(name: &str, version: &str, files: &[(&str, Vec<u8>)]) -> Package {
     entries.insert(format!("usr/share/doc/{name}"), entry(Kind::Directory, 0o755));
     let copyright = COPYRIGHT.as_bytes().to_vec();
     entries.insert(format!("usr/share/doc/{name}/copyright"), entry(content(copyright), 0o644));
-    Package { name: name.to_owned(), version: version.to_owned(), entries }
+    let source = SourcePackage::of(if name == "libx1" { "libx (1:3.0)" } else { "" }, name, version);
+    Package { name: name.to_owned(), version: version.to_owned(), source, entries }
 }
 
 fn locked(package: &Package) -> LockedPackage {

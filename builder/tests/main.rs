@@ -10,6 +10,7 @@ mod source_kit;
 
 // What is claimed.
 mod artifacts;
+mod audit;
 mod board;
 mod built_image;
 mod bundle;

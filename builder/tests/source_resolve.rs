@@ -275,7 +275,8 @@ fn vanished() -> (Archive, Lock) {
     let frr = &lock.packages["frr"];
     fs::remove_file(cache.blob(frr.sha256, frr.size).unwrap()).unwrap();
     let hex = frr.sha256.to_string();
-    fs::remove_dir_all(archive.folder.path().join(format!("unpacked/{}/{hex}-v1", &hex[..2]))).unwrap();
+    let folder = format!("unpacked/{}/{hex}-v{}", &hex[..2], microdc::source::unpacked::FORMAT);
+    fs::remove_dir_all(archive.folder.path().join(folder)).unwrap();
     (archive, lock)
 }
 

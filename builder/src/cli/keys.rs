@@ -1,6 +1,6 @@
 //! `microdc keys`: release keys.
 
-use crate::release_key;
+use crate::{gitignore, release_key};
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use contract::keys::PublicKey;
@@ -45,6 +45,15 @@ impl Keys {
         match self {
             Keys::New(new) => {
                 let (path, public) = release_key::make(&new.folder, &new.name)?;
+                let base = std::env::current_dir().context("the current folder is gone")?;
+                match gitignore::extend(&base, &new.folder, false) {
+                    Ok(Some(file)) => outln!("{}: git ignores private keys now", file.display())?,
+                    Ok(None) => (),
+                    Err(error) => note!("warning: {error}"),
+                }
+                for warning in release_key::warnings(&path)? {
+                    note!("warning: {warning}");
+                }
                 outln!("{}: private, keep it safe and out of git", path.display())?;
                 outln!("{}: public, key id {}", path.with_extension("pub").display(), public.id())?;
             }

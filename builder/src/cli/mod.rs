@@ -3,6 +3,7 @@
 #[macro_use]
 mod output;
 
+mod audit;
 mod boot;
 mod build;
 mod bundle;
@@ -54,6 +55,7 @@ enum Verb {
     Inspect(inspect::Inspect),
     Diff(diff::Diff),
     Sbom(sbom::Sbom),
+    Audit(audit::Audit),
     Serve(serve::Serve),
     Sign(sign::Sign),
     #[command(subcommand)]
@@ -117,7 +119,11 @@ pub fn main() -> ExitCode {
             if output_error(&error).is_none() && is_disk_full(&error) {
                 note!("free some space, or choose another disk: MICRODC_CACHE names the cache, -o the image");
             }
-            if interrupted.load(Ordering::SeqCst) { ExitCode::from(130) } else { ExitCode::FAILURE }
+            match interrupted.load(Ordering::SeqCst) {
+                true => ExitCode::from(130),
+                false if error.downcast_ref::<audit::NotMade>().is_some() => ExitCode::from(audit::NOT_MADE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -131,6 +137,7 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
         Verb::Inspect(inspect) => inspect.run(),
         Verb::Diff(diff) => diff.run(),
         Verb::Sbom(sbom) => sbom.run(),
+        Verb::Audit(audit) => audit.run(interrupted),
         Verb::Serve(serve) => serve.run(interrupted),
         Verb::Sign(sign) => sign.run(),
         Verb::Node(node) => node.run(),

@@ -60,6 +60,9 @@ impl Sign {
             );
         }
         let key = release_key::read_private(&path)?;
+        for warning in release_key::warnings(&path)? {
+            note!("warning: {warning}");
+        }
         let output = self.output.clone().unwrap_or_else(|| signing::signature_of(&self.file));
         signing::sign(&bytes, &key, &output)?;
         let id = key.public().id().to_string();

@@ -36,7 +36,8 @@ pub fn insert(
     add(tree, INVENTORY, Vec::new(), "what this image is made of")?;
     let mut packages: Vec<Package> = Vec::new();
     for locked in built.lock.packages.values() {
-        packages.push(Package::of(locked, places.get(&locked.name).cloned()));
+        let source = built.packages.get(&locked.name).map(|package| package.source.clone());
+        packages.push(Package::of(locked, source, places.get(&locked.name).cloned()));
     }
     let mut artifacts = built.artifacts;
     artifacts.sort_by(|one, other| one.name.cmp(&other.name));

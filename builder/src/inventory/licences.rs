@@ -127,7 +127,15 @@ mod tests {
             xattrs: BTreeMap::new(),
         };
         let entries = entries.iter().map(|(path, kind)| (format!("usr/share/doc/{path}"), entry(kind))).collect();
-        (name.into(), Arc::new(Package { name: name.into(), version: "1".into(), entries }))
+        (
+            name.into(),
+            Arc::new(Package {
+                name: name.into(),
+                version: "1".into(),
+                source: crate::tree::SourcePackage::of("", name, "1"),
+                entries,
+            }),
+        )
     }
 
     fn text(text: &str) -> Kind {

@@ -11,6 +11,7 @@ pub mod licences;
 pub use gather::{Built, insert};
 
 use crate::lock::LockedPackage;
+use crate::tree::SourcePackage;
 use contract::hash::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,7 +62,10 @@ pub struct Package {
     pub size: u64,
     /// Of the package file.
     pub sha256: Digest,
-    /// Where its copyright file is in the archive of licences; nothing where no package of the image has it.
+    /// What it was built from; nothing in images of a microdc that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourcePackage>,
+    /// Where its copyright file stands in the archive of licences; nothing where no package of the image has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copyright: Option<String>,
 }
@@ -109,9 +113,9 @@ pub enum InventoryError {
 }
 
 impl Package {
-    fn of(locked: &LockedPackage, copyright: Option<String>) -> Package {
+    fn of(locked: &LockedPackage, source: Option<SourcePackage>, copyright: Option<String>) -> Package {
         let LockedPackage { name, version, architecture, suite, component, path, size, sha256 } = locked.clone();
-        Package { name, version, architecture, suite, component, path, size, sha256, copyright }
+        Package { name, version, architecture, suite, component, path, size, sha256, source, copyright }
     }
 }
 
@@ -187,6 +191,7 @@ mod tests {
             path: "pool/main/f/frr/frr_10.3-3_arm64.deb".into(),
             size: 5,
             sha256: Digest::of(b"frr"),
+            source: Some(SourcePackage::of("", "frr", "10.3-3")),
             copyright: None,
         };
         let reason = |origin: &str, paths: &[&str]| Reason {

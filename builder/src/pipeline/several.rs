@@ -5,6 +5,7 @@ use super::one::{Build, SharedStages};
 use super::settings::Settings;
 use super::{Options, record, supply};
 use crate::cache::Cache;
+use crate::gitignore;
 use crate::profile::{self, Profile, load};
 use crate::release_key::{self, ReleaseKeys};
 use crate::report::{Reporter, Summary};
@@ -61,6 +62,7 @@ pub fn build(options: &Options, reporter: &Reporter) -> Result<Summary> {
 pub fn build_several(builds: &[Options], reporter: &Reporter) -> Result<Vec<Outcome>> {
     let Some(first) = builds.first() else { return Ok(Vec::new()) };
     let settings = Settings::load(&first.from.base)?;
+    let first_build = !first.from.base.join("out").exists();
     let plans = builds.iter().map(Plan::of).collect::<Result<Vec<_>>>()?;
     let mut outputs = BTreeSet::new();
     if let Some(twice) = plans.iter().find(|plan| !outputs.insert(&plan.output)) {
@@ -72,6 +74,19 @@ pub fn build_several(builds: &[Options], reporter: &Reporter) -> Result<Vec<Outc
     supply::check(&first.supplies, plans.iter().map(|plan| &plan.profile))?;
     let cache = Cache::open(Cache::default_root()?)?;
     let keys = keys(first, reporter)?;
+    if first_build || keys.made {
+        match gitignore::extend(
+            &first.from.base,
+            Path::new("keys"),
+            builds.iter().any(|build| build.output.is_none()),
+        ) {
+            Ok(Some(file)) => {
+                reporter.say(&format!("{:>10} git ignores private keys and out/: {}", "keys", file.display()))
+            }
+            Ok(None) => (),
+            Err(error) => reporter.say(&format!("warning: {error}")),
+        }
+    }
     let builder = record::builder()?;
     let jobs = first.from.jobs();
 
@@ -141,9 +156,12 @@ impl Plan<'_> {
 fn keys(options: &Options, reporter: &Reporter) -> Result<ReleaseKeys> {
     let folder = options.from.base.join("keys");
     if options.unsigned {
-        return Ok(release_key::find_public(&folder, options.public.as_deref(), &options.trust)?);
+        let keys = release_key::find_public(&folder, options.public.as_deref(), &options.trust)?;
+        keys.warnings.iter().for_each(|warning| reporter.say(&format!("warning: {warning}")));
+        return Ok(keys);
     }
     let keys = release_key::find(&folder, options.key.as_deref(), &options.trust)?;
+    keys.warnings.iter().for_each(|warning| reporter.say(&format!("warning: {warning}")));
     if keys.made {
         reporter.say(&format!(
             "{:>10} made a development key, {}: fine for trying out; make a release key with `microdc keys new`",

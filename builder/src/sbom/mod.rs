@@ -22,6 +22,9 @@ use contract::hash::Digest;
 use contract::names::LICENCES;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The fact that names the source package and its version, as `NAME VERSION`.
+pub const FACT_SOURCE: &str = "source";
+
 /// What a slot is made of.
 #[derive(Clone, Debug)]
 pub struct Bom {
@@ -101,7 +104,7 @@ pub fn of(look: &OpenSlot) -> Result<Bom, OpenError> {
 
 /// Packages that some file of the image is from. Others were only needed to find or to describe those: a package that
 /// names the kernel's, or one that has the licence of another. They are not in the image.
-fn packages_with_files(inventory: &Inventory) -> BTreeSet<&str> {
+pub(crate) fn packages_with_files(inventory: &Inventory) -> BTreeSet<&str> {
     let (root, boot) = (inventory.reasons(), inventory.boot_reasons());
     let origins = root.into_values().chain(boot.into_values());
     origins
@@ -115,6 +118,7 @@ fn of_package(
     texts: &mut BTreeMap<String, String>,
 ) -> Component {
     let mut facts = vec![("suite", package.suite.clone()), ("component", package.component.clone())];
+    facts.extend(package.source.as_ref().map(|source| (FACT_SOURCE, source.to_string())));
     let file = package.copyright.as_ref().and_then(|path| Some((path, archive.get(path)?)));
     if let Some((path, bytes)) = file {
         facts.push(("copyright", format!("{path} in {LICENCES}, SHA-256 {}", Digest::of(bytes))));

@@ -227,6 +227,7 @@ fn read_control(file: &File, member: &Member, folder: &Path, effort: Effort) -> 
         name: field("Package"),
         version: field("Version"),
         architecture: field("Architecture"),
+        source: field("Source"),
         pre_depends: field("Pre-Depends"),
         depends: field("Depends"),
         provides: field("Provides"),

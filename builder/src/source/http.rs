@@ -3,6 +3,7 @@
 //! A blob is fetched to `<name>.part` in the cache under a file lock, so two builds do not write the same one, and the
 //! next build resumes what a killed one left. Only a file whose size and SHA-256 are those expected gets its name.
 
+mod changed;
 mod exchange;
 
 use std::path::PathBuf;
@@ -14,10 +15,13 @@ use std::time::Duration;
 use contract::hash::Digest;
 use ureq::http::StatusCode;
 
+use exchange::Question;
+
 pub use super::fetch_error::FetchError;
 use super::partial::Partial;
 use super::progress::Progress;
 use crate::cache::{Cache, CacheError};
+pub use changed::Changed;
 
 /// How patient a [`Client`] is.
 #[derive(Clone, Debug)]
@@ -122,7 +126,7 @@ impl Client {
         let mut bytes = Vec::new();
         self.attempts(url, None, progress, || {
             bytes.clear();
-            let answer = match self.ask(url, 0, None)? {
+            let answer = match self.ask(Question::whole(url))? {
                 Ok(answer) => answer,
                 Err(what) => return Ok((Attempt::Broken(what), 0)),
             };
@@ -344,7 +348,9 @@ impl Client {
         part: &mut Partial,
         progress: &dyn Progress,
     ) -> Result<Attempt, FetchError> {
-        let answer = match self.ask(goal.url, part.have, goal.validator.as_deref())? {
+        let if_range = goal.validator.as_deref();
+        let question = Question { from: part.have, if_range, ..Question::whole(goal.url) };
+        let answer = match self.ask(question)? {
             Ok(answer) => answer,
             Err(what) => return Ok(Attempt::Broken(what)),
         };

@@ -17,12 +17,13 @@ pub mod mirror;
 mod openpgp;
 pub mod packages;
 mod partial;
+pub mod percent;
 pub mod progress;
 pub mod release;
 pub mod signer;
 pub mod tarball;
 pub mod unpacked;
 pub mod url;
-mod version;
+pub mod version;
 
 pub use progress::{Progress, Quiet};

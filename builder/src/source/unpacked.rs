@@ -12,10 +12,10 @@ use std::sync::Arc;
 use contract::hash::Digest;
 
 use super::depends::{self, Alternatives};
-use crate::tree::{Content, Entry, Kind, Owner, Package};
+use crate::tree::{Content, Entry, Kind, Owner, Package, SourcePackage};
 
 /// Version of the index and of what unpacking does; part of the folder's name.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Names in a package's folder.
 pub(super) const TAR: &str = "data.tar";
 pub(super) const INDEX: &str = "index";
@@ -117,6 +117,7 @@ pub struct Index {
     pub version: String,
     pub architecture: String,
     /// The fields as the package writes them.
+    pub source: String,
     pub pre_depends: String,
     pub depends: String,
     pub provides: String,
@@ -132,8 +133,8 @@ impl Index {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer(Vec::with_capacity(128 * (self.items.len() + 8)));
         writer.0.extend_from_slice(MAGIC);
-        for text in [&self.name, &self.version, &self.architecture, &self.pre_depends, &self.depends, &self.provides]
-        {
+        let Index { name, version, architecture, source, pre_depends, depends, provides, .. } = self;
+        for text in [name, version, architecture, source, pre_depends, depends, provides] {
             writer.bytes(text.as_bytes());
         }
         writer.number(self.conffiles.len() as u64);
@@ -161,6 +162,7 @@ impl Index {
             name: reader.text()?,
             version: reader.text()?,
             architecture: reader.text()?,
+            source: reader.text()?,
             pre_depends: reader.text()?,
             depends: reader.text()?,
             provides: reader.text()?,
@@ -207,8 +209,9 @@ pub(super) fn open(folder: &Path, sha256: Digest) -> Option<Unpacked> {
         entries.insert(at, Entry { kind, owner: Owner { uid, gid }, uname, gname, mode, xattrs });
     }
     let depends = [&index.pre_depends, &index.depends].into_iter().flat_map(|field| depends::parse(field)).collect();
+    let source = SourcePackage::of(&index.source, &index.name, &index.version);
     Some(Unpacked {
-        package: Arc::new(Package { name: index.name, version: index.version, entries }),
+        package: Arc::new(Package { name: index.name, version: index.version, source, entries }),
         architecture: index.architecture,
         sha256,
         depends,

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use contract::hash::Digest;
 
 use super::checksums::{self, ChecksumError};
-use super::http::{Client, FetchError, Fetched, FileRequest, Wanted};
+use super::http::{Client, FetchError, Fetched, Loose, Wanted};
+use super::percent::decoded;
 use super::progress::Progress;
 use super::signer::{LARGEST_SIGNATURE, Signer, SignerError};
 use crate::cache::{Cache, CacheError};
@@ -335,26 +336,6 @@ fn below(folder: &Path, host: &str, path: &str) -> Option<PathBuf> {
         file.push(part);
     }
     Some(file)
-}
-
-/// `v1.36.1%2Bk3s1` → `v1.36.1+k3s1`; what is not an escape stays as it is.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|code| hex::decode(code).ok()).filter(|_| first == b'%');
-        match code.as_deref() {
-            Some([byte]) => {
-                bytes.push(*byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 #[cfg(test)]

@@ -16,5 +16,5 @@ pub mod users;
 pub use base::skeleton;
 pub use elf::Libraries;
 pub use node::{Content, Kind, Node, Owner, Tree, TreeError};
-pub use package::{Entry, Package};
+pub use package::{Entry, Package, SourcePackage};
 pub use users::{Accounts, NO_LOGIN, User};

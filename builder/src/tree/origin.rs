@@ -77,7 +77,12 @@ mod tests {
 
     #[test]
     fn origins_are_read_as_they_are_written() {
-        let package = Package { name: "frr".into(), version: "1:10.3-3".into(), entries: Default::default() };
+        let package = Package {
+            name: "frr".into(),
+            version: "1:10.3-3".into(),
+            source: crate::tree::SourcePackage::of("", "frr", "1:10.3-3"),
+            entries: Default::default(),
+        };
         let why = "needed by /usr/lib/a as b.so as libc.so.6";
         let origin = of_package(&package, why);
         assert_eq!(origin, format!("package frr 1:10.3-3, {why}"));

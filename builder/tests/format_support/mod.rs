@@ -11,7 +11,7 @@ use microdc::boot::kernel::{DEVICE_TREE, PI4_DEVICE_TREE};
 use microdc::format::fat::FatFile;
 use microdc::image::{self, ImageSpec, ImageSummary};
 use microdc::slot::SlotSpec;
-use microdc::tree::{Content, Entry, Kind, Node, Owner, Package, Tree};
+use microdc::tree::{Content, Entry, Kind, Node, Owner, Package, SourcePackage, Tree};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -165,7 +165,8 @@ pub fn write_image(path: &Path, node_config: Option<Vec<u8>>) -> ImageSummary {
 }
 
 pub fn package(name: &str, entries: impl IntoIterator<Item = (String, Entry)>) -> Package {
-    Package { name: name.to_owned(), version: "1.0-1".to_owned(), entries: entries.into_iter().collect() }
+    let source = SourcePackage::of("", name, "1.0-1");
+    Package { name: name.to_owned(), version: "1.0-1".to_owned(), source, entries: entries.into_iter().collect() }
 }
 
 pub fn entry(kind: Kind, mode: u32) -> Entry {

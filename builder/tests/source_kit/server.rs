@@ -33,8 +33,16 @@ pub struct Request {
     pub sent: usize,
 }
 
+/// What the server says of a version of a file, and in which form it sends it.
+#[derive(Clone, Debug)]
+struct Tagged {
+    tag: String,
+    packed: bool,
+}
+
 #[derive(Default)]
 struct State {
+    tagged: BTreeMap<String, Tagged>,
     files: BTreeMap<String, Vec<u8>>,
     faults: BTreeMap<String, VecDeque<Fault>>,
     requests: Vec<Request>,
@@ -69,6 +77,11 @@ impl Server {
         self.state.lock().unwrap().files.insert(path.to_owned(), bytes.into());
     }
 
+    /// Gives a file an entity tag; to who takes it, it comes packed.
+    pub fn tag(&self, path: &str, tag: &str, packed: bool) {
+        self.state.lock().unwrap().tagged.insert(path.to_owned(), Tagged { tag: tag.to_owned(), packed });
+    }
+
     pub fn remove(&self, path: &str) {
         self.state.lock().unwrap().files.remove(path);
     }
@@ -100,17 +113,25 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let Some(first) = lines.next() else { return };
     let path = first.split(' ').nth(1).unwrap_or("/").trim_start_matches('/').to_owned();
-    let mut from = None;
+    let (mut from, mut if_none_match, mut takes_packed) = (None, None, false);
     for line in lines.by_ref().take_while(|line| !line.is_empty()) {
         if let Some(range) = line.to_ascii_lowercase().strip_prefix("range: bytes=") {
             from = range.trim_end_matches('-').parse().ok();
         }
+        if let Some((name, value)) = line.split_once(": ") {
+            match name.to_ascii_lowercase().as_str() {
+                "if-none-match" => if_none_match = Some(value.to_owned()),
+                "accept-encoding" => takes_packed = value.contains("gzip"),
+                _ => (),
+            }
+        }
     }
-    let (file, fault, index) = {
+    let (file, fault, tagged, index) = {
         let mut state = state.lock().unwrap();
         let fault = state.faults.get_mut(&path).and_then(VecDeque::pop_front);
         state.requests.push(Request { path: path.clone(), from, sent: 0 });
-        (state.files.get(&path).cloned(), fault, state.requests.len() - 1)
+        let tagged = state.tagged.get(&path).cloned();
+        (state.files.get(&path).cloned(), fault, tagged, state.requests.len() - 1)
     };
     let empty = |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let head = match (&fault, &file) {
@@ -119,11 +140,24 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
             format!("HTTP/1.1 302 Found\r\nLocation: /{to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         }
         (_, None) => empty("404 Not Found"),
+        (None, Some(_)) if tagged.is_some() && if_none_match == tagged.as_ref().map(|tagged| tagged.tag.clone()) => {
+            empty("304 Not Modified")
+        }
         _ => String::new(),
     };
     let Some(file) = file.filter(|_| head.is_empty()) else {
         let _ = stream.write_all(head.as_bytes());
         return;
+    };
+    let mut extra = tagged.as_ref().map(|tagged| format!("ETag: {}\r\n", tagged.tag)).unwrap_or_default();
+    let file = match tagged.is_some_and(|tagged| tagged.packed && takes_packed) {
+        true => {
+            extra.push_str("Content-Encoding: gzip\r\n");
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(&file).unwrap();
+            encoder.finish().unwrap()
+        }
+        false => file,
     };
     let from = if matches!(fault, Some(Fault::IgnoreRange)) { None } else { from };
     let start = from.unwrap_or(0);
@@ -134,7 +168,9 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
     let start = if matches!(fault, Some(Fault::OtherRange)) { 0 } else { start };
     let body = &file[start..];
     let head = match from {
-        None => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len()),
+        None => {
+            format!("HTTP/1.1 200 OK\r\n{extra}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len())
+        }
         Some(_) => format!(
             "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {start}-{}/{}\r\n\
              Connection: close\r\n\r\n",

@@ -8,7 +8,30 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 use ureq::http::StatusCode;
-use ureq::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
+use ureq::http::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
+};
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) url: &'a str,
+    /// From this byte on.
+    pub(super) from: u64,
+    /// Only of this version, when not from the start; else the whole.
+    pub(super) if_range: Option<&'a str>,
+    /// Only when it is of another version than this.
+    pub(super) if_none_match: Option<&'a str>,
+    /// Whether it may come packed; it is unpacked on the way.
+    pub(super) packed: bool,
+}
+
+impl<'a> Question<'a> {
+    /// All of a file, as it is.
+    pub(super) fn whole(url: &'a str) -> Question<'a> {
+        Question { url, from: 0, if_range: None, if_none_match: None, packed: false }
+    }
+}
 
 /// What the header of an answer says.
 struct Head {
@@ -17,6 +40,7 @@ struct Head {
     from: Option<u64>,
     total: Option<u64>,
     validator: Option<String>,
+    etag: Option<String>,
 }
 
 /// The beginning of an answer.
@@ -28,29 +52,33 @@ pub(super) struct Answer {
     pub(super) from: Option<u64>,
     /// Length of the whole file, where a range says it.
     pub(super) total: Option<u64>,
-    /// Its tag or date.
+    /// Its tag or date, where that tells single bytes apart.
     pub(super) validator: Option<String>,
+    /// Its tag, weak or not.
+    pub(super) etag: Option<String>,
     /// The body in pieces; an empty one is the end.
     pub(super) body: mpsc::Receiver<Result<Vec<u8>, String>>,
 }
 
 impl Client {
-    /// Asks for a file, from byte `from` on. A thread of its own waits for the mirror, so that a cancel need not; it ends
-    /// with the connection, or when no one takes what it brings. Errors are returned as text.
-    pub(super) fn ask(
-        &self,
-        url: &str,
-        from: u64,
-        validator: Option<&str>,
-    ) -> Result<Result<Answer, String>, FetchError> {
+    /// Asks for a file. A thread of its own waits for the mirror, so that a cancel need not; it ends with the connection, or
+    /// when nobody takes what it brings. What broke is told in words.
+    pub(super) fn ask(&self, question: Question<'_>) -> Result<Result<Answer, String>, FetchError> {
+        let Question { url, from, if_range, if_none_match, packed } = question;
         let (sender, receiver) = mpsc::sync_channel(1);
         let (chunks, body) = mpsc::sync_channel(4);
-        let mut request = self.agent.get(url).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.agent.get(url);
+        if !packed {
+            request = request.header(ACCEPT_ENCODING, "identity");
+        }
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
-            if let Some(validator) = validator {
+            if let Some(validator) = if_range {
                 request = request.header(IF_RANGE, validator);
             }
+        }
+        if let Some(etag) = if_none_match {
+            request = request.header(IF_NONE_MATCH, etag);
         }
         thread::spawn(move || {
             let mut response = match request.call() {
@@ -59,13 +87,15 @@ impl Client {
             };
             let range = header_text(&response, CONTENT_RANGE.as_str()).and_then(ContentRange::parse);
             // A weak tag says nothing about single bytes.
-            let tag = header_text(&response, ETAG.as_str()).filter(|tag| tag.starts_with('"'));
+            let etag = header_text(&response, ETAG.as_str());
+            let tag = etag.filter(|tag| tag.starts_with('"'));
             let head = Head {
                 status: response.status(),
                 length: header_number(&response, CONTENT_LENGTH.as_str()),
                 from: range.map(|range| range.first),
                 total: range.map(|range| range.length),
                 validator: tag.or(header_text(&response, LAST_MODIFIED.as_str())).map(str::to_owned),
+                etag: etag.map(str::to_owned),
             };
             if sender.send(Ok(head)).is_err() {
                 return;
@@ -85,12 +115,13 @@ impl Client {
             }
         });
         let head = self.next(&receiver)?;
-        Ok(head.map(|Head { status, length, from, total, validator }| Answer {
+        Ok(head.map(|Head { status, length, from, total, validator, etag }| Answer {
             status,
             length,
             from,
             total,
             validator,
+            etag,
             body,
         }))
     }
