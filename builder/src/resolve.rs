@@ -22,6 +22,7 @@ use crate::source::keyring::Keyring;
 use crate::source::mirror::Mirror;
 use crate::source::packages::compare_versions;
 use crate::source::progress::Progress;
+use crate::source::trust::Trust;
 use crate::source::unpacked::Unpacked;
 
 /// A package that a profile names.
@@ -181,10 +182,10 @@ struct State {
     replaced: BTreeMap<String, LockedPackage>,
 }
 
-/// A client with the patience of `options`, for [`Resolver::new`].
+/// A client with the patience of `options` that believes `trust`, for [`Resolver::new`].
 #[must_use]
-pub fn client(options: &Options, cancel: Arc<AtomicBool>) -> Client {
-    Client::new(options.patience.clone(), cancel)
+pub fn client(options: &Options, trust: &Trust, cancel: Arc<AtomicBool>) -> Client {
+    Client::trusting(options.patience.clone(), trust, cancel)
 }
 
 impl<'a> Resolver<'a> {

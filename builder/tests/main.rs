@@ -45,5 +45,6 @@ mod source_go;
 mod source_http;
 mod source_resolve;
 mod source_signed;
+mod source_tls;
 mod source_url;
 mod stages;

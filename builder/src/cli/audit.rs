@@ -9,9 +9,11 @@ use crate::cli::output::{self, OutputError};
 use crate::clock;
 use crate::lock::Lock;
 use crate::open::Medium;
+use crate::pipeline::settings::Settings;
 use crate::profile::load;
 use crate::report::Reporter;
 use crate::source::http::{Client, Patience};
+use crate::source::trust::Trust;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use contract::calendar::show_time;
@@ -126,7 +128,9 @@ impl Audit {
             let changed = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map(|age| age.as_secs());
             return Ok((audit::audit(&subjects, file, &ignored).with_context(shown)?, changed));
         }
-        let client = Client::new(Patience::default(), interrupted.clone());
+        let base = std::env::current_dir().context("the current folder is gone")?;
+        let trust = Trust::find(Settings::load(&base)?.ca.as_deref())?;
+        let client = Client::trusting(Patience::default(), &trust, interrupted.clone());
         let reporter = Reporter::new(self.json);
         let stage = reporter.stage("tracker");
         stage.doing(&self.url);

@@ -13,6 +13,7 @@ use crate::resolve::{self, LockMode, Request, Resolver, Wanted};
 use crate::source::deb;
 use crate::source::keyring::Keyring;
 use crate::source::mirror::{Mirror, MirrorSettings};
+use crate::source::trust::Trust;
 use crate::tree::{Package, Tree};
 use anyhow::{Result, bail};
 use contract::calendar::show_time;
@@ -67,7 +68,7 @@ pub(super) fn make<'p, B: Send>(
         accept_expired: from.accept_expired.clone(),
         ..resolve::Options::usual()
     };
-    let client = resolve::client(&resolving, from.interrupted.clone());
+    let client = resolve::client(&resolving, &Trust::find(settings.ca.as_deref())?, from.interrupted.clone());
     let gathering =
         artifacts::Inputs { profile, locals, lock, mode, cache, from, settings, client: &client, reporter };
     let gathered = artifacts::gather(&gathering)?;

@@ -5,7 +5,7 @@ use crate::source::mirror::MirrorSettings;
 use crate::source::url::UrlMirror;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the file says; nothing of it is needed.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,8 @@ pub struct Settings {
     pub debian: MirrorSettings,
     /// Copies of release files, in the order in which they are asked.
     pub mirrors: Vec<UrlMirror>,
+    /// Certificates of the site's own authority, in PEM form.
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -37,6 +39,7 @@ struct Debian {
 struct Sources {
     #[serde(default)]
     mirrors: Vec<String>,
+    ca: Option<PathBuf>,
 }
 
 impl Settings {
@@ -59,6 +62,7 @@ impl Settings {
         Ok(Settings {
             debian: MirrorSettings { mirror: read.debian.mirror, security: read.debian.security },
             mirrors,
+            ca: read.sources.ca.map(|ca| base.join(ca)),
         })
     }
 }

@@ -32,7 +32,12 @@ pub enum FetchError {
             altered it: try again, or name another with --mirror"
     )]
     Digest { url: String, expected: Digest, found: Digest },
-    #[error("{url}: the server does not send its length, so a truncated download would go unnoticed")]
+    #[error(
+        "{url}: the server's certificate is not trusted: {what}; where a site has a certificate authority of its own, name its \
+         file with SSL_CERT_FILE, or with `ca` under [sources] in microdc.toml"
+    )]
+    Certificate { url: String, what: String },
+    #[error("{url}: the server does not say how long it is, so that half of it would not be noticed")]
     NoLength { url: String },
     #[error("stopped; what was downloaded is kept")]
     Cancelled,

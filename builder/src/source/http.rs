@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use contract::hash::Digest;
 use ureq::http::StatusCode;
+use ureq::tls::{RootCerts, TlsConfig};
 
 use exchange::Question;
 
 pub use super::fetch_error::FetchError;
 use super::partial::Partial;
 use super::progress::Progress;
+use super::trust::Trust;
 use crate::cache::{Cache, CacheError};
 pub use changed::Changed;
 
@@ -86,7 +88,10 @@ struct Goal<'w> {
 /// Downloads into a cache.
 #[derive(Clone)]
 pub struct Client {
-    agent: ureq::Agent,
+    /// One for each set of authorities; they share nothing.
+    agents: Vec<ureq::Agent>,
+    /// Which of them was believed last.
+    believed: Arc<AtomicUsize>,
     patience: Patience,
     cancel: Arc<AtomicBool>,
 }
@@ -107,15 +112,25 @@ impl Client {
     /// A client that stops, with [`FetchError::Cancelled`], soon after `cancel` becomes true.
     #[must_use]
     pub fn new(patience: Patience, cancel: Arc<AtomicBool>) -> Client {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(patience.stall))
-            .timeout_recv_response(Some(patience.stall))
-            .timeout_per_read(Some(patience.stall))
-            .timeout_per_write(Some(patience.stall))
-            .user_agent(concat!("microdc/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Client { agent: config.into(), patience, cancel }
+        Client::trusting(patience, &Trust::default(), cancel)
+    }
+
+    /// A client that believes the certificates of these authorities.
+    #[must_use]
+    pub fn trusting(patience: Patience, trust: &Trust, cancel: Arc<AtomicBool>) -> Client {
+        let agent = |roots: &RootCerts| {
+            let config = ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .timeout_connect(Some(patience.stall))
+                .timeout_recv_response(Some(patience.stall))
+                .timeout_per_read(Some(patience.stall))
+                .timeout_per_write(Some(patience.stall))
+                .user_agent(concat!("microdc/", env!("CARGO_PKG_VERSION")))
+                .tls_config(TlsConfig::builder().root_certs(roots.clone()).build());
+            config.build().into()
+        };
+        let agents = trust.sets().iter().map(agent).collect();
+        Client { agents, believed: Arc::default(), patience, cancel }
     }
 
     /// Fetches a small file whose size is not known beforehand, of at most `limit` bytes.

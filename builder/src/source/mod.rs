@@ -22,6 +22,7 @@ pub mod progress;
 pub mod release;
 pub mod signer;
 pub mod tarball;
+pub mod trust;
 pub mod unpacked;
 pub mod url;
 pub mod version;

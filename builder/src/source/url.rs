@@ -298,6 +298,10 @@ fn refused(error: FetchError) -> Refusal {
         FetchError::Digest { expected, found, .. } => {
             format!("its SHA-256 is {found}, expected {expected}; it was discarded")
         }
+        FetchError::Certificate { what, .. } => format!(
+            "its certificate is not trusted: {what}; a site's own authority is named with SSL_CERT_FILE, or with `ca` under \
+             [sources] in microdc.toml"
+        ),
         FetchError::NoLength { .. } => {
             "the server does not send its length; name a list of checksums with `checksums`".to_owned()
         }

@@ -2,8 +2,10 @@
 
 use super::Client;
 use crate::source::fetch_error::{CHUNK, FetchError};
+use crate::source::trust::certificate_fault;
 use contract::content_range::ContentRange;
 use std::io::Read as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -67,23 +69,28 @@ impl Client {
         let Question { url, from, if_range, if_none_match, packed } = question;
         let (sender, receiver) = mpsc::sync_channel(1);
         let (chunks, body) = mpsc::sync_channel(4);
-        let mut request = self.agent.get(url);
-        if !packed {
-            request = request.header(ACCEPT_ENCODING, "identity");
-        }
-        if from > 0 {
-            request = request.header(RANGE, format!("bytes={from}-"));
-            if let Some(validator) = if_range {
-                request = request.header(IF_RANGE, validator);
+        let request = |agent: &ureq::Agent| {
+            let mut request = agent.get(url);
+            if !packed {
+                request = request.header(ACCEPT_ENCODING, "identity");
             }
-        }
-        if let Some(etag) = if_none_match {
-            request = request.header(IF_NONE_MATCH, etag);
-        }
+            if from > 0 {
+                request = request.header(RANGE, format!("bytes={from}-"));
+                if let Some(validator) = if_range {
+                    request = request.header(IF_RANGE, validator);
+                }
+            }
+            if let Some(etag) = if_none_match {
+                request = request.header(IF_NONE_MATCH, etag);
+            }
+            request
+        };
+        let requests: Vec<_> = self.agents.iter().map(request).collect();
+        let believed = self.believed.clone();
         thread::spawn(move || {
-            let mut response = match request.call() {
+            let mut response = match call(requests, &believed) {
                 Ok(response) => response,
-                Err(error) => return drop(sender.send(Err(error.to_string()))),
+                Err(failed) => return drop(sender.send(failed.map(Err))),
             };
             let range = header_text(&response, CONTENT_RANGE.as_str()).and_then(ContentRange::parse);
             // A weak tag says nothing about single bytes.
@@ -97,7 +104,7 @@ impl Client {
                 validator: tag.or(header_text(&response, LAST_MODIFIED.as_str())).map(str::to_owned),
                 etag: etag.map(str::to_owned),
             };
-            if sender.send(Ok(head)).is_err() {
+            if sender.send(Ok(Ok(head))).is_err() {
                 return;
             }
             let mut reader = response.body_mut().as_reader();
@@ -114,7 +121,11 @@ impl Client {
                 }
             }
         });
-        let head = self.next(&receiver)?;
+        let head = match self.next(&receiver)? {
+            Ok(Ok(head)) => Ok(head),
+            Ok(Err(what)) => return Err(FetchError::Certificate { url: url.to_owned(), what }),
+            Err(what) => Err(what),
+        };
         Ok(head.map(|Head { status, length, from, total, validator, etag }| Answer {
             status,
             length,
@@ -140,6 +151,28 @@ impl Client {
             }
         }
     }
+}
+
+/// Asks with one set of authorities after the other, the one that was believed last first, until the server's certificate is
+/// of one of them. What failed is a certificate (`Ok`) or something that may be better next time (`Err`).
+fn call(
+    requests: Vec<ureq::RequestBuilder<ureq::typestate::WithoutBody>>,
+    believed: &AtomicUsize,
+) -> Result<ureq::http::Response<ureq::Body>, Result<String, String>> {
+    let mut requests: Vec<_> = requests.into_iter().enumerate().collect();
+    let first = believed.load(Ordering::Relaxed);
+    requests.sort_by_key(|(number, _)| *number != first);
+    let mut fault = "no certificate authority is known here".to_owned();
+    for (number, request) in requests {
+        match request.call() {
+            Ok(response) => {
+                believed.store(number, Ordering::Relaxed);
+                return Ok(response);
+            }
+            Err(error) => fault = certificate_fault(&error).ok_or_else(|| Err(error.to_string()))?,
+        }
+    }
+    Err(Ok(fault))
 }
 
 fn header_text<'a>(response: &'a ureq::http::Response<ureq::Body>, name: &str) -> Option<&'a str> {
