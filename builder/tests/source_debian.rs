@@ -92,7 +92,7 @@ fn packages_of_debian_are_resolved_unpacked_and_listed_as_dpkg_does() {
     let keyring = Keyring::debian().unwrap();
     let places = Places { cache: &cache, mirror: &mirror, keyring: &keyring, progress: &Quiet };
     let options = Options::usual();
-    let client = client(&options, Arc::new(AtomicBool::new(false)));
+    let client = client(&options, &microdc::source::trust::Trust::default(), Arc::new(AtomicBool::new(false)));
     let names = ["frr", "util-linux", "mawk", "base-files", "iputils-ping", "libc6"];
     let request = Request::of(names.iter().map(|name| Wanted::named(name)).collect());
 

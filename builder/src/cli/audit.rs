@@ -58,9 +58,9 @@ pub(super) struct Audit {
     /// The tracker's data, plain or packed by gzip [default: fetched]
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Where the data is published
-    #[arg(long, value_name = "URL", default_value = download::URL, conflicts_with = "data")]
-    url: String,
+    /// Where the data is published [default: at Debian's security tracker]
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    url: Option<String>,
     /// Fetch nothing: take the copy of an earlier run
     #[arg(long, conflicts_with = "data")]
     offline: bool,
@@ -133,18 +133,19 @@ impl Audit {
         let client = Client::trusting(Patience::default(), &trust, interrupted.clone());
         let reporter = Reporter::new(self.json);
         let stage = reporter.stage("tracker");
-        stage.doing(&self.url);
+        let url = self.url.as_deref().unwrap_or(download::URL);
+        stage.doing(url);
         let now = clock::now();
-        Ok(match download::data(&cache, &client, &self.url, self.offline, &stage)? {
+        Ok(match download::data(&cache, &client, url, self.offline, &stage)? {
             Data::Kept { reader, fetched } => {
                 let days = now.saturating_sub(fetched) / (24 * 3600);
                 if self.offline && days > OLD {
                     note!("warning: the data is {days} days old; leave out --offline to fetch it anew");
                 }
-                (audit::audit(&subjects, reader, &ignored).with_context(|| self.url.clone())?, Some(fetched))
+                (audit::audit(&subjects, reader, &ignored).with_context(|| url.to_owned())?, Some(fetched))
             }
             Data::Fresh(fresh) => {
-                let report = audit::audit(&subjects, fresh.reader(), &ignored).with_context(|| self.url.clone())?;
+                let report = audit::audit(&subjects, fresh.reader(), &ignored).with_context(|| url.to_owned())?;
                 fresh.keep(&cache, now)?;
                 (report, Some(now))
             }

@@ -199,7 +199,7 @@ impl Archive {
     }
 
     pub fn client(&self) -> Client {
-        client(&self.options, self.cancel.clone())
+        client(&self.options, &microdc::source::trust::Trust::default(), self.cancel.clone())
     }
 
     /// Runs `work` with a resolver of a request for `names`, with this run's options and that lock.
