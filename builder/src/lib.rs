@@ -4,12 +4,11 @@
 //! [`format`] and [`boot`] → [`slot`] → [`image`] → [`bundle`]. [`pipeline`] runs the stages of a build, [`report`] shows
 //! them, `cli` is the command line. No stage starts a program except [`node_program`], which compiles firstboot.
 //!
-//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`open`] opens images to be looked into,
-//! [`diff`] compares them, [`sbom`] lists what is in them, [`audit`] looks
-//! its packages up in Debian's security tracker, [`verify`] checks images, [`signing`] signs them where the
-//! private key is, [`serve`] gives bundles and images to nodes. For people: [`scaffold`] begins profiles, [`schema`]
-//! describes files, [`doctor`] looks at the machine, [`gitignore`] keeps private
-//! keys out of git. [`foreign`] lists every parser of foreign bytes.
+//! Beside the pipeline: [`inventory`] says in each image what it is made of, [`open`] opens images for inspection,
+//! [`diff`] compares them, [`sbom`] lists what is in them, [`audit`] looks for known vulnerabilities in them, [`verify`]
+//! checks images, [`signing`] signs them where the private key is, [`serve`] serves bundles and images to nodes. For users:
+//! [`scaffold`] creates profiles, [`schema`] describes files, [`doctor`] checks the machine, [`gitignore`] keeps private
+//! keys out of git. [`foreign`] lists every parser of untrusted bytes.
 
 pub mod audit;
 pub mod boot;

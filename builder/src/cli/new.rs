@@ -9,12 +9,12 @@ use std::path::Path;
 
 /// Create a profile of your own
 ///
-/// Writes profiles/NAME.toml, which includes the role's own profile and says
-/// what yours has beyond it; its example profiles/NAME.node.toml; the overlay
-/// overlays/NAME for files of your own; and a lock with the versions that the
-/// role's lock has. Nothing is overwritten; .gitignore gets lines for private
-/// keys and out/. A role that has no profile in
-/// profiles/ is one of your own: its profile includes the common parts.
+/// Writes profiles/NAME.toml, which includes the role's profile and declares what
+/// yours adds to it; its example profiles/NAME.node.toml; the overlay overlays/NAME
+/// for your own files; and a lock with the same versions as the role's lock.
+/// Nothing is overwritten; .gitignore gets lines for private keys and out/. A role
+/// without a profile in profiles/ is your own: its profile includes the common
+/// parts.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc new edge\n  microdc new store --role minio\n  microdc new cache --role cache"

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use contract::hash::Digest;
 
 use super::checksums::{self, ChecksumError};
-use super::http::{Client, FetchError, Fetched, Loose, Wanted};
+use super::http::{Client, FetchError, Fetched, FileRequest, Wanted};
 use super::percent::decoded;
 use super::progress::Progress;
 use super::signer::{LARGEST_SIGNATURE, Signer, SignerError};
