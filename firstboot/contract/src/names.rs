@@ -43,6 +43,8 @@ pub const STATE_LOGS: &str = "log";
 pub const STATE_CLOCK: &str = "clock";
 /// On `state`: the folder of marks, a file for each service that is run once and has ended well.
 pub const STATE_ONCE: &str = "once";
+/// On `state`: the folder of last runs, a file for each service that is run by the clock, in seconds since 1970.
+pub const STATE_TIMERS: &str = "timers";
 /// On `state`: the machine id.
 pub const STATE_MACHINE_ID: &str = "machine-id";
 /// On `state`: what the node remembers of updates, as JSON.

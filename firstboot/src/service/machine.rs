@@ -22,6 +22,8 @@ pub struct Policy {
     pub restart: Restart,
     pub start_timeout: Duration,
     pub stop_timeout: Duration,
+    /// It is run by the clock: it counts as done between its runs, and one that fails waits for the next.
+    pub timed: bool,
     /// Counts as ready as soon as it runs.
     pub ready_at_once: bool,
 }
@@ -32,6 +34,7 @@ impl Policy {
         let oneshot = service.kind != ServiceKind::Daemon;
         Policy {
             oneshot,
+            timed: oneshot && service.timer.is_some(),
             restart: service.restart,
             start_timeout: Duration::from_millis(service.start_timeout_ms),
             stop_timeout: Duration::from_millis(service.stop_timeout_ms),
@@ -124,7 +127,9 @@ impl std::fmt::Display for Exit {
 pub enum Event {
     /// Everything it comes after is ready.
     MayStart,
-    /// The same, and there is nothing to be done: why.
+    /// Its time by the clock has come.
+    Due,
+    /// The same as [`Event::MayStart`], and there is nothing to be done: why.
     NothingToDo(String),
     /// Its program runs.
     Spawned,
@@ -159,6 +164,8 @@ pub enum Notice {
     Done,
     /// It was not run, for this reason.
     Skipped(String),
+    /// Its run by the clock failed; the next one comes in its time.
+    Missed(String),
     /// It ended or could not start; it is tried again after the delay.
     Down {
         why: String,
@@ -184,7 +191,11 @@ pub struct Machine {
 impl Machine {
     #[must_use]
     pub fn new(policy: Policy, wanted: bool) -> Machine {
-        let state = if wanted { State::Waiting } else { State::NotWanted };
+        let state = match wanted {
+            false => State::NotWanted,
+            true if policy.timed => State::Done { at: Moment::ZERO },
+            true => State::Waiting,
+        };
         let delay = Duration::from_millis(policy.restart.first_delay_ms);
         Machine { policy, state, delay, restarts: 0, failure: None }
     }
@@ -242,6 +253,10 @@ impl Machine {
                 self.state = State::Starting { deadline: now + self.policy.start_timeout };
                 vec![Action::Spawn]
             }
+            (Event::Due, State::Done { .. }) if self.policy.timed => {
+                self.state = State::Waiting;
+                Vec::new()
+            }
             (Event::NothingToDo(why), State::Waiting) => {
                 self.state = State::Done { at: now };
                 vec![Action::Tell(Notice::Skipped(why))]
@@ -251,6 +266,9 @@ impl Machine {
             (Event::SpawnFailed(why), State::Starting { .. }) => self.back_off(why, now),
             (Event::Exited(Exit::Status(0)), State::Starting { .. }) if self.policy.oneshot => {
                 self.state = State::Done { at: now };
+                if self.policy.timed {
+                    self.failure = None;
+                }
                 vec![Action::KillAll, Action::Tell(Notice::Done)]
             }
             (Event::Exited(exit), State::Starting { .. }) => self.down(exit.to_string(), now),
@@ -334,6 +352,11 @@ impl Machine {
     }
 
     fn back_off(&mut self, why: String, now: Moment) -> Vec<Action> {
+        if self.policy.timed {
+            self.state = State::Done { at: now };
+            self.failure = Some(why.clone());
+            return vec![Action::Tell(Notice::Missed(why))];
+        }
         let delay = self.delay;
         let longest = Duration::from_millis(self.policy.restart.longest_delay_ms);
         self.delay = delay.saturating_mul(2).min(longest).max(Duration::from_millis(1));

@@ -12,6 +12,7 @@ const fn ms(number: u64) -> Duration {
 fn policy() -> Policy {
     Policy {
         oneshot: false,
+        timed: false,
         restart: Restart { first_delay_ms: 100, longest_delay_ms: 1000, quiet_ms: 5000 },
         start_timeout: ms(3000),
         stop_timeout: ms(2000),

@@ -4,7 +4,8 @@
 //! - [`supervisor`] all of them: order, readiness, stop · [`status`] what they say of themselves to others
 //! - [`places`] where they have their things · [`confine`] what keeps each from the rest of the node · [`log`] what they write,
 //!   [`log_file`] in files
-//! - [`when`] whether they are wanted · [`environment`] their variables · [`running_probe`] a child that
+//! - [`when`] whether they are wanted · [`timer`] when they are run by the clock · [`environment`] their variables ·
+//!   [`running_probe`] a child that
 //!   looks whether something is as it should be
 
 mod confine;
@@ -20,6 +21,7 @@ mod status;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod unit;
 mod when;
 

@@ -17,6 +17,8 @@ pub struct Places {
     pub logs: Option<PathBuf>,
     /// Folder of marks of services that are run once; without it, nothing is remembered.
     pub once: Option<PathBuf>,
+    /// Folder of the times at which services were last run by the clock; without it, they are not remembered.
+    pub timers: Option<PathBuf>,
     /// Folder of notify sockets.
     pub notify: PathBuf,
     /// What services are confined by; without it, by nothing.

@@ -2,6 +2,7 @@
 
 use super::machine::State;
 use super::supervisor::Supervisor;
+use super::timer;
 use rustix::process::Pid;
 
 /// The state of one service, for the operator.
@@ -14,6 +15,8 @@ pub struct Status<'s> {
     /// Why it had to be tried again the last time.
     pub failure: Option<&'s str>,
     pub said: Option<&'s str>,
+    /// Where it is run by the clock: when it ran last, and when it runs next, in seconds since 1970.
+    pub timer: Option<(Option<u64>, u64)>,
 }
 
 impl Supervisor {
@@ -44,6 +47,7 @@ impl Supervisor {
             restarts: unit.machine.restarts(),
             failure: unit.machine.failure(),
             said: unit.status.as_deref(),
+            timer: unit.timer.as_ref().map(|timer| (timer.last(), timer.next(timer::wall()))),
         })
     }
 

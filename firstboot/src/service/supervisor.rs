@@ -3,6 +3,7 @@
 use super::log_file::LogEvent;
 use super::machine::{Action, Event, Exit, Moment, Notice, State};
 use super::places::Places;
+use super::timer;
 use super::unit::Unit;
 use super::when::wanted;
 use crate::sys::cgroup::Cgroup;
@@ -120,6 +121,9 @@ impl Supervisor {
             }
         } else {
             for at in 0..self.units.len() {
+                if self.is_due(at) {
+                    self.handle(at, Event::Due, now);
+                }
                 if self.may_start(at) {
                     let idle = self.units.get(at).and_then(|unit| unit.nothing_to_do(&self.places));
                     self.handle(at, idle.map_or(Event::MayStart, Event::NothingToDo), now);
@@ -139,6 +143,14 @@ impl Supervisor {
             unit.kill_all(&self.places, None);
         }
         !remains
+    }
+
+    /// Whether its time by the clock has come, and all that it comes after is ready.
+    fn is_due(&self, at: usize) -> bool {
+        let Some(unit) = self.units.get(at) else { return false };
+        let due = unit.timer.as_ref().is_some_and(|timer| timer.is_due(timer::wall()));
+        due && matches!(unit.machine.state(), State::Done { .. })
+            && unit.spec.after.iter().all(|name| self.satisfied(name))
     }
 
     /// Processes other than a service's first one that the kernel killed: out of memory.
@@ -195,7 +207,14 @@ impl Supervisor {
                             format!("it has ended well, but that cannot be kept on state: {error}; it is run again");
                         self.told.push(ServiceEvent { service: unit.name.clone(), report: Report::Warning(text) });
                     }
-                    failed |= matches!(notice, Notice::Down { .. } | Notice::StartTimeout);
+                    if matches!(notice, Notice::Done | Notice::Missed(_) | Notice::Skipped(_))
+                        && let Some(timer) = &mut unit.timer
+                        && let Err(error) = timer.ran(timer::wall())
+                    {
+                        let text = format!("the time of its last run cannot be kept on state: {error}");
+                        self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
+                    }
+                    failed |= matches!(notice, Notice::Down { .. } | Notice::Missed(_) | Notice::StartTimeout);
                     if let (Notice::StartTimeout, Some(why)) = (&notice, unit.unready()) {
                         let report = Report::Output(format!("not ready: {why}"));
                         self.told.push(ServiceEvent { service: unit.name.clone(), report });

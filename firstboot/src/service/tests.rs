@@ -30,6 +30,7 @@ fn shell(script: &str) -> Service {
         start_timeout_ms: 5_000,
         once: false,
         unless: None,
+        timer: None,
         limits: Limits::default(),
         environment: BTreeMap::new(),
         environment_files: Vec::new(),
@@ -56,6 +57,7 @@ impl Host {
             looks: None,
             logs: Some(path.clone()),
             once: Some(path.join("once")),
+            timers: Some(path.join("timers")),
             notify: path,
             ground: None,
         };
@@ -405,5 +407,41 @@ fn a_one_shot_without_a_limit_is_never_late() {
     host.until("done", |host| matches!(host.state("long"), State::Done { .. }));
     assert!(host.told.contains(&("brief".to_owned(), Report::Notice(Notice::StartTimeout))));
     assert!(!host.told.contains(&("long".to_owned(), Report::Notice(Notice::StartTimeout))));
+    host.stop();
+}
+
+#[test]
+fn a_task_by_the_clock_runs_when_it_is_due_and_holds_nobody_up() {
+    use contract::role::{Schedule, Timer};
+    let work = tempfile::tempdir().unwrap();
+    let every = |ms| Some(Timer { schedule: Schedule::EveryMs(ms), jitter_ms: 0 });
+    let often = Service { timer: every(1000), ..task(work.path()) };
+    let rare = Service { timer: every(3_600_000), ..shell("exit 0") };
+    let mut host = Host::new(vec![("often", often), ("rare", Service { kind: ServiceKind::Oneshot, ..rare })]);
+    host.turn();
+    assert!(host.supervisor.all_ready(), "tasks by the clock are waited for by nobody");
+    // It fails, is tried again in its time and not before, and the node counts as ready all along.
+    host.until("three runs", |host| runs(work.path()) >= 3 && matches!(host.state("often"), State::Done { .. }));
+    assert!(host.begin.elapsed() >= Duration::from_millis(1500), "{:?}", host.begin.elapsed());
+    let failed = |report: &Report| matches!(report, Report::Notice(Notice::Missed(why)) if why.contains("status 1"));
+    assert!(host.told.iter().any(|(name, report)| name == "often" && failed(report)), "{:?}", host.told);
+    let count = |host: &Host, name: &str| {
+        host.told.iter().filter(|(told, report)| told == name && *report == Report::Notice(Notice::Done)).count()
+    };
+    assert_eq!(count(&host, "rare"), 1);
+    let status = host.supervisor.statuses().find(|status| status.name == "rare").unwrap();
+    let (last, next) = status.timer.unwrap();
+    assert!(last.is_some_and(|last| next == last + 3600));
+    let now = host.now();
+    host.supervisor.restart("rare", now).unwrap();
+    host.until("asked for", |host| count(host, "rare") == 2);
+    // After a restart of the node its last run is known.
+    host.stop();
+    let rare = Service { kind: ServiceKind::Oneshot, timer: every(3_600_000), ..shell("exit 0") };
+    let mut host = Host::within(host.folder, vec![("rare", rare)]);
+    for _ in 0..100 {
+        host.turn();
+    }
+    assert_eq!(count(&host, "rare"), 0);
     host.stop();
 }

@@ -7,6 +7,7 @@ use super::log_file::{LogEvent, LogFile};
 use super::machine::{Exit, Machine, Moment, Policy};
 use super::places::{PATH, Places};
 use super::running_probe::RunningProbe;
+use super::timer::{self, Timer};
 use crate::config::store::{Access, write_atomic};
 use crate::sys::cgroup::{self, Cgroup};
 use crate::sys::notify::{Notification, NotifySocket};
@@ -58,6 +59,8 @@ pub struct Unit {
     memory_kills: u64,
     /// When such a kill was noticed last.
     killed_at: Option<Moment>,
+    /// When it is run by the clock, where it is.
+    pub timer: Option<Timer>,
     /// Whether an operator asked for its next run, which `once` and `unless` do not keep from coming.
     pub asked: bool,
     /// Whether it was told that somebody else speaks in its name.
@@ -71,7 +74,9 @@ impl Unit {
     #[must_use]
     pub fn new(name: String, spec: Service, wanted: bool, places: &Places) -> Unit {
         let history = places.logs.as_ref().map(|folder| super::log::history(folder, &name)).unwrap_or_default();
+        let file = places.timers.as_ref().map(|folder| folder.join(&name));
         Unit {
+            timer: spec.timer.map(|spec| Timer::new(spec, file, timer::wall())),
             machine: Machine::new(Policy::of(&spec), wanted),
             name,
             spec,

@@ -4,6 +4,7 @@
 use super::events::LATE;
 use super::node::Node;
 use crate::service::{Moment, State, Supervisor};
+use contract::calendar;
 use contract::control::{
     ConfigInForce, Facts, LogLine, MAX_LINES, NetworkStatus, Reply, ServiceState, ServiceStatus, Status,
 };
@@ -106,10 +107,20 @@ pub fn services(supervisor: &Supervisor, now: Moment) -> Vec<ServiceStatus> {
         note: match status.state {
             State::Failed { reason } => Some(reason.clone()),
             State::BackOff { .. } => status.failure.map(str::to_owned),
+            State::Done { .. } if status.timer.is_some() => {
+                status.timer.map(|(last, next)| by_the_clock(last, next, status.failure))
+            }
             _ => status.said.map(str::to_owned),
         },
     };
     supervisor.statuses().map(one).collect()
+}
+
+/// When a service ran last by the clock, and when it runs next.
+fn by_the_clock(last: Option<u64>, next: u64, failure: Option<&str>) -> String {
+    let last = last.map_or_else(|| "never".to_owned(), calendar::stamp);
+    let failed = failure.map(|why| format!(" ({why})")).unwrap_or_default();
+    format!("last run {last}{failed}, next {}", calendar::stamp(next))
 }
 
 /// The last lines of one service or all, and how many each has ever written.
@@ -168,12 +179,26 @@ mod tests {
 
     #[test]
     fn logs_of_a_service_that_does_not_exist_are_refused() {
-        let places =
-            Places { cgroups: None, looks: None, logs: None, once: None, notify: "/nowhere".into(), ground: None };
+        let places = Places {
+            cgroups: None,
+            looks: None,
+            logs: None,
+            once: None,
+            timers: None,
+            notify: "/nowhere".into(),
+            ground: None,
+        };
         let supervisor = Supervisor::new(BTreeMap::new(), &serde_json::Value::Null, places);
         assert!(logs(&supervisor, Some("ssh"), 10).unwrap_err().contains("no service ssh"));
         assert_eq!(logs(&supervisor, None, 10), Ok((Vec::new(), BTreeMap::new())));
         assert_eq!(network(&supervisor).addresses, "none");
+    }
+
+    #[test]
+    fn a_service_by_the_clock_tells_its_last_run_and_its_next() {
+        assert_eq!(by_the_clock(None, 0, None), "last run never, next 1970-01-01T00:00:00Z");
+        let told = by_the_clock(Some(60), 3660, Some("ended with status 1"));
+        assert_eq!(told, "last run 1970-01-01T00:01:00Z (ended with status 1), next 1970-01-01T01:01:00Z");
     }
 
     #[test]

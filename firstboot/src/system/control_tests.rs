@@ -28,6 +28,7 @@ impl Host {
             looks: None,
             logs: None,
             once: None,
+            timers: None,
             notify: folder.path().to_owned(),
             ground: None,
         };

@@ -37,6 +37,8 @@ pub fn prepare(
     let logs = folder(&logs, 0o750).then_some(logs);
     let once = Path::new(names::STATE_MOUNT).join(names::STATE_ONCE);
     let once = folder(&once, 0o700).then_some(once);
+    let timers = Path::new(names::STATE_MOUNT).join(names::STATE_TIMERS);
+    let timers = folder(&timers, 0o700).then_some(timers);
     let config = serde_json::to_value(&node.intake.config).unwrap_or_default();
     let mut services = node.role.services.clone();
     services.insert(NETWORK.to_owned(), network_service(&services));
@@ -52,7 +54,7 @@ pub fn prepare(
     let looks = cgroups.as_ref().and_then(|folder| Some(folder.parent()?.join(LOOKS)));
     let health = Health::new(&node.role.health, &node.role.services, &config, &node.storage, looks.clone());
     let ground = Some(Ground::of(&node.role));
-    let places = Places { cgroups, looks, logs, once, notify: PathBuf::from(names::NOTIFY), ground };
+    let places = Places { cgroups, looks, logs, once, timers, notify: PathBuf::from(names::NOTIFY), ground };
     let mut supervisor = Supervisor::new(services, &config, places);
     for Missing { to, reason } in missing {
         let users = node.role.services.iter().filter(|(_, service)| needs(service, to));
@@ -96,6 +98,7 @@ pub(super) fn network_service(services: &BTreeMap<String, Service>) -> Service {
         start_timeout_ms: 60_000,
         once: false,
         unless: None,
+        timer: None,
         limits: Limits { memory: Some(64 << 20), pids: Some(16), ..Limits::default() },
         environment: BTreeMap::new(),
         environment_files: Vec::new(),

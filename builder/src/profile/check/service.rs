@@ -5,8 +5,8 @@ use super::super::schema::{Ready as ReadyText, Service as ServiceText};
 use super::super::value::Located;
 use super::Checker;
 use contract::role::{
-    Directory, EnvironmentFile, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox, Service, ServiceKind,
-    TIME,
+    Directory, EnvironmentFile, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox, Schedule, Service,
+    ServiceKind, TIME, Timer,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const TEMPORARY_SIZE: u64 = 64 << 20;
 /// Time in which a daemon must be ready where nothing is said, in milliseconds.
 const START_TIMEOUT_MS: u64 = 30_000;
+/// How much later a service by the clock may run where nothing is said, at most, in milliseconds.
+const JITTER_MS: u64 = 5 * 60 * 1000;
 /// Mode of a folder that a service keeps.
 const KEPT_MODE: u32 = 0o750;
 
@@ -41,6 +43,11 @@ impl Checker<'_> {
         let written = &entry.value;
         self.program(&written.run, place);
         for other in &written.after {
+            let by_the_clock = |entry: &Located<ServiceText>| entry.value.every.is_some() || entry.value.at.is_some();
+            if self.profile.services.get(other).is_some_and(by_the_clock) {
+                let message = format!("`after` names {other:?}, which is run by the clock: nothing can wait for it");
+                self.wrong(place, message, None);
+            }
             if other != NETWORK && other != TIME && !self.profile.services.contains_key(other) {
                 let help = did_you_mean(other, self.profile.services.keys().map(String::as_str));
                 self.wrong(place, format!("`after` names the unknown service {other:?}"), help);
@@ -51,7 +58,12 @@ impl Checker<'_> {
             self.wrong(place, message, None);
         }
         if written.kind == ServiceKind::Daemon {
-            for (key, is_set) in [("once", written.once), ("unless", written.unless.is_some())] {
+            for (key, is_set) in [
+                ("once", written.once),
+                ("unless", written.unless.is_some()),
+                ("every", written.every.is_some()),
+                ("at", written.at.is_some()),
+            ] {
                 if is_set {
                     let message =
                         format!("`{key}` is for services that end; a daemon runs for as long as the node does");
@@ -97,6 +109,7 @@ impl Checker<'_> {
             },
             once: written.once,
             unless: written.unless.clone(),
+            timer: self.timer(written, place),
             limits: Limits {
                 memory: written.limits.memory.map(|bytes| bytes.0),
                 pids: written.limits.pids,
@@ -112,6 +125,43 @@ impl Checker<'_> {
             needs_data: !written.data.is_empty(),
             when: written.when.as_ref().map(|when| when.get_ref().clone()),
         }
+    }
+
+    /// When it is run by the clock.
+    fn timer(&mut self, written: &ServiceText, place: &Place) -> Option<Timer> {
+        let schedule = match (written.every, &written.at) {
+            (None, None) => {
+                if written.jitter.is_some() {
+                    self.wrong(place, "`jitter` belongs to `every` or `at`".to_owned(), None);
+                }
+                return None;
+            }
+            (Some(_), Some(_)) => {
+                self.wrong(place, "`every` and `at` exclude each other".to_owned(), None);
+                return None;
+            }
+            (Some(span), None) if span.0 < 1000 => {
+                self.wrong(place, "`every` is at least 1s".to_owned(), None);
+                return None;
+            }
+            (Some(span), None) => Schedule::EveryMs(span.0),
+            (None, Some(text)) => match minute_of_day(text) {
+                Some(minute) => Schedule::AtMinute(minute),
+                None => {
+                    let message = format!("`at` is {text:?}, which is not a time of day");
+                    self.wrong(place, message, Some("write it like \"03:30\"; it is UTC".to_owned()));
+                    return None;
+                }
+            },
+        };
+        if written.once {
+            self.wrong(place, "`once` and a time by the clock exclude each other".to_owned(), None);
+        }
+        let usual = match schedule {
+            Schedule::EveryMs(ms) => (ms / 10).min(JITTER_MS),
+            Schedule::AtMinute(_) => JITTER_MS,
+        };
+        Some(Timer { schedule, jitter_ms: written.jitter.map_or(usual, |span| span.0) })
     }
 
     fn ready(&mut self, written: &ReadyText, place: &Place) -> Option<Ready> {
@@ -238,6 +288,31 @@ impl Checker<'_> {
         if let Some(entry) = stuck.first().and_then(|name| self.profile.services.get(*name)) {
             let message = format!("these services wait for each other and would never start: {}", stuck.join(", "));
             self.wrong(&entry.place.clone(), message, Some("remove one `after` from the cycle".to_owned()));
+        }
+    }
+}
+
+/// `03:30` as minutes since midnight.
+fn minute_of_day(text: &str) -> Option<u32> {
+    let (hour, minute) = text.split_once(':')?;
+    let number = |text: &str, below: u32| {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u32>().ok().filter(|number| digits && *number < below)
+    };
+    Some(number(hour, 24)? * 60 + number(minute, 60)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::minute_of_day;
+
+    #[test]
+    fn a_time_of_day_is_two_digits_a_colon_and_two_digits() {
+        assert_eq!(minute_of_day("00:00"), Some(0));
+        assert_eq!(minute_of_day("03:30"), Some(210));
+        assert_eq!(minute_of_day("23:59"), Some(1439));
+        for wrong in ["24:00", "3:30", "03:60", "0330", "03:30:00", "+3:30", "", ":", "aa:bb"] {
+            assert_eq!(minute_of_day(wrong), None, "{wrong}");
         }
     }
 }

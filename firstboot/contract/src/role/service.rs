@@ -33,6 +33,9 @@ pub struct Service {
     /// For a one-shot: it is not run while this path (absolute) exists, and counts as done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unless: Option<String>,
+    /// For a one-shot: it is run by the clock in place of once after power-on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<Timer>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -60,6 +63,25 @@ pub struct Service {
     /// the service is not started and counts as not wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
+}
+
+/// When a service is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timer {
+    pub schedule: Schedule,
+    /// It runs up to so much later, by chance, in milliseconds.
+    pub jitter_ms: u64,
+}
+
+/// How often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// So long after its last run, in milliseconds.
+    EveryMs(u64),
+    /// Every day in this minute of the day, UTC.
+    AtMinute(u32),
 }
 
 /// A [`Service::start_timeout_ms`] that never comes.

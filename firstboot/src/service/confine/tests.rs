@@ -23,6 +23,7 @@ fn service(uid: u32, run: &[&str], sandbox: Sandbox) -> Service {
         start_timeout_ms: 0,
         once: false,
         unless: None,
+        timer: None,
         limits: Limits::default(),
         environment: BTreeMap::new(),
         environment_files: Vec::new(),

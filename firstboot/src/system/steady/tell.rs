@@ -30,6 +30,7 @@ impl Loop {
             Notice::Ready => say(format_args!("service {service} ready")),
             Notice::Done => say(format_args!("service {service} done")),
             Notice::Skipped(why) => say(format_args!("service {service} is not run: {why}")),
+            Notice::Missed(why) => say(format_args!("service {service} {why}; it runs again in its time")),
             Notice::Stopped => say(format_args!("service {service} stopped")),
             Notice::Down { why, delay } => {
                 say(format_args!("service {service} {why}; next start in {:.1} s", delay.as_secs_f64()));
