@@ -16,11 +16,12 @@ const USUAL_DEADLINE_MS: u64 = 120_000;
 const DISK_EVERY_MS: u64 = 60_000;
 const DISK_TIMEOUT_MS: u64 = 45_000;
 
-/// Without any check in the role, every service must be ready. `config` is the node config.
+/// Without any check in the role, every service must be ready that is not run by the clock. `config` is the node config.
 #[must_use]
 pub fn checks(role: &[HealthCheck], services: &BTreeMap<String, Service>, config: &Value) -> Vec<HealthCheck> {
     if role.is_empty() {
-        return services.keys().map(|name| ready(name)).collect();
+        // What is run by the clock is ready in its own time.
+        return services.iter().filter(|(_, service)| service.timer.is_none()).map(|(name, _)| ready(name)).collect();
     }
     let asked = role.iter().filter(|check| check.when.as_ref().is_none_or(|path| wanted(config, path)));
     asked.flat_map(|check| each(check, config)).collect()

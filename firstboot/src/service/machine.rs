@@ -217,10 +217,11 @@ impl Machine {
         self.failure.as_deref()
     }
 
-    /// Whether those that come after it may start.
+    /// Whether those that come after it may start. Nobody waits for what is run by the clock.
     #[must_use]
     pub fn satisfied(&self) -> bool {
         matches!(self.state, State::Ready { .. } | State::Done { .. } | State::NotWanted)
+            || (self.policy.timed && !matches!(self.state, State::Failed { .. }))
     }
 
     /// Whether it has a process, or may have.

@@ -72,7 +72,8 @@ impl View<'_> {
             let word = status.state.kind();
             match status.state {
                 State::BackOff { .. } => Some(format!("{}: it keeps failing and being restarted", status.name)),
-                State::Waiting | State::Starting { .. } if now >= LATE => {
+                // What is run by the clock takes its time.
+                State::Waiting | State::Starting { .. } if now >= LATE && status.timer.is_none() => {
                     Some(format!("{}: {word} since power-on or its last start", status.name))
                 }
                 // Failed ones have their warning.

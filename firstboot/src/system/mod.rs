@@ -130,7 +130,15 @@ fn read_json<T: DeserializeOwned>(path: &str) -> anyhow::Result<T> {
 
 fn node_config(report: &BootReport, role: &RoleSpec, lasting: bool, warnings: &mut Warnings) -> Intake {
     let bootsel = match claim::bootsel_node_config(report) {
-        Ok(found) => found,
+        Ok(found) => {
+            if let Some(name) = found.near_miss {
+                warnings.add(format_args!(
+                    "bootsel has {name:?}, which is not read: a node config is called {}; rename it and restart the node",
+                    names::NODE_CONFIG
+                ));
+            }
+            found.config
+        }
         Err(error) => {
             warnings.add(format_args!("cannot look for {} on bootsel: {error:#}", names::NODE_CONFIG));
             None

@@ -28,7 +28,11 @@ fn service_now(status: Status<'_>) -> ServiceNow {
         State::Failed { reason } => Some(reason.as_str()),
         _ => status.failure,
     };
-    ServiceNow { name: status.name.to_owned(), fine: is_fine(status.state), failure: failure.map(str::to_owned) }
+    ServiceNow {
+        name: status.name.to_owned(),
+        fine: is_fine(status.state) || status.timer.is_some(),
+        failure: failure.map(str::to_owned),
+    }
 }
 
 impl Loop {
