@@ -58,7 +58,7 @@ impl Bench {
         self.run(&[&file[..], arguments].concat(), status)
     }
 
-    fn from_server(&self, server: &Server, arguments: &[&str], status: i32) -> String {
+    fn audited_from(&self, server: &Server, arguments: &[&str], status: i32) -> String {
         let url = server.url("data");
         let file = [text(looking::image()), "--url", &url];
         self.run(&[&file[..], arguments].concat(), status)
@@ -168,23 +168,23 @@ fn both_bills_of_materials_and_the_lock_lead_to_what_the_image_leads_to() {
 #[test]
 fn data_is_fetched_once_and_again_only_when_it_has_changed() {
     let (bench, server) = (bench(), Server::start());
-    assert!(bench.from_server(&server, &["--offline"], 3).contains("--data"), "there is no copy yet");
+    assert!(bench.audited_from(&server, &["--offline"], 3).contains("--data"), "there is no copy yet");
     assert!(server.requests().is_empty());
     for packed in [true, false] {
         server.put("data", DATA);
         server.tag("data", if packed { "W/\"1\"" } else { "\"3\"" }, packed);
-        assert_eq!(holes(&bench.from_server(&server, &["--json"], 1)), pairs(&ALL));
+        assert_eq!(holes(&bench.audited_from(&server, &["--json"], 1)), pairs(&ALL));
         server.forget_requests();
-        assert_eq!(holes(&bench.from_server(&server, &["--json"], 1)), pairs(&ALL));
+        assert_eq!(holes(&bench.audited_from(&server, &["--json"], 1)), pairs(&ALL));
         let sent: Vec<usize> = server.requests().iter().map(|request| request.sent).collect();
         assert_eq!(sent, [0], "asked once, and nothing came");
     }
     server.put("data", DATA.replace("\"high\"", "\"low\""));
     server.tag("data", "\"4\"", true);
-    let changed = holes(&bench.from_server(&server, &["--json"], 1));
+    let changed = holes(&bench.audited_from(&server, &["--json"], 1));
     assert_eq!(changed[1], ("CVE-2026-1001".to_owned(), "low".to_owned()));
     server.remove("data");
-    assert_eq!(holes(&bench.from_server(&server, &["--json", "--offline"], 1)), changed);
+    assert_eq!(holes(&bench.audited_from(&server, &["--json", "--offline"], 1)), changed);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn data_that_is_cut_off_or_something_else_is_no_verdict_and_does_not_become_the_
     server.put("data", DATA);
     server.tag("data", "\"1\"", false);
     server.fail("data", [Fault::Status(503), Fault::Cut(300)]);
-    bench.from_server(&server, &[], 1);
+    bench.audited_from(&server, &[], 1);
 
     for (tag, junk) in [
         ("\"2\"", DATA[..DATA.len() / 2].to_owned()),
@@ -204,13 +204,13 @@ fn data_that_is_cut_off_or_something_else_is_no_verdict_and_does_not_become_the_
     ] {
         server.put("data", junk);
         server.tag("data", tag, false);
-        let said = bench.from_server(&server, &[], 3);
+        let said = bench.audited_from(&server, &[], 3);
         assert!(said.contains("the audit could not be made"), "{said}");
     }
     server.fail("data", [Fault::Status(404)]);
-    assert!(bench.from_server(&server, &[], 3).contains("HTTP 404"));
+    assert!(bench.audited_from(&server, &[], 3).contains("HTTP 404"));
     assert_eq!(
-        holes(&bench.from_server(&server, &["--offline", "--json"], 1)),
+        holes(&bench.audited_from(&server, &["--offline", "--json"], 1)),
         pairs(&ALL),
         "the good copy is still there"
     );

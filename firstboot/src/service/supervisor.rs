@@ -212,7 +212,7 @@ impl Supervisor {
                         && let Err(error) = timer.ran(timer::wall())
                     {
                         let text = format!("the time of its last run cannot be kept on state: {error}");
-                        self.told.push(Told { service: unit.name.clone(), report: Report::Warning(text) });
+                        self.told.push(ServiceEvent { service: unit.name.clone(), report: Report::Warning(text) });
                     }
                     failed |= matches!(notice, Notice::Down { .. } | Notice::Missed(_) | Notice::StartTimeout);
                     if let (Notice::StartTimeout, Some(why)) = (&notice, unit.unready()) {

@@ -225,7 +225,7 @@ mod tests {
         };
         let fixed = "addresses = [\"10.0.0.1/24\", \"fd00::1/64\"]";
         assert!(parse("\"10.0.0.1\", \"fd00::1\"", fixed).is_ok());
-        assert!(parse("\"10.0.0.2\"", fixed).unwrap_err().contains("none of this node's addresses"));
+        assert!(parse("\"10.0.0.2\"", fixed).unwrap_err().contains("not one of this node's addresses"));
         assert!(parse("\"10.0.0.2\"", "dhcp = true").is_ok(), "it may come");
         assert!(parse("\"10.0.0.1:22\"", fixed).is_err());
     }
