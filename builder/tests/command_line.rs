@@ -199,7 +199,7 @@ fn a_role_without_a_profile_is_ones_own_and_a_slip_of_the_pen_is_named() {
 fn a_new_profile_overwrites_nothing() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path());
-    assert!(new(folder.path(), &["router"], 1).contains("exists already"));
+    assert!(new(folder.path(), &["router"], 1).contains("already exists"));
     for existing in ["profiles/edge.node.toml", "overlays/edge"] {
         let path = folder.path().join(existing);
         std::fs::create_dir(&path).unwrap();

@@ -265,19 +265,10 @@ impl Machine {
             (Event::Spawned, State::Starting { .. }) if self.policy.ready_at_once => self.ready(now),
             (Event::BecameReady, State::Starting { .. }) if !self.policy.oneshot => self.ready(now),
             (Event::SpawnFailed(why), State::Starting { .. }) => self.back_off(why, now),
-            (Event::Exited(Exit::Status(0)), State::Starting { .. }) if self.policy.oneshot => {
-                self.state = State::Done { at: now };
-                if self.policy.timed {
-                    self.failure = None;
-                }
-                vec![Action::KillAll, Action::Tell(Notice::Done)]
-            }
+            (Event::Exited(Exit::Status(0)), State::Starting { .. }) if self.policy.oneshot => self.done(now),
             (Event::Exited(exit), State::Starting { .. }) => self.down(exit.to_string(), now),
             (Event::Exited(exit), &State::Ready { since }) => {
-                let up = now.saturating_sub(since);
-                if up >= Duration::from_millis(self.policy.restart.quiet_ms) {
-                    self.delay = Duration::from_millis(self.policy.restart.first_delay_ms);
-                }
+                self.forget_delays_after(now.saturating_sub(since));
                 self.down(exit.to_string(), now)
             }
             (Event::Exited(_), State::Stopping { then: Then::BackOff, .. }) => {
@@ -338,6 +329,22 @@ impl Machine {
         self.delay = Duration::from_millis(self.policy.restart.first_delay_ms);
         self.restarts = self.restarts.saturating_add(1);
         self.state = State::Waiting;
+    }
+
+    /// After so long without an end, delays begin again.
+    fn forget_delays_after(&mut self, up: Duration) {
+        if up >= Duration::from_millis(self.policy.restart.quiet_ms) {
+            self.delay = Duration::from_millis(self.policy.restart.first_delay_ms);
+        }
+    }
+
+    /// A task has ended well.
+    fn done(&mut self, now: Moment) -> Vec<Action> {
+        self.state = State::Done { at: now };
+        if self.policy.timed {
+            self.failure = None;
+        }
+        vec![Action::KillAll, Action::Tell(Notice::Done)]
     }
 
     fn ready(&mut self, now: Moment) -> Vec<Action> {
