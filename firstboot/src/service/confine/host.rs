@@ -111,7 +111,11 @@ pub fn cell(service: &Service, cgroup: &Cgroup, name: &str) -> io::Result<Cgroup
     Cgroup::create(cgroup.path(), name)
 }
 
-/// The usual devices and those that the profile names.
+/// Who may open it makes devices of the device mapper.
+const MAPPER: &str = "/dev/mapper/control";
+
+/// The usual devices and those that the profile names. With [`MAPPER`] come the volumes that are made with it, but none of
+/// the node's own, such as the verified root.
 fn rules(service: &Service) -> Vec<guards::Rule> {
     let named = service.sandbox.devices.iter().filter_map(|path| {
         let found = fs::metadata(path).ok()?;
@@ -119,5 +123,68 @@ fn rules(service: &Service) -> Vec<guards::Rule> {
         let (major, minor) = (libc::major(found.rdev() as libc::dev_t), libc::minor(found.rdev() as libc::dev_t));
         Some(guards::Rule { kind, major, minors: (minor, minor) })
     });
-    guards::USUAL.into_iter().chain(named).collect()
+    let mapper = service.sandbox.devices.iter().any(|path| path == MAPPER);
+    let major = fs::read_to_string("/proc/devices").ok().filter(|_| mapper).and_then(|text| mapper_major(&text));
+    let volumes = major.map(|major| {
+        let free = outside(own_mappings(Path::new("/sys/class/block")));
+        free.into_iter().map(move |minors| guards::Rule { kind: guards::Kind::Block, major, minors })
+    });
+    guards::USUAL.into_iter().chain(named).chain(volumes.into_iter().flatten()).collect()
+}
+
+/// The major number of device mapper's block devices. `text` is /proc/devices, whose second half is about block devices.
+fn mapper_major(text: &str) -> Option<u32> {
+    let (_, block) = text.split_once("Block devices:")?;
+    block.lines().find_map(|line| line.trim().strip_suffix(" device-mapper")?.parse().ok())
+}
+
+/// Minor numbers of the mappings that are no logical volumes, by their folders in `/sys/class/block`: these are the node's.
+fn own_mappings(folder: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let own = entries.filter_map(|entry| {
+        let minor = entry.file_name().to_str()?.strip_prefix("dm-")?.parse().ok()?;
+        // dm(4) of LVM: the UUID of a logical volume begins so.
+        let volume = fs::read_to_string(entry.path().join("dm/uuid")).is_ok_and(|uuid| uuid.starts_with("LVM-"));
+        (!volume).then_some(minor)
+    });
+    own.collect()
+}
+
+/// What is left of all numbers without these, as ranges.
+fn outside(mut used: Vec<u32>) -> Vec<(u32, u32)> {
+    used.sort_unstable();
+    let (mut ranges, mut first) = (Vec::new(), Some(0));
+    for number in used {
+        if let Some(first) = first.filter(|&first| first < number) {
+            ranges.push((first, number - 1));
+        }
+        first = number.checked_add(1);
+    }
+    ranges.extend(first.map(|first| (first, u32::MAX)));
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_are_every_mapping_but_the_nodes_own() {
+        let devices =
+            "Character devices:\n  1 mem\n 10 misc\n\nBlock devices:\n  7 loop\n253 device-mapper\n259 blkext\n";
+        assert_eq!(mapper_major(devices), Some(253));
+        assert_eq!(mapper_major("Character devices:\n253 device-mapper\n\nBlock devices:\n  7 loop\n"), None);
+        let sys = tempfile::tempdir().unwrap();
+        for (name, uuid) in [("dm-0", "CRYPT-VERITY-abc-root\n"), ("dm-1", "LVM-Zk8q\n"), ("dm-2", "\n"), ("sda", "")]
+        {
+            fs::create_dir_all(sys.path().join(name).join("dm")).unwrap();
+            fs::write(sys.path().join(name).join("dm/uuid"), uuid).unwrap();
+        }
+        let mut own = own_mappings(sys.path());
+        own.sort_unstable();
+        assert_eq!(own, [0, 2]);
+        assert_eq!(outside(own), [(1, 1), (3, u32::MAX)]);
+        assert_eq!(outside(vec![]), [(0, u32::MAX)]);
+        assert_eq!(outside(vec![u32::MAX, 0, 0]), [(1, u32::MAX - 1)]);
+    }
 }
