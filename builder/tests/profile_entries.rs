@@ -98,7 +98,7 @@ fn mistakes_in_health_checks_and_services_are_shown_in_their_place() {
         ("[[health]]\nsevice = \"web\"", "did you mean `service`?"),
         ("hidden = [\"boot\"]", "must be an absolute path"),
         ("temporry = [\"/tmp\"]", "did you mean `temporary`?"),
-        ("limits = { cpu_weight = 0 }", "from 1 to 10000"),
+        ("limits = { cpu_weight = 0 }", "must be 1 to 10000"),
         ("ready = { tcp = \"80\" }", "not a valid address with a port"),
         ("data = [\"/var/lib/web\"]\npersistent = [\"/var/lib/web\"]", "kept by two entries"),
         ("data = [\"var/lib/web\"]", "must be an absolute path"),

@@ -136,7 +136,7 @@ fn in_the_content() -> Vec<Lie> {
     use Alone::{Harmless, Refused, Started};
     let bundle = |name, told, alone, bundle| lie(name, told, alone, Server::of(bundle));
     vec![
-        bundle("a bit of the index", "bytes long by its head", Refused, flipped("index", 0)),
+        bundle("a bit of the index", "bytes long according to its header", Refused, flipped("index", 0)),
         bundle("two lengths of the index in each other's place", "cannot be unpacked", Started, index_swapped()),
         bundle("wrong leaves under a wrong short", "leaves 0 of the boot image do not match", Started, {
             let mut bundle = flipped("leaves", 9);
@@ -152,14 +152,14 @@ fn in_the_content() -> Vec<Lie> {
         }),
         bundle(
             "much more data than it should hold",
-            "holds more than 16384 bytes",
+            "contains more than 16384 bytes",
             Started,
             changed(|parts| parts.frames[1][2] = lzma2(&vec![0; 64 << 20])),
         ),
-        bundle("bytes behind the end", "the bundle's head says", Refused, [&BUNDLE[..], &[0]].concat()),
+        bundle("bytes behind the end", "the bundle's header says", Refused, [&BUNDLE[..], &[0]].concat()),
         lie("cut off in the head", "head needs", Refused, truncated("head", 200)),
-        lie("cut off in the leaves", "the file at the server has", Refused, truncated("leaves", 5000)),
-        lie("cut off in the data", "the file at the server has", Refused, truncated("frames", 200_000)),
+        lie("cut off in the leaves", "the file on the server has", Refused, truncated("leaves", 5000)),
+        lie("cut off in the data", "the file on the server has", Refused, truncated("frames", 200_000)),
         // A release that would be taken, were it whole: the other address has another one.
         bundle("a newer bundle with damaged data", "frame 0 of the boot image does not match", Started, {
             let mut release = new_release();
@@ -211,7 +211,7 @@ fn in_the_answer() -> Vec<Lie> {
         }),
         lie(
             "a Content-Range from elsewhere",
-            "it gives ",
+            "without saying which",
             Refused,
             later(2, |_, mut answer| {
                 answer.head = answer.head.replace("Content-Range: bytes ", "Content-Range: bytes 1");
@@ -250,7 +250,7 @@ fn in_the_answer() -> Vec<Lie> {
         ),
         lie(
             "a Content-Encoding",
-            "it packs what it sends",
+            "it compresses what it sends",
             Refused,
             later(0, |_, mut answer| {
                 answer.head.push_str("Content-Encoding: br\r\n");
@@ -259,7 +259,7 @@ fn in_the_answer() -> Vec<Lie> {
         ),
         lie(
             "a Content-Encoding of the whole file",
-            "it packs what it sends",
+            "it compresses what it sends",
             Refused,
             later(0, |_, _| {
                 let mut answer = whole(&BUNDLE);

@@ -10,8 +10,7 @@ const FILE: &str = "boot-figures.txt";
 pub fn figure(what: &str, value: impl std::fmt::Display) {
     let line = format!("{what}: {value}\n");
     print!("FIGURE {line}");
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::images::root().join("target"), Into::into);
+    let target = crate::images::target();
     // One write, so that the lines of tests that run side by side do not mix. A figure that cannot be kept was printed.
     let file = OpenOptions::new().create(true).append(true).open(target.join(FILE));
     let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));

@@ -107,6 +107,13 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).unwrap_or(Path::new(".")).to_path_buf()
 }
 
+/// Cargo's folder of what is built: the one that the environment names, unless it names nothing.
+#[must_use]
+pub fn target() -> PathBuf {
+    let named = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty());
+    named.map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// The image of this name.
 fn built(name: &str) -> PathBuf {
     let image = IMAGES.iter().find(|image| image.name == name).unwrap_or_else(|| panic!("no test image {name}"));

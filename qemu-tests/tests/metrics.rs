@@ -190,8 +190,8 @@ fn noise_and_slow_clients_do_not_keep_others_from_scraping(site: &Site) {
     let mut endless = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
     endless.set_write_timeout(Some(STEP)).unwrap();
     let _ = endless.write_all(&vec![b'x'; 1 << 20]);
-    // More than it serves at a time, and they say nothing.
-    let silent: Vec<_> = (0..50).filter_map(|_| TcpStream::connect(("127.0.0.1", site.port)).ok()).collect();
+    // Nearly as many as one source may have, and they say nothing.
+    let silent: Vec<_> = (0..5).filter_map(|_| TcpStream::connect(("127.0.0.1", site.port)).ok()).collect();
     let families = site.scrape();
     assert_eq!(Site::sample(&families, "microdc_service_restarts_total", Some(("service", "metrics"))), 0.0);
     drop(silent);

@@ -125,7 +125,13 @@ fn orphans_are_reaped(agent: Agent<'_>) {
 fn health_passes_fails_with_a_reason_and_passes_again(node: &Node) {
     let agent = Agent(node);
     agent.until("health passed", |agent| {
-        agent.0.page("s", STEP).unwrap().lines().any(|line| line.starts_with("health passed: 9 checks")).then_some(())
+        agent
+            .0
+            .page("s", STEP)
+            .unwrap()
+            .lines()
+            .any(|line| line.starts_with("health passed: 10 checks"))
+            .then_some(())
     });
     agent.write("/run/http", "500 ill");
     let line = node.expect("health failed", STEP).unwrap();

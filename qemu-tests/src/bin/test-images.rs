@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use microdc::node_program::TARGET;
 use microdc::pipeline::{Environment, Options, Supply, build_several};
 use microdc::report::Reporter;
-use qemu_tests::images::{IMAGES, LockUse, TestImage, root};
+use qemu_tests::images::{IMAGES, LockUse, TestImage, root, target};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -101,7 +101,7 @@ fn guest_programs(root: &Path) -> Result<Vec<Supply>> {
         status.success(),
         "the programs for the node under test (qemu-tests/guest) do not compile: cargo {status}"
     );
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = target();
     let programs = root.join(&target).join(TARGET).join(PROFILE);
 
     let overlay = root.join(OVERLAY);

@@ -69,8 +69,7 @@ pub struct Record {
 
 /// Where the record of a run is kept.
 pub fn folder(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| images::root().join("target"), Into::into);
-    target.join("powercut").join(name)
+    images::target().join("powercut").join(name)
 }
 
 impl Record {

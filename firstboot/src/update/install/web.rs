@@ -298,7 +298,7 @@ impl Web {
         let status = answer.status();
         let lasting = |reason: String| Err(Trouble::Lasting(reason));
         if answer.headers().contains_key(header::CONTENT_ENCODING) {
-            return lasting("it packs what it sends".to_owned());
+            return lasting("it compresses what it sends".to_owned());
         }
         let (slowest, grace) = (self.patience.slowest, self.patience.silence);
         let paced = |answer: Response<Body>| Paced {
