@@ -70,10 +70,7 @@ impl Site {
         let mut config = config(&format!("[ssh]\nkeys = [{:?}]\n", key.trim_end()));
         // The port to the host leads outside, where a router does not let operators in by itself.
         if config.contains("[router]") && !config.contains("[router.firewall]") {
-            config += "
-[router.firewall]
-tcp = [22]
-";
+            config += "\n[router.firewall]\ntcp = [22]\n";
         }
         let port = machine.forward(22).unwrap();
         let node = machine.node_config(config).start().unwrap();
