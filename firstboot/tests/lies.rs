@@ -206,7 +206,7 @@ fn in_the_answer() -> Vec<Lie> {
         lie("the whole file, cut off each time", "in the bundle's frames", Started, {
             Server::new(move |_| Answer { cut: Some(700_000), ..whole(&cut) })
         }),
-        lie("the whole file after parts", "it does not give the range that was asked for", Refused, {
+        lie("the whole file after parts", "it does not send the requested range", Refused, {
             later(2, |_, _| whole(&BUNDLE))
         }),
         lie(

@@ -177,9 +177,7 @@ impl Web {
             return Ok(());
         }
         match self.ask(server, from, left, tally)? {
-            Answer::Whole(_) if known => {
-                Err(Trouble::Lasting("it does not give the range that was asked for".into()))
-            }
+            Answer::Whole(_) if known => Err(Trouble::Lasting("it does not send the requested range".into())),
             Answer::Whole(_) => Err(Trouble::Other),
             Answer::Piece(range, _) if range.last - range.first + 1 != left => {
                 Err(Trouble::Lasting(format!("its file ends at {} bytes, within what is needed", range.length)))
