@@ -8,7 +8,7 @@ use microdc::node_program::TARGET;
 use microdc::pipeline::{Environment, Options, Supply, build_several};
 use microdc::report::Reporter;
 use qemu_tests::images::{IMAGES, LockUse, TestImage, root, target};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
