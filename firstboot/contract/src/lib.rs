@@ -13,6 +13,7 @@ pub mod autoboot;
 pub mod board;
 pub mod bundle;
 pub mod calendar;
+mod checked_name;
 pub mod content_range;
 pub mod control;
 pub mod error;

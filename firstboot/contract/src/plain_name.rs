@@ -1,10 +1,9 @@
 //! What builds call things: versions, releases of kernels, artifacts.
 
+use crate::checked_name::checked_name;
 use serde::{Deserialize, Serialize};
 use std::borrow::{Borrow, Cow};
-use std::fmt;
 use std::ops::Deref;
-use std::str::FromStr;
 
 /// A name that can stand in a line, in a file's name and in an address as it is: 1 to [`PlainName::LONGEST`] ASCII letters,
 /// digits and `.`, `-`, `_`, `+`, `~`; it begins with a letter or a digit, and two dots do not follow each other.
@@ -55,30 +54,16 @@ const fn is_plain_name(name: &[u8]) -> bool {
     !name.is_empty() && at <= PlainName::LONGEST && name[0].is_ascii_alphanumeric()
 }
 
-impl TryFrom<String> for PlainName {
-    type Error = PlainNameError;
-
-    fn try_from(text: String) -> Result<PlainName, PlainNameError> {
-        if is_plain_name(text.as_bytes()) {
-            return Ok(PlainName(Cow::Owned(text)));
-        }
+checked_name!(
+    PlainName,
+    PlainNameError,
+    |text: String| if is_plain_name(text.as_bytes()) {
+        Ok(text)
+    } else {
         Err(PlainNameError(text.chars().take(PlainName::LONGEST + 1).collect()))
-    }
-}
-
-impl FromStr for PlainName {
-    type Err = PlainNameError;
-
-    fn from_str(text: &str) -> Result<PlainName, PlainNameError> {
-        text.to_owned().try_into()
-    }
-}
-
-impl From<PlainName> for String {
-    fn from(name: PlainName) -> String {
-        name.0.into_owned()
-    }
-}
+    },
+    { "type": "string", "pattern": r"^[A-Za-z0-9](\.?[A-Za-z0-9_+~-])*\.?$", "maxLength": PlainName::LONGEST }
+);
 
 impl Deref for PlainName {
     type Target = str;
@@ -97,27 +82,6 @@ impl Borrow<str> for PlainName {
 impl PartialEq<&str> for PlainName {
     fn eq(&self, other: &&str) -> bool {
         self.0 == *other
-    }
-}
-
-impl fmt::Display for PlainName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for PlainName {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "PlainName".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": r"^[A-Za-z0-9](\.?[A-Za-z0-9_+~-])*\.?$", "maxLength": PlainName::LONGEST })
     }
 }
 

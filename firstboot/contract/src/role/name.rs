@@ -1,9 +1,9 @@
 //! Names that a profile declares: the role, and for which profile's nodes a slot is.
 
+use crate::checked_name::checked_name;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
 
 /// What a node is for: a name that its profile declares. 1 to [`Role::LONGEST`] lower-case letters, digits and hyphens; it
 /// begins with a letter and does not end with a hyphen, so that it can be part of a host name.
@@ -87,56 +87,18 @@ fn is_profile(name: &str) -> bool {
         && name.bytes().all(plain)
 }
 
-/// Both names are strings in files, and are checked when they are read.
-macro_rules! name {
-    ($name:ident, $error:ident, $fine:expr, $pattern:literal) => {
-        impl TryFrom<String> for $name {
-            type Error = NameError;
-
-            fn try_from(text: String) -> Result<$name, NameError> {
-                if $fine(&text) { Ok($name(Cow::Owned(text))) } else { Err(NameError::$error(text)) }
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = NameError;
-
-            fn from_str(text: &str) -> Result<$name, NameError> {
-                text.to_owned().try_into()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.0.into_owned()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        #[cfg(feature = "schema")]
-        impl schemars::JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "pattern": $pattern })
-            }
-        }
-    };
-}
-
-name!(Role, Role, |text: &str| is_role(text.as_bytes()), "^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$");
-name!(ProfileName, Profile, is_profile, "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$");
+checked_name!(
+    Role,
+    NameError,
+    |text: String| if is_role(text.as_bytes()) { Ok(text) } else { Err(NameError::Role(text)) },
+    { "type": "string", "pattern": "^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$" }
+);
+checked_name!(
+    ProfileName,
+    NameError,
+    |text: String| if is_profile(&text) { Ok(text) } else { Err(NameError::Profile(text)) },
+    { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" }
+);
 
 /// For which nodes a slot is: those of one profile. The role is what they are for; the profile says which of several
 /// builds for that role they run.
