@@ -25,7 +25,7 @@ mod timer;
 mod unit;
 mod when;
 
-pub use confine::{Ground, INIT, cell, confinement};
+pub use confine::{Ground, cell, command, confinement};
 pub use machine::{Exit, Moment, Notice, State};
 pub use places::Places;
 pub use running_probe::RunningProbe;

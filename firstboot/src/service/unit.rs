@@ -1,6 +1,6 @@
 //! One service with its process: the pipe it writes to, its cgroup, its readiness check.
 
-use super::confine::{INIT, cell, confinement};
+use super::confine::{cell, command, confinement};
 use super::environment;
 use super::log::Log;
 use super::log_file::{LogEvent, LogFile};
@@ -116,33 +116,12 @@ impl Unit {
                 .map_err(|error| format!("cannot set up a pipe: {error}"))?;
             self.pipe = Some((read, write));
         }
-        let containers = self.spec.sandbox.containers;
-        if containers && let Some(parent) = &places.cgroups {
-            // What containers have left there would keep it from beginning anew.
-            Cgroup::remove(&parent.join(&self.name)).map_err(|error| format!("cannot clear its cgroup: {error}"))?;
-        }
-        let cgroup = match self.cgroup(places) {
-            Some(Ok(cgroup)) => {
-                let pids = self.spec.limits.pids.or(Some(USUAL_PIDS));
-                warnings.extend(cgroup.limit(&Limits { pids, ..self.spec.limits }));
-                self.memory_kills = cgroup.memory_kills();
-                let cgroup = if containers {
-                    let cell = cell(&self.spec, &cgroup, "inside");
-                    cell.map_err(|error| format!("cannot guard its devices and settings: {error}"))?
-                } else {
-                    cgroup
-                };
-                Some(cgroup.procs().map_err(|error| format!("cannot open its cgroup: {error}"))?)
-            }
-            Some(Err(error)) => return Err(format!("cannot make its cgroup: {error}")),
-            None => None,
-        };
+        let cgroup = self.joined_cgroup(places, &mut warnings)?;
         let environment = self.environment(places)?;
         self.mount_points()?;
         let confinement = places.ground.as_ref().map(|ground| confinement(&self.spec, ground)).transpose()?;
         let Some((_, write)) = &self.pipe else { return Err("it has no pipe".to_owned()) };
-        let first = INIT.map(str::to_owned).into_iter().filter(|_| containers);
-        let run: Vec<String> = first.chain(self.spec.run.iter().cloned()).collect();
+        let run = command(&self.spec, &self.spec.run);
         let program = Program {
             run: &run,
             environment,
@@ -166,6 +145,26 @@ impl Unit {
         (self.shown, self.unshown) = (0, 0);
         self.pid = Some(spawn(&program).map_err(|error| error.to_string())?);
         Ok(warnings)
+    }
+
+    /// Its cgroup with its limits, open for the process that joins it; none where there are no cgroups.
+    fn joined_cgroup(&mut self, places: &Places, warnings: &mut Vec<String>) -> Result<Option<OwnedFd>, String> {
+        let Some(parent) = &places.cgroups else { return Ok(None) };
+        let containers = self.spec.sandbox.containers;
+        if containers {
+            // What containers have left there would keep it from beginning anew.
+            Cgroup::remove(&parent.join(&self.name)).map_err(|error| format!("cannot clear its cgroup: {error}"))?;
+        }
+        let mut cgroup =
+            Cgroup::create(parent, &self.name).map_err(|error| format!("cannot make its cgroup: {error}"))?;
+        let pids = self.spec.limits.pids.or(Some(USUAL_PIDS));
+        warnings.extend(cgroup.limit(&Limits { pids, ..self.spec.limits }));
+        self.memory_kills = cgroup.memory_kills();
+        if containers {
+            cgroup = cell(&self.spec, &cgroup, "inside")
+                .map_err(|error| format!("cannot guard its devices and settings: {error}"))?;
+        }
+        cgroup.procs().map(Some).map_err(|error| format!("cannot open its cgroup: {error}"))
     }
 
     /// Its variables: PATH and the notify socket, then its files, then its own.

@@ -3,7 +3,7 @@
 //! a compromised service could reach. With `--bare` before the program the confinement is left out.
 
 use super::services;
-use crate::service::{Ground, INIT, cell, confinement};
+use crate::service::{Ground, cell, command, confinement};
 use crate::sys::cgroup::{self, Cgroup};
 use crate::sys::process::{Program, Surroundings, spawn};
 use anyhow::Context as _;
@@ -36,8 +36,7 @@ fn rehearse(arguments: &[String]) -> anyhow::Result<i32> {
     let confinement = confinement(&service, &Ground::of(&role)).map_err(anyhow::Error::msg)?;
     let output = std::io::stdout();
     let contained = service.sandbox.containers && !bare;
-    let first = INIT.map(str::to_owned).into_iter().filter(|_| contained);
-    let run: Vec<String> = first.chain(run.iter().cloned()).collect();
+    let run = if bare { run.to_vec() } else { command(&service, run) };
     let program = Program {
         run: &run,
         environment: vec![("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())],

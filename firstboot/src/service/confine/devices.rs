@@ -22,21 +22,17 @@ const TERMINALS: &str = "gid=5,mode=620,ptmxmode=666";
 /// Most bytes and files of the folder itself: it holds none.
 const SIZE: &str = "mode=0755,size=64k,nr_inodes=128";
 
-/// Puts it over `/dev`, with folders at `points`, on which something is mounted later. A device that is not there now is left out: the service says so if it cannot do without it.
+/// Puts it over `/dev`, with folders at `points`, on which something is mounted later. A device that is not there now is
+/// left out: the service says so if it cannot do without it.
 pub fn put(named: &[String], points: &[&str], changes: &mut Changes) -> Result<(), std::ffi::NulError> {
     changes.add(Change::mount("tmpfs", "/dev", attribute::NO_SETUID | attribute::NO_PROGRAMS, SIZE)?);
     for (name, major, minor) in NODES {
         let number = libc::makedev(major as libc::c_uint, minor as libc::c_uint);
         changes.add(Change::node(&format!("/dev/{name}"), CHARACTER, number, (0, 0))?);
     }
-    let mut folders: Vec<String> = Vec::new();
     for path in named {
         let Ok(found) = std::fs::metadata(path) else { continue };
-        let folder = super::ground::parent(path).to_string_lossy().into_owned();
-        if folder != "/dev" && !folders.contains(&folder) {
-            changes.add(Change::folder(&folder)?.or_not());
-            folders.push(folder);
-        }
+        changes.place("/dev", &super::ground::parent(path).to_string_lossy(), false)?;
         changes.add(Change::node(path, found.mode(), found.rdev(), (found.uid(), found.gid()))?.or_not());
     }
     for (name, to) in LINKS {
@@ -48,10 +44,7 @@ pub fn put(named: &[String], points: &[&str], changes: &mut Changes) -> Result<(
     changes.add(Change::mount("devpts", "/dev/pts", attribute::NO_SETUID | attribute::NO_PROGRAMS, TERMINALS)?);
     changes.add(Change::mount("tmpfs", "/dev/shm", MEMORY, "mode=1777,size=64m")?);
     for point in points.iter().filter(|point| !["/dev/pts", "/dev/shm"].iter().any(|own| within(point, own))) {
-        let parts: Vec<usize> = point.match_indices('/').skip(2).map(|(at, _)| at).chain([point.len()]).collect();
-        for folder in parts.into_iter().filter_map(|at| point.get(..at)) {
-            changes.add(Change::folder(folder)?.or_not());
-        }
+        changes.place("/dev", point, false)?;
     }
     changes.add(Change::attributes("/dev", false, attribute::READ_ONLY, 0)?);
     Ok(())

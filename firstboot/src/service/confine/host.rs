@@ -10,7 +10,7 @@ use crate::config::templates::needs;
 use crate::sys::bpf::{self, Hook};
 use crate::sys::cgroup::{self, Cgroup};
 use crate::sys::process::{Change, attribute};
-use contract::names::{NETWORK_FOLDER, NOTIFY, RUN_HOSTNAME, RUN_HOSTS, RUN_MACHINE_ID};
+use contract::names::{FIRSTBOOT, NETWORK_FOLDER, NOTIFY, RUN_HOSTNAME, RUN_HOSTS, RUN_MACHINE_ID};
 use contract::role::{Ready, Service};
 use std::ffi::NulError;
 use std::fs;
@@ -19,11 +19,18 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-/// The first of its processes: PID 1 of its namespace. Its program follows.
-pub const INIT: [&str; 2] = ["/usr/lib/microdc/firstboot", "contain"];
+/// The first process of a service that makes containers: PID 1 of its namespace. Its program follows.
+const INIT: [&str; 2] = [FIRSTBOOT, "contain"];
 
 /// The node's `/run`, until the service's own one is made of it.
 const ASIDE: &str = "/tmp/.run";
+
+/// What is started for a service to run this program.
+#[must_use]
+pub fn command(service: &Service, run: &[String]) -> Vec<String> {
+    let init = INIT.map(str::to_owned).into_iter().filter(|_| service.sandbox.containers);
+    init.chain(run.iter().cloned()).collect()
+}
 
 /// What it sees otherwise than PID 1.
 ///
@@ -37,9 +44,7 @@ pub fn changes(service: &Service, ground: &Ground) -> Result<Vec<Change>, String
 }
 
 fn make(service: &Service, ground: &Ground, mounts: &str, changes: &mut Changes) -> Result<(), NulError> {
-    for point in ground.mounts_out_of_sight(service, mounts) {
-        changes.add(Change::detach(&point)?.or_not());
-    }
+    view::detach_out_of_sight(service, ground, mounts, changes)?;
     // What lies below a mount is seen again when the mount is taken away, so nothing is left below.
     changes.add(Change::detach("/proc")?);
     changes.add(Change::mount("proc", "/proc", MEMORY, "")?);
@@ -62,8 +67,7 @@ fn run(service: &Service, ground: &Ground, changes: &mut Changes) -> Result<(), 
     let notify = (service.ready == Some(Ready::Notify)).then_some(NOTIFY);
     let folders = shared_folders(service).chain([NETWORK_FOLDER]).chain(notify);
     for folder in folders.filter(|folder| Path::new(folder).is_dir()) {
-        folders_above(folder, changes)?;
-        changes.add(Change::folder(folder)?.or_not());
+        changes.place("/run", folder, false)?;
         changes.add(Change::bind(&aside(folder), folder)?);
     }
     changes.add(Change::attributes(NETWORK_FOLDER, true, attribute::READ_ONLY, 0)?.or_not());
@@ -71,8 +75,7 @@ fn run(service: &Service, ground: &Ground, changes: &mut Changes) -> Result<(), 
     let written = ground.templates().filter(|file| needs(service, file) && within(file, "/run") && !shared(file));
     let files = [RUN_HOSTNAME, RUN_HOSTS, RUN_MACHINE_ID].into_iter().chain(written);
     for file in files.filter(|file| fs::metadata(file).is_ok_and(|found| !found.is_dir())) {
-        folders_above(file, changes)?;
-        changes.add(Change::file(file)?.or_not());
+        changes.place("/run", file, true)?;
         changes.add(Change::bind(&aside(file), file)?);
     }
     changes.add(Change::detach(ASIDE)?);
@@ -82,16 +85,6 @@ fn run(service: &Service, ground: &Ground, changes: &mut Changes) -> Result<(), 
 /// Where a path below `/run` is meanwhile.
 fn aside(path: &str) -> String {
     format!("{ASIDE}{}", path.strip_prefix("/run").unwrap_or(path))
-}
-
-/// Makes the folders between `/run` and a path.
-fn folders_above(path: &str, changes: &mut Changes) -> Result<(), NulError> {
-    let mut above: Vec<&Path> = Path::new(path).ancestors().skip(1).collect();
-    above.reverse();
-    for folder in above.into_iter().filter_map(Path::to_str).filter(|folder| folder.starts_with("/run/")) {
-        changes.add(Change::folder(folder)?.or_not());
-    }
-    Ok(())
 }
 
 /// Its folders below `/run`, in which others find what it makes.

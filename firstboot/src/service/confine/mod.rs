@@ -15,7 +15,7 @@ mod tests;
 mod view;
 
 pub use ground::Ground;
-pub use host::{INIT, cell};
+pub use host::{cell, command};
 
 use crate::sys::process::Confinement;
 use contract::role::Service;

@@ -106,32 +106,31 @@ fn place(mount: &Mount) -> Option<&str> {
     }
 }
 
-/// Makes a mount point that lies in memory: the folders above it from `root` on, and itself, a file where one is shown. What
-/// is there stays.
+/// Makes a mount point that lies in memory, from `root` on.
 fn point(mount: &Mount, root: &str, changes: &mut Changes) -> Result<(), NulError> {
     let Some(path) = place(mount) else { return Ok(()) };
-    let Some(inside) = path.strip_prefix(root).map(|inside| inside.trim_matches('/')) else { return Ok(()) };
     let shows_file =
         matches!(mount, Mount::Bind { from, .. } if std::fs::metadata(from).is_ok_and(|found| !found.is_dir()));
-    let mut at = root.trim_end_matches('/').to_owned();
-    let mut names = inside.split('/').filter(|name| !name.is_empty()).peekable();
-    while let Some(name) = names.next() {
-        at.push('/');
-        at.push_str(name);
-        changes.add(match names.peek() {
-            None if shows_file => Change::node(&at, libc::S_IFREG | 0o644, 0, (0, 0))?.or_not(),
-            _ => Change::folder(&at)?.or_not(),
-        });
+    changes.place(root, path, shows_file)
+}
+
+/// Takes away the mounts that it may not see.
+pub(super) fn detach_out_of_sight(
+    service: &Service,
+    ground: &Ground,
+    mounts: &str,
+    changes: &mut Changes,
+) -> Result<(), NulError> {
+    for point in ground.mounts_out_of_sight(service, mounts) {
+        // Nothing but its absence keeps it from being removed.
+        changes.add(Change::detach(&point)?.or_not());
     }
     Ok(())
 }
 
 /// Takes away what it may not see.
 fn out_of_sight(service: &Service, ground: &Ground, mounts: &str, changes: &mut Changes) -> Result<(), NulError> {
-    for point in ground.mounts_out_of_sight(service, mounts) {
-        // Nothing but its absence keeps it from being removed.
-        changes.add(Change::detach(&point)?.or_not());
-    }
+    detach_out_of_sight(service, ground, mounts, changes)?;
     for file in ground.files_out_of_sight(service).iter().filter(|file| std::path::Path::new(file).exists()) {
         changes.add(Change::bind("/dev/null", file)?);
     }
