@@ -47,9 +47,17 @@ impl Loop {
         Now {
             network: self.is_connected(report.as_ref()),
             absent: report.as_ref().map(baseline::absent).unwrap_or_default(),
+            ..self.without_network(now)
+        }
+    }
+
+    /// The node as it is now but for its network, for which a file is read.
+    fn without_network(&self, now: Moment) -> Now {
+        Now {
             checks: self.health.report().checks,
             services: self.supervisor.statuses().map(service_now).collect(),
             late: now >= Duration::from_millis(self.node.role.update.services_ms),
+            ..Now::default()
         }
     }
 
@@ -113,9 +121,9 @@ impl Loop {
         if self.recorded || self.stop.is_some() || *self.updates.machine().standing() != Standing::Committed {
             return;
         }
-        let found = self.node_now(now);
-        if found.is_known() {
+        if self.without_network(now).is_known() {
             self.recorded = true;
+            let found = self.node_now(now);
             self.updates.record(&found, &mut self.node.warnings);
         }
     }
