@@ -39,9 +39,7 @@ impl Health {
     ) -> Health {
         let mut checks = wanted::checks(role, services, config);
         checks.extend(wanted::disks(storage));
-        if std::path::Path::new(contract::names::BOOT_REPORT).exists() {
-            checks.push(wanted::boot_partition());
-        }
+        checks.push(wanted::boot_partition());
         Health { gate: Gate::new(checks), looks: BTreeMap::new(), cgroups }
     }
 

@@ -49,7 +49,7 @@ pub fn disks(storage: &Storage) -> Vec<HealthCheck> {
 /// Time between two looks at the boot partition, which read all of it.
 const BOOT_PARTITION_EVERY_MS: u64 = 6 * 60 * 60 * 1000;
 
-/// Whether what boots is what was signed, on every node that was booted from slots.
+/// Whether what boots is what was signed, on every node.
 pub fn boot_partition() -> HealthCheck {
     HealthCheck {
         name: "boot partition".to_owned(),
