@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where the supervisor keeps things.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Places {
     /// Folder of the cgroup above the services' ones; without it, services have none and no limits.
     pub cgroups: Option<PathBuf>,

@@ -32,6 +32,12 @@ pub struct ServiceEvent {
     pub report: Report,
 }
 
+impl ServiceEvent {
+    fn warning(service: &str, text: String) -> ServiceEvent {
+        ServiceEvent { service: service.to_owned(), report: Report::Warning(text) }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     Notice(Notice),
@@ -160,7 +166,7 @@ impl Supervisor {
                 continue;
             }
             let text = format!("one of its processes was killed: out of memory{}", unit.memory_limit());
-            self.told.push(ServiceEvent { service: unit.name.clone(), report: Report::Warning(text) });
+            self.told.push(ServiceEvent::warning(&unit.name, text));
         }
     }
 
@@ -189,7 +195,7 @@ impl Supervisor {
                     let name = unit.name.clone();
                     let event = match started {
                         Ok(warnings) => {
-                            let report = |text| ServiceEvent { service: name.clone(), report: Report::Warning(text) };
+                            let report = |text| ServiceEvent::warning(&name, text);
                             self.told.extend(warnings.into_iter().map(report));
                             Event::Spawned
                         }
@@ -205,14 +211,14 @@ impl Supervisor {
                     {
                         let text =
                             format!("it has ended well, but that cannot be kept on state: {error}; it is run again");
-                        self.told.push(ServiceEvent { service: unit.name.clone(), report: Report::Warning(text) });
+                        self.told.push(ServiceEvent::warning(&unit.name, text));
                     }
                     if matches!(notice, Notice::Done | Notice::Missed(_) | Notice::Skipped(_))
                         && let Some(timer) = &mut unit.timer
                         && let Err(error) = timer.ran(timer::wall())
                     {
                         let text = format!("the time of its last run cannot be kept on state: {error}");
-                        self.told.push(ServiceEvent { service: unit.name.clone(), report: Report::Warning(text) });
+                        self.told.push(ServiceEvent::warning(&unit.name, text));
                     }
                     failed |= matches!(notice, Notice::Down { .. } | Notice::Missed(_) | Notice::StartTimeout);
                     if let (Notice::StartTimeout, Some(why)) = (&notice, unit.unready()) {
@@ -295,7 +301,7 @@ impl Supervisor {
                         let who = heard.sender.as_raw_pid();
                         let text =
                             format!("process {who}, which does not belong to it, sent a notification in its name");
-                        self.told.push(ServiceEvent { service: unit.name.clone(), report: Report::Warning(text) });
+                        self.told.push(ServiceEvent::warning(&unit.name, text));
                     }
                     return;
                 }

@@ -53,13 +53,11 @@ impl Host {
         let services = services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect();
         let path = folder.path().to_owned();
         let places = Places {
-            cgroups: None,
-            looks: None,
             logs: Some(path.clone()),
             once: Some(path.join("once")),
             timers: Some(path.join("timers")),
             notify: path,
-            ground: None,
+            ..Places::default()
         };
         let config = serde_json::json!({ "router": { "dhcp": {} } });
         let supervisor = Supervisor::new(services, &config, places);

@@ -180,15 +180,7 @@ mod tests {
 
     #[test]
     fn logs_of_a_service_that_does_not_exist_are_refused() {
-        let places = Places {
-            cgroups: None,
-            looks: None,
-            logs: None,
-            once: None,
-            timers: None,
-            notify: "/nowhere".into(),
-            ground: None,
-        };
+        let places = Places { notify: "/nowhere".into(), ..Places::default() };
         let supervisor = Supervisor::new(BTreeMap::new(), &serde_json::Value::Null, places);
         assert!(logs(&supervisor, Some("ssh"), 10).unwrap_err().contains("no service ssh"));
         assert_eq!(logs(&supervisor, None, 10), Ok((Vec::new(), BTreeMap::new())));

@@ -23,15 +23,7 @@ impl Host {
         let mut control = Control::default();
         control.open(&folder.path().join("control"), Rank::Operator, Visitors::default()).unwrap();
         control.open(&folder.path().join("facts"), Rank::Reader, Visitors::default()).unwrap();
-        let places = Places {
-            cgroups: None,
-            looks: None,
-            logs: None,
-            once: None,
-            timers: None,
-            notify: folder.path().to_owned(),
-            ground: None,
-        };
+        let places = Places { notify: folder.path().to_owned(), ..Places::default() };
         let supervisor = Supervisor::new(BTreeMap::new(), &serde_json::Value::Null, places);
         Host { control, supervisor, folder, now: SECOND, asked: Vec::new() }
     }

@@ -183,15 +183,7 @@ mod tests {
         };
         let services =
             BTreeMap::from([("bgpd".to_owned(), service("/nowhere")), ("zebra".to_owned(), service("/nowhere"))]);
-        let places = Places {
-            cgroups: None,
-            looks: None,
-            logs: None,
-            once: None,
-            timers: None,
-            notify: "/nowhere".into(),
-            ground: None,
-        };
+        let places = Places { notify: "/nowhere".into(), ..Places::default() };
         let mut supervisor = Supervisor::new(services, &serde_json::Value::Null, places);
         supervisor.give_up("zebra", "no /run/zebra.conf", Moment::ZERO);
         let phase = Phase::Trial { waits_for: "its network".to_owned(), deadline_s: 600.0 };

@@ -33,12 +33,13 @@ pub fn prepare(
     // Services reach their own socket, and see no others' names.
     folder(Path::new(names::RUN), 0o755);
     folder(Path::new(names::NOTIFY), 0o711);
-    let logs = Path::new(names::STATE_MOUNT).join(names::STATE_LOGS);
-    let logs = folder(&logs, 0o750).then_some(logs);
-    let once = Path::new(names::STATE_MOUNT).join(names::STATE_ONCE);
-    let once = folder(&once, 0o700).then_some(once);
-    let timers = Path::new(names::STATE_MOUNT).join(names::STATE_TIMERS);
-    let timers = folder(&timers, 0o700).then_some(timers);
+    let mut on_state = |name: &str, mode| {
+        let path = Path::new(names::STATE_MOUNT).join(name);
+        folder(&path, mode).then_some(path)
+    };
+    let logs = on_state(names::STATE_LOGS, 0o750);
+    let once = on_state(names::STATE_ONCE, 0o700);
+    let timers = on_state(names::STATE_TIMERS, 0o700);
     let config = serde_json::to_value(&node.intake.config).unwrap_or_default();
     let mut services = node.role.services.clone();
     services.insert(NETWORK.to_owned(), network_service(&services));
