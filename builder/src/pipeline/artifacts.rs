@@ -147,9 +147,7 @@ pub(super) fn gather<'p>(inputs: &Inputs<'p, '_>) -> Result<Gathered<'p>> {
             (supplied.content(), "supplied by hand".to_owned())
         } else {
             if mode == LockMode::Locked && pinned.is_none() {
-                return Err(at(anyhow::anyhow!(
-                    "it is not in the lock; build once without --locked to add it to add it"
-                )));
+                return Err(at(anyhow::anyhow!("it is not in the lock; build once without --locked to add it")));
             }
             let file = bring(inputs, name, &artifact.from, pinned).map_err(at)?;
             let content = local::content(&file.path, file.locked.size, file.locked.sha256);
