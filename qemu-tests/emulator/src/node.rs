@@ -365,6 +365,9 @@ fn keep(plan: &Plan, live: &Mutex<Live>, cut: &AtomicBool) -> End {
             || (late() && outcome == Outcome::Gone);
         let taken = std::mem::take(&mut *locked(live));
         let Some(mut child) = taken.child else { return End::Failed("QEMU's process was lost".to_owned()) };
+        if let Some(seconds) = cpu_seconds(pid) {
+            plan.record.say(&format!("this boot took {seconds:.1} s of CPU"));
+        }
         if stopped {
             let _ = child.kill();
         }
@@ -394,6 +397,16 @@ fn keep(plan: &Plan, live: &Mutex<Live>, cut: &AtomicBool) -> End {
             }
         }
     }
+}
+
+/// The CPU time that a process has used so far, all threads together, in seconds (proc(5), `/proc/pid/stat`: fields 14
+/// and 15, in ticks of 10 ms).
+fn cpu_seconds(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the name, is in parentheses and may contain spaces.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u32>().ok();
+    Some(f64::from(ticks()? + ticks()?) / 100.0)
 }
 
 fn copy_output(mut output: impl Read + Send + 'static, record: &Arc<Record>, qemus_own: bool) -> JoinHandle<()> {
