@@ -57,6 +57,8 @@ fn exit_codes_are_what_the_help_says() {
     assert_eq!(microdc(&["verify", "/nonexistent.img", "--key", "/nonexistent.pub"]).status.code(), Some(1));
     assert_eq!(microdc(&["no-such-verb"]).status.code(), Some(2));
     assert_eq!(microdc(&["build", "router", "--unsigned", "--key", "x"]).status.code(), Some(2));
+    assert_eq!(microdc(&["boot", "x.img", "--raspi4b", "--forward", "22"]).status.code(), Some(2));
+    assert_eq!(microdc(&["boot", "x.img", "--forward", "0"]).status.code(), Some(2));
     assert_eq!(microdc(&[]).status.code(), Some(2));
     for wrong in [
         &["verify", "x.img", "--role", "a toaster"][..],

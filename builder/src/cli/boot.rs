@@ -12,10 +12,14 @@ use std::time::Duration;
 /// initramfs and device tree in QEMU, with the console in this terminal. The image
 /// itself is never written: the node runs on a temporary copy. Quit with Ctrl-A X.
 /// On the console, `?` lists the keys.
+///
+/// The node's first port is behind QEMU's NAT, where DHCP gives it 10.0.2.15/24;
+/// the gateway is 10.0.2.2. Nothing reaches the node from outside unless --forward
+/// leads there.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  microdc boot out/router.img\n  microdc boot out/router.img --node \
                         profiles/router.node.toml\n  microdc boot out/router.img --raspi4b\n  microdc boot out/router.img --node \
-                        profiles/router.node.toml --until-healthy")]
+                        profiles/router.node.toml --until-healthy\n  microdc boot out/router.img --node r1.toml --forward 22")]
 pub(super) struct Boot {
     /// The image
     image: PathBuf,
@@ -26,8 +30,12 @@ pub(super) struct Boot {
     /// and without a network
     #[arg(long)]
     raspi4b: bool,
-    /// For scripts: show the console until the role's health gate has passed, then
-    /// power the node off. Fails if it does not pass
+    /// Lead a TCP port of this machine's loopback to this port of the node, and say
+    /// which: 22 is for ssh. May be repeated
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "raspi4b")]
+    forward: Vec<u16>,
+    /// For scripts: wait until the role's health gate has passed, show the console,
+    /// and power the node off. Fails if it does not pass
     #[arg(long)]
     until_healthy: bool,
     /// With --until-healthy: time limit in seconds
@@ -51,7 +59,13 @@ impl Boot {
             machine = machine.node_config(text);
         }
         machine = if self.raspi4b { machine.raspi4b() } else { machine.user_network() };
+        for &port in &self.forward {
+            let host = machine.forward(port)?;
+            let hint = if port == SSH { format!(": ssh -p {host} operator@127.0.0.1") } else { String::new() };
+            note!("127.0.0.1:{host} leads to the node's port {port}{hint}");
+        }
         if self.until_healthy {
+            note!("booting {}; its console follows within {} s", self.image.display(), self.within);
             return until_healthy(machine, Duration::from_secs(self.within));
         }
         let end = machine.prepare()?.interactive()?;
@@ -60,6 +74,8 @@ impl Boot {
     }
 }
 
+/// The port at which sshd listens.
+const SSH: u16 = 22;
 /// How long a node may take to switch itself off, before its power is cut.
 const OFF: Duration = Duration::from_secs(60);
 
