@@ -55,6 +55,7 @@ pub fn make(
         let io = |source| ScaffoldError::Io { doing: "read", path: path.to_owned(), source };
         std::fs::read_to_string(path).map_err(io)
     };
+    let own_role = of_role("toml").is_none();
     let node = match of_role("node.toml") {
         Some(path) => renamed(&read(&path)?, &host),
         None => node_config(role, &host),
@@ -86,7 +87,6 @@ pub fn make(
         let mut file = std::fs::File::create_new(path).map_err(io("write"))?;
         std::io::Write::write_all(&mut file, text.as_bytes()).map_err(io("write"))?;
     }
-    let own_role = of_role("toml").is_none();
     Ok(Made { files: files.into_iter().map(|(path, _)| path).collect(), own_role })
 }
 
@@ -118,14 +118,20 @@ pub(crate) fn renamed(text: &str, host: &HostName) -> String {
 }
 
 fn profile(name: &str, role: &Role, include: &str) -> String {
+    let kind = if name == role.name() { "role" } else { role.name() };
     format!(
         r#"# {name}: what it adds to its includes. profiles/REFERENCE.md documents every key.
 format = 1
 role = "{role}"
-summary = "{name}, a {role} of our own"
+summary = "{name}, a {kind} of our own"
 include = {include}
 overlays = ["{name}"]
 example = "{name}.node.toml"
+
+# A file of the overlay that is rendered from node.toml at boot: overlays/{name}/usr/lib/microdc/templates/hello.conf.j2.
+#[[template]]
+#from = "hello.conf.j2"
+#to = "/run/hello.conf"
 
 # Programs from Debian's packages; the libraries that they need are added automatically.
 #[packages.tcpdump]

@@ -187,7 +187,8 @@ fn a_role_without_a_profile_is_ones_own_and_a_slip_of_the_pen_is_named() {
     project(folder.path());
     let text = new(folder.path(), &["store", "--role", "minoi"], 0);
     assert!(text.contains("minoi is a role of your own (did you mean `minio`?)"), "{text}");
-    new(folder.path(), &["edge", "--role", "edge"], 0);
+    let text = new(folder.path(), &["edge", "--role", "edge"], 0);
+    assert!(text.contains("edge is a role of your own: its profile includes"), "{text}");
     let node = |arguments: &[&str], status| {
         said(&Command::new(MICRODC).arg("node").args(arguments).current_dir(folder.path()).output().unwrap(), status)
     };

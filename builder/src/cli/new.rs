@@ -44,7 +44,7 @@ impl New {
             let role = &self.role;
             let meant = did_you_mean(role.name(), super::node::roles());
             let meant = meant.map(|help| format!(" ({help})")).unwrap_or_default();
-            outln!("\nThere is no profiles/{role}.toml: {role} is a role of your own{meant}")?;
+            outln!("\n{role} is a role of your own{meant}: its profile includes the parts that every node has")?;
         }
         outln!("\nNext:")?;
         outln!("  edit profiles/{name}.toml; profiles/REFERENCE.md documents every key")?;

@@ -96,7 +96,7 @@ impl Check {
         match found {
             Ok(config) => {
                 if !self.json {
-                    outln!("{}: a node config, of {}", path.display(), config.name.as_str())?;
+                    outln!("{}: a valid node config for the node {}", path.display(), config.name.as_str())?;
                 }
                 Ok(())
             }
@@ -190,7 +190,8 @@ pub(super) fn roles() -> impl Iterator<Item = &'static str> {
 /// A node config to begin with. A role of your own has what every node has.
 pub(super) fn starter(role: &Role, name: &HostName) -> String {
     let own = STARTERS.iter().find(|(known, _)| *known == role.name()).map_or("", |(_, own)| own);
-    format!("# {role} {0}. Lines that begin with # are optional.\nname = \"{0}\"\n\n{COMMON}{own}", name.as_str())
+    let name = name.as_str();
+    format!("# A node of the role {role}. Lines that begin with # are optional.\nname = \"{name}\"\n\n{COMMON}{own}")
 }
 
 #[cfg(test)]
