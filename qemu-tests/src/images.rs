@@ -1,5 +1,5 @@
-//! The images under test: one table says how each is built and which variable of the environment names another one. The
-//! program `test-images` builds them all.
+//! The images under test: one table says how each is built and which environment variable names another file. The program
+//! `test-images` builds them all, or those that it is given by name.
 
 use std::path::{Path, PathBuf};
 
@@ -120,7 +120,8 @@ fn built(name: &str) -> PathBuf {
     let path = image.path();
     assert!(
         path.is_file(),
-        "{} is missing; qemu-tests/run builds it and then runs the tests ({} names another one)",
+        "{} is missing: `cargo run --release -p qemu-tests --bin test-images {name}` builds it, and qemu-tests/run all images \
+         (the variable {} names another file)",
         path.display(),
         image.variable
     );

@@ -23,8 +23,8 @@ pub enum AskError {
     Cut,
 }
 
-/// Asks at a socket, and hands over every answer until there is no other, `take` returns false, or someone ends it: Ctrl-C, or a
-/// reader of standard output who is gone.
+/// Sends a request to a socket, and passes every reply to `take` until there are no more, `take` returns false, a signal such
+/// as Ctrl-C arrives, or nobody reads standard output any more.
 ///
 /// # Errors
 /// When PID 1 cannot be reached or understood.
@@ -77,7 +77,7 @@ pub fn ask(
     Ok(())
 }
 
-/// Waits until there is something to read. Returns whether to end instead.
+/// Waits until there is something to read. Returns true when it is time to stop instead.
 fn ended(stream: &UnixStream, signals: Option<&Signals>) -> bool {
     let output = io::stdout();
     let mut fds =

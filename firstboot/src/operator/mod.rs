@@ -127,7 +127,7 @@ fn ask(request: &Request, json: bool, signals: Option<&Signals>) -> i32 {
             Reply::Health(report) if report.verdict != Verdict::Passed => status = UNHEALTHY,
             _ => {}
         }
-        // What is left of a bundle that no one wants makes the end of the connection an error: it is not waited for.
+        // The end of the connection is not awaited: it is an error when part of a bundle on it was not read.
         let last = match &reply {
             Reply::Refused(_) => true,
             Reply::Update(event) => event.is_last(),

@@ -42,12 +42,12 @@ pub struct Service {
     pub once: bool,
     /// For a one-shot: do not run it, and treat it as done, while this path exists.
     pub unless: Option<String>,
-    /// For a one-shot: it is run so long after its last run, in place of once after power-on. What was missed while the
-    /// node was off is caught up with.
+    /// For a one-shot: it runs again this long after its last run, instead of once after power-on. Runs that were missed
+    /// while the node was off are made up for by one.
     pub every: Option<Milliseconds>,
     /// For a one-shot: as `every`, each day at this time (UTC), like `"03:30"`. With `after = ["time"]` the clock is right.
     pub at: Option<String>,
-    /// With `every` or `at`: it runs up to so much later, by chance, so that nodes do not all run it at once. Default: a
+    /// With `every` or `at`: it runs up to this much later, at random, so that nodes do not all run it at once. Default: a
     /// tenth of `every`, at most 5 m; 5 m with `at`.
     pub jitter: Option<Milliseconds>,
     /// Limits of the service and all its children.
