@@ -1,11 +1,13 @@
 //! Supervision with real processes under the real kernel: services that the probe plays, in a system of nothing else.
 //! Well-behaved ones here; `pid1.rs` has the others.
 
-use emulator::{Machine, Network, Node};
+use contract::layout::{Partition, SECTOR};
+use emulator::{Disk, Machine, Network, Node};
 use qemu_tests::agent::Agent;
+use qemu_tests::forge::trailer;
 use qemu_tests::images;
-use qemu_tests::probe::PORT;
-use qemu_tests::router::{STEP, number_after, service, wait_up};
+use qemu_tests::probe::{PORT, Request};
+use qemu_tests::router::{STEP, number_after, service, wait_said, wait_up};
 
 fn start() -> Node {
     let config = "name = \"s1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n\
@@ -27,12 +29,14 @@ fn services_run_as_their_profile_says_and_the_node_is_healthy() {
     let mut node = start();
     wait_up(&node, "s1").unwrap();
     settings_reach_every_interface(Agent(&node));
+    what_boots_is_write_protected(Agent(&node));
     its_surroundings_are_what_was_asked_for(Agent(&node));
     without_being_asked_for_it_has_memory_of_its_own_and_no_disks(Agent(&node));
     what_comes_after_finds_it_ready(&node);
     orphans_are_reaped(Agent(&node));
     health_passes_fails_with_a_reason_and_passes_again(&node);
     logs_have_time_and_name_and_outlast_a_power_cut(&mut node);
+    a_changed_boot_partition_is_named(Agent(&node));
     the_stop_goes_in_reverse(&node);
 }
 
@@ -79,6 +83,17 @@ fn settings_reach_every_interface(agent: Agent<'_>) {
             assert_eq!(agent.cat(&format!("/proc/sys/net/{setting}")).trim(), "0", "{setting}");
         }
     }
+}
+
+/// Nobody may write there while nothing is installed or committed, root and its device nodes or not.
+fn what_boots_is_write_protected(agent: Agent<'_>) {
+    for partition in 1..=5 {
+        let run = ["/usr/lib/microdc/probe", "rewrite", &format!("/dev/nvme0n1p{partition}")].map(str::to_owned);
+        let said = agent.ask(&Request::Run(run.to_vec())).unwrap();
+        assert_eq!(said, "open for writing\nOperation not permitted (os error 1)\n", "partition {partition}");
+        assert_eq!(agent.cat(&format!("/sys/class/block/nvme0n1p{partition}/ro")), "1\n");
+    }
+    assert_eq!(agent.cat("/sys/class/block/nvme0n1p6/ro"), "0\n", "state is for writing");
 }
 
 fn without_being_asked_for_it_has_memory_of_its_own_and_no_disks(agent: Agent<'_>) {
@@ -152,11 +167,41 @@ fn logs_have_time_and_name_and_outlast_a_power_cut(node: &mut Node) {
     // Longer than the kernel keeps what is written in memory alone.
     std::thread::sleep(std::time::Duration::from_secs(12));
     node.kill();
+    change_the_firmware(node.disk());
     node.power_on().unwrap();
     wait_up(node, "s1").unwrap();
     let page = node.page("l", STEP).unwrap();
     let wanted = format!("talker| {}", log.trim_end());
     assert!(page.lines().any(|line| line == wanted), "no {wanted:?} on the page:\n{page}");
+}
+
+/// The last bit of the firmware's last block, which no one reads here but the node's own check.
+fn change_the_firmware(disk: &Disk) {
+    let firmware =
+        disk.read_file(Partition::BootA, "start4.elf").unwrap().expect("the boot partition has a firmware");
+    let length = contract::manifest::Manifest::parse(&trailer(disk).manifest).unwrap().boot.length;
+    let image = disk.read(Partition::BootA, 0, usize::try_from(length).unwrap()).unwrap();
+    // A file begins a sector of its own, and its content is in one piece.
+    let mut sectors = image.chunks(SECTOR as usize);
+    let first = sectors.position(|sector| firmware.starts_with(sector)).expect("it lies within the image");
+    let last = first as u64 * SECTOR + firmware.len() as u64 - 1;
+    assert_eq!(disk.read(Partition::BootA, last, 1).unwrap(), firmware[firmware.len() - 1..]);
+    disk.flip_bit(Partition::BootA, last, 0).unwrap();
+}
+
+fn a_changed_boot_partition_is_named(agent: Agent<'_>) {
+    let wanted = "boot partition: slot A: it is not the signed one: its root hash is ";
+    let line = wait_said(agent.0, &format!("health failed: {wanted}"));
+    // Long before the deadlines of checks: it does not get better by waiting.
+    assert!(!line.contains("not within"), "{line}");
+    let nodectl = |verb: &str| {
+        let run = ["/usr/lib/microdc/firstboot", "nodectl", verb].map(str::to_owned);
+        agent.ask(&Request::Run(run.to_vec())).unwrap()
+    };
+    let status = nodectl("status");
+    assert!(status.contains(&format!("health: {wanted}")), "{status}");
+    let metrics = nodectl("metrics");
+    assert!(metrics.contains("microdc_health_check_passed{check=\"boot partition\"} 0\n"), "{metrics}");
 }
 
 fn the_stop_goes_in_reverse(node: &Node) {

@@ -1,6 +1,7 @@
 //! `bootsel`, the small FAT partition on which an operator leaves `node.toml`.
 
 use crate::disk::node;
+use crate::disk::protect::Writable;
 use crate::sys::mount::{self, DATA_ONLY, Flags};
 use anyhow::Context as _;
 use contract::initramfs::BootReport;
@@ -51,6 +52,7 @@ pub fn node_config(report: &BootReport) -> anyhow::Result<Left> {
 /// When `bootsel` cannot be written, or the file is another one by now.
 pub fn overwrite(report: &BootReport, bytes: &[u8], places: &[Range<usize>]) -> anyhow::Result<()> {
     let device = node::of(&report.disk, Partition::Bootsel)?;
+    let _writable = Writable::these(&[&device])?;
     let target = Path::new(BOOTSEL_MOUNT);
     mount::mount(Path::new(&device), target, "vfat", DATA_ONLY, Some(OPTIONS))
         .with_context(|| format!("mounting {device} (bootsel) at {BOOTSEL_MOUNT} for writing"))?;

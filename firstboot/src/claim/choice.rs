@@ -3,6 +3,7 @@
 
 use super::bootsel::OPTIONS;
 use crate::disk::node;
+use crate::disk::protect::Writable;
 use crate::sys::block;
 use crate::sys::mount::{self, DATA_ONLY, Flags};
 use anyhow::{Context as _, ensure};
@@ -34,6 +35,7 @@ pub fn read(report: &BootReport) -> anyhow::Result<Option<Vec<u8>>> {
 /// What failed. Then the old choice stands, or, when the disk failed in the middle of the sector, none.
 pub fn choose(report: &BootReport, slot: Slot) -> anyhow::Result<()> {
     let device = node::of(&report.disk, Partition::Bootsel)?;
+    let _writable = Writable::these(&[&device])?;
     let found = mounted(&device, Flags::RDONLY, place)?;
     let found = found.and_then(|(offset, old)| {
         let wanted = autoboot::render_at_length(slot, old.len())?;

@@ -1,6 +1,7 @@
 //! Making and checking ext4 with Debian's own e2fsprogs, which the image carries.
 
 use crate::console;
+use crate::service::confine;
 use crate::sys::process::{Program, Surroundings, kill_session, spawn};
 use crate::sys::watchdog;
 use anyhow::{Context as _, ensure};
@@ -17,6 +18,8 @@ use uuid::Uuid;
 /// Debian keeps both in /usr/sbin.
 const MKE2FS: &str = "/usr/sbin/mke2fs";
 const E2FSCK: &str = "/usr/sbin/e2fsck";
+/// To whom devices belong: the tools open them as their owner, without any capability.
+const ROOT: u32 = 0;
 /// Longest time that one of them may take.
 const TIMEOUT: Duration = Duration::from_secs(300);
 const BLOCK: u64 = 4096;
@@ -55,7 +58,7 @@ impl Tools {
         let blocks = (length / BLOCK).to_string();
         let arguments =
             ["-q", "-F", "-t", "ext4", "-b", "4096", "-L", label, "-U", &uuid, "-E", &seed, partition, &blocks];
-        let (status, words) = self.run(Command::new(MKE2FS).args(arguments))?;
+        let (status, words) = self.run_as(&command(MKE2FS, &arguments), ROOT)?;
         ensure!(status.success(), "{MKE2FS} on {partition} ended with {status}: {words}");
         Ok(())
     }
@@ -65,12 +68,12 @@ impl Tools {
     /// # Errors
     /// When e2fsck cannot do its work.
     pub fn check(self, partition: &str) -> anyhow::Result<Check> {
-        let (status, words) = self.run(Command::new(E2FSCK).args(["-p", partition]))?;
+        let (status, words) = self.run_as(&command(E2FSCK, &["-p", partition]), ROOT)?;
         if let Some(check) = verdict(status) {
             return Ok(check);
         }
         console::say(format_args!("{partition} is damaged: {words}\nrepairing all of it (e2fsck -y)"));
-        let (status, words) = self.run(Command::new(E2FSCK).args(["-y", partition]))?;
+        let (status, words) = self.run_as(&command(E2FSCK, &["-y", partition]), ROOT)?;
         let died = || format!("{E2FSCK} on {partition} ended with {status}: {words}");
         status.code().with_context(died)?;
         Ok(verdict(status).unwrap_or(Check::Hopeless(words)))
@@ -98,8 +101,8 @@ impl Tools {
         Ok((status?, said.words()?))
     }
 
-    /// As [`Tools::run`], as this user, without capabilities and in an empty environment. Where a caller is not a root, its
-    /// own user does.
+    /// As [`Tools::run`], as this user, without capabilities, confined, and in an empty environment. Where a caller is not a
+    /// root, its own user does.
     pub(super) fn run_as(self, run: &[String], user: u32) -> anyhow::Result<(ExitStatus, String)> {
         let name = run.first().map_or("", String::as_str);
         let said = Output::open()?;
@@ -116,7 +119,10 @@ impl Tools {
             capabilities: &[],
             cgroup: None,
             output: said.0.as_fd(),
-            surroundings: Surroundings::default(),
+            surroundings: Surroundings {
+                confinement: Some(confine::of_reader().map_err(anyhow::Error::msg)?),
+                ..Surroundings::default()
+            },
         })?;
         let status = self.wait(name, || {
             let waited = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG)?;
@@ -144,6 +150,11 @@ impl Tools {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// A program with its arguments.
+fn command(program: &str, arguments: &[&str]) -> Vec<String> {
+    [&[program], arguments].concat().into_iter().map(str::to_owned).collect()
 }
 
 /// What a program says: a file, as a pipe that no one empties stops the program.

@@ -1,6 +1,7 @@
 //! The slots on the system disk, by their partitions: opened for the installer, and their trailers read.
 
 use super::node;
+use super::protect::Writable;
 use crate::sys::block;
 use anyhow::{Context as _, bail};
 use contract::initramfs::BootReport;
@@ -16,9 +17,11 @@ use std::os::unix::fs::FileExt as _;
 pub struct Open {
     pub boot: File,
     pub root: File,
+    /// Where they were opened for writing: without it, writes are refused.
+    pub writable: Option<Writable>,
 }
 
-/// Opens a slot, for reading alone or for writing too.
+/// Opens a slot, for reading alone or for writing too. It can be written to for as long as [`Open::writable`] is there.
 ///
 /// # Errors
 /// When the partition table lacks it, or it cannot be opened.
@@ -27,11 +30,12 @@ pub fn open(report: &BootReport, slot: Slot, write: bool) -> anyhow::Result<Open
     if write && slot == report.slot {
         bail!("slot {slot} is running and is never written");
     }
-    let file = |partition| -> anyhow::Result<File> {
-        let device = node::of(&report.disk, partition)?;
-        File::options().read(true).write(write).open(&device).with_context(|| format!("opening {device}"))
+    let (boot, root) = (node::of(&report.disk, slot.boot())?, node::of(&report.disk, slot.root())?);
+    let writable = write.then(|| Writable::these(&[&boot, &root])).transpose()?;
+    let file = |device: &str| -> anyhow::Result<File> {
+        File::options().read(true).write(write).open(device).with_context(|| format!("opening {device}"))
     };
-    Ok(Open { boot: file(slot.boot())?, root: file(slot.root())? })
+    Ok(Open { boot: file(&boot)?, root: file(&root)?, writable })
 }
 
 /// What a slot holds by its trailer, whose signature is checked.

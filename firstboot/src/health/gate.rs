@@ -9,6 +9,8 @@ use std::time::Duration;
 const IMPATIENT: Duration = Duration::from_secs(1);
 /// After a check has passed, so many looks in a row must fail before it has failed: one may be lost under load.
 const TOLERATED: u32 = 2;
+/// Time between two looks at a boot partition that is not the signed one: each reads and hashes all of it.
+const BOOT_PARTITION: Duration = Duration::from_secs(600);
 
 /// One check and what is known of it.
 #[derive(Clone, Debug)]
@@ -103,14 +105,15 @@ impl Gate {
             }
             Err(reason) => {
                 check.failures = check.failures.saturating_add(1);
-                check.next = now + IMPATIENT.min(Duration::from_millis(check.spec.every_ms));
                 // A service's state is known, not measured: nothing gets lost on the way.
                 let sure = matches!(check.spec.probe, Probe::Service { .. }) || check.failures >= TOLERATED;
-                if check.passed_once {
-                    if sure {
-                        (check.verdict, check.reason) = (Verdict::Failed, Some(reason));
-                    }
-                } else {
+                // What does not get better by waiting has no need of its deadline.
+                let stays = matches!(check.spec.probe, Probe::BootPartition);
+                let pause = if stays && sure { BOOT_PARTITION } else { IMPATIENT };
+                check.next = now + pause.min(Duration::from_millis(check.spec.every_ms));
+                if sure && (check.passed_once || stays) {
+                    (check.verdict, check.reason) = (Verdict::Failed, Some(reason));
+                } else if !check.passed_once {
                     check.reason = Some(reason);
                 }
             }
@@ -279,6 +282,22 @@ mod tests {
         gate.judge(s(36));
         assert_eq!(gate.passed_for(s(36)), None);
         assert_eq!(gate.overdue().unwrap(), "peer: not within 30 s: refused");
+    }
+
+    #[test]
+    fn a_changed_boot_partition_has_failed_at_the_second_look_and_is_read_seldom_from_then_on() {
+        let mut gate = Gate::new(vec![HealthCheck {
+            probe: Probe::BootPartition,
+            every_ms: 6 * 3600 * 1000,
+            ..check("boot partition", 120)
+        }]);
+        assert_eq!(no(&mut gate, 0, 1), Verdict::Waiting, "one look may be lost under load");
+        assert_eq!(gate.deadline(|_| false), Some(s(2)));
+        assert_eq!(no(&mut gate, 0, 3), Verdict::Failed);
+        assert_eq!(gate.report().line(), "failed: boot partition: refused");
+        assert_eq!(gate.overdue().as_deref(), Some("boot partition: refused"), "a trial does not wait either");
+        assert_eq!(gate.deadline(|_| false), Some(s(603)));
+        assert_eq!(yes(&mut gate, 0, 603), Verdict::Passed, "it was written anew");
     }
 
     #[test]

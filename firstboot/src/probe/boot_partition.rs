@@ -33,7 +33,7 @@ pub fn check(report: &Path) -> anyhow::Result<()> {
     // What the kernel remembers of it is not what the firmware reads at the next start.
     rustix::fs::fadvise(&partition, 0, None, rustix::fs::Advice::DontNeed)
         .context("forgetting what was read before")?;
-    holds(partition, &manifest.boot).with_context(|| format!("the boot partition of slot {}", report.slot))
+    holds(partition, &manifest.boot).with_context(|| format!("slot {}", report.slot))
 }
 
 /// Whether a partition begins with this image.

@@ -8,7 +8,7 @@
 //!   [`running_probe`] a child that
 //!   looks whether something is as it should be
 
-mod confine;
+pub mod confine;
 pub mod environment;
 mod log;
 mod log_file;

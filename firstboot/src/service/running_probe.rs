@@ -1,6 +1,7 @@
 //! One check, by a short-lived child with few privileges, which reads whatever bytes come back. The child's exit status
 //! is the result; its last line says why.
 
+use super::confine;
 use super::machine::{Exit, Moment};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::process::{Program, Surroundings, kill_session, spawn};
@@ -52,6 +53,7 @@ impl RunningProbe {
             cgroup.limit(&LIMITS);
             cgroup.procs().ok()
         });
+        let confinement = confine::of_reader()?;
         let (output, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
             .map_err(|error| format!("cannot make a pipe: {error}"))?;
         let program = Program {
@@ -61,7 +63,11 @@ impl RunningProbe {
             capabilities: &[],
             cgroup: procs,
             output: write.as_fd(),
-            surroundings: Surroundings { open_files: LIMITS.open_files, ..Surroundings::default() },
+            surroundings: Surroundings {
+                open_files: LIMITS.open_files,
+                confinement: Some(confinement),
+                ..Surroundings::default()
+            },
         };
         let pid = spawn(&program).map_err(|error| error.to_string())?;
         Ok(RunningProbe { pid, output, deadline: now + limit, limit, late: false, cgroup })

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 const BLKSSZGET: u32 = ioctl::none(0x12, 104);
+const BLKROSET: u32 = ioctl::none(0x12, 93);
 const BLKRRPART: u32 = ioctl::none(0x12, 95);
 const BLKPG: u32 = ioctl::none(0x12, 105);
 // Declared with size_t, though 64 bits are stored.
@@ -54,6 +55,15 @@ pub fn logical_block_size(device: impl AsFd) -> io::Result<u32> {
     // SAFETY: BLKSSZGET stores one int.
     unsafe { ioctl::pointer(device.as_fd(), BLKSSZGET, &raw mut bytes)? };
     u32::try_from(bytes).map_err(|_| io::Error::other(format!("a logical block size of {bytes}")))
+}
+
+/// Lets the kernel refuse writes to a disk or partition, or take them again; also those of who has opened it already. Needs
+/// CAP_SYS_ADMIN, and no right to write.
+pub fn set_read_only(device: impl AsFd, read_only: bool) -> io::Result<()> {
+    let mut value = c_int::from(read_only);
+    // SAFETY: BLKROSET reads one int.
+    unsafe { ioctl::pointer(device.as_fd(), BLKROSET, &raw mut value)? };
+    Ok(())
 }
 
 /// Where a file begins on the device of its file system, in bytes; `None` for a file without any block. Needs the

@@ -1,6 +1,7 @@
 //! The system half of PID 1, after switch root. Stages in order, each in its own file:
-//! [`mounts`] → [`modules`] → [`lock`] → [`clock`] → state → node config → [`update`]: what this boot is → [`identity`]
-//! → [`sysctls`] → [`directories`] → templates → services and network, in [`steady`], until a reboot or power-off is asked for.
+//! [`mounts`] → [`modules`] → [`lock`] → write protection → [`clock`] → state → node config → [`update`]: what this boot is →
+//! [`identity`] → [`sysctls`] → [`directories`] → templates → services and network, in [`steady`], until a reboot or power-off is
+//! asked for.
 //!
 //! No stage ends the boot: problems are reported on the console and kept for the status page, and the node comes up as
 //! far as it can, so that an operator can reach it.
@@ -31,6 +32,7 @@ use crate::claim;
 use crate::config::intake::{Intake, Keeper, intake};
 use crate::config::templates;
 use crate::console;
+use crate::disk::protect;
 use crate::sys::reboot;
 use anyhow::Context as _;
 use contract::initramfs::BootReport;
@@ -61,6 +63,7 @@ pub fn run() {
     feed();
     modules::run(&role.modules, &mut warnings);
     lock::run(&mut warnings);
+    protect::all(&report).iter().for_each(|reason| warnings.add(reason));
     feed();
     clock::floor(report.built, &mut warnings);
     let state = state(&report, &mut warnings);

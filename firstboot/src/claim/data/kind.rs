@@ -44,6 +44,7 @@ pub fn make(kind: DataKind, partition: &str, length: u64, uuid: &Uuid, tools: To
         DataKind::Ext4 => tools.make(partition, length, LABEL, uuid),
         DataKind::Xfs => {
             let id = format!("uuid={uuid}");
+            // With capabilities: it sets the block size of the device.
             run(tools, MKFS_XFS, &["-q", "-f", "-K", "-L", LABEL, "-m", &id, partition])
         }
         DataKind::Lvm => {

@@ -24,15 +24,21 @@ pub use work::run;
 
 use super::filesystem::Tools;
 use crate::console;
+use crate::service::confine;
+use crate::sys::process::{Program, Surroundings, kill_session, spawn};
 use anyhow::{Context as _, bail, ensure};
 use contract::initramfs::BootReport;
 use contract::names::FIRSTBOOT;
 use contract::node::{Disks, NodeConfig};
+use contract::role::Identity;
 use contract::storage::{Data, Disk};
+use rustix::process::{WaitOptions, waitpid};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
-use std::process::{Command, Stdio};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 /// Longest time for a claim: checking a large file system after a crash takes minutes. Then the node goes on without.
@@ -79,22 +85,33 @@ fn ask(report: &BootReport, request: &Request) -> anyhow::Result<Answer> {
     let answer =
         rustix::fs::memfd_create("claim", rustix::fs::MemfdFlags::CLOEXEC).context("making a memory file")?;
     let mut answer = File::from(answer);
-    let mut command = Command::new(FIRSTBOOT);
-    command.arg("data").env_clear().stdin(Stdio::piped()).stdout(answer.try_clone()?).stderr(Stdio::inherit());
-    let mut child = command.spawn().with_context(|| format!("starting {FIRSTBOOT}"))?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(&serde_json::to_vec(request)?).context("sending it its task")?;
-    }
+    let task = rustix::fs::memfd_create("task", rustix::fs::MemfdFlags::CLOEXEC).context("making a memory file")?;
+    let mut task = File::from(task);
+    task.write_all(&serde_json::to_vec(request)?).and_then(|()| task.rewind()).context("writing down its task")?;
+    let errors = std::io::stderr();
+    let pid = spawn(&Program {
+        run: &[FIRSTBOOT, "data"].map(str::to_owned),
+        environment: Vec::new(),
+        identity: &Identity::default(),
+        capabilities: &confine::CLAIM,
+        cgroup: None,
+        output: answer.as_fd(),
+        surroundings: Surroundings {
+            files: &[(0, task.as_fd()), (2, errors.as_fd())],
+            confinement: Some(confine::of_claim().map_err(anyhow::Error::msg)?),
+            ..Surroundings::default()
+        },
+    })?;
     let started = Instant::now();
     let mut remind_at = REMIND;
     let status = loop {
-        if let Some(status) = child.try_wait().context("waiting for it")? {
-            break status;
+        if let Some((_, status)) = waitpid(Some(pid), WaitOptions::NOHANG).context("waiting for it")? {
+            break ExitStatus::from_raw(status.as_raw());
         }
         tools.feed();
         if started.elapsed() >= LIMIT {
             // It may be unable to die before its disk answers: it is not waited for.
-            let _ = child.kill();
+            kill_session(pid);
             bail!("it has taken {} minutes: the disk does not answer as it should", LIMIT.as_secs() / 60);
         }
         if started.elapsed() >= remind_at {

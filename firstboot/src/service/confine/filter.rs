@@ -26,10 +26,37 @@ const NAMESPACES: u64 = 0x7e02_0080;
 /// # Errors
 /// When the rules make no program, which only a mistake in them would do.
 pub fn filters(service: &Service) -> Result<Vec<BpfProgram>, BackendError> {
-    let sandbox = &service.sandbox;
-    if sandbox.unconfined {
+    if service.sandbox.unconfined {
         return Ok(Vec::new());
     }
+    allowing(&service.sandbox, &service.capabilities)
+}
+
+/// The filters for a child of PID 1 without capabilities.
+///
+/// # Errors
+/// As [`filters`].
+pub fn of_reader() -> Result<Vec<BpfProgram>, BackendError> {
+    allowing(&Sandbox::default(), &[])
+}
+
+/// The filter for the child of PID 1 that claims disks: what nothing may call, and what it and its tools have no use for.
+///
+/// # Errors
+/// As [`filters`].
+pub fn of_claim() -> Result<Vec<BpfProgram>, BackendError> {
+    let unused = [SystemCalls::Namespaces, SystemCalls::Bpf, SystemCalls::Debug, SystemCalls::Keyring];
+    let refused = unused.into_iter().flat_map(calls::of_group).chain(calls::NEVER);
+    // C libraries make threads and processes by clone3 where they can, and by clone where it is not known.
+    let refused: Rules = refused.filter(|&&call| call != libc::SYS_clone3).map(|&call| (call, Vec::new())).collect();
+    let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
+    Ok(vec![
+        program(clone3, SeccompAction::Allow, SeccompAction::Errno(UNKNOWN))?,
+        program(refused, SeccompAction::Allow, SeccompAction::Errno(PERMITTED))?,
+    ])
+}
+
+fn allowing(sandbox: &Sandbox, capabilities: &[Capability]) -> Result<Vec<BpfProgram>, BackendError> {
     let mut filters = Vec::new();
     if sandbox.fixed_capabilities {
         let capset = Rules::from([(libc::SYS_capset, Vec::new())]);
@@ -41,14 +68,14 @@ pub fn filters(service: &Service) -> Result<Vec<BpfProgram>, BackendError> {
         let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
         filters.push(program(clone3, SeccompAction::Allow, SeccompAction::Errno(UNKNOWN))?);
     }
-    let mut rules: Rules = allowed(service).into_iter().map(|call| (call, Vec::new())).collect();
+    let mut rules: Rules = allowed(sandbox, capabilities).into_iter().map(|call| (call, Vec::new())).collect();
     // For the filter above, whose answer is the stricter one.
     rules.insert(libc::SYS_clone3, Vec::new());
     let same = SeccompCmpOp::MaskedEq(NAMESPACES);
     let clone = SeccompCondition::new(0, SeccompCmpArgLen::Qword, same, 0)?;
     let clone = if namespaces { Vec::new() } else { vec![SeccompRule::new(vec![clone])?] };
     rules.insert(libc::SYS_clone, clone);
-    rules.insert(libc::SYS_socket, families(service)?);
+    rules.insert(libc::SYS_socket, families(capabilities)?);
     filters.push(program(rules, SeccompAction::Errno(PERMITTED), SeccompAction::Allow)?);
     Ok(filters)
 }
@@ -75,9 +102,9 @@ pub fn of_containers(service: &Service) -> Result<Vec<BpfProgram>, BackendError>
 }
 
 /// Sockets of the families that a node knows (sys/socket.h): the code of all others is out of reach.
-fn families(service: &Service) -> Result<Vec<SeccompRule>, BackendError> {
+fn families(capabilities: &[Capability]) -> Result<Vec<SeccompRule>, BackendError> {
     let usual = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-    let packets = service.capabilities.contains(&Capability::NetRaw).then_some(libc::AF_PACKET);
+    let packets = capabilities.contains(&Capability::NetRaw).then_some(libc::AF_PACKET);
     let family = |family: i32| {
         let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family as u64)?;
         SeccompRule::new(vec![condition])
@@ -85,10 +112,9 @@ fn families(service: &Service) -> Result<Vec<SeccompRule>, BackendError> {
     usual.into_iter().chain(packets).map(family).collect()
 }
 
-fn allowed(service: &Service) -> BTreeSet<Call> {
-    let Sandbox { system_calls, .. } = &service.sandbox;
-    let groups = system_calls.iter().flat_map(|&group| calls::of_group(group));
-    let capabilities = service.capabilities.iter().flat_map(|&capability| calls::of_capability(capability));
+fn allowed(sandbox: &Sandbox, capabilities: &[Capability]) -> BTreeSet<Call> {
+    let groups = sandbox.system_calls.iter().flat_map(|&group| calls::of_group(group));
+    let capabilities = capabilities.iter().flat_map(|&capability| calls::of_capability(capability));
     calls::EVERY.iter().chain(calls::OLD).chain(groups).chain(capabilities).copied().collect()
 }
 

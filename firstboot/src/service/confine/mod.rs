@@ -1,10 +1,13 @@
 //! What confines a service: what it sees of the node and may change there ([`view`]), its device nodes ([`devices`]), and the
 //! system calls that it may make ([`filter`], by the groups of [`calls`]).
 //!
+//! PID 1's own children are confined by [`children`].
+//!
 //! Everything is decided here, from the role, before a process is created; [`crate::sys::process`] applies it.
 
 mod calls;
 mod changes;
+mod children;
 mod devices;
 mod filter;
 mod ground;
@@ -14,6 +17,7 @@ mod host;
 mod tests;
 mod view;
 
+pub use children::{CLAIM, of_claim, of_reader};
 pub use ground::Ground;
 pub use host::{cell, command};
 

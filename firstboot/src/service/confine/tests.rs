@@ -123,15 +123,20 @@ fn confined(script: &str, sandbox: Sandbox, capabilities: &[Capability]) -> Stri
     let mut service = service(0, &["/bin/sh", "-c", script], sandbox);
     service.capabilities = capabilities.to_vec();
     let confinement = confinement(&service, &Ground::default()).unwrap();
+    said(&service.run, &confinement, capabilities)
+}
+
+/// What a program of root's writes under a confinement.
+fn said(run: &[String], confinement: &Confinement, capabilities: &[Capability]) -> String {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let program = Program {
-        run: &service.run,
+        run,
         environment: vec![("PATH".to_owned(), "/usr/sbin:/usr/bin:/bin".to_owned())],
-        identity: &service.identity,
+        identity: &Identity::default(),
         capabilities,
         cgroup: None,
         output: write.as_fd(),
-        surroundings: Surroundings { confinement: Some(&confinement), ..Surroundings::default() },
+        surroundings: Surroundings { confinement: Some(confinement), ..Surroundings::default() },
     };
     let pid = spawn(&program).unwrap();
     drop(write);
@@ -201,11 +206,33 @@ fn capabilities_stay_as_they_are_where_a_program_would_change_them() {
 }
 
 #[test]
+fn children_of_init_have_a_filter_and_no_way_to_more_rights() {
+    for (name, confinement) in [("reader", of_reader().unwrap()), ("claim", of_claim().unwrap())] {
+        let shell = |script: &str| said(&["/bin/sh", "-c", script].map(str::to_owned), confinement, &[]);
+        let facts = shell("grep -E '^(Seccomp|NoNewPrivs|CapEff|CapBnd):' /proc/self/status");
+        let none = "0000000000000000";
+        assert_eq!(
+            facts,
+            format!("CapEff:\t{none}\nCapBnd:\t{none}\nNoNewPrivs:\t1\nSeccomp:\t2\n"),
+            "{name}: {facts}"
+        );
+        for attempt in ["unshare -U true", "unshare -m true", "nsenter -t $$ -u true"] {
+            let said = shell(&format!("({attempt}) 2>&1 && echo done || echo refused"));
+            assert!(
+                said.contains("Operation not permitted") && said.ends_with("refused\n"),
+                "{name}: {attempt}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
 fn every_filter_is_short_enough_for_the_kernel_and_no_group_allows_what_nobody_may() {
     let all = Sandbox { system_calls: SystemCalls::ALL.to_vec(), fixed_capabilities: true, ..Sandbox::default() };
     let mut widest = service(0, &["/x"], all);
     widest.capabilities = Capability::ALL.to_vec();
-    for filter in filter::filters(&widest).unwrap() {
+    let filters = [filter::filters(&widest), filter::of_reader(), filter::of_claim()];
+    for filter in filters.into_iter().flat_map(Result::unwrap) {
         assert!(filter.len() <= 4096, "{}", filter.len());
     }
     let groups = SystemCalls::ALL.iter().flat_map(|&group| calls::of_group(group));

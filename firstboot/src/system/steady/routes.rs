@@ -4,7 +4,7 @@ use super::super::events::now;
 use super::super::{keys, pages};
 use super::turn::{Loop, Page};
 use crate::console::show;
-use crate::service::Moment;
+use crate::service::{Moment, confine};
 use crate::sys::process::{Program, Surroundings, spawn};
 use contract::names;
 use contract::role::Identity;
@@ -36,7 +36,10 @@ impl Loop {
                     capabilities: &[],
                     cgroup: None,
                     output: write.as_fd(),
-                    surroundings: Surroundings::default(),
+                    surroundings: Surroundings {
+                        confinement: Some(confine::of_reader()?),
+                        ..Surroundings::default()
+                    },
                 };
                 spawn(&program).map_err(|error| error.to_string())?;
                 Ok(output)

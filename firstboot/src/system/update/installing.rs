@@ -2,8 +2,9 @@
 //! in a cgroup with the lowest priority, and can access only what it is given of the disk: the other slot for writing,
 //! the running one for reading. Its reports are trusted only for pages and progress.
 
+use crate::disk::protect::Writable;
 use crate::disk::slots;
-use crate::service::Exit;
+use crate::service::{Exit, confine};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::process::{Program, Surroundings, kill_session, spawn};
 use crate::update::install::order::{Order, files};
@@ -52,6 +53,8 @@ pub struct Installing {
     exit: Option<Exit>,
     /// Why it was ended from here.
     ended: Option<String>,
+    /// The other slot can be written to until this is dropped, when the child is gone.
+    _writable: Option<Writable>,
 }
 
 /// What came of it.
@@ -137,7 +140,12 @@ impl Installing {
             capabilities: &[],
             cgroup: cgroup.as_ref().and_then(|cgroup| cgroup.procs().ok()),
             output: messages_end.as_fd(),
-            surroundings: Surroundings { open_files: Some(256), files: &given, ..Surroundings::default() },
+            surroundings: Surroundings {
+                open_files: Some(256),
+                files: &given,
+                confinement: Some(confine::of_reader()?),
+                ..Surroundings::default()
+            },
         };
         let pid = spawn(&program).map_err(|error| error.to_string())?;
         Ok(Installing {
@@ -155,6 +163,7 @@ impl Installing {
             last: None,
             exit: None,
             ended: None,
+            _writable: standby.writable,
         })
     }
 

@@ -18,11 +18,13 @@
 //! | `http ADDRESS` | answers 503 for a second, then what /run/http says (`STATUS BODY`), else 200 |
 //! | `listen ADDRESS` | answers each caller with the address that it sees |
 //! | `fetch ADDRESS` | writes what it is answered there, and ends |
+//! | `half-open ADDRESS COUNT` | holds so many connections without a word, and counts those that ssh greets |
 //! | `network-namespaces` | writes each that has a process, and ends |
 //! | `oci-image NAME FILE` | makes a container image with nothing but this program in it, and ends |
 //! | `list FOLDER` | writes the names in it, and ends |
 //! | `enter SERVICE PROGRAM ...` | runs a program among the processes of a service that makes containers, and ends as it does |
 //! | `cat FILE` | writes what is in it, and ends |
+//! | `rewrite FILE` | writes the first sector as it is, says what came of it, and ends |
 //! | `exists FILE` | ends well when it does |
 //! | `talk TEXT`, `talk-and-end TEXT` | writes it |
 //! | `attack` | tries what someone would who has taken a service over, says how each attempt went, and ends |
@@ -30,7 +32,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, exit};
@@ -125,6 +127,7 @@ pub fn run(act: &str, rest: &[&str]) {
         ("http", [address]) => http(address),
         ("listen", [address]) => listen(address),
         ("fetch", [address]) => fetch(address),
+        ("half-open", [address, count]) => half_open(address, count.parse().unwrap_or(0)),
         ("network-namespaces", []) => {
             let mut found: Vec<_> = fs::read_dir("/proc")
                 .into_iter()
@@ -153,6 +156,10 @@ pub fn run(act: &str, rest: &[&str]) {
             let text = fs::read_to_string(file);
             print!("{}", text.as_deref().unwrap_or_default());
             exit(i32::from(text.is_err()));
+        }
+        ("rewrite", [file]) => {
+            println!("{}", rewrite(file).map_or_else(|error| error.to_string(), |()| "written".to_owned()));
+            exit(0);
         }
         ("exists", [file]) => {
             let there = fs::exists(file).unwrap_or(false);
@@ -259,6 +266,44 @@ fn fetch(address: &str) {
         std::net::TcpStream::connect(address).and_then(|mut stream| stream.read_to_string(&mut text)).map(drop);
     println!("fetched {text:?} from {address}: {fetched:?}");
     exit(i32::from(fetched.is_err()));
+}
+
+fn rewrite(file: &str) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new().read(true).write(true).open(file)?;
+    let mut sector = [0; 512];
+    file.read_exact(&mut sector)?;
+    file.seek(SeekFrom::Start(0))?;
+    println!("open for writing");
+    file.write_all(&sector)?;
+    file.sync_all()
+}
+
+/// Says every second how many are open and greeted. Those that are turned away are opened again.
+fn half_open(address: &str, count: usize) {
+    let Ok(address) = address.parse() else { exit(97) };
+    let mut held: Vec<Option<(std::net::TcpStream, bool)>> = (0..count).map(|_| None).collect();
+    let mut opened = 0;
+    loop {
+        for place in &mut held {
+            let mut bytes = [0; 64];
+            match place.as_mut().map(|(stream, _)| stream.read(&mut bytes)) {
+                Some(Ok(1..)) if bytes.starts_with(b"SSH-") => {
+                    place.iter_mut().for_each(|(_, greeted)| *greeted = true)
+                }
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                _ => {
+                    let stream = std::net::TcpStream::connect_timeout(&address, SECOND).ok();
+                    *place =
+                        stream.filter(|stream| stream.set_nonblocking(true).is_ok()).map(|stream| (stream, false));
+                    opened += 1;
+                }
+            }
+        }
+        let open = held.iter().flatten().count();
+        let greeted = held.iter().flatten().filter(|(_, greeted)| *greeted).count();
+        println!("opened {opened}, open {open}, greeted {greeted}");
+        std::thread::sleep(SECOND);
+    }
 }
 
 fn http(address: &str) {
