@@ -8,6 +8,31 @@ use std::collections::BTreeSet;
 /// A service, and the attempts by which it reaches what is its own affair. All others must be refused.
 pub type Expected<'e> = (&'e str, &'e [&'e str]);
 
+/// What whoever is root in a service that makes containers reaches, or in a privileged container of it.
+pub const CONTAINER_HOST: &[&str] = &[
+    // Its own init, in its own namespace.
+    "init-seen",
+    "init-environment",
+    "init-memory",
+    "init-files",
+    "init-traced",
+    "init-signalled",
+    // What containers are made with.
+    "bpf",
+    "keyring",
+    "host-name",
+    "memory-mounted",
+    "proc-mounted",
+    "mount-namespace",
+    "user-namespace",
+    "own-program",
+    "run",
+    // CAP_SYSLOG, which kubelet has, and files of the machine that root may write: a restart at worst.
+    "kernel-log",
+    "sysfs",
+    "sysrq",
+];
+
 /// The attempts with which a service reached what it wanted; `bare` leaves its confinement out.
 ///
 /// # Panics

@@ -13,7 +13,7 @@ use contract::hash::Digest;
 use contract::keys::PrivateKey;
 use contract::layout::{BLOCK, Extent, Partition, Slot, trailer_offset};
 use contract::manifest::{BlockImage, Manifest};
-use contract::names::{CMDLINE_TXT, INITRAMFS};
+use contract::names::{CMDLINE_TXT, INITRAMFS, ROLE_SPEC};
 use contract::trailer::Trailer;
 use contract::tree::HashTree;
 use emulator::Disk;
@@ -136,20 +136,44 @@ impl Forge {
     /// # Panics
     /// When the root has no such file, or has the same block twice.
     #[must_use]
-    pub fn in_root(mut self, path: &str, change: impl FnOnce(&mut [u8])) -> Forge {
+    pub fn in_root(self, path: &str, change: impl FnOnce(&mut [u8])) -> Forge {
+        self.changed_root(path, |file| change(&mut file[..BLOCK as usize]))
+    }
+
+    /// A root with another role: other services, checks or settings.
+    ///
+    /// # Panics
+    /// When it is longer than the one before, even without spaces.
+    #[must_use]
+    pub fn role(self, change: impl FnOnce(&mut serde_json::Value)) -> Forge {
+        self.changed_root(ROLE_SPEC.trim_start_matches('/'), |file| {
+            let mut role = serde_json::from_slice(file).expect("the role is JSON");
+            change(&mut role);
+            let role = serde_json::to_vec(&role).expect("it can be written");
+            assert!(role.len() <= file.len(), "{} bytes in the place of {}", role.len(), file.len());
+            file.fill(b' ');
+            file[..role.len()].copy_from_slice(&role);
+        })
+    }
+
+    /// A root in which the file at `path` is changed where it lies, and its hash tree with it.
+    fn changed_root(mut self, path: &str, change: impl FnOnce(&mut [u8])) -> Forge {
         let medium = Medium::open(self.disk.path()).unwrap_or_else(|error| panic!("{error}"));
         let root = medium.pick(Some(Slot::A)).and_then(OpenSlot::root).unwrap_or_else(|error| panic!("{error}"));
-        let mut file = root.open(path).unwrap_or_else(|error| panic!("{error}"));
-        let mut before = vec![0; BLOCK as usize];
-        let read = file.read_bytes(&mut before).unwrap_or_else(|error| panic!("{path}: {error}"));
-        assert_eq!(read, before.len(), "{path} is shorter than a block");
+        let before = root.read(path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(before.len() >= BLOCK as usize, "{path} is shorter than a block");
 
         let length = self.manifest.root.length;
         let mut data = self.disk.read(Partition::RootA, 0, length as usize).expect("it can be read");
-        let mut found = data.chunks_exact_mut(BLOCK as usize).filter(|block| **block == *before);
-        let block = found.next().unwrap_or_else(|| panic!("{path} does not begin with a block of the root"));
+        let first = &before[..BLOCK as usize];
+        let mut found = data.chunks_exact(BLOCK as usize).enumerate().filter(|(_, block)| *block == first);
+        let (block, _) = found.next().unwrap_or_else(|| panic!("{path} does not begin with a block of the root"));
         assert!(found.next().is_none(), "the first block of {path} stands in the root twice");
-        change(block);
+        drop(found);
+        let at = block * BLOCK as usize;
+        let file = &mut data[at..at + before.len()];
+        assert!(*file == *before, "{path} is not in one piece");
+        change(file);
         let tree = HashTree::over(&data).expect("whole blocks have a tree");
         for (at, bytes) in [(0, &data), (length, &tree.bytes)] {
             self.disk.write(Partition::RootA, at, bytes).expect("it can be written");

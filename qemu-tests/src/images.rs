@@ -36,8 +36,8 @@ const fn image(name: &'static str, variable: &'static str, profile: &'static str
 
 /// Every image under test.
 ///
-/// The router is the image as it gets flashed, and so is MinIO's; all others but `router-slow` have the probe.
-pub static IMAGES: [TestImage; 11] = [
+/// `router` and `minio` are the images as they get flashed; all others but `router-slow` have the probe.
+pub static IMAGES: [TestImage; 12] = [
     TestImage { lock: LockUse::Refreshed, ..image("router", "MICRODC_TEST_IMAGE", "profiles/router.toml") },
     // A node that does nothing but claim its disks.
     TestImage {
@@ -45,6 +45,10 @@ pub static IMAGES: [TestImage; 11] = [
         ..image("disks", "MICRODC_TEST_DISKS_IMAGE", "qemu-tests/profiles/disks.toml")
     },
     image("minio", "MICRODC_TEST_MINIO_IMAGE", "profiles/minio.toml"),
+    TestImage {
+        packages_of: Some("minio"),
+        ..image("minio-probe", "MICRODC_TEST_MINIO_PROBE_IMAGE", "qemu-tests/profiles/minio-probe.toml")
+    },
     TestImage {
         packages_of: Some("router"),
         ..image("router-probe", "MICRODC_TEST_PROBE_IMAGE", "qemu-tests/profiles/router-probe.toml")
@@ -180,6 +184,15 @@ pub fn disks() -> PathBuf {
 #[must_use]
 pub fn minio() -> PathBuf {
     built("minio")
+}
+
+/// The MinIO image with the probe as one more service.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn minio_with_probe() -> PathBuf {
+    built("minio-probe")
 }
 
 /// The image with every part that no other has, with the probe.

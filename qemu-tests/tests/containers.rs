@@ -3,7 +3,7 @@
 
 use emulator::{Machine, Network, Node};
 use qemu_tests::agent::Agent;
-use qemu_tests::attack::only_what_is_expected_is_reached;
+use qemu_tests::attack::{CONTAINER_HOST, only_what_is_expected_is_reached};
 use qemu_tests::figures::figure;
 use qemu_tests::images;
 use qemu_tests::probe::{PORT, Request};
@@ -118,7 +118,7 @@ fn containers_start_are_limited_reach_other_nodes_and_leave_nothing() {
     the_one_that_runs_is_seen_and_cleaned_up(agent, &before);
     assert_eq!(traces(agent), before);
     what_is_kept_lies_on_data(agent);
-    it_does_not_take_the_node(agent);
+    only_what_is_expected_is_reached(agent, &[("containerd", CONTAINER_HOST)]);
     one.power_off().unwrap();
     one.wait_off(STEP).unwrap();
     assert!(!one.console().contains("could not be unmounted"), "{}", one.console());
@@ -236,32 +236,4 @@ fn what_is_kept_lies_on_data(agent: Agent<'_>) {
     let listed = run(agent, &["/usr/lib/microdc/probe", "list", "/data/directories/var/lib/containerd"]).unwrap();
     assert!(listed.contains("io.containerd.snapshotter.v1.overlayfs"), "{listed}");
     assert!(fine_inside(agent, &["/usr/bin/ctr", "images", "ls", "-q"]).contains(IMAGE));
-}
-
-/// The attempts of somebody who is root in containerd, or in a privileged container.
-fn it_does_not_take_the_node(agent: Agent<'_>) {
-    let expected = [
-        // Its own init, in its own namespace.
-        "init-seen",
-        "init-environment",
-        "init-memory",
-        "init-files",
-        "init-traced",
-        "init-signalled",
-        // What containers are made with.
-        "bpf",
-        "keyring",
-        "host-name",
-        "memory-mounted",
-        "proc-mounted",
-        "mount-namespace",
-        "user-namespace",
-        "own-program",
-        "run",
-        // CAP_SYSLOG, which kubelet has, and files of the machine that root may write: a restart at worst.
-        "kernel-log",
-        "sysfs",
-        "sysrq",
-    ];
-    only_what_is_expected_is_reached(agent, &[("containerd", &expected)]);
 }

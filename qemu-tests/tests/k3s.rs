@@ -5,6 +5,7 @@ use contract::layout::Partition;
 use contract::names::NODE_CONFIG;
 use emulator::{Machine, Network, Node};
 use qemu_tests::agent::Agent;
+use qemu_tests::attack::{CONTAINER_HOST, only_what_is_expected_is_reached};
 use qemu_tests::found::Found;
 use qemu_tests::images;
 use qemu_tests::probe::PORT;
@@ -87,6 +88,13 @@ fn its_surroundings_are_what_k3s_asks_for(found: &Found, agent: Agent<'_>, run: 
     }
 }
 
+/// The attempts of somebody who is root in k3s, or in a privileged pod.
+fn it_does_not_take_the_node(agent: Agent<'_>) {
+    // In its own mounts it can put what it likes in the place of sshd's program; sshd does not see them.
+    let expected = [CONTAINER_HOST, &["sshd-replaced"]].concat();
+    only_what_is_expected_is_reached(agent, &[("k3s", &expected)]);
+}
+
 /// Those that k3s's check-config, its kube-proxy, network policies, flannel and the CNI plugin bandwidth need.
 const MODULES: [&str; 27] = [
     "overlay",
@@ -165,6 +173,7 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     node.expect("health passed", STEP * 2).unwrap();
     let page = node.page("s", STEP).unwrap();
     assert!(service(&page, "k3s").contains(": ready"), "{page}");
+    it_does_not_take_the_node(Agent(&node));
 
     // What is kept is there after a power cut, and what is not is gone.
     node.kill();
@@ -209,5 +218,6 @@ fn an_agent_joins_with_what_k3s_documents_and_is_healthy() {
     its_surroundings_are_what_k3s_asks_for(&found, Agent(&node), 1);
     Agent(&node).has_modules(&MODULES);
     node.expect("health passed", STEP * 2).unwrap();
+    it_does_not_take_the_node(Agent(&node));
     assert!(!node.console().contains("hunter2"));
 }

@@ -1,9 +1,12 @@
-//! Nodes from the MinIO image, the very bytes that get flashed, each with a blank NVMe disk of its own: one alone, and four
-//! as one cluster, which loses nothing when a node loses its power.
+//! Nodes that serve objects, each with a blank NVMe disk of its own: one alone, from the MinIO image with the probe, and four
+//! from the very bytes that get flashed, as one cluster, which loses nothing when a node loses its power.
 
 use emulator::{Machine, Network, Node, Nvme};
+use qemu_tests::agent::Agent;
+use qemu_tests::attack::{only_what_is_expected_is_reached, reached};
 use qemu_tests::figures::figure;
 use qemu_tests::images;
+use qemu_tests::probe::PORT;
 use qemu_tests::s3::{self, Account, Answer};
 use std::time::{Duration, Instant};
 
@@ -38,9 +41,10 @@ fn node_config(number: u8, of: u8) -> String {
     )
 }
 
-fn start(number: u8, of: u8, rack: &Network) -> Member {
+/// Switches on a node of this machine, which has nothing but its image.
+fn start(machine: Machine, number: u8, of: u8, rack: &Network) -> Member {
     let name = format!("m{number}");
-    let mut machine = Machine::new(images::minio())
+    let mut machine = machine
         .name(&name)
         .memory(1024)
         .deadline(DEADLINE)
@@ -109,7 +113,7 @@ fn seconds(time: Duration) -> String {
 #[test]
 fn a_node_alone_is_an_object_storage_that_outlasts_a_restart() {
     let begin = Instant::now();
-    let mut member = start(1, 1, &Network::new());
+    let mut member = start(Machine::new(images::minio_with_probe()).port(PORT), 1, 1, &Network::new());
     member.said("data (xfs) was made on /dev/nvme0n1p1");
     member.said("the secrets of node.toml were moved from bootsel to state");
     member.in_cluster();
@@ -120,6 +124,11 @@ fn a_node_alone_is_an_object_storage_that_outlasts_a_restart() {
     strangers_get_nothing(&member);
     member.said("] health passed");
     assert!(!member.node.console().contains(ROOT.password), "the password stands on the console");
+    only_what_is_expected_is_reached(Agent(&member.node), &[("minio", &[])]);
+    let bare = reached(Agent(&member.node), "minio", true);
+    for attempt in ["init-seen", "user-namespace", "own-program"] {
+        assert!(bare.contains(attempt), "{attempt} among {bare:?}");
+    }
 
     // Not by a cut: alone, MinIO does not sync what it has just taken. A cluster's members have each other: see below.
     member.node.power_off().unwrap();
@@ -145,7 +154,8 @@ mod long {
     #[test]
     fn four_nodes_are_one_object_storage_that_outlasts_a_power_cut_of_any_one() {
         let (rack, begin) = (Network::new(), Instant::now());
-        let mut members: Vec<Member> = (1..=4).map(|number| start(number, 4, &rack)).collect();
+        let member = |number| start(Machine::new(images::minio()), number, 4, &rack);
+        let mut members: Vec<Member> = (1..=4).map(member).collect();
         for member in &members {
             member.said("data (xfs) was made on /dev/nvme0n1p1");
             member.said("the secrets of node.toml were moved from bootsel to state");

@@ -1,7 +1,8 @@
 //! An operator's way in: ssh with a key gives nodectl, and nothing else gives anything.
 
+use qemu_tests::figures::figure;
 use qemu_tests::probe::Request;
-use qemu_tests::router::STEP;
+use qemu_tests::router::{STEP, number_after};
 use qemu_tests::site::{SECRETS, Site, words};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
@@ -19,6 +20,7 @@ const UNHEALTHY: i32 = 3;
 fn an_operator_with_a_key_gets_nodectl_and_nobody_gets_more() {
     let site = Site::start();
     a_key_gives_nodectl(&site);
+    connections_without_a_login_lock_nobody_out(&site);
     no_command_is_a_shell(&site);
     nothing_of_the_client_reaches_nodectl(&site);
     nothing_is_forwarded_or_copied(&site);
@@ -99,6 +101,37 @@ fn a_key_gives_nodectl(site: &Site) {
     }
     follower.kill().unwrap();
     follower.wait().unwrap();
+}
+
+/// Connections that are opened and say nothing: more than sshd takes in all, from one source. The operator is another one.
+fn connections_without_a_login_lock_nobody_out(site: &Site) {
+    const AT_ONCE: usize = 120;
+    /// PerSourceMaxStartups of overlays/ssh.
+    const GREETED: u32 = 4;
+    let begin = Instant::now();
+    let run = ["/usr/lib/microdc/probe", "half-open", "10.0.2.15:22", &AT_ONCE.to_string()].map(str::to_owned);
+    site.probe(&Request::Begin { name: "half-open".to_owned(), run: run.to_vec() }).unwrap();
+    let log = || String::from_utf8(site.probe(&Request::Cat("/run/half-open.log".to_owned())).unwrap()).unwrap();
+    while log().lines().count() < 3 {
+        assert!(begin.elapsed() < STEP, "no connections: {}", log());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    for _ in 0..3 {
+        // No second try: whoever is turned away once has been locked out.
+        assert!(site.fine(&["status"]).contains("role       router"));
+    }
+    let log = log();
+    let greeted = |line: &str| number_after(line, "greeted").unwrap();
+    assert!(log.lines().all(|line| greeted(line) <= GREETED), "{log}");
+    assert!(log.lines().any(|line| greeted(line) > 0), "sshd is not where the connections go: {log}");
+    let opened = number_after(log.lines().next_back().unwrap(), "opened").unwrap();
+    assert!(opened as usize > AT_ONCE, "{log}");
+    site.probe(&Request::Kill { name: "half-open".to_owned(), signal: 9 }).unwrap();
+    site.still_up("connections without a login");
+    figure(
+        "120 ssh connections without a login from one source",
+        format_args!("{:.1} s", begin.elapsed().as_secs_f64()),
+    );
 }
 
 fn no_secret_is_shown(site: &Site) {

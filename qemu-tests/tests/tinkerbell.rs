@@ -2,6 +2,7 @@
 
 use emulator::{Machine, Network};
 use qemu_tests::agent::Agent;
+use qemu_tests::attack::{only_what_is_expected_is_reached, reached};
 use qemu_tests::found::Found;
 use qemu_tests::images;
 use qemu_tests::probe::PORT;
@@ -73,5 +74,10 @@ fn it_finds_its_documented_environment_and_is_healthy() {
     node.expect("health passed", STEP).unwrap();
     let page = node.page("s", STEP).unwrap();
     assert!(service(&page, "tinkerbell").contains(": ready"), "{page}");
+    only_what_is_expected_is_reached(Agent(&node), &[("tinkerbell", &[])]);
+    let bare = reached(Agent(&node), "tinkerbell", true);
+    for attempt in ["init-seen", "user-namespace", "own-program"] {
+        assert!(bare.contains(attempt), "{attempt} among {bare:?}");
+    }
     assert!(!node.console().contains("hunter"));
 }
