@@ -6,7 +6,7 @@ use crate::devicetree::{BootMode, Report, Tree};
 use crate::eeprom::{self, Board, Boot, Request};
 use crate::network::Plug;
 use crate::plan::{Card, Plan};
-use crate::qemu::{CommandLine, Console, Model};
+use crate::qemu::{CommandLine, Console, Model, SystemDisk};
 use crate::qmp::{self, Commands, Events, Next};
 use contract::names::TRYBOOT_PORT;
 use serde_json::Value;
@@ -19,12 +19,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// What the firmware puts before the slot's command line on a board with a display (Raspberry Pi's start4.elf: /proc/cmdline
-/// of a board). None of it means anything to a node; it takes room.
-const FIRMWARE_WORDS: &str = "video=HDMI-A-1:1920x1080M@60D vc_mem.mem_base=0x3ec00000 vc_mem.mem_size=0x40000000 \
-                              smsc95xx.macaddr=DC:A6:32:00:00:01 watchdog.open_timeout=60";
-
-/// Added to the slot's command line on the raspi4b only: the UART that QEMU shows, also of a kernel that stops early.
-pub const RASPI4B_CONSOLE: &str = "earlycon=pl011,mmio32,0xfe201000 console=ttyAMA0";
+/// of a board). None of it means anything to a node; it takes room. `numa=fake` asks for several memory nodes, which Debian's
+/// kernel cannot make (it is built without `NUMA_EMU`).
+const FIRMWARE_WORDS: &str = "numa=fake=4 video=HDMI-A-1:1920x1080M@60D vc_mem.mem_base=0x3ec00000 \
+                              vc_mem.mem_size=0x40000000 smsc95xx.macaddr=DC:A6:32:00:00:01 watchdog.open_timeout=60";
 
 /// Why a boot did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +57,12 @@ fn host<T>(doing: &str, result: Result<T, impl std::fmt::Display>) -> Result<T, 
 pub(crate) fn start(plan: &Plan, console: &Console) -> Result<Running, BootError> {
     let record = &plan.record;
     let number = record.begin_boot();
-    let (board, mode) = match plan.hardware.model {
-        Model::Virt if plan.hardware.emmc => (Board::Cm4, BootMode::Sd),
-        Model::Virt => (Board::Cm4, BootMode::Nvme),
-        Model::Raspi4b if plan.hardware.cm4 => (Board::Cm4, BootMode::Sd),
-        Model::Raspi4b => (Board::Pi4b, BootMode::Sd),
+    let (board, mode) = match (plan.hardware.model, plan.hardware.system) {
+        (Model::Virt, SystemDisk::Nvme) => (Board::Cm4, BootMode::Nvme),
+        (Model::Virt, SystemDisk::Emmc) => (Board::Cm4, BootMode::Sd),
+        (Model::Virt, SystemDisk::Usb) => (Board::Pi4b, BootMode::Usb),
+        (Model::Raspi4b, _) if plan.hardware.cm4 => (Board::Cm4, BootMode::Sd),
+        (Model::Raspi4b, _) => (Board::Pi4b, BootMode::Sd),
     };
     let tryboot = record.take_tryboot();
     let eeprom = plan.hardware.eeprom;
@@ -91,8 +90,7 @@ pub(crate) fn start(plan: &Plan, console: &Console) -> Result<Running, BootError
     if let Some(initramfs) = &boot.initramfs {
         line.add_path("-initrd", &put("initramfs", initramfs)?);
     }
-    let more = if board == Board::Pi4b { format!(" {RASPI4B_CONSOLE}") } else { String::new() };
-    line.add(["-append", &format!("{FIRMWARE_WORDS} {}{more}", boot.command_line)]);
+    line.add(["-append", &format!("{FIRMWARE_WORDS} {}", boot.command_line)]);
     let mut running = launch(plan, line, files, console)?;
     running.watchdog = boot
         .config
@@ -126,6 +124,7 @@ fn device_tree(plan: &Plan, boot: &Boot, mode: BootMode, files: &TempDir) -> Res
             if !plan.hardware.kaslr {
                 tree.remove("/chosen", "kaslr-seed");
             }
+            host("QEMU's device tree", tree.limit_reach())?;
             tree
         }
     };

@@ -1,6 +1,7 @@
-//! Edits to a flattened device tree: what the firmware adds, and what QEMU lacks.
+//! Edits to a flattened device tree: what the firmware adds, and what QEMU lacks ([`raspi4b`]).
 
-use crate::qemu::Hardware;
+pub mod raspi4b;
+
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node as _, Property as _};
@@ -95,61 +96,6 @@ impl Tree {
         }
     }
 
-    /// Makes of a BCM2711's tree one for QEMU's raspi4b, which has not every part of the board.
-    ///
-    /// # Errors
-    /// As [`Tree::set`].
-    pub(crate) fn fit_raspi4b(&mut self, hardware: &Hardware) -> Result<(), TreeError> {
-        if hardware.memory_mib > LOWER_MIB {
-            // QEMU tells of the first GiB; the firmware of a board adds the rest in a node of its own.
-            let size = (hardware.memory_mib - LOWER_MIB) << 20;
-            let reg = [0, LOWER_MIB << 20, size].map(u32::to_be_bytes).concat();
-            self.set("/ram@40000000", "device_type", *b"memory\0")?;
-            self.set("/ram@40000000", "reg", reg)?;
-        }
-        let absent =
-            ABSENT_ON_RASPI4B.iter().filter(|node| !(hardware.cm4 && matches!(**node, BLUETOOTH | MINI_UART)));
-        for node in absent {
-            match self.disable(node) {
-                // Another kernel's tree may lack one of them, which is just as good.
-                Ok(()) | Err(TreeError::NoNode(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        // What would switch the power of a radio chip here is behind the firmware's GPIO expander, which is not there.
-        self.remove(SD_HOST, "mmc-pwrseq");
-        self.reset_by_its_register()?;
-        self.usb_as_host();
-        Ok(())
-    }
-
-    /// QEMU's model of the watchdog does not count: whoever arms it is reset at once. So its driver must not have it; but
-    /// that driver is also the kernel's way to reset the board. The same register is given to the driver that does nothing
-    /// else (Documentation/devicetree/bindings/power/reset/syscon-reboot.yaml).
-    fn reset_by_its_register(&mut self) -> Result<(), TreeError> {
-        let Some(handle) = self.get(WATCHDOG, "phandle").map(<[u8]>::to_vec) else { return Ok(()) };
-        self.set(WATCHDOG, "compatible", *b"syscon\0")?;
-        let reboot = "/reboot";
-        self.set(reboot, "compatible", *b"syscon-reboot\0")?;
-        self.set(reboot, "regmap", handle)?;
-        // PM_RSTC, with the password that every write needs and the bits of a full reset (drivers/watchdog/bcm2835_wdt.c).
-        self.set_u32(reboot, "offset", 0x1c)?;
-        self.set_u32(reboot, "value", 0x5a00_0020)
-    }
-
-    /// The board's USB socket as QEMU has it: a host that is always powered.
-    fn usb_as_host(&mut self) {
-        if self.set_if_there(USB, "dr_mode", b"host\0") {
-            for property in ["power-domains", "phys", "phy-names"] {
-                self.remove(USB, property);
-            }
-        }
-    }
-
-    fn set_if_there(&mut self, path: &str, property: &str, value: &[u8]) -> bool {
-        self.0.find_node_mut(path).is_some() && self.set(path, property, value).is_ok()
-    }
-
     /// Takes a device away from the kernel.
     ///
     /// # Errors
@@ -159,6 +105,20 @@ impl Tree {
             return Err(TreeError::NoNode(path.to_owned()));
         }
         self.set(path, "status", *b"disabled\0")
+    }
+
+    /// Gives `virt` the zones of a BCM2711: only the first GiB of its memory, which begins at 1 GiB, is within reach of every
+    /// device (`ZONE_DMA`); memory up to 4 GiB is `ZONE_DMA32`, and the rest `ZONE_NORMAL`. Linux takes the least of all
+    /// `dma-ranges` for the limit (`of_dma_get_max_cpu_address` in drivers/of/address.c).
+    ///
+    /// # Errors
+    /// As [`Tree::set`].
+    pub(crate) fn limit_reach(&mut self) -> Result<(), TreeError> {
+        const NODE: &str = "/lower-memory";
+        const GIB: u32 = 1 << 30;
+        self.set_u32(NODE, "#address-cells", 2)?;
+        self.set_u32(NODE, "#size-cells", 2)?;
+        self.set(NODE, "dma-ranges", [0, GIB, 0, GIB, 0, GIB].map(u32::to_be_bytes).concat())
     }
 
     /// Writes what the EEPROM reports: [`BOOTLOADER`] with `partition`, `tryboot`, `boot-mode` and the rest.
@@ -213,77 +173,14 @@ pub struct Report {
 pub enum BootMode {
     /// SD card or eMMC.
     Sd = 1,
+    /// A disk on a Pi 4 B's USB sockets, which are behind PCIe.
+    Usb = 4,
     Nvme = 6,
 }
 
 /// Raspberry Pi documentation, "BCM2711 bootloader properties": USB (0), network (1), tryboot_a_b (2), tryboot (3),
 /// USB of the SoC (4), boot.img (5), NVMe (6).
 const CAPABILITIES: u32 = 0x7f;
-
-/// Where QEMU plugs the card in: the older of the two SD hosts, which on the board has the radio chip.
-const SD_HOST: &str = "/soc/mmc@7e300000";
-
-/// Memory that the firmware reaches, in MiB.
-const LOWER_MIB: u32 = 1024;
-
-/// The chip behind the PL011.
-const BLUETOOTH: &str = "/soc/serial@7e201000/bluetooth";
-
-/// The UART behind the pins where people plug in.
-const MINI_UART: &str = "/soc/serial@7e215040";
-
-/// Watchdog, reset and power domains.
-const WATCHDOG: &str = "/soc/watchdog@7e100000";
-const USB: &str = "/soc/usb@7e980000";
-
-/// What QEMU's raspi4b has no model of, and what would stop Debian's kernel there.
-pub const ABSENT_ON_RASPI4B: &[&str] = &[
-    "/soc/txp@7e004000",
-    "/soc/spi@7e204000",
-    "/soc/i2c@7e205000",
-    "/soc/dsi@7e209000",
-    "/soc/spi@7e215080",
-    "/soc/spi@7e2150c0",
-    "/soc/pwm@7e20c000",
-    "/soc/hvs@7e400000",
-    "/soc/dsi@7e700000",
-    "/soc/csi@7e800000",
-    "/soc/csi@7e801000",
-    "/soc/i2c@7e804000",
-    "/soc/avs-monitor@7d5d2000",
-    "/soc/rng@7e104000",
-    "/soc/spi@7e204600",
-    "/soc/spi@7e204800",
-    "/soc/spi@7e204a00",
-    "/soc/spi@7e204c00",
-    "/soc/i2c@7e205600",
-    "/soc/i2c@7e205800",
-    "/soc/i2c@7e205a00",
-    "/soc/i2c@7e205c00",
-    "/soc/pixelvalve@7e206000",
-    "/soc/pixelvalve@7e207000",
-    "/soc/pixelvalve@7e20a000",
-    "/soc/pwm@7e20c800",
-    "/soc/pixelvalve@7e216000",
-    "/soc/pixelvalve@7ec12000",
-    "/soc/vec@7ec13000",
-    "/soc/clock@7ef00000",
-    "/soc/interrupt-controller@7ef00100",
-    "/soc/hdmi@7ef00700",
-    "/soc/i2c@7ef04500",
-    "/soc/hdmi@7ef05700",
-    "/soc/i2c@7ef09500",
-    "/scb/pcie@7d500000",
-    "/scb/ethernet@7d580000",
-    "/gpu",
-    // There, but without the card.
-    "/emmc2bus/mmc@7e340000",
-    "/soc/mmc@7e300000/wifi@1",
-    // Not absent, but with a Bluetooth chip behind it the UART takes no keys for the console.
-    BLUETOOTH,
-    // QEMU's model lacks the registers of modem lines, and its interrupt does not end once a program has opened the port.
-    MINI_UART,
-];
 
 #[cfg(test)]
 mod tests {
@@ -306,7 +203,7 @@ mod tests {
         output.stdout
     }
 
-    fn compiled(source: &str) -> Vec<u8> {
+    pub(super) fn compiled(source: &str) -> Vec<u8> {
         tool("dtc", &["-q", "-I", "dts", "-O", "dtb", "-"], source.as_bytes())
     }
 
@@ -361,51 +258,6 @@ mod tests {
     fn a_device_that_is_not_there_cannot_be_disabled() {
         let mut tree = Tree::parse(&compiled(BOARD)).unwrap();
         assert!(matches!(tree.disable("/soc/nothing"), Err(TreeError::NoNode(_))));
-    }
-
-    #[test]
-    fn the_tree_of_a_raspi4b_keeps_its_card_and_loses_what_qemu_lacks() {
-        let board = "/dts-v1/;\n/ { soc { watchdog@7e100000 { phandle = <41>; }; serial@7e201000 { }; \
-                     rng@7e104000 { }; usb@7e980000 { dr_mode = \"otg\"; phys = <2>; }; \
-                     mmc@7e300000 { mmc-pwrseq = <3>; bus-width = <4>; }; }; };";
-        let mut tree = Tree::parse(&compiled(board)).unwrap();
-        tree.fit_raspi4b(&hardware(false)).unwrap();
-        assert_eq!(tree.get("/soc/rng@7e104000", "status").unwrap(), b"disabled\0");
-        assert_eq!(tree.get(WATCHDOG, "compatible").unwrap(), b"syscon\0");
-        assert_eq!(tree.get("/reboot", "regmap").unwrap(), 41_u32.to_be_bytes());
-        assert_eq!((tree.get(USB, "dr_mode").unwrap(), tree.get(USB, "phys")), (&b"host\0"[..], None));
-        assert_eq!(tree.get(SD_HOST, "mmc-pwrseq"), None);
-        assert_eq!(tree.get(SD_HOST, "bus-width").unwrap(), 4_u32.to_be_bytes());
-        assert_eq!(tree.get("/soc/serial@7e201000", "status"), None);
-    }
-
-    fn hardware(cm4: bool) -> Hardware {
-        Hardware {
-            model: crate::qemu::Model::Raspi4b,
-            memory_mib: 2048,
-            cpus: 4,
-            serial: String::new(),
-            emmc: false,
-            read_only: false,
-            kaslr: false,
-            clock: None,
-            eeprom: crate::eeprom::Eeprom::default(),
-            cm4,
-        }
-    }
-
-    #[test]
-    fn linux_sees_memory_above_the_firmwares_reach_and_a_cm4_keeps_its_bluetooth_chip() {
-        let board = "/dts-v1/;\n/ { soc { serial@7e201000 { bluetooth { compatible = \"b\"; }; }; }; };";
-        for (cm4, status) in [(true, None), (false, Some(&b"disabled\0"[..]))] {
-            let mut tree = Tree::parse(&compiled(board)).unwrap();
-            tree.fit_raspi4b(&hardware(cm4)).unwrap();
-            assert_eq!(tree.get(BLUETOOTH, "status"), status);
-            assert_eq!(tree.get("/ram@40000000", "reg").unwrap(), [0, 0, 0, 0, 0x40, 0, 0, 0, 0x40, 0, 0, 0]);
-        }
-        let mut tree = Tree::parse(&compiled(board)).unwrap();
-        tree.fit_raspi4b(&Hardware { memory_mib: 1024, ..hardware(false) }).unwrap();
-        assert_eq!(tree.get("/ram@40000000", "reg"), None);
     }
 
     #[test]

@@ -43,7 +43,6 @@ mod qmp;
 mod storage;
 mod watchdog;
 
-pub use boot::RASPI4B_CONSOLE;
 pub use console::{End, Reset, WaitError};
 pub use machine::Machine;
 pub use network::Network;

@@ -7,7 +7,7 @@ use crate::network::frame::Mac;
 use crate::node::Node;
 use crate::nvme::{self, Nvme, Plugged};
 use crate::plan::{Card, Plan, StartError};
-use crate::qemu::{Hardware, Model, Qemu, RASPI4B_MEMORY_MIB};
+use crate::qemu::{Hardware, Model, Qemu, RASPI4B_MEMORY_MIB, SystemDisk};
 use crate::storage::Disk;
 use contract::layout::MIB;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ impl Machine {
                 memory_mib: 1024,
                 cpus: 1,
                 serial: "MICRODC0001".to_owned(),
-                emmc: false,
+                system: SystemDisk::Nvme,
                 read_only: false,
                 kaslr: false,
                 clock: None,
@@ -125,7 +125,14 @@ impl Machine {
     /// byte by byte; the raspi4b has it.
     #[must_use]
     pub fn emmc(mut self) -> Machine {
-        self.hardware.emmc = true;
+        self.hardware.system = SystemDisk::Emmc;
+        self
+    }
+
+    /// A Pi 4 B with the image on a USB disk.
+    #[must_use]
+    pub fn usb(mut self) -> Machine {
+        self.hardware.system = SystemDisk::Usb;
         self
     }
 
@@ -207,7 +214,8 @@ impl Machine {
         self
     }
 
-    /// The BCM2711 with the image as SD card, on QEMU's raspi4b. It can have one [`Machine::user_network`] beside.
+    /// The BCM2711 with the image as SD card, on QEMU's raspi4b; its console is the mini UART, behind the pins where people
+    /// plug in. It can have one [`Machine::user_network`] beside.
     #[must_use]
     pub fn raspi4b(mut self) -> Machine {
         self.hardware.model = Model::Raspi4b;
@@ -215,9 +223,7 @@ impl Machine {
         self
     }
 
-    /// A BCM2711 as [`Machine::raspi4b`], with the device tree of a CM4 and its Bluetooth chip: the console is the mini UART,
-    /// behind the pins where people plug in. QEMU 10's model of it locks up under Debian's kernel once PID 1 has opened it:
-    /// for trials with other models.
+    /// A BCM2711 as [`Machine::raspi4b`], with the device tree of a CM4.
     #[must_use]
     pub fn cm4(mut self) -> Machine {
         self = self.raspi4b();

@@ -118,6 +118,16 @@ pub(crate) enum Console {
     Terminal,
 }
 
+/// What the disk is that a node on `virt` boots from. The raspi4b has an SD card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SystemDisk {
+    Nvme,
+    /// A virtio disk in its place.
+    Emmc,
+    /// Behind an xHCI controller on PCIe, as on a Pi 4 B.
+    Usb,
+}
+
 /// Everything of a node that QEMU must know, apart from what boots.
 #[derive(Clone, Debug)]
 pub(crate) struct Hardware {
@@ -125,8 +135,7 @@ pub(crate) struct Hardware {
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
     pub(crate) serial: String,
-    /// Whether the disk it boots from is an eMMC in place of an NVMe.
-    pub(crate) emmc: bool,
+    pub(crate) system: SystemDisk,
     /// Whether that disk takes no writes.
     pub(crate) read_only: bool,
     /// Whether the kernel gets a seed for its place in memory.
@@ -134,7 +143,7 @@ pub(crate) struct Hardware {
     /// Time at power-on, where it is not the host's.
     pub(crate) clock: Option<String>,
     pub(crate) eeprom: Eeprom,
-    /// On the raspi4b: the device tree of a CM4 with its Bluetooth chip, and the console on the mini UART.
+    /// On the raspi4b: the device tree of a CM4.
     pub(crate) cm4: bool,
 }
 
@@ -192,8 +201,8 @@ impl CommandLine {
             Console::Pipe => self.add(["-chardev", "stdio,id=console,signal=off"]),
             Console::Terminal => self.add(["-chardev", "stdio,id=console,mux=on,signal=off"]),
         }
-        if hardware.cm4 {
-            // The first port is the PL011, and has the Bluetooth chip.
+        if hardware.model == Model::Raspi4b {
+            // The first port is the PL011 and has the Bluetooth chip; people plug in at the second, the mini UART.
             self.add(["-serial", "null"]);
         }
         self.add(["-serial", "chardev:console"]);
@@ -214,11 +223,15 @@ impl CommandLine {
         match hardware.model {
             Model::Virt => {
                 self.add(["-drive", &drive("system", path, hardware.read_only, None, log)]);
-                if hardware.emmc {
-                    self.add(["-device", &format!("virtio-blk-pci,drive=system,serial={}", hardware.serial)]);
-                } else {
-                    self.add(["-device", &format!("nvme,drive=system,serial={}", hardware.serial)]);
-                }
+                let device = match hardware.system {
+                    SystemDisk::Nvme => "nvme",
+                    SystemDisk::Emmc => "virtio-blk-pci",
+                    SystemDisk::Usb => {
+                        self.add(["-device", "qemu-xhci,id=usb"]);
+                        "usb-storage,bus=usb.0"
+                    }
+                };
+                self.add(["-device", &format!("{device},drive=system,serial={}", hardware.serial)]);
             }
             Model::Raspi4b => {
                 self.add(["-drive", &format!("if=sd,format=raw,cache=unsafe,file={}", quoted(path))]);
