@@ -3,12 +3,16 @@
 use crate::images;
 use crate::probe::{self, Request};
 use crate::router::{STEP, wait_up};
+use contract::control::{self, Call, VERSION};
 use contract::layout::{MIB, Partition};
 use emulator::{Disk, Machine, Network, Node};
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+/// Longest wait for an answer that comes when an update is done.
+const LONG: Duration = Duration::from_secs(600);
 /// Size of the disk that they boot from, in bytes.
 pub const SIZE: u64 = 3 << 30;
 
@@ -120,6 +124,25 @@ pub fn ask(node: &Node, request: &Request) -> Vec<u8> {
     port.set_read_timeout(Some(STEP)).unwrap();
     let out = port.try_clone().unwrap();
     probe::ask(&mut port, out, request).unwrap().unwrap_or_else(|error| panic!("{request}: {error}"))
+}
+
+/// Asks PID 1 of a node that is up for something, by way of the probe. The node may restart before it has answered to the end.
+///
+/// # Panics
+/// When it refuses.
+pub fn order(node: &Node, request: control::Request) {
+    let call = serde_json::to_string(&Call { version: VERSION, request }).unwrap();
+    let mut port = node.port(probe::PORT).unwrap();
+    port.set_read_timeout(Some(LONG)).unwrap();
+    let out = port.try_clone().unwrap();
+    match probe::ask(&mut port, out, &Request::Call(call)) {
+        Ok(Ok(answer)) => {
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            assert!(!answer.contains("refused") && !answer.contains("failed"), "{answer}");
+        }
+        Ok(Err(problem)) => panic!("{problem}"),
+        Err(_) => {}
+    }
 }
 
 /// Restarts a node with new lines under `[disks]`, by a power cut.

@@ -55,7 +55,7 @@ pub static IMAGES: [TestImage; 12] = [
     },
     // A node with an operator and much time for its trials, for the emulated BCM2711.
     TestImage {
-        packages_of: Some("router"),
+        packages_of: Some("minio"),
         ..image("router-slow", "MICRODC_TEST_SLOW_IMAGE", "qemu-tests/profiles/router-slow.toml")
     },
     // Services that test the supervisor, without a role's own.

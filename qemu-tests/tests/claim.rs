@@ -170,7 +170,8 @@ fn a_disk_that_is_pulled_out_is_noticed_and_does_not_take_the_node_with_it(
 
 #[test]
 fn a_node_with_nvme_alone_takes_the_rest_of_it_and_knows_it_again_after_a_new_installation() {
-    let node = disks::machine("data = \"xfs\"").start().unwrap();
+    // As much memory as boards of the middle size have.
+    let node = disks::machine("data = \"xfs\"").memory(4096).start().unwrap();
     assert_eq!(claim(&node), Claim::Made("xfs /dev/nvme0n1p7".to_owned()));
     wait_up(&node, "n1").unwrap();
     disks::ask(&node, &Request::Write { path: "/data/kept".to_owned(), text: "precious".to_owned() });
@@ -244,9 +245,15 @@ fn two_disks_are_left_alone_until_one_is_named() {
 }
 
 #[test]
-fn a_node_without_a_disk_for_data_says_so_and_comes_up() {
-    let node = disks::machine("data = \"ext4\"").emmc().start().unwrap();
-    assert!(refused(&node).contains("there is no NVMe disk for data besides the system disk"));
+fn a_node_with_an_emmc_alone_says_so_comes_up_and_takes_the_rest_of_it_at_a_word() {
+    let mut node = disks::machine("data = \"ext4\"").emmc().start().unwrap();
+    let words = refused(&node);
+    assert!(words.contains("there is no NVMe disk for data besides the system disk"), "{words}");
+    let line = "serial = \"MICRODC0001\"";
+    assert!(words.contains(line), "{words}");
+    wait_up(&node, "n1").unwrap();
+    disks::restart(&mut node, &format!("data = \"ext4\"\n{line}"));
+    assert_eq!(claim(&node), Claim::Made("ext4 /dev/vda7".to_owned()));
     wait_up(&node, "n1").unwrap();
 }
 

@@ -25,6 +25,7 @@ mod routers;
 mod services;
 mod ssh;
 mod state;
+mod system_disks;
 mod time;
 mod tinkerbell;
 mod trial;

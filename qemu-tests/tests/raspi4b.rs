@@ -12,11 +12,13 @@ use qemu_tests::updates::{BundleServer, TRIAL, status};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The board has 2 GiB, so that the firmware is asked through the reserved page or not at all.
+/// A CM4's device tree, with the Bluetooth chip behind the first UART: PID 1 is heard, and takes its keys, on the mini UART,
+/// behind the pins where people plug in. The board has 2 GiB, so that the firmware is asked through the reserved page or not
+/// at all.
 #[test]
-fn the_same_image_boots_on_a_bcm2711_from_its_sd_card_and_tells_its_clock_and_temperature() {
+fn the_same_image_boots_on_a_cm4_from_its_sd_card_and_is_heard_and_asked_on_the_mini_uart() {
     let config = Router { number: 1 }.node_config(&[]);
-    let node = Machine::new(images::router()).name("r1").raspi4b().node_config(config).start().unwrap();
+    let node = Machine::new(images::router()).name("r1").cm4().node_config(config).start().unwrap();
     // QEMU's board has no network, so the role cannot come up; that its services run is what can be shown.
     let (index, line) = node.expect_any(&["service mgmtd ready", "microdc: FAILED"], 2 * STEP).unwrap();
     assert_eq!(index, 0, "{line}");
@@ -28,18 +30,23 @@ fn the_same_image_boots_on_a_bcm2711_from_its_sd_card_and_tells_its_clock_and_te
     assert!(!page.contains("updates cannot be tried") && !page.contains("EEPROM"), "{page}");
 }
 
-/// A node with an operator, on this image, and up.
-fn start_slow(image: &Path) -> Site {
+/// The serial number of every SD card of QEMU's (hw/sd/sd.c). An SD card must be named to be written to by services.
+const DISKS: &str = "[disks]\ndata = \"ext4\"\nserial = \"0xdeadbeef\"\n";
+
+/// A node with an operator, on this image, with these lines more in its node.toml.
+fn start_slow(image: &Path, more: &str) -> Site {
     let machine = Machine::new(image).name("r1").raspi4b().user_network();
-    let site = Site::of(machine.deadline(Duration::from_secs(1800)), |ssh| {
+    Site::of(machine.deadline(Duration::from_secs(1800)), |ssh| {
         format!(
             "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\n\
-             [router]\nasn = 65001\nannounce = [\"10.1.0.0/24\"]\n{ssh}"
+             [router]\nasn = 65001\nannounce = [\"10.1.0.0/24\"]\n{more}{ssh}"
         )
-    });
+    })
+}
+
+fn wait_up(site: &Site) {
     let (index, line) = site.node.expect_any(&["r1 is up", "microdc: FAILED"], 3 * STEP).unwrap();
     assert_eq!(index, 0, "{line}");
-    site
 }
 
 /// Here the request for the trial goes where it goes on the board: into the VideoCore's mailbox.
@@ -47,7 +54,8 @@ fn start_slow(image: &Path) -> Site {
 fn a_trial_on_a_bcm2711_is_asked_for_by_the_mailbox_and_begins_in_the_other_slot() {
     let image = Disk::copy_of(&images::router_slow(), 0).unwrap();
     fill_slot_b(&image);
-    let site = start_slow(image.path());
+    let site = start_slow(image.path(), "");
+    wait_up(&site);
     // On a busy machine the firmware's watchdog may have reset the node before it came up.
     let before = site.node.resets().len();
     let output = site.ssh(&["rollback"]);
@@ -64,8 +72,11 @@ mod long {
     /// Here the request for the trial goes where it goes on the board: into the VideoCore's mailbox, with
     /// memory above 1 GiB.
     #[test]
-    fn an_update_on_a_bcm2711_is_tried_by_the_mailboxs_request_and_committed() {
-        let site = start_slow(&images::router_slow());
+    fn an_update_on_a_bcm2711s_sd_card_is_tried_by_the_mailboxs_request_committed_and_left_again() {
+        let site = start_slow(&images::router_slow(), DISKS);
+        let line = site.node.expect("] data (", 2 * STEP).unwrap();
+        assert!(line.contains("data (ext4) was made on /dev/mmcblk") && line.ends_with("p7"), "{line}");
+        wait_up(&site);
         let release = Forge::of(&images::router_slow()).version("by-mailbox").finish();
         let shelf = BundleServer::open();
         let url = shelf.publish(&release);
@@ -83,5 +94,13 @@ mod long {
         assert_eq!(site.node.resets()[before..], [Reset::Guest]);
         let status = status(&site);
         assert_eq!((status.slot, status.update.default_slot), (Slot::B, Some(Slot::B)));
+        let output = site.ssh(&["rollback"]);
+        assert!(words(&output).contains("is whole in slot A"), "{}", words(&output));
+        site.node.expect(": partition 2, tryboot 1", TRIAL).unwrap();
+        let line = site.node.expect("] data (", 2 * STEP).unwrap();
+        assert!(line.contains("data (ext4) is on /dev/mmcblk"), "{line}");
+        site.node.expect("committed: slot A", 2 * TRIAL).unwrap();
+        let status = self::status(&site);
+        assert_eq!((status.slot, status.update.default_slot), (Slot::A, Some(Slot::A)));
     }
 }

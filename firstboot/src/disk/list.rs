@@ -30,8 +30,10 @@ pub fn disk(name: &str, system: &str) -> Disk {
     let number = |file: &str| text(&[file]).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     Disk {
         name: name.to_owned(),
-        // NVMe controllers, SCSI disks and eMMC have the first, virtio disks the second.
-        serial: text(&["device/serial", "serial"]).and_then(|text| Serial::try_from(text).ok()),
+        // NVMe controllers, SD cards and eMMC have the first, virtio disks the second.
+        serial: text(&["device/serial", "serial"])
+            .or_else(|| scsi_serial(&folder.join("device")))
+            .and_then(|text| Serial::try_from(text).ok()),
         model: text(&["device/model", "device/name"]),
         // In units of 512 bytes, whatever the disk's own.
         size: number("size").saturating_mul(512),
@@ -40,6 +42,23 @@ pub fn disk(name: &str, system: &str) -> Disk {
         system: name == system,
         found: None,
     }
+}
+
+/// The serial number of a SCSI disk, whose folder in sysfs this is: that of the USB device that it is a part of, which does
+/// not depend on the driver; else the disk's own (SCSI Primary Commands, vital product data, page 0x80: a head of four bytes,
+/// of which the last two are the length of the text behind it).
+fn scsi_serial(folder: &Path) -> Option<String> {
+    let device = folder.canonicalize().ok()?;
+    let usb = device.ancestors().find(|above| above.join("idVendor").is_file());
+    let text = match usb {
+        Some(usb) => std::fs::read_to_string(usb.join("serial")).ok()?,
+        None => {
+            let page = std::fs::read(device.join("vpd_pg80")).ok()?;
+            let length = u16::from_be_bytes(page.get(2..4)?.try_into().ok()?);
+            String::from_utf8_lossy(page.get(4..4 + usize::from(length))?).into_owned()
+        }
+    };
+    Some(text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned()).filter(|text| !text.is_empty())
 }
 
 /// Without those that the kernel hides: `nvme0c0n1` is one path to the disk `nvme0n1`.
@@ -55,6 +74,27 @@ pub fn names() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_usb_disk_has_the_serial_number_of_its_device_and_another_scsi_disk_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().join("usb1/1-1/1-1:1.0/host0/target0:0:0/0:0:0:0");
+        std::fs::create_dir_all(&disk).unwrap();
+        assert_eq!(scsi_serial(&disk), None);
+        for (page, serial) in [
+            (&b"\x00\x80\x00\x06  S1 \0"[..], Some("S1")),
+            (b"\x00\x80\x00\x00", None),
+            (b"\x00\x80\x00\x09S1", None),
+            (b"\x00\x80", None),
+        ] {
+            std::fs::write(disk.join("vpd_pg80"), page).unwrap();
+            assert_eq!(scsi_serial(&disk).as_deref(), serial, "{page:?}");
+        }
+        std::fs::write(folder.path().join("usb1/1-1/idVendor"), "152d\n").unwrap();
+        assert_eq!(scsi_serial(&disk), None, "a device that has none is not known by what its driver says");
+        std::fs::write(folder.path().join("usb1/1-1/serial"), "0123456789AB\n").unwrap();
+        assert_eq!(scsi_serial(&disk).as_deref(), Some("0123456789AB"));
+    }
 
     #[test]
     fn disks_are_told_from_other_block_devices() {

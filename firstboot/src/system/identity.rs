@@ -3,6 +3,7 @@
 
 use super::events::Warnings;
 use crate::config::store::{Access, write_atomic};
+use crate::disk::list;
 use contract::names::{
     NETWORK_FOLDER, RUN_HOSTNAME, RUN_HOSTS, RUN_MACHINE_ID, RUN_RESOLV_CONF, STATE_MACHINE_ID, STATE_MOUNT,
 };
@@ -68,7 +69,7 @@ fn machine_id(kept: &Path, warnings: &mut Warnings) -> String {
 /// of its first hardware address.
 #[must_use]
 pub fn default_name(disk: &str) -> String {
-    let serial = std::fs::read_to_string(format!("/sys/block/{disk}/device/serial")).unwrap_or_default();
+    let serial = list::disk(disk, disk).serial.map(String::from).unwrap_or_default();
     let address = || crate::net::first_ethernet().map(|(_, address)| address).unwrap_or_default();
     name_from(&serial).or_else(|| name_from(&address())).unwrap_or_else(|| "microdc".to_owned())
 }

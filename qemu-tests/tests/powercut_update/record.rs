@@ -1,6 +1,6 @@
 //! Runs, and the records that are kept of them.
 
-use contract::control::{Call, Request as Ask, VERSION};
+use contract::control::Request as Ask;
 use contract::layout::Partition;
 use emulator::powercut::WriteLog;
 use emulator::{Disk, Node};
@@ -9,7 +9,7 @@ use qemu_tests::bundles;
 use qemu_tests::disks;
 use qemu_tests::forge::Forge;
 use qemu_tests::images;
-use qemu_tests::probe::{PORT, Request, ask};
+use qemu_tests::probe::Request;
 use qemu_tests::router::{STEP, wait_up};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -151,7 +151,7 @@ impl Run {
         bundles::write(&release, &folder.path().join("b.bundle"));
         let server = Server::start(folder.path(), "127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("http://10.0.2.2:{}/b.bundle", server.address().port());
-        self.call(Ask::Update { urls: vec![url], dry_run: false, force: false });
+        disks::order(&self.node, Ask::Update { urls: vec![url], dry_run: false, force: false });
         self.node.expect(", tryboot 1", LONG).unwrap();
         // The update is for the role that the profile declares, whatever it is called.
         let up = wait_up(&self.node, "n1").unwrap();
@@ -160,25 +160,9 @@ impl Run {
 
     /// Ends the trial by hand, and waits until the old slot is up.
     pub fn roll_back(&mut self) {
-        self.call(Ask::Rollback { force: false });
+        disks::order(&self.node, Ask::Rollback { force: false });
         self.node.expect(&format!("the trial of {VERSION_B} failed"), LONG).unwrap();
         wait_up(&self.node, "n1").unwrap();
-    }
-
-    /// Asks PID 1, by way of the probe. The node may restart before it has answered to the end.
-    fn call(&self, request: Ask) {
-        let call = serde_json::to_string(&Call { version: VERSION, request }).unwrap();
-        let mut port = self.node.port(PORT).unwrap();
-        port.set_read_timeout(Some(LONG)).unwrap();
-        let out = port.try_clone().unwrap();
-        match ask(&mut port, out, &Request::Call(call)) {
-            Ok(Ok(answer)) => {
-                let answer = String::from_utf8_lossy(&answer).into_owned();
-                assert!(!answer.contains("refused") && !answer.contains("failed"), "{answer}");
-            }
-            Ok(Err(problem)) => panic!("{problem}"),
-            Err(_) => {}
-        }
     }
 
     /// Switches the node off as an operator does.

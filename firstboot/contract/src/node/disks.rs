@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Disks {
-    /// What `data` is to be. It follows `state` on the system disk, or on a separate NVMe when the node boots from
-    /// eMMC.
+    /// What `data` is to be. It follows `state` on the system disk, or is on a separate NVMe disk when the node boots from
+    /// eMMC or an SD card.
     #[serde(default)]
     pub data: DataKind,
-    /// The disk to claim, if a node has more than one candidate.
+    /// The disk to claim, where a node has more than one candidate, or another one is meant: a USB disk, or the eMMC or SD card
+    /// that it boots from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<Serial>,
     /// The disk whose content may be erased.

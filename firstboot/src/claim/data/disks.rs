@@ -11,18 +11,22 @@ const APPEAR: Duration = Duration::from_secs(10);
 /// How long another one may take after the first, when none is named.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Whether `data` belongs on a disk of its own: when the node boots from eMMC (the emulated one is a virtio disk).
+/// Whether `data` belongs on a disk of its own: on the one that is named, if that is not the system disk; and without a name
+/// when the node boots from an eMMC or SD card, which wear out (the emulated eMMC is a virtio disk).
 pub fn is_separate(system: &Disk, wanted: &Disks) -> bool {
-    let other = wanted.serial.is_some() && wanted.serial != system.serial;
-    !system.name.starts_with("nvme") || other
+    match &wanted.serial {
+        Some(serial) => system.serial.as_ref() != Some(serial),
+        None => !["nvme", "sd"].iter().any(|kind| system.name.starts_with(kind)),
+    }
 }
 
-/// Waits for NVMe disks besides the system disk: for the one that is named, or until no more come.
+/// Waits for disks besides the system disk: for the one that is named, of whatever kind, or until no more NVMe disks come. A
+/// USB disk may be there for a moment only, so it is not taken without being named.
 pub fn wait_for_others(system: &str, wanted: Option<&Serial>) -> Vec<Disk> {
     let started = Instant::now();
     let mut first = None;
     loop {
-        let disks = others(system);
+        let disks = others(system, wanted.is_some());
         if !disks.is_empty() {
             first.get_or_insert_with(Instant::now);
         }
@@ -37,10 +41,15 @@ pub fn wait_for_others(system: &str, wanted: Option<&Serial>) -> Vec<Disk> {
     }
 }
 
-fn others(system: &str) -> Vec<Disk> {
+fn others(system: &str, any_kind: bool) -> Vec<Disk> {
     let mut names = list::names();
-    names.retain(|name| name.starts_with("nvme") && name != system && Path::new("/dev").join(name).exists());
-    names.iter().map(|name| disk(name, system)).collect()
+    names.retain(|name| {
+        let kind = if any_kind { list::may_be_disk(name) } else { name.starts_with("nvme") };
+        kind && name != system && Path::new("/dev").join(name).exists()
+    });
+    let disks = names.iter().map(|name| disk(name, system));
+    // A card reader without a card has no size.
+    disks.filter(|disk| disk.size > 0).collect()
 }
 
 fn in_words(disk: &Disk) -> String {
@@ -50,11 +59,11 @@ fn in_words(disk: &Disk) -> String {
     }
 }
 
-/// The disk with the wanted serial number; without one, the only disk there is.
+/// The disk with the wanted serial number; without one, the only disk there is besides the system disk.
 ///
 /// # Errors
 /// What was found.
-pub fn named(disks: Vec<Disk>, wanted: Option<&Serial>) -> Result<Disk, String> {
+pub fn named(disks: Vec<Disk>, wanted: Option<&Serial>, system: &Disk) -> Result<Disk, String> {
     let all = disks.iter().map(in_words).collect::<Vec<_>>().join(", ");
     let mut fitting: Vec<Disk> = match wanted {
         Some(serial) => disks.into_iter().filter(|disk| disk.serial.as_ref() == Some(serial)).collect(),
@@ -62,15 +71,28 @@ pub fn named(disks: Vec<Disk>, wanted: Option<&Serial>) -> Result<Disk, String> 
     };
     match (fitting.pop(), fitting.is_empty(), wanted) {
         (Some(disk), true, _) => Ok(disk),
-        (None, _, None) => Err("there is no NVMe disk for data besides the system disk".to_owned()),
-        (None, _, Some(serial)) if all.is_empty() => {
-            Err(format!("there is no disk with the serial number {serial}; no NVMe disk was found"))
-        }
+        (None, _, None) => Err(no_other(system)),
+        (None, _, Some(serial)) if all.is_empty() => Err(format!(
+            "there is no disk with the serial number {serial}; no disk was found besides the system disk, {}",
+            in_words(system)
+        )),
         (None, _, Some(serial)) => Err(format!("there is no disk with the serial number {serial}; found: {all}")),
         (Some(_), false, Some(serial)) => {
             Err(format!("more than one disk has the serial number {serial}: {all}; all are left alone"))
         }
         (Some(_), false, None) => Err(format!("more than one disk could hold data: {all}; all are left alone")),
+    }
+}
+
+/// There is the system disk alone: to be written to by services it must be named.
+fn no_other(system: &Disk) -> String {
+    let words = "there is no NVMe disk for data besides the system disk";
+    match &system.serial {
+        Some(serial) => format!(
+            "{words}. To use the rest of the system disk, {}, put this into node.toml, under [disks]:\nserial = \"{serial}\"",
+            in_words(system)
+        ),
+        None => words.to_owned(),
     }
 }
 
@@ -151,20 +173,30 @@ mod tests {
         Standing::Ours("data of this node".to_owned())
     }
 
+    fn system() -> Disk {
+        nvme("mmcblk0", "0xdeadbeef")
+    }
+
     #[test]
     fn one_disk_is_taken_and_of_two_the_named_one() {
         let (one, two) = (nvme("nvme0n1", "S1"), nvme("nvme1n1", "S2"));
-        assert_eq!(named(vec![one.clone()], None), Ok(one.clone()));
-        assert_eq!(named(vec![one.clone(), two.clone()], Some(&serial("S1"))), Ok(one));
+        assert_eq!(named(vec![one.clone()], None, &system()), Ok(one.clone()));
+        assert_eq!(named(vec![one.clone(), two.clone()], Some(&serial("S1")), &system()), Ok(one));
     }
 
     #[test]
     fn a_disk_that_is_not_there_and_twins_are_refused() {
-        assert!(named(Vec::new(), None).unwrap_err().contains("no NVMe disk"));
-        let found = named(vec![nvme("nvme0n1", "S1")], Some(&serial("S9"))).unwrap_err();
+        let found = named(Vec::new(), None, &system()).unwrap_err();
+        assert!(
+            found.starts_with("there is no NVMe disk") && found.ends_with("\nserial = \"0xdeadbeef\""),
+            "{found}"
+        );
+        let found = named(Vec::new(), Some(&serial("S9")), &system()).unwrap_err();
+        assert!(found.contains("S9") && found.ends_with("mmcblk0 (serial number 0xdeadbeef)"), "{found}");
+        let found = named(vec![nvme("nvme0n1", "S1")], Some(&serial("S9")), &system()).unwrap_err();
         assert!(found.contains("S9") && found.contains("found: nvme0n1 (serial number S1)"), "{found}");
         let twins = vec![nvme("nvme0n1", "S1"), nvme("nvme0n2", "S1")];
-        assert!(named(twins, Some(&serial("S1"))).unwrap_err().contains("more than one disk has"));
+        assert!(named(twins, Some(&serial("S1")), &system()).unwrap_err().contains("more than one disk has"));
     }
 
     #[test]
@@ -197,11 +229,25 @@ mod tests {
     }
 
     #[test]
-    fn data_is_separate_on_emmc_or_when_another_disk_is_named() {
+    fn data_is_on_the_system_disk_when_it_is_named_or_no_flash_card_and_none_is_named() {
         let wanted = |name: Option<&str>| Disks { serial: name.map(serial), ..Disks::default() };
-        assert!(is_separate(&nvme("mmcblk0", ""), &wanted(None)));
-        assert!(!is_separate(&nvme("nvme0n1", "S1"), &wanted(None)));
-        assert!(!is_separate(&nvme("nvme0n1", "S1"), &wanted(Some("S1"))));
-        assert!(is_separate(&nvme("nvme0n1", "S1"), &wanted(Some("S2"))));
+        for (system, named, separate) in [
+            ("nvme0n1", None, false),
+            ("sda", None, false),
+            ("mmcblk0", None, true),
+            ("vda", None, true),
+            ("nvme0n1", Some("S1"), false),
+            ("sda", Some("S1"), false),
+            ("mmcblk0", Some("S1"), false),
+            ("nvme0n1", Some("S2"), true),
+            ("sda", Some("S2"), true),
+            ("mmcblk0", Some("S2"), true),
+        ] {
+            assert_eq!(is_separate(&nvme(system, "S1"), &wanted(named)), separate, "{system}, {named:?}");
+        }
+        assert!(
+            is_separate(&nvme("mmcblk0", ""), &wanted(Some("S1"))),
+            "a disk without a serial number is not meant"
+        );
     }
 }

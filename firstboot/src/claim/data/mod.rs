@@ -1,5 +1,6 @@
-//! `data`: the rest of the system disk, or a whole separate NVMe when the node boots from eMMC. A place is claimed if
-//! it is blank, already microdc's, or released by the operator (`wipe`); everything else is reported and left alone.
+//! `data`: the rest of the system disk, or a whole disk of its own when the node boots from eMMC or an SD card, or names
+//! another disk. A place is claimed if it is blank, already microdc's, or released by the operator (`wipe`); everything else
+//! is reported and left alone.
 //!
 //! The work is done by a child process (`firstboot data`): untrusted bytes are read by it and by what it starts, and a disk
 //! that never answers keeps the child waiting, not PID 1.

@@ -68,7 +68,7 @@ impl Work {
         kind::ensure_tools(self.request.disks.data)?;
         let system = list::disk(&self.request.system, &self.request.system);
         let separate = disks::is_separate(&system, &self.request.disks);
-        let disk = if separate { self.choose(&system.name)? } else { system };
+        let disk = if separate { self.choose(&system)? } else { system };
         let Opened { mut file, path, plan, owner } = self.open(&disk, separate)?;
         let Disk { name, .. } = disk;
 
@@ -105,11 +105,11 @@ impl Work {
     }
 
     /// The separate disk that is meant. Where several could be, each is inspected at.
-    fn choose(&mut self, system: &str) -> anyhow::Result<Disk> {
+    fn choose(&mut self, system: &Disk) -> anyhow::Result<Disk> {
         let wanted = self.request.disks.serial.clone();
-        let there = disks::wait_for_others(system, wanted.as_ref());
+        let there = disks::wait_for_others(&system.name, wanted.as_ref());
         if wanted.is_some() || there.len() < 2 {
-            return disks::named(there, wanted.as_ref()).map_err(|reason| anyhow!(reason));
+            return disks::named(there, wanted.as_ref(), system).map_err(|reason| anyhow!(reason));
         }
         let mut inspected = Vec::new();
         for disk in there {
