@@ -4,7 +4,7 @@
 use super::artifacts::Placed;
 use crate::profile::{Diagnostic, Place, Profile, check};
 use crate::tree::{Accounts, Package, User};
-use crate::tree::{Content, Kind, Libraries, Node, Tree, elf, origin, overlay, skeleton, take};
+use crate::tree::{Content, Kind, Libraries, Node, Tree, certificates, elf, origin, overlay, skeleton, take};
 use anyhow::{Context as _, Result};
 use contract::names::{FIRSTBOOT, ROLE_SPEC, TEMPLATES};
 use contract::node::NodeConfig;
@@ -63,6 +63,7 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
         tree.insert(path, Node::of(Kind::Symlink(target.value.clone()), 0o777, &origin))
             .map_err(|error| super::mistake::mistake(profile, &target.place, &error.to_string()))?;
     }
+    certificates::insert(&mut tree)?;
     // The program itself comes with the initramfs and is shown here.
     file(&mut tree, FIRSTBOOT, Vec::new(), 0o755, &origin::of_artifact("firstboot", "PID 1"))?;
     let paths = inputs.modules.iter().map(|module| format!("/{}", module.path.trim_start_matches('/'))).collect();

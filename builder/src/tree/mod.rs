@@ -1,9 +1,11 @@
 //! The root file system in memory: the node at each path, with content by reference.
 //!
-//! - [`base`] the skeleton · [`take`] files out of packages · [`elf`] the libraries they need · [`users`] accounts
+//! - [`base`] the skeleton · [`take`] files out of packages · [`elf`] the libraries they need · [`users`] accounts ·
+//!   [`certificates`] for programs that speak TLS
 //! - [`origin`] why something is there · [`overlay`] the operator's own files, [`rules`] whom they belong to
 
 pub mod base;
+pub mod certificates;
 pub mod elf;
 mod node;
 pub mod origin;

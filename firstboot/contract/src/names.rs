@@ -68,6 +68,8 @@ pub const NETWORK_JOB: &str = "/run/microdc/network.json";
 pub const RUN_HOSTNAME: &str = "/run/hostname";
 pub const RUN_HOSTS: &str = "/run/hosts";
 pub const RUN_MACHINE_ID: &str = "/run/machine-id";
+/// The image's root certificates and the node config's, together.
+pub const RUN_CERTIFICATES: &str = "/run/certificates";
 pub const RUN_RESOLV_CONF: &str = "/run/network/resolv.conf";
 
 /// The initramfs's report to the system half: [`crate::initramfs::BootReport`] as JSON.

@@ -1,6 +1,6 @@
 //! The system half of PID 1, after switch root. Stages in order, each in its own file:
 //! [`mounts`] → [`modules`] → [`lock`] → write protection → [`clock`] → state → node config → [`update`]: what this boot is →
-//! [`identity`] → [`sysctls`] → [`directories`] → templates → services and network, in [`steady`], until a reboot or power-off is
+//! [`identity`] → [`certificates`] → [`sysctls`] → [`directories`] → templates → services and network, in [`steady`], until a reboot or power-off is
 //! asked for.
 //!
 //! No stage ends the boot: problems are reported on the console and kept for the status page, and the node comes up as
@@ -8,6 +8,7 @@
 
 mod answers;
 mod board;
+mod certificates;
 mod clock;
 mod control;
 mod directories;
@@ -76,6 +77,7 @@ pub fn run() {
     let (disks, data) = data(&report, &intake, &mut warnings);
     feed();
     identity::run(&intake.config, &mut warnings);
+    certificates::run(&intake.config, &mut warnings);
     sysctls::run(&role.sysctls, &mut warnings);
     directories::run(&role.directories, &data, &mut warnings);
     let missing = templates::render_all(&role.templates, Path::new(names::TEMPLATES), Path::new("/"), &intake.config);

@@ -1,9 +1,11 @@
 //! Servers that are the test itself, on a network of the emulator: what they say, and when they fall silent, is the test's
 //! to decide. [`dhcp`] leases (RFC 2131) · [`ntp`] the time (RFC 5905) · [`advertisement`] IPv6 prefixes (RFC 4861)
+//! · [`tls`] whatever is sent by TLS
 
 pub mod advertisement;
 pub mod dhcp;
 pub mod ntp;
+pub mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

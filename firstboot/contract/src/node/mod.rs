@@ -2,7 +2,8 @@
 //!
 //! - [`NodeConfig`] the whole · [`network`] interfaces · [`disks`] · [`ssh`] · [`metrics`]
 //! - roles and parts, each by its table: [`router`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`bgp`] · [`haproxy`] ·
-//!   [`nas`] · [`node_exporter`] · [`tailscale`]; [`listen`] where a service may listen
+//!   [`nas`] · [`node_exporter`] · [`tailscale`] ·
+//!   [`certificates`]; [`listen`] where a service may listen
 //! - [`section`] what a section is; the table of them is [`NodeConfig`]'s · [`host`] names of hosts
 //! - [`secrets`] what is moved off bootsel
 //! - [`problem`] what is wrong, and where
@@ -11,6 +12,7 @@
 //! the feature `schema`, and what is written as plain text says how it looks with `schemars(with = ...)`.
 
 mod bgp;
+mod certificates;
 mod disks;
 mod haproxy;
 mod host;
@@ -31,6 +33,7 @@ mod tinkerbell;
 mod values;
 
 pub use bgp::{Bgp, Neighbor};
+pub use certificates::Certificates;
 pub use disks::{DataKind, Disks, Serial};
 pub use haproxy::{Haproxy, Server};
 pub use host::{HostName, Hosts};
@@ -94,6 +97,7 @@ section::node_config! {
         node_exporter: NodeExporter,
         tailscale: Tailscale,
         metrics: Metrics,
+        certificates: Certificates,
     }
 }
 
