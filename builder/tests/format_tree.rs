@@ -8,7 +8,7 @@ use microdc::tree::take::{TakeError, dangling, take};
 use microdc::tree::users::{AccountError, Accounts, NO_LOGIN, User};
 use microdc::tree::{Entry, Kind, Package, Tree, base};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 fn bytes(text: &str) -> Kind {
@@ -183,7 +183,7 @@ fn closed(daemon: Kind, mut archive: Archive) -> (Result<usize, ElfError>, Tree,
     let package = made("daemon", vec![("usr/sbin/daemon", daemon, 0o755)]);
     let mut tree = base::skeleton();
     take(&mut tree, &package, &["usr/sbin/daemon".to_owned()], "profile").unwrap();
-    let brought = close(&mut tree, &mut archive);
+    let brought = close(&mut tree, &mut archive, &BTreeSet::new());
     (brought, tree, archive.asked)
 }
 
@@ -254,8 +254,61 @@ fn a_missing_library_is_named_with_who_needs_it() {
     let error = closed(program(&["libgone.so.1"], None), archive).0.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "/usr/sbin/daemon (package daemon 1.0-1, profile) needs libgone.so.1, which is neither in the image nor in what daemon depends on"
+        "/usr/sbin/daemon (package daemon 1.0-1, profile) needs libgone.so.1, which is neither in the image nor in what daemon depends on; take the library from a package that has it, or take less, so that /usr/sbin/daemon stays out, or, if it runs without, name it in `missing_libraries`"
     );
+}
+
+/// Closes a tree of these files, with everything of libc.
+fn closed_tree(files: &[(&str, Elf<'_>)], accepted: &[&str]) -> Result<Tree, String> {
+    let mut tree = base::skeleton();
+    let files: Vec<_> = files.iter().map(|(path, elf)| (*path, content(elf.bytes()), 0o755)).collect();
+    let paths: Vec<String> = files.iter().map(|(path, ..)| (*path).to_owned()).collect();
+    take(&mut tree, &made("samba", files), &paths, "profile").unwrap();
+    let mut archive = Archive::default().with(made("samba", Vec::new()), &["libc6"]).with(libc(), &[]);
+    let accepted = accepted.iter().map(|name| (*name).to_owned()).collect();
+    close(&mut tree, &mut archive, &accepted).map_err(|error| error.to_string())?;
+    Ok(tree)
+}
+
+const PRIVATE: &str = "/usr/lib/private";
+
+#[test]
+fn what_a_program_has_loaded_by_name_is_not_looked_for_again() {
+    let daemon = Elf { interpreter: Some(LOADER), run_path: Some(PRIVATE), ..Elf::default() };
+    let a = ("usr/lib/private/liba.so", Elf { libraries: &["libb.so"], ..Elf::default() });
+    let b = ("usr/lib/private/libb.so", Elf::default());
+    // liba.so has no path of its own: libb.so is there when the program names it too.
+    let both = ("usr/sbin/smbd", Elf { libraries: &["liba.so", "libb.so"], ..daemon });
+    closed_tree(&[both, a, b], &[]).unwrap();
+    let one = ("usr/sbin/smbd", Elf { libraries: &["liba.so"], ..daemon });
+    let error = closed_tree(&[one, a, b], &[]).unwrap_err();
+    assert!(error.starts_with("/usr/lib/private/liba.so (package samba 1.0-1, profile) needs libb.so,"), "{error}");
+    closed_tree(&[one, a, b], &["libb.so"]).unwrap();
+    // A library under another file name is known by its soname.
+    let renamed = ("usr/lib/private/b.so", Elf { soname: Some("libb.so"), ..Elf::default() });
+    let first = ("usr/sbin/smbd", Elf { libraries: &["b.so", "liba.so"], ..daemon });
+    closed_tree(&[first, a, renamed], &[]).unwrap();
+}
+
+#[test]
+fn the_older_run_path_passes_to_what_an_object_leads_to_and_the_newer_does_not() {
+    let a = ("usr/lib/private/liba.so", Elf { libraries: &["libb.so"], ..Elf::default() });
+    let b = ("usr/lib/private/libb.so", Elf::default());
+    let daemon = Elf { interpreter: Some(LOADER), libraries: &["liba.so"], ..Elf::default() };
+    closed_tree(&[("usr/sbin/d", Elf { r_path: Some(PRIVATE), ..daemon }), a, b], &[]).unwrap();
+    closed_tree(&[("usr/sbin/d", Elf { run_path: Some(PRIVATE), ..daemon }), a, b], &[]).unwrap_err();
+    // An object with a newer one of its own has nothing of the older ones.
+    let own = ("usr/lib/private/liba.so", Elf { run_path: Some("/opt"), ..a.1 });
+    closed_tree(&[("usr/sbin/d", Elf { r_path: Some(PRIVATE), ..daemon }), own, b], &[]).unwrap_err();
+}
+
+#[test]
+fn a_plug_in_finds_what_its_program_has_loaded() {
+    let plug_in = ("usr/lib/jvm/lib/libattach.so", Elf { libraries: &["libjvm.so"], ..Elf::default() });
+    let machine = ("usr/lib/jvm/lib/server/libjvm.so", Elf::default());
+    closed_tree(&[plug_in, machine], &[]).unwrap();
+    let error = closed_tree(&[plug_in], &[]).unwrap_err();
+    assert!(error.contains("libattach.so") && error.contains("libjvm.so"), "{error}");
 }
 
 #[test]

@@ -51,7 +51,6 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
             origin::of_package(inputs.kernel, "a kernel module that the profile loads, or one that it needs");
         tree.insert(path, Node::of(Kind::File(module.content.clone()), 0o644, &origin))?;
     }
-    elf::close(&mut tree, libraries)?;
     for folder in &profile.overlays {
         let name = folder.value.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         overlay::lay(&mut tree, &folder.value, &name, &accounts)?;
@@ -63,6 +62,9 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
         tree.insert(path, Node::of(Kind::Symlink(target.value.clone()), 0o777, &origin))
             .map_err(|error| super::mistake::mistake(profile, &target.place, &error.to_string()))?;
     }
+    // Overlays bring programs too, and links lead to libraries.
+    let accepted = profile.missing_libraries.iter().map(|name| name.value.clone()).collect();
+    elf::close(&mut tree, libraries, &accepted)?;
     certificates::insert(&mut tree)?;
     // The program itself comes with the initramfs and is shown here.
     file(&mut tree, FIRSTBOOT, Vec::new(), 0o755, &origin::of_artifact("firstboot", "PID 1"))?;

@@ -14,7 +14,7 @@ use crate::source::deb;
 use crate::source::keyring::Keyring;
 use crate::source::mirror::{Mirror, MirrorSettings};
 use crate::source::trust::Trust;
-use crate::tree::{Package, Tree};
+use crate::tree::{Package, Tree, dead_ends};
 use anyhow::{Result, bail};
 use contract::calendar::show_time;
 use contract::plain_name::PlainName;
@@ -111,6 +111,9 @@ pub(super) fn make<'p, B: Send>(
     let for_boot = ForBoot { kernel: &kernel, firmware: &firmware, modules: &modules };
     let (tree, boot) = rayon::join(|| assemble::assemble(&inputs, &mut &resolver), || boot(for_boot));
     let (tree, boot) = (tree?, boot?);
+    for dead_end in dead_ends::find(&tree) {
+        reporter.say(&format!("warning: {dead_end}"));
+    }
     set.copyright_holders()?;
     let lock = Lock { artifacts: gathered.locked.clone(), ..resolver.lock() };
     let packages = set.all(&lock)?;

@@ -1,18 +1,22 @@
 //! The closure of shared libraries: what the programs in a tree need to start.
 //!
-//! The rules are the loader's (ld.so(8)): DT_RUNPATH or else DT_RPATH of the object itself, then the default
+//! The rules are the loader's (ld.so(8)). A program is loaded in breadth: it, then what it names, then what that names. A
+//! library that was loaded under a name is not looked for again. Otherwise the loader looks in DT_RUNPATH of the object
+//! that names it, or, when that has none, in DT_RPATH of the object and of those that led to it, then in the default
 //! directories. Debian's loader knows the multiarch directory by itself, so no `ld.so.cache` is needed; in exchange a
-//! library that the loader would not find is an error here. What is opened at run time (dlopen) is not seen: the profile
-//! names it.
+//! library that the loader would not find is an error here.
+//!
+//! What is opened at run time (dlopen) is not seen: the profile names it. A library that no program in the tree names is
+//! such a plug-in: what it needs may also be anywhere in the tree, where its program has loaded it from.
 
 use super::origin::{self, Source};
 use super::take::{self, PackageEntries, TakeError, lexical, merged};
-use super::{Content, Kind, Package, Tree};
+use super::{Content, Kind, Node, Package, Tree};
 use object::LittleEndian;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
 use object::read::{ReadCache, StringTable};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
@@ -34,10 +38,15 @@ pub trait Libraries {
 pub enum ElfError {
     #[error("/{path} ({origin}): {why}")]
     Foreign { path: String, origin: Arc<str>, why: String },
-    #[error("/{path} ({origin}) needs {soname}, which is neither in the image nor in what {package} depends on")]
+    #[error(
+        "/{path} ({origin}) needs {soname}, which is neither in the image nor in what {package} depends on; take the library \
+         from a package that has it, or take less, so that /{path} stays out, or, if it runs without, name it in \
+         `missing_libraries`"
+    )]
     Missing { path: String, origin: Arc<str>, soname: String, package: String },
     #[error(
-        "/{path} ({origin}) needs {soname}; {package} has it at /{found}, where the loader does not look: it looks in {looked}"
+        "/{path} ({origin}) needs {soname}; {package} has it at /{found}, where the loader does not look: it looks in {looked}; \
+         link it there with [link], or, if /{path} runs without, name it in `missing_libraries`"
     )]
     Unreachable { path: String, origin: Arc<str>, soname: String, package: String, found: Box<str>, looked: Box<str> },
     #[error("looking for {soname}, needed by /{path}: {source:#}")]
@@ -54,8 +63,12 @@ pub struct Needs {
     /// The loader, an absolute path.
     pub interpreter: Option<String>,
     pub libraries: Vec<String>,
-    /// Directories in which the loader looks first, as written.
-    pub run_path: Vec<String>,
+    /// DT_SONAME: the name that others may know it by.
+    pub soname: Option<String>,
+    /// DT_RUNPATH, as written: directories in which the loader looks for what this object names.
+    pub run_path: Option<Vec<String>>,
+    /// DT_RPATH, as written: also for what the objects name that this one leads to. Of no effect beside DT_RUNPATH.
+    pub r_path: Vec<String>,
 }
 
 /// Reads what an ELF file needs; nothing for a file that is not a program and no library.
@@ -127,74 +140,157 @@ pub fn needs(content: &Content) -> Result<Option<Needs>, String> {
             run_path = Some(text(entry)?);
         } else if tag == elf::DT_RPATH {
             r_path = Some(text(entry)?);
+        } else if tag == elf::DT_SONAME {
+            needs.soname = Some(text(entry)?);
         }
     }
-    let path = run_path.or(r_path).unwrap_or_default();
-    needs.run_path = path.split(':').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    let folders = |path: String| path.split(':').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    needs.r_path = if run_path.is_none() { r_path.map(folders).unwrap_or_default() } else { Vec::new() };
+    needs.run_path = run_path.map(folders);
     Ok(Some(needs))
 }
 
-/// Brings every library and loader that the programs in the tree need, with the symbolic links that lead to them.
-/// Each says in its origin who needed it. Returns how many files came.
+/// Brings every library and loader that the programs in the tree need, with the symbolic links that lead to them, but for
+/// those of these names that are `accepted` to be missing. Each says in its origin who needed it. Returns how many files
+/// came.
 ///
 /// # Errors
 /// When a file is for another machine, or something it needs is nowhere.
-pub fn close(tree: &mut Tree, libraries: &mut dyn Libraries) -> Result<usize, ElfError> {
-    let mut waiting: Vec<String> = tree.nodes.keys().rev().cloned().collect();
-    let mut seen = BTreeSet::new();
-    let mut brought = 0;
-    while let Some(path) = waiting.pop() {
-        if !seen.insert(path.clone()) {
-            continue;
-        }
-        let Some(node) = tree.nodes.get(&path) else { continue };
-        let Kind::File(content) = &node.kind else { continue };
-        let origin = node.origin.clone();
-        let needs =
-            needs(content).map_err(|why| ElfError::Foreign { path: path.clone(), origin: origin.clone(), why })?;
-        let Some(needs) = needs else { continue };
-        let directories = directories(&path, &needs);
-        let interpreter = needs.interpreter.iter().map(|path| {
-            let path = merged(path).into_owned();
-            let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            (name.to_owned(), vec![folder.to_owned()])
-        });
-        let wanted: Vec<(String, Vec<String>)> =
-            interpreter.chain(needs.libraries.iter().map(|soname| (soname.clone(), directories.clone()))).collect();
-        for (soname, directories) in wanted {
-            let came = bring(tree, libraries, (&path, &origin), &soname, &directories)?;
-            brought += came.len();
-            waiting.extend(came);
+pub fn close(tree: &mut Tree, libraries: &mut dyn Libraries, accepted: &BTreeSet<String>) -> Result<usize, ElfError> {
+    let mut closure =
+        Closure { tree, libraries, accepted, read: BTreeMap::new(), loaded: BTreeSet::new(), brought: 0 };
+    let paths: Vec<String> = closure.tree.nodes.keys().cloned().collect();
+    let mut plug_ins = Vec::new();
+    for path in paths {
+        match closure.needs(&path)? {
+            Some((needs, _)) if needs.interpreter.is_some() => closure.load(&path, false)?,
+            Some(_) => plug_ins.push(path),
+            None => {}
         }
     }
-    Ok(brought)
+    for path in plug_ins {
+        if !closure.loaded.contains(&path) {
+            closure.load(&path, true)?;
+        }
+    }
+    Ok(closure.brought)
 }
 
-/// Directories in which the loader looks for what an object needs.
-fn directories(path: &str, needs: &Needs) -> Vec<String> {
-    let own = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let run_path = needs.run_path.iter().map(|folder| {
+/// An ELF file's needs, and the file's origin.
+type KnownNeeds = Option<(Arc<Needs>, Arc<str>)>;
+
+struct Closure<'c> {
+    tree: &'c mut Tree,
+    libraries: &'c mut dyn Libraries,
+    accepted: &'c BTreeSet<String>,
+    /// What was read, by path.
+    read: BTreeMap<String, KnownNeeds>,
+    /// Paths of objects that something loads.
+    loaded: BTreeSet<String>,
+    brought: usize,
+}
+
+impl Closure<'_> {
+    /// What the file at a path needs; nothing when it is not an ELF file.
+    fn needs(&mut self, path: &str) -> Result<KnownNeeds, ElfError> {
+        if let Some(read) = self.read.get(path) {
+            return Ok(read.clone());
+        }
+        let read = match self.tree.nodes.get(path) {
+            Some(Node { kind: Kind::File(content), origin, .. }) => {
+                let foreign = |why| ElfError::Foreign { path: path.to_owned(), origin: origin.clone(), why };
+                needs(content).map_err(foreign)?.map(|needs| (Arc::new(needs), origin.clone()))
+            }
+            _ => None,
+        };
+        self.read.insert(path.to_owned(), read.clone());
+        Ok(read)
+    }
+
+    /// Loads a program as the loader does, or a plug-in with what its program may have loaded before.
+    fn load(&mut self, path: &str, plug_in: bool) -> Result<(), ElfError> {
+        // Objects in the order of loading, each with the DT_RPATH of those that led to it.
+        let mut objects = VecDeque::from([(path.to_owned(), Vec::new())]);
+        let mut names = BTreeSet::new();
+        while let Some((path, led)) = objects.pop_front() {
+            self.loaded.insert(path.clone());
+            let Some((needs, origin)) = self.needs(&path)? else { continue };
+            names.extend(needs.soname.clone());
+            let own = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let r_path: Vec<String> = folders(own, &needs.r_path).chain(led).collect();
+            let first: Vec<String> = match &needs.run_path {
+                Some(run_path) => folders(own, run_path).collect(),
+                None => r_path.clone(),
+            };
+            let directories: Vec<String> = first.into_iter().chain(DEFAULT_DIRECTORIES.map(str::to_owned)).collect();
+            if let Some(interpreter) = &needs.interpreter {
+                let interpreter = merged(interpreter).into_owned();
+                let (folder, name) = interpreter.rsplit_once('/').unwrap_or(("", &interpreter));
+                self.find((&path, &origin), name, &[folder.to_owned()], plug_in)?;
+                names.insert(name.to_owned());
+            }
+            for soname in &needs.libraries {
+                if !names.insert(soname.clone()) {
+                    continue;
+                }
+                if let Some(found) = self.find((&path, &origin), soname, &directories, plug_in)? {
+                    objects.push_back((found, r_path.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The path at which the loader finds a library, which is brought when it is not there. [`None`] when it is missing,
+    /// and that is accepted.
+    fn find(
+        &mut self,
+        by: (&str, &Arc<str>),
+        soname: &str,
+        directories: &[String],
+        plug_in: bool,
+    ) -> Result<Option<String>, ElfError> {
+        let places: Vec<String> = match soname.starts_with('/') {
+            true => vec![merged(soname).into_owned()],
+            false => directories.iter().map(|folder| format!("{folder}/{soname}")).collect(),
+        };
+        let there = |tree: &Tree| places.iter().find_map(|place| tree.resolve(place));
+        if let Some(found) = there(self.tree) {
+            return Ok(Some(found));
+        }
+        let error = match bring(self.tree, self.libraries, by, soname, (&places, directories)) {
+            Ok(came) => {
+                self.brought += came;
+                return Ok(there(self.tree));
+            }
+            Err(error @ (ElfError::Missing { .. } | ElfError::Unreachable { .. })) => error,
+            Err(error) => return Err(error),
+        };
+        let end = format!("/{soname}");
+        match self.tree.nodes.keys().find(|path| path.ends_with(&end)) {
+            Some(anywhere) if plug_in => Ok(self.tree.resolve(anywhere)),
+            _ if self.accepted.contains(soname) => Ok(None),
+            _ => Err(error),
+        }
+    }
+}
+
+/// Directories of a path, as they are in the tree, for an object in the folder `own`.
+fn folders<'p>(own: &'p str, path: &'p [String]) -> impl Iterator<Item = String> + use<'p> {
+    path.iter().map(move |folder| {
         let folder = folder.replace("${ORIGIN}", &format!("/{own}")).replace("$ORIGIN", &format!("/{own}"));
         merged(&lexical(&folder)).into_owned()
-    });
-    run_path.chain(DEFAULT_DIRECTORIES.map(str::to_owned)).collect()
+    })
 }
 
-/// Brings one library, unless it is there. Returns the paths that came.
+/// Brings a library that is at none of these places. Returns how many files came.
 fn bring(
     tree: &mut Tree,
     libraries: &mut dyn Libraries,
     (path, origin): (&str, &Arc<str>),
     soname: &str,
-    directories: &[String],
-) -> Result<Vec<String>, ElfError> {
-    let places: Vec<String> = match soname.starts_with('/') {
-        true => vec![merged(soname).into_owned()],
-        false => directories.iter().map(|folder| format!("{folder}/{soname}")).collect(),
-    };
-    if places.iter().any(|place| tree.resolve(place).is_some()) {
-        return Ok(Vec::new());
-    }
+    (places, directories): (&[String], &[String]),
+) -> Result<usize, ElfError> {
     let name = soname.rsplit('/').next().unwrap_or(soname);
     // What an overlay brings may need anything; its provider decides.
     let package = match origin::source(origin) {
@@ -227,7 +323,7 @@ fn bring(
         });
     };
     let origin = origin::of_package(&provider, &format!("needed by /{path} as {soname}"));
-    Ok(take::take_paths(tree, &shelf, BTreeSet::from([place.clone()]), &origin)?)
+    Ok(take::take_paths(tree, &shelf, BTreeSet::from([place.clone()]), &origin)?.len())
 }
 
 /// Content as `object` reads it.

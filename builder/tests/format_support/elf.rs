@@ -9,11 +9,22 @@ pub struct Elf<'a> {
     pub interpreter: Option<&'a str>,
     pub libraries: &'a [&'a str],
     pub run_path: Option<&'a str>,
+    pub r_path: Option<&'a str>,
+    pub soname: Option<&'a str>,
 }
 
 impl Default for Elf<'_> {
     fn default() -> Self {
-        Elf { machine: 183, big_endian: false, dynamic: true, interpreter: None, libraries: &[], run_path: None }
+        Elf {
+            machine: 183,
+            big_endian: false,
+            dynamic: true,
+            interpreter: None,
+            libraries: &[],
+            run_path: None,
+            r_path: None,
+            soname: None,
+        }
     }
 }
 
@@ -30,6 +41,8 @@ impl Elf<'_> {
         };
         let mut entries: Vec<(u64, u64)> = self.libraries.iter().map(|name| (1, add(name))).collect();
         entries.extend(self.run_path.map(|path| (29, add(path))));
+        entries.extend(self.r_path.map(|path| (15, add(path))));
+        entries.extend(self.soname.map(|name| (14, add(name))));
         let strings_at = HEADER + 3 * SEGMENT;
         let interpreter_at = strings_at + strings.len() as u64;
         let interpreter: Vec<u8> = self.interpreter.map(|path| [path.as_bytes(), &[0]].concat()).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use super::{Case, check_all};
 use microdc::tree::{Kind, Libraries, Node, Package, Tree, elf};
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ fn programs() {
     let close = |path: &str, bytes: Vec<u8>| {
         let mut tree = Tree::default();
         tree.nodes.insert(path.to_owned(), Node::of(Kind::File(bytes.into()), 0o755, "package demo"));
-        match elf::close(&mut tree, &mut NoLibraries) {
+        match elf::close(&mut tree, &mut NoLibraries, &BTreeSet::new()) {
             Ok(_) => "it was taken".to_owned(),
             Err(error) => error.to_string(),
         }

@@ -53,6 +53,8 @@ table! {
         firmware: Table<Firmware>,
         /// What to take from packages, by package name.
         packages: Tables<Package>,
+        /// Names of libraries that may be missing (`libfoo.so.1`): the programs that name them run without, or are never run.
+        missing_libraries: List<String>,
         /// Files that come from no package, by names of your choice.
         artifacts = "artifact": Entries<Artifact>,
         /// User accounts, by name.
