@@ -28,8 +28,8 @@ pub fn insert(tree: &mut Tree) -> Result<(), Error> {
         .nodes
         .iter()
         .filter(|(path, _)| {
-            let below = |source: &&str| path.starts_with(&format!("{}/", source.trim_start_matches('/')));
-            path.ends_with(".crt") && SOURCES.iter().any(|source| below(&source))
+            let below = |source: &str| path.starts_with(&format!("{}/", source.trim_start_matches('/')));
+            path.ends_with(".crt") && SOURCES.iter().any(|source| below(source))
         })
         .filter_map(|(path, node)| match &node.kind {
             Kind::File(content) => Some((path.clone(), content.clone())),
