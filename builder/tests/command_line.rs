@@ -199,6 +199,16 @@ fn a_role_without_a_profile_is_ones_own_and_a_slip_of_the_pen_is_named() {
 }
 
 #[test]
+fn a_mistake_in_a_node_config_is_shown_in_its_line_before_a_boot() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("r1.toml"), "name = \"r1\"\n[tiem]\n").unwrap();
+    let mut boot = Command::new(MICRODC);
+    boot.args(["boot", "r1.img", "--node", "r1.toml"]).current_dir(folder.path());
+    let text = said(&boot.output().unwrap(), 1);
+    assert!(text.contains("r1.toml:2:2") && text.contains("did you mean `time`?"), "{text}");
+}
+
+#[test]
 fn a_new_profile_overwrites_nothing() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path());

@@ -55,7 +55,9 @@ impl Boot {
             Machine::new(&self.image).memory(self.memory).disk_size(self.disk << 30).deadline(Duration::MAX);
         if let Some(path) = &self.node {
             let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-            contract::node::NodeConfig::parse(&text).with_context(|| path.display().to_string())?;
+            if let Err(error) = contract::node::NodeConfig::parse(&text) {
+                bail!("{}", super::node::shown(path, &text, error));
+            }
             machine = machine.node_config(text);
         }
         machine = if self.raspi4b { machine.raspi4b() } else { machine.user_network() };

@@ -105,6 +105,11 @@ impl Check {
     }
 }
 
+/// A mistake in its line, as people read it.
+pub(super) fn shown(path: &Path, bytes: &[u8], error: NodeConfigError) -> String {
+    mistake(path, bytes, error).shown
+}
+
 fn mistake(path: &Path, bytes: &[u8], error: NodeConfigError) -> Mistake {
     match error {
         NodeConfigError::At { line, column, span, message, help } => {
