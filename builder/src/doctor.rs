@@ -78,7 +78,6 @@ pub fn examine(base: &Path) -> Vec<Found> {
         found("go", &["build of profiles with Go modules"], go()),
         found("qemu", &["boot"], qemu(Model::Virt)),
         found("qemu for raspi4b", &["boot --raspi4b"], qemu(Model::Raspi4b)),
-        found("bmaptool", &["flashing"], tool("bmaptool", "bmap-tools", "`dd` writes images as well, more slowly")),
         found(
             "rpiboot",
             &["flashing"],

@@ -6,6 +6,8 @@ use crate::audit::subjects::Subjects;
 use crate::audit::tracker;
 use crate::boot::kconfig::{KernelConfig, WantedOption};
 use crate::boot::{eeprom, firmware, modules};
+use crate::flash::bmap::Bmap;
+use crate::flash::old_table;
 use crate::format::fat_read;
 use crate::inventory::{Inventory, licences};
 use crate::lock::Lock;
@@ -40,6 +42,7 @@ pub struct Parser {
 pub const PARSERS: &[Parser] = &[
     Parser { name: "ar", reads: "the outer archive of a package", run: outer_archive },
     Parser { name: "bill", reads: "a bill of materials", run: bill_of_materials },
+    Parser { name: "bmap", reads: "the map of an image's blocks", run: map_of_an_image },
     Parser { name: "certificate", reads: "a certificate of a keyring", run: certificate },
     Parser { name: "checksums", reads: "a list of checksums beside a release file", run: checksums_of_a_release },
     Parser { name: "command_line", reads: "cmdline.txt of a boot partition", run: command_line },
@@ -55,6 +58,7 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "licences", reads: "an image's archive of licences", run: licences_of_an_image },
     Parser { name: "lock", reads: "a lock", run: lock },
     Parser { name: "module", reads: "a kernel module", run: module },
+    Parser { name: "old_table", reads: "the partition table of a disk to flash", run: table_of_a_disk },
     Parser { name: "overlay_toml", reads: "an overlay's owners and modes", run: overlay_toml },
     Parser { name: "package_index", reads: "what the cache knows of an unpacked package", run: package_index },
     Parser { name: "packages", reads: "a suite's list of packages", run: list_of_packages },
@@ -88,6 +92,20 @@ fn bill_of_materials(bytes: &[u8]) {
 
 fn security_tracker(bytes: &[u8]) {
     let _ = tracker::read(bytes, &|_| true, &mut |_, id, _| assert!(tracker::is_id(id)));
+}
+
+fn map_of_an_image(bytes: &[u8]) {
+    let _ = Bmap::parse(&text(bytes));
+}
+
+fn table_of_a_disk(bytes: &[u8]) {
+    let size = bytes.len() as u64;
+    let old = old_table::read(size, &mut |at, buffer| {
+        let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)?.get(..buffer.len()));
+        buffer.copy_from_slice(rest.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    });
+    assert!(old.unwrap_or_default().iter().all(|old| old.extent.end() <= size), "they lie on the disk");
 }
 
 fn text(bytes: &[u8]) -> String {

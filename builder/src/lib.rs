@@ -6,9 +6,9 @@
 //!
 //! Beside the pipeline: [`inventory`] says in each image what it is made of, [`open`] opens images for inspection,
 //! [`diff`] compares them, [`sbom`] lists what is in them, [`audit`] looks for known vulnerabilities in them, [`verify`]
-//! checks images, [`signing`] signs them where the private key is, [`serve`] serves bundles and images to nodes. For users:
-//! [`scaffold`] creates profiles, [`schema`] describes files, [`doctor`] checks the machine, [`gitignore`] keeps private
-//! keys out of git. [`foreign`] lists every parser of untrusted bytes.
+//! checks images, [`flash`] writes them onto disks, [`signing`] signs them where the private key is, [`serve`] serves
+//! bundles and images to nodes. For users: [`scaffold`] creates profiles, [`schema`] describes files, [`doctor`] checks
+//! the machine, [`gitignore`] keeps private keys out of git. [`foreign`] lists every parser of untrusted bytes.
 
 pub mod audit;
 pub mod boot;
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod clock;
 pub mod diff;
 pub mod doctor;
+pub mod flash;
 pub mod foreign;
 pub mod format;
 pub mod gitignore;

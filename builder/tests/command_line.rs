@@ -283,7 +283,7 @@ fn the_doctor_says_what_is_lacking_and_how_to_get_it() {
         (&"lacks".into(), &"good".into())
     );
     assert!(health(&report, "rust")["advice"].as_str().unwrap().contains("rustup"));
-    for optional in ["go", "qemu", "qemu for raspi4b", "bmaptool", "rpiboot"] {
+    for optional in ["go", "qemu", "qemu for raspi4b", "rpiboot"] {
         assert_eq!(health(&report, optional)["health"], "note", "{optional}");
         assert!(health(&report, optional)["advice"].is_string(), "{optional}");
     }

@@ -4,6 +4,7 @@
 // What they share.
 mod bills;
 mod end_to_end;
+mod flash_kit;
 mod folders;
 mod format_support;
 mod source_kit;
@@ -18,6 +19,10 @@ mod bundle_damage;
 mod command_line;
 mod docs;
 mod examples;
+mod flash;
+mod flash_given;
+mod flash_power;
+mod flash_targets;
 mod format_boot;
 mod format_eeprom;
 mod format_image;

@@ -11,6 +11,7 @@ mod cache;
 mod completions;
 mod diff;
 mod doctor;
+mod flash;
 mod from;
 mod inspect;
 mod keys;
@@ -50,6 +51,7 @@ enum Verb {
     Boot(boot::Boot),
     Verify(verify::Verify),
     Bundle(bundle::Bundle),
+    Flash(flash::Flash),
     New(new::New),
     Doctor(doctor::Doctor),
     Inspect(inspect::Inspect),
@@ -134,6 +136,7 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
         Verb::Boot(boot) => boot.run(),
         Verb::Verify(verify) => verify.run(),
         Verb::Bundle(bundle) => bundle.run(interrupted),
+        Verb::Flash(flash) => flash.run(interrupted),
         Verb::Inspect(inspect) => inspect.run(),
         Verb::Diff(diff) => diff.run(),
         Verb::Sbom(sbom) => sbom.run(),

@@ -1,6 +1,7 @@
 //! `microdc sign`: sign a manifest where the private key is, and put the signature into the image.
 
 use crate::cli::output::{self, OutputError};
+use crate::flash;
 use crate::release_key;
 use crate::signing::{self, Attached};
 use anyhow::{Result, bail};
@@ -77,6 +78,8 @@ impl Sign {
 
     fn attach(&self, signature: &Path) -> Result<()> {
         let Attached { manifest, key, digest } = signing::attach(signature, &self.file)?;
+        // The trailer is one of the blocks in it.
+        flash::write_bmap(&self.file)?;
         let id = key.id().to_string();
         if self.json {
             let report = serde_json::json!({

@@ -6,6 +6,7 @@ use super::settings::Settings;
 use super::{FIRSTBOOT, Options, boot, inventory, record, stage_key};
 use crate::boot::files::KERNEL_OPTIONS;
 use crate::cache::Cache;
+use crate::flash;
 use crate::image::{self, ImageSpec, ImageSummary};
 use crate::lock::Lock;
 use crate::node_program;
@@ -230,6 +231,7 @@ impl Build<'_> {
             Ok(())
         })
         .map_err(|error| self.at_its_line(error))?;
+        flash::write_bmap(self.output)?;
         self.reporter.did("image", true);
         Ok(image)
     }

@@ -2,6 +2,7 @@
 
 use super::artifacts::Locals;
 use crate::cache::{Cache, Key};
+use crate::flash::bmap::beside;
 use crate::lock::Lock;
 use crate::profile::Profile;
 use crate::release_key::ReleaseKeys;
@@ -102,8 +103,8 @@ fn folder(add: &mut dyn FnMut(&str, &[u8]), path: &Path) -> Result<()> {
 pub(super) fn unchanged(cache: &Cache, key: Key, output: &Path) -> Option<Summary> {
     let bytes = std::fs::read(cache.get(STAGE, key)?).ok()?;
     let record: Record = serde_json::from_slice(&bytes).ok()?;
-    // What is to be signed is a result of the build as well.
-    let whole = record.summary.to_sign.as_ref().is_none_or(|path| path.is_file());
+    // What is to be signed is a result of the build as well, and so is the map of the image's blocks.
+    let whole = record.summary.to_sign.as_ref().is_none_or(|path| path.is_file()) && beside(output).is_file();
     (whole && record.file == Stamp::of(output).ok()?).then_some(record.summary)
 }
 

@@ -119,7 +119,9 @@ impl Stage {
 impl Progress for Stage {
     fn add_total(&self, bytes: u64) {
         if self.bar.length() == Some(0) {
-            self.bar.set_style(style("{prefix:>10} {wide_bar} {bytes:>11} of {total_bytes} {bytes_per_sec:>12}"));
+            self.bar.set_style(style(
+                "{prefix:>10} {wide_bar} {bytes:>11} of {total_bytes} {bytes_per_sec:>12} {eta:>4}",
+            ));
         }
         self.bar.inc_length(bytes);
     }

@@ -10,6 +10,7 @@
 //!   of its disks · [`board`] what it says of its board · [`network`] what the network says of itself · [`calendar`] times in text · [`content_range`] parts of files over HTTP · [`per_source`] few connections from each address · `schema` JSON Schemas of some of it
 
 pub mod autoboot;
+pub mod blank;
 pub mod board;
 pub mod bundle;
 pub mod calendar;
@@ -33,6 +34,7 @@ pub mod role;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod secret;
+pub mod signatures;
 pub mod storage;
 pub mod template;
 pub mod text;

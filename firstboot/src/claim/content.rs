@@ -21,6 +21,7 @@
 use super::phase::Phase;
 use contract::hash::Digest;
 use contract::layout::{Extent, MIB};
+use contract::signatures;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use uuid::Uuid;
 
@@ -73,13 +74,13 @@ fn judge(first: &[u8], last: &[u8], record: &[u8], disk_guid: &Uuid) -> Content 
     if is(Phase::Making) {
         return Content::Unfinished;
     }
-    if is(Phase::Made) || ext4_label(first).as_deref() == Some(LABEL) {
+    if is(Phase::Made) || signatures::ext_label(first).as_deref() == Some(LABEL) {
         return Content::Ours;
     }
     if first.iter().chain(last).all(|&byte| byte == 0) {
         return Content::Blank;
     }
-    Content::Foreign(describe(first).unwrap_or_else(|| "data of an unknown kind".to_owned()))
+    Content::Foreign(signatures::describe(first).unwrap_or_else(|| "data of an unknown kind".to_owned()))
 }
 
 /// Writes the record of a partition that starts at 0 of `partition` and is `length` bytes long. The caller flushes.
@@ -103,37 +104,6 @@ fn record_bytes(phase: Phase, disk_guid: &Uuid) -> Vec<u8> {
     let digest = Digest::of(&bytes);
     bytes.extend(digest.0);
     bytes
-}
-
-/// The label in an ext2, 3 or 4 superblock (Documentation/filesystems/ext4: at byte 1024; magic at 0x38, label at 0x78).
-fn ext4_label(first: &[u8]) -> Option<String> {
-    let superblock = first.get(1024..2048)?;
-    if superblock.get(0x38..0x3a)? != [0x53, 0xef] {
-        return None;
-    }
-    let label = superblock.get(0x78..0x88)?.split(|&byte| byte == 0).next()?;
-    Some(String::from_utf8_lossy(label).into_owned())
-}
-
-/// What is known by the first bytes of a partition.
-fn describe(first: &[u8]) -> Option<String> {
-    const KNOWN: [(usize, &[u8], &str); 9] = [
-        (0, b"XFSB", "an XFS file system"),
-        (512, b"LABELONE", "an LVM physical volume"),
-        (0, b"LUKS\xba\xbe", "a LUKS encrypted volume"),
-        (4096, b"\xfc\x4e\x2b\xa9", "a member of a Linux RAID"),
-        (0, b"\xfc\x4e\x2b\xa9", "a member of a Linux RAID"),
-        (65600, b"_BHRfS_M", "a btrfs file system"),
-        (4086, b"SWAPSPACE2", "Linux swap space"),
-        (512, b"EFI PART", "a partition table"),
-        (510, b"\x55\xaa", "a boot sector"),
-    ];
-    if let Some(label) = ext4_label(first) {
-        return Some(format!("an ext file system with the label {label:?}"));
-    }
-    let known =
-        |&&(at, magic, _): &&(usize, &[u8], &str)| first.get(at..).is_some_and(|rest| rest.starts_with(magic));
-    KNOWN.iter().find(known).map(|(_, _, words)| (*words).to_owned())
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 //! runs from memory and says so; from a read-only disk, it copies what it had.
 
 use super::content::{self, Content, LABEL};
-use super::data::blank;
 use super::filesystem::{Check, Tools};
 use super::phase::Phase;
 use crate::console;
@@ -17,6 +16,7 @@ use crate::disk::{list, node};
 use crate::sys::block;
 use crate::sys::mount::{self, DATA_ONLY, Flags};
 use anyhow::{Context as _, bail};
+use contract::blank;
 use contract::initramfs::BootReport;
 use contract::layout::{Extent, MIB, STATE_SIZE};
 use contract::names::{STATE_LOGS, STATE_MOUNT};

@@ -5,11 +5,11 @@
 
 use super::super::filesystem::Tools;
 use super::super::phase::Phase;
-use super::blank;
 use super::marker::{BLOCK, Marker, Owner};
 use super::place::Place;
 use crate::disk::io::DiskIo;
 use anyhow::{Context as _, bail};
+use contract::blank;
 use contract::layout::Extent;
 use std::io::SeekFrom;
 

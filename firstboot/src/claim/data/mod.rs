@@ -6,10 +6,9 @@
 //! that never answers keeps the child waiting, not PID 1.
 //!
 //! - [`work`] what the child does: [`disks`] which disk · [`plan`] where on it ([`place`]) · [`verdict`] whether it may be taken:
-//!   [`marker`], [`detect`], [`blank`] · [`steps`] the claim itself
+//!   [`marker`], [`detect`], [`contract::blank`] · [`steps`] the claim itself
 //! - [`make`] the steps, each of which the next boot can go on from · [`kind`] ext4, XFS, LVM
 
-pub(super) mod blank;
 mod detect;
 pub(super) mod disks;
 pub(super) mod kind;

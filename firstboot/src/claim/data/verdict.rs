@@ -2,11 +2,11 @@
 
 use super::super::filesystem::Tools;
 use super::super::phase::Phase;
-use super::blank;
 use super::detect::detect;
 use super::marker::{BLOCK, Marker, Owner};
 use super::place::{Place, Writes};
 use anyhow::Context as _;
+use contract::blank;
 use contract::layout::{MIB, SECTOR};
 use contract::node::Serial;
 use std::io::{Read, Seek, SeekFrom};

@@ -5,7 +5,7 @@
 //! is spread by any file system in use, is seen; a few files in the midst of a disk whose both ends were erased may not be.
 //! Up to 48 MiB all is read.
 
-use contract::layout::{Extent, MIB};
+use crate::layout::{Extent, MIB};
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// What is read at each end, in bytes.
