@@ -81,7 +81,7 @@ pub enum FlashError {
     #[error("{image} cannot be flashed: {source}")]
     Image { image: String, source: Box<VerifyError> },
     #[error("{image} cannot be flashed: {source}")]
-    Map { image: String, source: MapError },
+    Map { image: String, source: Box<MapError> },
     #[error("{image} cannot be flashed: {what}")]
     NotAnImage { image: String, what: String },
     #[error("{}: {source}", path.display())]
@@ -181,7 +181,8 @@ fn check_image(request: &Request<'_>) -> Result<(File, Map, Vec<Manifest>), Flas
         let bad = |source| FlashError::Bmap { path: path.to_owned(), source };
         read_bmap(path).and_then(|bmap| bmap.check(&image, length)).map_err(bad)?;
     }
-    let map = Map::of(&image, layout).map_err(|source| FlashError::Map { image: name(), source })?;
+    let map =
+        Map::of(&image, layout).map_err(|source| FlashError::Map { image: name(), source: Box::new(source) })?;
     Ok((image, map, manifests))
 }
 
@@ -280,7 +281,8 @@ pub fn write_bmap(image: &Path) -> Result<PathBuf, FlashError> {
     let length = disk_table::length(&file).map_err(|source| io_of(&name, source))?;
     let table = disk_table::read(&file, length);
     let table = table.map_err(|error| FlashError::NotAnImage { image: name.clone(), what: error.to_string() })?;
-    let map = Map::of(&file, table.layout).map_err(|source| FlashError::Map { image: name.clone(), source })?;
+    let map = Map::of(&file, table.layout)
+        .map_err(|source| FlashError::Map { image: name.clone(), source: Box::new(source) })?;
     let bmap = Bmap::of(&file, length, &map.extents()).map_err(|source| io_of(&name, source))?;
     bmap.write(&path).map_err(|source| FlashError::Bmap { path: path.clone(), source })?;
     Ok(path)
