@@ -66,7 +66,7 @@ fn what_other_tools_made_is_named() {
     assert_eq!(ext4(LABEL), Content::Ours);
     assert_eq!(ext4("photos"), Content::Foreign("an ext file system with the label \"photos\"".to_owned()));
     let fat = make("/usr/sbin/mkfs.vfat", &[], 16 * MIB);
-    assert_eq!(fat, Content::Foreign("a boot sector".to_owned()));
+    assert_eq!(fat, Content::Foreign("a FAT file system".to_owned()));
 }
 
 proptest! {
