@@ -286,6 +286,7 @@ fn a_full_disk_is_named_and_the_next_build_goes_on() {
     std::fs::write(&place, bytes).unwrap();
     std::fs::write(project.image(), OLDER).unwrap();
     let out = project.folder.join("out");
+    std::fs::remove_file(out.join("router.img.bmap")).unwrap();
     let text = full(&out, ["8m", "256m"], "an older image").unwrap();
     assert!(text.contains("router.img") && text.contains("status 1\nrouter.img\n"), "no half image: {text}");
     scene.assert_untouched();

@@ -40,6 +40,8 @@ fn calls(run: &str) -> Vec<Vec<String>> {
         "diff a.img a.bundle",
         "diff a.img a.bundle --json",
         "doctor",
+        "flash --list",
+        "flash --list --json",
         "inspect a.bundle --key one.pub",
         "inspect a.img --files",
         "inspect a.img --key one.pub",

@@ -137,7 +137,7 @@ impl Forge {
     /// When the root has no such file, or has the same block twice.
     #[must_use]
     pub fn in_root(self, path: &str, change: impl FnOnce(&mut [u8])) -> Forge {
-        self.changed_root(path, |file| change(&mut file[..BLOCK as usize]))
+        self.changed_root(path, BLOCK as usize, change)
     }
 
     /// A root with another role: other services, checks or settings.
@@ -146,7 +146,7 @@ impl Forge {
     /// When it is longer than the one before, even without spaces.
     #[must_use]
     pub fn role(self, change: impl FnOnce(&mut serde_json::Value)) -> Forge {
-        self.changed_root(ROLE_SPEC.trim_start_matches('/'), |file| {
+        self.changed_root(ROLE_SPEC.trim_start_matches('/'), usize::MAX, |file| {
             let mut role = serde_json::from_slice(file).expect("the role is JSON");
             change(&mut role);
             let role = serde_json::to_vec(&role).expect("it can be written");
@@ -156,8 +156,9 @@ impl Forge {
         })
     }
 
-    /// A root in which the file at `path` is changed where it lies, and its hash tree with it.
-    fn changed_root(mut self, path: &str, change: impl FnOnce(&mut [u8])) -> Forge {
+    /// A root in which the file at `path` is changed where it lies, and its hash tree with it: its first `most` bytes,
+    /// which must lie in one piece.
+    fn changed_root(mut self, path: &str, most: usize, change: impl FnOnce(&mut [u8])) -> Forge {
         let medium = Medium::open(self.disk.path()).unwrap_or_else(|error| panic!("{error}"));
         let root = medium.pick(Some(Slot::A)).and_then(OpenSlot::root).unwrap_or_else(|error| panic!("{error}"));
         let before = root.read(path).unwrap_or_else(|error| panic!("{error}"));
@@ -171,6 +172,7 @@ impl Forge {
         assert!(found.next().is_none(), "the first block of {path} stands in the root twice");
         drop(found);
         let at = block * BLOCK as usize;
+        let before = &before[..most.min(before.len())];
         let file = &mut data[at..at + before.len()];
         assert!(*file == *before, "{path} is not in one piece");
         change(file);
