@@ -1,6 +1,6 @@
 //! Boot tests: the bytes that `microdc build` wrote, booted and broken in the emulated CM4. `run` runs them all.
 //!
-//! - [`figures`] what is measured
+//! - [`figures`] what is measured · [`benchmark`] what the benchmarks share
 //! - [`disks`] nodes that claim disks · [`foreign`] disks that they must leave alone
 //! - [`images`] where the images under test are · [`forge`] faulty releases made from them
 //! - [`router`] node configs of routers, and what a router is expected to say
@@ -17,6 +17,7 @@ pub use guest::probe;
 
 pub mod agent;
 pub mod attack;
+pub mod benchmark;
 pub mod bundles;
 pub mod disks;
 pub mod figures;

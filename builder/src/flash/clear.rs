@@ -1,6 +1,7 @@
 //! What an older system left where the image has no blocks: both ends of the disk and of each of its old partitions, where
 //! file systems, RAID, LVM, ZFS, encryption and partition tables keep their signatures and the copies of these.
 
+use super::map::joined;
 use super::old_table::Old;
 use contract::layout::{Extent, MIB};
 
@@ -16,17 +17,8 @@ const BTRFS_LENGTH: u64 = 64 * 1024;
 #[must_use]
 pub fn places(size: u64, old: &[Old], kept: &[Extent]) -> Vec<Extent> {
     let whole = Extent { offset: 0, length: size };
-    let mut all: Vec<Extent> =
-        std::iter::once(whole).chain(old.iter().map(|old| old.extent)).flat_map(ends).collect();
-    all.sort_by_key(|extent| extent.offset);
-    let mut places: Vec<Extent> = Vec::new();
-    for place in all {
-        match places.last_mut() {
-            Some(last) if last.end() >= place.offset => last.length = place.end().max(last.end()) - last.offset,
-            _ => places.push(place),
-        }
-    }
-    places.into_iter().flat_map(|place| without(place, kept)).collect()
+    let all = std::iter::once(whole).chain(old.iter().map(|old| old.extent)).flat_map(ends).collect();
+    joined(all).into_iter().flat_map(|place| without(place, kept)).collect()
 }
 
 fn ends(of: Extent) -> Vec<Extent> {

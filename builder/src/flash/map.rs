@@ -87,16 +87,7 @@ impl Map {
     /// All extents, in the order of their places; neighbours are one.
     #[must_use]
     pub fn extents(&self) -> Vec<Extent> {
-        let mut all = [&self.body[..], &self.trailers, &[self.tail, self.head]].concat();
-        all.sort_by_key(|extent| extent.offset);
-        let mut joined: Vec<Extent> = Vec::new();
-        for extent in all {
-            match joined.last_mut() {
-                Some(last) if last.end() >= extent.offset => last.length = extent.end().max(last.end()) - last.offset,
-                _ => joined.push(extent),
-            }
-        }
-        joined
+        joined([&self.body[..], &self.trailers, &[self.tail, self.head]].concat())
     }
 
     /// Bytes in all of it.
@@ -104,6 +95,19 @@ impl Map {
     pub fn length(&self) -> u64 {
         self.extents().iter().map(|extent| extent.length).sum()
     }
+}
+
+/// Extents in the order of their places; those that touch or overlap are one.
+pub(super) fn joined(mut extents: Vec<Extent>) -> Vec<Extent> {
+    extents.sort_by_key(|extent| extent.offset);
+    let mut joined: Vec<Extent> = Vec::new();
+    for extent in extents {
+        match joined.last_mut() {
+            Some(last) if last.end() >= extent.offset => last.length = extent.end().max(last.end()) - last.offset,
+            _ => joined.push(extent),
+        }
+    }
+    joined
 }
 
 /// How much of the two partitions of a slot has to be written, in bytes.

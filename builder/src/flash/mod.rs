@@ -67,7 +67,7 @@ pub struct Outcome {
     pub manifests: Vec<Manifest>,
     pub image_size: u64,
     pub done: Done,
-    /// Whether an earlier run was gone on with.
+    /// Whether an earlier run was continued.
     pub resumed: bool,
 }
 

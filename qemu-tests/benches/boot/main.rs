@@ -12,6 +12,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use emulator::{Machine, Network, Node};
+use qemu_tests::benchmark::{load, runs};
 use qemu_tests::images;
 use qemu_tests::router::{Router, STEP, wait_route, wait_up};
 use std::path::{Path, PathBuf};
@@ -68,7 +69,7 @@ fn main() -> Result<()> {
         println!("this measures only when `cargo bench` runs it");
         return Ok(());
     }
-    let runs = runs(&arguments)?;
+    let runs = runs(&arguments, USUAL_RUNS)?;
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-boot");
     std::fs::create_dir_all(&work)?;
     let debian = match debian(&work) {
@@ -165,19 +166,4 @@ fn debian(work: &Path) -> Result<PathBuf> {
         anyhow::ensure!(status.success(), "making Debian's disk failed ({status})");
     }
     Ok(image)
-}
-
-fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or("unknown").to_owned()
-}
-
-fn runs(arguments: &[String]) -> Result<usize> {
-    match arguments.iter().position(|argument| argument == "--runs") {
-        None => Ok(USUAL_RUNS),
-        Some(at) => {
-            let number = arguments.get(at + 1).and_then(|text| text.parse().ok()).filter(|runs| *runs > 0);
-            number.context("--runs wants a whole number from 1 on")
-        }
-    }
 }

@@ -11,6 +11,7 @@
 use anyhow::{Context as _, Result};
 use emulator::Network;
 use qemu_tests::agent::Agent;
+use qemu_tests::benchmark::{load, runs};
 use qemu_tests::forge::Forge;
 use qemu_tests::images;
 use qemu_tests::probe::PORT;
@@ -53,7 +54,7 @@ fn main() -> Result<()> {
         println!("this measures only when `cargo bench` runs it");
         return Ok(());
     }
-    let runs = runs(&arguments)?;
+    let runs = runs(&arguments, USUAL_RUNS)?;
     let confined = images::router_with_probe();
     let bare = Forge::of(&confined).role(unconfined).finish();
     let (mut with, mut without) = (Vec::new(), Vec::new());
@@ -132,19 +133,4 @@ fn processor() -> Result<f64> {
 fn sorted(mut all: Vec<f64>) -> Vec<f64> {
     all.sort_by(f64::total_cmp);
     all
-}
-
-fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or("unknown").to_owned()
-}
-
-fn runs(arguments: &[String]) -> Result<usize> {
-    match arguments.iter().position(|argument| argument == "--runs") {
-        None => Ok(USUAL_RUNS),
-        Some(at) => {
-            let number = arguments.get(at + 1).and_then(|text| text.parse().ok()).filter(|runs| *runs > 0);
-            number.context("--runs wants a whole number from 1 on")
-        }
-    }
 }
