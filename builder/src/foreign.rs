@@ -13,6 +13,7 @@ use crate::inventory::{Inventory, licences};
 use crate::lock::Lock;
 use crate::profile::schema::ProfileFile;
 use crate::sbom::{crates, dep5, go, licence};
+use crate::scripts;
 use crate::serve;
 use crate::source::keyring::Keyring;
 use crate::source::packages::{self, PackageList};
@@ -21,8 +22,9 @@ use crate::source::signer::Signer;
 use crate::source::unpacked::Index;
 use crate::source::{ar, checksums, depends, tarball};
 use crate::tree::rules::Rules;
-use crate::tree::{Accounts, Content, elf};
+use crate::tree::{Accounts, Content, Package, SourcePackage, elf};
 use contract::hash::Digest;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -65,6 +67,7 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "profile", reads: "a profile", run: profile },
     Parser { name: "relations", reads: "what a package depends on", run: relations },
     Parser { name: "release", reads: "a suite's index whose signature holds", run: release },
+    Parser { name: "script", reads: "a maintainer script of a package", run: maintainer_script },
     Parser { name: "serve_request", reads: "what a client asks of the server of bundles", run: serve_request },
     Parser {
         name: "signature",
@@ -247,6 +250,18 @@ fn list_of_packages(bytes: &[u8]) {
 
 fn profile(bytes: &[u8]) {
     let _ = toml::from_str::<ProfileFile>(&text(bytes));
+}
+
+fn maintainer_script(bytes: &[u8]) {
+    let text = text(bytes);
+    let package = Package {
+        name: "p".into(),
+        version: "1".into(),
+        source: SourcePackage::of("", "p", "1"),
+        entries: BTreeMap::new(),
+    };
+    let lines = scripts::to_toml(&scripts::read_script(&text), &package);
+    assert!(toml::from_str::<toml::Table>(&lines).is_ok(), "what is shown can be read: {lines}");
 }
 
 fn release(bytes: &[u8]) {

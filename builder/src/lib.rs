@@ -8,7 +8,7 @@
 //! [`diff`] compares them, [`sbom`] lists what is in them, [`audit`] looks for known vulnerabilities in them, [`verify`]
 //! checks images, [`flash`] writes them onto disks, [`signing`] signs them where the private key is, [`serve`] serves
 //! bundles and images to nodes. For users: [`scaffold`] creates profiles, [`schema`] describes files, [`doctor`] checks
-//! the machine, [`gitignore`] keeps private keys out of git. [`foreign`] lists every parser of untrusted bytes.
+//! the machine, [`scripts`] reads what maintainer scripts would do, [`gitignore`] keeps private keys out of git. [`foreign`] lists every parser of untrusted bytes.
 
 pub mod audit;
 pub mod boot;
@@ -35,6 +35,7 @@ pub mod resolve;
 pub mod sbom;
 pub mod scaffold;
 pub mod schema;
+pub mod scripts;
 pub mod serve;
 pub mod signing;
 pub mod slot;

@@ -5,9 +5,12 @@
 //! role needs shows only when its programs are read, so packages are required one by one; the lock of the run is all
 //! that was required.
 
+mod elsewhere;
 mod fetch;
 mod libraries;
 pub mod soname;
+
+pub use elsewhere::Elsewhere;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::AtomicBool;

@@ -85,7 +85,7 @@ pub enum SlotError {
     #[error(transparent)]
     Root(#[from] Ext4Error),
     #[error(
-        "the root file system with its hash tree takes {} MiB, and a root partition of this image has {} MiB: set `[disk] root` in the profile, to \"{}MiB\" or more",
+        "the root file system with its hash tree takes {} MiB, and a root partition of this image has {} MiB: set `[disk] root` in the profile, to \"{}MiB\" or more, or leave something out. Nodes that are flashed already keep their partition: they refuse a larger root by name",
         needed.div_ceil(MIB), room / MIB, (needed + (64 << 10)).div_ceil(MIB)
     )]
     RootFull { needed: u64, room: u64 },

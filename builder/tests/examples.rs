@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Examples that are only parsed: what they contain, and why they are not run here.
-const ONLY_PARSED: [(&str, &str); 13] = [
+const ONLY_PARSED: [(&str, &str); 14] = [
     ("microdc audit", "asks Debian's security tracker: audit's own tests do it with a server of theirs"),
     ("boot out/router.img --raspi4b", "the boot tests do it, for minutes"),
     ("10.0.0.254", "an address of a site"),
+    ("inspect --package", "asks Debian's archive: the tests of elsewhere.rs do it with an archive of theirs"),
     ("--update", "asks Debian's archive: lock's own tests do it with an archive of theirs"),
     ("minio", "compiles MinIO, for minutes"),
     ("k3s", "takes a release that is not Debian's"),

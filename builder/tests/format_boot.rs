@@ -217,6 +217,7 @@ fn the_initramfs_holds_init_its_spec_and_the_modules_in_order() {
         name: name.to_owned(),
         path: format!("usr/lib/modules/6.12/kernel/{name}.ko.xz"),
         content: noise(5000, name.len() as u64).into(),
+        firmware: Vec::new(),
     };
     let modules = [module("virtio_blk"), module("nvme")];
     let keys = [public(1), public(2)];

@@ -18,6 +18,7 @@ mod bundle;
 mod bundle_damage;
 mod command_line;
 mod docs;
+mod elsewhere;
 mod examples;
 mod flash;
 mod flash_given;

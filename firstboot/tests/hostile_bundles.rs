@@ -227,8 +227,12 @@ fn lengths_that_lie_are_refused() {
         (&boot, "0", "not a positive multiple"),
         (&root, "18446744073709547520", "out of range"),
         (&root, "1099511627776", "root image needs"),
-        (&boot, "1048576", "boot image needs 1048576 bytes, and the partition has 245760"),
-        (&root, "2097152", "root image needs"),
+        (
+            &boot,
+            "1048576",
+            "boot image needs 1048576 bytes (1 MiB), and this node's partition has 245760 (0 MiB): leave something out",
+        ),
+        (&root, "2097152", "flash this node again with an image whose profile sets `[disk] root` larger"),
     ] {
         either(&replaced(&length(from), &length(to)), wanted, Harm::None);
     }

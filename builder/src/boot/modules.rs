@@ -39,6 +39,8 @@ pub struct Module {
     pub path: String,
     /// Its file, `.ko` or `.ko.xz`.
     pub content: Content,
+    /// Files that it may ask for, below `/usr/lib/firmware`; `*` stands for what depends on the device.
+    pub firmware: Vec<String>,
 }
 
 /// The modules of one kernel.
@@ -61,6 +63,8 @@ pub struct Needs {
     pub soft: Vec<String>,
     /// Other names that it answers to.
     pub aliases: Vec<String>,
+    /// As [`Module::firmware`].
+    pub firmware: Vec<String>,
 }
 
 impl<'p> Modules<'p> {
@@ -192,7 +196,8 @@ impl<'p> Modules<'p> {
         }
         chain.pop();
         if done.insert(name.to_owned()) {
-            order.push(Module { name: name.to_owned(), path: (*path).to_owned(), content: (*content).clone() });
+            let (path, content) = ((*path).to_owned(), (*content).clone());
+            order.push(Module { name: name.to_owned(), path, content, firmware: needs.firmware });
         }
         Ok(())
     }
@@ -236,7 +241,8 @@ impl<'p> Modules<'p> {
 }
 
 /// A module's name as the kernel says it.
-fn kernel_name(name: &str) -> String {
+#[must_use]
+pub fn kernel_name(name: &str) -> String {
     name.replace('-', "_")
 }
 
@@ -280,6 +286,8 @@ pub fn needs(elf: &[u8]) -> Result<Needs, String> {
             needs.hard.extend(list.split(',').filter(|name| !name.is_empty()).map(kernel_name));
         } else if let Some(alias) = field.strip_prefix("alias=") {
             needs.aliases.push(kernel_name(alias));
+        } else if let Some(file) = field.strip_prefix("firmware=").filter(|file| !file.is_empty()) {
+            needs.firmware.push(file.to_owned());
         } else if let Some(list) = field.strip_prefix("softdep=") {
             let mut before = false;
             for word in list.split_whitespace() {

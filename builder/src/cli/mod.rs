@@ -137,7 +137,7 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
         Verb::Verify(verify) => verify.run(),
         Verb::Bundle(bundle) => bundle.run(interrupted),
         Verb::Flash(flash) => flash.run(interrupted),
-        Verb::Inspect(inspect) => inspect.run(),
+        Verb::Inspect(inspect) => inspect.run(interrupted),
         Verb::Diff(diff) => diff.run(),
         Verb::Sbom(sbom) => sbom.run(),
         Verb::Audit(audit) => audit.run(interrupted),

@@ -2,6 +2,8 @@
 //! role spec; then the libraries that all of it needs, and the checks that need the whole tree.
 
 use super::artifacts::Placed;
+use super::hints;
+use super::mistake::{mistake, mistake_with_help};
 use crate::profile::{Diagnostic, Place, Profile, check};
 use crate::tree::{Accounts, Package, User};
 use crate::tree::{Content, Kind, Libraries, Node, Tree, certificates, elf, origin, overlay, skeleton, take};
@@ -23,9 +25,26 @@ pub(super) struct Inputs<'a> {
     pub modules: &'a [crate::boot::modules::Module],
     /// The package that the modules come from.
     pub kernel: &'a Package,
-    pub version: &'a str,
+    /// Who has what a package has not.
+    pub elsewhere: hints::Finder<'a>,
 }
 
+/// The role spec as it lies in the root.
+fn role_spec(spec: &RoleSpec) -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec_pretty(spec)?)
+}
+
+/// Writes the version of the image into its role spec: it follows from the tree, and so comes last.
+pub(super) fn tell_version(tree: &mut Tree, version: &str) -> Result<()> {
+    let node = tree.nodes.get_mut(ROLE_SPEC.trim_start_matches('/')).context("the tree has no role spec")?;
+    let Kind::File(content) = &node.kind else { anyhow::bail!("the role spec is not a file") };
+    let mut spec: RoleSpec = serde_json::from_slice(&content.to_bytes()?)?;
+    version.clone_into(&mut spec.version);
+    node.kind = Kind::File(Content::from(role_spec(&spec)?));
+    Ok(())
+}
+
+/// Makes the tree, but for the version in its role spec: see [`tell_version`].
 pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Result<Tree> {
     let profile = inputs.profile;
     let mut tree = skeleton();
@@ -35,14 +54,18 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
         let package = inputs.packages.get(name).with_context(|| format!("package {name} was not fetched"))?;
         for pattern in &wanted.patterns {
             let why = format!("{} takes {:?}", profile.shown(&pattern.place), pattern.value);
-            take::take(&mut tree, package, std::slice::from_ref(&pattern.value), &why)
-                .map_err(|error| super::mistake::mistake(profile, &pattern.place, &error.to_string()))?;
+            take::take(&mut tree, package, std::slice::from_ref(&pattern.value), &why).map_err(|error| {
+                match hints::explain(name, &error, inputs.elsewhere) {
+                    (message, Some(help)) => mistake_with_help(profile, &pattern.place, &message, help),
+                    (message, None) => mistake(profile, &pattern.place, &message),
+                }
+            })?;
         }
     }
     for Placed { name, artifact, content, origin, place, .. } in inputs.artifacts {
         tree.insert_parents(&artifact.to);
         tree.insert(&artifact.to, Node::of(Kind::File(content.clone()), artifact.mode, origin))
-            .map_err(|error| super::mistake::mistake(profile, place, &format!("the artifact {name}: {error}")))?;
+            .map_err(|error| mistake(profile, place, &format!("the artifact {name}: {error}")))?;
     }
     for module in inputs.modules {
         let path = module.path.trim_start_matches('/');
@@ -60,7 +83,7 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
         tree.insert_parents(path);
         let origin = origin::made(&format!("a link of {}", profile.shown(&target.place)));
         tree.insert(path, Node::of(Kind::Symlink(target.value.clone()), 0o777, &origin))
-            .map_err(|error| super::mistake::mistake(profile, &target.place, &error.to_string()))?;
+            .map_err(|error| mistake(profile, &target.place, &error.to_string()))?;
     }
     // Overlays bring programs too, and links lead to libraries.
     let accepted = profile.missing_libraries.iter().map(|name| name.value.clone()).collect();
@@ -69,11 +92,10 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
     // The program itself comes with the initramfs and is shown here.
     file(&mut tree, FIRSTBOOT, Vec::new(), 0o755, &origin::of_artifact("firstboot", "PID 1"))?;
     let paths = inputs.modules.iter().map(|module| format!("/{}", module.path.trim_start_matches('/'))).collect();
-    let spec =
-        check::role_spec(profile, inputs.version, paths).map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;
+    let spec = check::role_spec(profile, "", paths).map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;
     places(&spec, &mut tree)?;
     let why = origin::made("the profile's settings for PID 1");
-    file(&mut tree, ROLE_SPEC, serde_json::to_vec_pretty(&spec)?, 0o644, &why)?;
+    file(&mut tree, ROLE_SPEC, role_spec(&spec)?, 0o644, &why)?;
     programs(profile, &spec, &tree)?;
     shells(profile, &tree)?;
     templates(profile, &tree)?;
@@ -110,7 +132,7 @@ fn accounts(profile: &Profile) -> Result<Accounts> {
         if accounts.gid(name) == Some(id) {
             return Ok(());
         }
-        accounts.add_group(name, id).map_err(|error| super::mistake::mistake(profile, place, &error.to_string()))
+        accounts.add_group(name, id).map_err(|error| mistake(profile, place, &error.to_string()))
     };
     for (name, group) in &profile.groups {
         own(&mut accounts, name, group.value.id, &group.place)?;
@@ -120,7 +142,7 @@ fn accounts(profile: &Profile) -> Result<Accounts> {
     }
     for (name, entry) in &profile.users {
         let user = &entry.value;
-        let at = |error: String| super::mistake::mistake(profile, &entry.place, &error);
+        let at = |error: String| mistake(profile, &entry.place, &error);
         let group = user.group.as_deref().unwrap_or(name);
         let gid = accounts.gid(group).ok_or_else(|| at(format!("there is no group {group:?}")))?;
         if accounts.user(name).is_some_and(|there| there.uid == user.id && there.gid == gid) && name != "root" {
@@ -163,7 +185,7 @@ fn shells(profile: &Profile, tree: &Tree) -> Result<()> {
         let Some(shell) = &entry.value.shell else { continue };
         let found = tree.resolve(shell.trim_start_matches('/')).and_then(|path| tree.nodes.get(&path));
         if !found.is_some_and(|node| matches!(node.kind, Kind::File(_)) && node.mode & 0o111 != 0) {
-            return Err(super::mistake::mistake(
+            return Err(mistake(
                 profile,
                 &entry.place,
                 &format!("{shell}, the shell of {name}, is not a program in the image"),
@@ -178,12 +200,16 @@ fn program(profile: &Profile, place: &Place, run: &[String], tree: &Tree) -> Res
     let path = tree.resolve(program.trim_start_matches('/'));
     match path.and_then(|path| tree.nodes.get(&path)) {
         Some(node) if matches!(node.kind, Kind::File(_)) && node.mode & 0o111 != 0 => Ok(()),
-        Some(_) => Err(super::mistake::mistake(profile, place, &format!("{program} is not a program"))),
+        Some(_) => Err(mistake(profile, place, &format!("{program} is not a program"))),
+        None if tree.nodes.contains_key(program.trim_start_matches('/')) => {
+            let message = format!("{program} is a symbolic link to something that is not in the image");
+            Err(mistake_with_help(profile, place, &message, "take what it leads to as well".to_owned()))
+        }
         None => {
             let known = tree.nodes.keys().map(|path| format!("/{path}")).collect::<Vec<_>>();
             let near = crate::profile::diagnostic::did_you_mean(program, known.iter().map(String::as_str));
             let help = near.unwrap_or_else(|| "take it from a package".to_owned());
-            Err(super::mistake::mistake(profile, place, &format!("{program} is not in the image; {help}")))
+            Err(mistake(profile, place, &format!("{program} is not in the image; {help}")))
         }
     }
 }
@@ -198,7 +224,7 @@ fn templates(profile: &Profile, tree: &Tree) -> Result<()> {
         let inside = format!("{TEMPLATES}/{from}");
         let Some(Node { kind: Kind::File(content), .. }) = tree.nodes.get(inside.trim_start_matches('/')) else {
             let message = format!("the template {from} is in no overlay: no file {inside} in the image");
-            return Err(super::mistake::mistake(profile, &entry.place, &message));
+            return Err(mistake(profile, &entry.place, &message));
         };
         let source = content.to_bytes().with_context(|| format!("reading the template {from}"))?;
         let source = std::str::from_utf8(&source).with_context(|| format!("the template {from} is not UTF-8"))?;

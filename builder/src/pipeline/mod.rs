@@ -5,9 +5,11 @@
 //! - [`root`] what all of these share: the root's tree and its lock · `boot` the files of the boot partition
 //! - [`supply`], `artifacts` what comes from no package · [`settings`] `microdc.toml` · `record` finished builds
 
+mod acts;
 mod artifacts;
 mod assemble;
 mod boot;
+mod hints;
 mod inventory;
 mod mistake;
 mod one;
@@ -18,7 +20,9 @@ pub mod settings;
 mod several;
 mod supply;
 mod update;
+mod version;
 
+pub use acts::acts;
 pub use several::{Outcome, all_profiles, build, build_several};
 pub use supply::{Supply, SupplyError};
 pub use update::{LockOptions, Locked, lock};

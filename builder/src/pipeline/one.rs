@@ -3,7 +3,7 @@
 use super::artifacts::{self, Locals};
 use super::root::{self, ForBoot, Root, check_interrupted};
 use super::settings::Settings;
-use super::{FIRSTBOOT, Options, boot, inventory, record, stage_key};
+use super::{FIRSTBOOT, Options, assemble, boot, inventory, record, stage_key, version};
 use crate::boot::files::KERNEL_OPTIONS;
 use crate::cache::Cache;
 use crate::flash;
@@ -12,13 +12,15 @@ use crate::lock::Lock;
 use crate::node_program;
 use crate::profile::Profile;
 use crate::release_key::ReleaseKeys;
-use crate::report::{Reporter, Summary, human_bytes};
+use crate::report::{Reporter, Summary, human_bytes, room};
 use crate::resolve::LockMode;
 use crate::signing;
 use crate::slot::{SlotError, SlotSpec};
 use crate::source::local::Snapshot;
 use anyhow::{Context as _, Result, bail};
 use contract::hash::Digest;
+use contract::plain_name::PlainName;
+use contract::tree::root_room;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +43,9 @@ pub(super) struct SharedStages {
 fn enter(gate: &Mutex<()>) -> MutexGuard<'_, ()> {
     gate.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// When less than one part in so many of a root partition is left, the build says so.
+const LEAST_ROOM: u64 = 4;
 
 /// All that a build needs to know before its first stage.
 pub(super) struct Build<'a> {
@@ -94,7 +99,8 @@ impl Build<'_> {
         let (mut root, boot, firstboot) = self.parts(&inputs, &program)?;
         self.inventory(&mut root, &boot, &firstboot, &locals)?;
         check_interrupted(&options.from)?;
-        let image = self.image(&root, &boot, &locals)?;
+        let version = self.version(&mut root, &boot, &locals)?;
+        let image = self.image(self.slot(&root, version, &boot, &locals)?)?;
 
         // With --locked the file stays as it is: what it has too much did no harm, and what it lacks was an error before.
         if !options.locked {
@@ -196,27 +202,46 @@ impl Build<'_> {
         inventory::insert(&mut root.tree, inventory)
     }
 
-    fn image(&self, root: &Root<'_>, boot: &boot::Boot, locals: &Locals) -> Result<ImageSummary> {
-        let stage = self.reporter.stage("image");
+    /// The version, which follows from all that goes in. It is noted in the finished tree.
+    fn version(&self, root: &mut Root<'_>, boot: &boot::Boot, locals: &Locals) -> Result<PlainName> {
+        let own = self.profile.version.as_ref();
+        let slot = self.slot(root, PlainName::literal("none"), boot, locals)?;
+        let version = version::of(&slot, self.profile.layout, own.map(|own| &own.value));
+        let version = version.map_err(|error| match own {
+            Some(own) => super::mistake::mistake(self.profile, &own.place, &error.to_string()),
+            None => error.into(),
+        })?;
+        assemble::tell_version(&mut root.tree, &version)?;
+        Ok(version)
+    }
+
+    fn slot<'s>(
+        &'s self,
+        root: &'s Root<'_>,
+        version: PlainName,
+        boot: &'s boot::Boot,
+        locals: &Locals,
+    ) -> Result<SlotSpec<'s>> {
         let own = self.profile.kernel.options.iter().map(|option| option.value.clone());
-        let spec = ImageSpec {
-            slot: SlotSpec {
-                compatible: self.profile.compatible.clone(),
-                version: root.version.clone(),
-                built: root.lock.built(),
-                rollback_index: self.profile.rollback_index(),
-                kernel: boot.release.parse().context("the kernel's release")?,
-                seed: image::seed(&self.profile.role.value),
-                root: &root.tree,
-                boot: &boot.files,
-                kernel_options: KERNEL_OPTIONS.iter().map(|&option| option.to_owned()).chain(own).collect(),
-                config: self.profile.firmware.config.iter().map(|line| line.value.clone()).collect(),
-                supplied: locals.supplied().iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
-                key: &self.keys.signer,
-            },
-            layout: self.profile.layout,
-            node_config: None,
-        };
+        Ok(SlotSpec {
+            compatible: self.profile.compatible.clone(),
+            version,
+            built: root.lock.built(),
+            rollback_index: self.profile.rollback_index(),
+            kernel: boot.release.parse().context("the kernel's release")?,
+            seed: image::seed(&self.profile.role.value),
+            root: &root.tree,
+            boot: &boot.files,
+            kernel_options: KERNEL_OPTIONS.iter().map(|&option| option.to_owned()).chain(own).collect(),
+            config: self.profile.firmware.config.iter().map(|line| line.value.clone()).collect(),
+            supplied: locals.supplied().iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
+            key: &self.keys.signer,
+        })
+    }
+
+    fn image(&self, slot: SlotSpec<'_>) -> Result<ImageSummary> {
+        let stage = self.reporter.stage("image");
+        let spec = ImageSpec { slot, layout: self.profile.layout, node_config: None };
         let interrupted = &self.options.from.interrupted;
         let image = image::write(&spec, self.output, &|step| {
             if interrupted.load(Ordering::Relaxed) {
@@ -232,8 +257,24 @@ impl Build<'_> {
         })
         .map_err(|error| self.at_its_line(error))?;
         flash::write_bmap(self.output)?;
+        self.warn_of_little_room(&image);
         self.reporter.did("image", true);
         Ok(image)
+    }
+
+    /// A root partition limits all updates of a node for as long as it lives: one that is nearly full at the start is worth a
+    /// word while there are no nodes yet.
+    fn warn_of_little_room(&self, image: &ImageSummary) {
+        let partition = self.profile.layout.root_size();
+        let left = root_room(partition, image.slot.manifest.root.length).unwrap_or(0);
+        if left < partition / LEAST_ROOM {
+            let double = (partition.saturating_mul(2) >> 20).min(64 << 10);
+            self.reporter.say(&format!(
+                "warning: {}; updates have to fit there for as long as a node is not flashed again: before you flash nodes, \
+                 consider `[disk] root = \"{double}MiB\"`",
+                room(left, partition)
+            ));
+        }
     }
 
     /// A root that is too small is shown where its size is set.
@@ -261,12 +302,14 @@ impl Build<'_> {
             profile: self.profile.name.clone(),
             role: self.profile.role.value.clone(),
             compatible: self.profile.compatible.profile.clone(),
-            version: root.version.to_string(),
+            version: manifest.version.to_string(),
             image_digest: image.digest,
             image_size: image.length,
             image_data: image.on_disk,
             boot_size: manifest.boot.length,
             root_size: manifest.root.length,
+            root_partition: self.profile.layout.root_size(),
+            root_room: root_room(self.profile.layout.root_size(), manifest.root.length).unwrap_or(0),
             root_hash: manifest.root.root_hash,
             root_files: image.slot.root_files as u64,
             packages: root.lock.packages.len() as u64,

@@ -4,7 +4,8 @@ use super::artifacts::{self, Gathered, Locals};
 use super::boot::Modules;
 use super::package_set::PackageSet;
 use super::settings::Settings;
-use super::{Environment, assemble};
+use super::{Environment, assemble, hints};
+use crate::boot::{module_firmware, modules};
 use crate::cache::Cache;
 use crate::lock::Lock;
 use crate::profile::Profile;
@@ -16,8 +17,6 @@ use crate::source::mirror::{Mirror, MirrorSettings};
 use crate::source::trust::Trust;
 use crate::tree::{Package, Tree, dead_ends};
 use anyhow::{Result, bail};
-use contract::calendar::show_time;
-use contract::plain_name::PlainName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +40,6 @@ pub(super) struct Root<'p> {
     pub lock: Lock,
     /// Every package of the lock.
     pub packages: BTreeMap<String, Arc<Package>>,
-    pub version: PlainName,
     pub gathered: Gathered<'p>,
 }
 
@@ -96,23 +94,24 @@ pub(super) fn make<'p, B: Send>(
     let stage = reporter.stage("root");
     let modules = Modules::order(profile, &kernel)?;
     super::boot::drivers(profile, &kernel, &modules, cache)?;
-    let version = match &profile.version {
-        Some(version) => version.value.clone(),
-        None => dated_version(resolver.lock().built()).parse()?,
-    };
+    let elsewhere = hints::finder(&resolver);
     let inputs = assemble::Inputs {
         profile,
         packages: &named,
         artifacts: &gathered.placed,
         modules: &modules.system,
         kernel: &kernel,
-        version: &version,
+        elsewhere: &elsewhere,
     };
     let for_boot = ForBoot { kernel: &kernel, firmware: &firmware, modules: &modules };
     let (tree, boot) = rayon::join(|| assemble::assemble(&inputs, &mut &resolver), || boot(for_boot));
     let (tree, boot) = (tree?, boot?);
     for dead_end in dead_ends::find(&tree) {
         reporter.say(&format!("warning: {dead_end}"));
+    }
+    let accepted = profile.kernel.missing_firmware.iter().map(|name| modules::kernel_name(&name.value)).collect();
+    for missing in module_firmware::missing(modules.initramfs.iter().chain(&modules.system), &tree, &accepted) {
+        reporter.say(&format!("warning: {missing}"));
     }
     set.copyright_holders()?;
     let lock = Lock { artifacts: gathered.locked.clone(), ..resolver.lock() };
@@ -121,7 +120,7 @@ pub(super) fn make<'p, B: Send>(
     stage.result(format!("{} entries from {} packages", tree.nodes.len(), packages.len()));
     drop(stage);
     check_interrupted(from)?;
-    Ok((Root { tree, lock, packages, version, gathered }, boot))
+    Ok((Root { tree, lock, packages, gathered }, boot))
 }
 
 /// Packages of a lock that lie unpacked in the cache.
@@ -168,22 +167,4 @@ fn request(profile: &Profile) -> Request {
         component: profile.firmware.component.as_ref().map(|component| component.value.clone()),
     });
     Request::of(wanted)
-}
-
-/// `2026.11.19` for the day of the newest input.
-fn dated_version(built: u64) -> String {
-    let time = show_time(built);
-    time.split(' ').next().unwrap_or_default().replace('-', ".")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_days() {
-        assert_eq!(dated_version(0), "1970.01.01");
-        assert_eq!(dated_version(951_782_400), "2000.02.29");
-        assert_eq!(dated_version(1_795_046_400), "2026.11.19");
-    }
 }

@@ -4,4 +4,4 @@ mod progress;
 mod summary;
 
 pub use progress::{Reporter, Stage};
-pub use summary::{StageTime, Summary, human_bytes};
+pub use summary::{StageTime, Summary, human_bytes, room};

@@ -31,6 +31,11 @@ pub struct Summary {
     pub boot_size: u64,
     /// The root's file system, without its hash tree.
     pub root_size: u64,
+    /// What the image's root partitions have, and what of it is left for later updates.
+    #[serde(default)]
+    pub root_partition: u64,
+    #[serde(default)]
+    pub root_room: u64,
     pub root_hash: Digest,
     /// Files in the root file system.
     pub root_files: u64,
@@ -56,6 +61,14 @@ pub struct Summary {
     pub made: Vec<String>,
 }
 
+/// How much of a root partition is left, in words.
+#[must_use]
+pub fn room(left: u64, partition: u64) -> String {
+    let percent = (u128::from(left) * 100).checked_div(u128::from(partition)).unwrap_or(0);
+    let (left, partition) = (human_bytes(left), human_bytes(partition));
+    format!("{left} of {partition} left in each root partition ({percent} %)")
+}
+
 /// A size as people read it: three digits and a binary unit.
 #[must_use]
 pub fn human_bytes(bytes: u64) -> String {
@@ -77,6 +90,7 @@ impl std::fmt::Display for Summary {
         writeln!(f, "  boot      {}, kernel {}", human_bytes(self.boot_size), self.kernel)?;
         let (files, packages) = (self.root_files, self.packages);
         writeln!(f, "  root      {} in {files} files from {packages} packages", human_bytes(self.root_size))?;
+        writeln!(f, "  room      {}", room(self.root_room, self.root_partition))?;
         writeln!(f, "  root hash {}", self.root_hash)?;
         let (data, size) = (human_bytes(self.image_data), human_bytes(self.image_size));
         writeln!(f, "  image     {data} of data in {size}, SHA-256 {}", self.image_digest)?;

@@ -197,32 +197,70 @@ fn unpack_member(file: &File, member: &Member, copy: File, limit: u64, effort: E
     Ok(read)
 }
 
-/// The fields and the list of configuration files.
-fn read_control(file: &File, member: &Member, folder: &Path, effort: Effort) -> Result<Index, TarError> {
-    let copy = tempfile::tempfile_in(folder).map_err(TarError::Write)?;
-    let kept = copy.try_clone().map_err(TarError::Write)?;
-    let (items, _) = unpack_member(file, member, copy, LARGEST_CONTROL, effort)?;
-    let text = |name: &str| {
-        let Some(unpacked::Item { kind: unpacked::ItemKind::File { offset, length, .. }, .. }) = items.get(name)
+/// The control archive of a package: its texts by name.
+struct Control {
+    items: std::collections::BTreeMap<String, unpacked::Item>,
+    copy: File,
+}
+
+impl Control {
+    fn read(file: &File, member: &Member, copy: File, effort: Effort) -> Result<Control, TarError> {
+        let kept = copy.try_clone().map_err(TarError::Write)?;
+        let (items, _) = unpack_member(file, member, copy, LARGEST_CONTROL, effort)?;
+        Ok(Control { items, copy: kept })
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, TarError> {
+        let Some(unpacked::Item { kind: unpacked::ItemKind::File { offset, length, .. }, .. }) = self.items.get(name)
         else {
             return Ok(None);
         };
-        let bad = |what: &str| TarError::BadEntry { path: name.to_owned(), what: what.to_owned() };
         if *length > LARGEST_FIELD_FILE {
-            return Err(bad("it is too large"));
+            return Err(TarError::BadEntry { path: name.to_owned(), what: "it is too large".to_owned() });
         }
         let mut bytes = vec![0; *length as usize];
-        kept.read_exact_at(&mut bytes, *offset).map_err(TarError::Read)?;
-        String::from_utf8(bytes).map(Some).map_err(|_| bad("it is not UTF-8"))
-    };
+        self.copy.read_exact_at(&mut bytes, *offset).map_err(TarError::Read)?;
+        Ok(Some(bytes))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, TarError> {
+        let bad = |_| TarError::BadEntry { path: name.to_owned(), what: "it is not UTF-8".to_owned() };
+        self.bytes(name)?.map(|bytes| String::from_utf8(bytes).map_err(bad)).transpose()
+    }
+}
+
+/// The texts of a package's maintainer scripts of these names, where it has them. The package's file must be in the cache.
+///
+/// # Errors
+/// When it is not in the cache, or is not well formed.
+pub fn scripts(cache: &Cache, locked: &LockedPackage, names: &[&str]) -> Result<Vec<String>, DebError> {
+    let package = || locked.name.clone();
+    let missing = || DebError::Missing { package: package() };
+    let file = cache.verified_blob(locked.sha256, locked.size)?.ok_or_else(missing)?;
+    let members = ar::members(&file, locked.size).map_err(|source| DebError::Ar { package: package(), source })?;
+    let control = members
+        .iter()
+        .find(|member| member.name.starts_with("control.tar"))
+        .ok_or_else(|| DebError::Form { package: package(), what: "it has no control.tar".to_owned() })?;
+    let of = |source| DebError::Tar { package: package(), member: control.name.clone(), source };
+    let copy = tempfile::tempfile().map_err(|error| of(TarError::Write(error)))?;
+    let archive = Control::read(&file, control, copy, Effort::default()).map_err(of)?;
+    let texts = names.iter().map(|name| archive.bytes(name)).collect::<Result<Vec<_>, _>>().map_err(of)?;
+    Ok(texts.into_iter().flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect())
+}
+
+/// The fields and the list of configuration files.
+fn read_control(file: &File, member: &Member, folder: &Path, effort: Effort) -> Result<Index, TarError> {
+    let copy = tempfile::tempfile_in(folder).map_err(TarError::Write)?;
+    let archive = Control::read(file, member, copy, effort)?;
     let bad = |what: &str| TarError::BadEntry { path: "control".to_owned(), what: what.to_owned() };
-    let control = text("control")?.ok_or_else(|| bad("it is missing"))?;
+    let control = archive.text("control")?.ok_or_else(|| bad("it is missing"))?;
     let document: Deb822 = control.parse().map_err(|_| bad("it cannot be parsed"))?;
     let fields = document.iter().next().ok_or_else(|| bad("it is empty"))?;
     let field = |name| fields.get(name).map(str::trim).unwrap_or_default().to_owned();
     // A line may carry the flag `remove-on-upgrade` before the path.
     let conffile = |line: &str| line.rsplit(' ').next().map(|path| path.trim_start_matches('/').to_owned());
-    let conffiles = text("conffiles")?.unwrap_or_default();
+    let conffiles = archive.text("conffiles")?.unwrap_or_default();
     Ok(Index {
         name: field("Package"),
         version: field("Version"),

@@ -112,6 +112,15 @@ impl PackageList {
         self.text.lines().filter(|line| !line.starts_with('@')).filter_map(|line| line.split('\t').next())
     }
 
+    /// The names of the packages whose files are in this folder of the pool.
+    #[must_use]
+    pub fn in_folder(&self, folder: &str) -> Vec<String> {
+        let inside = |path: &str| path.rsplit_once('/').is_some_and(|(of, _)| of == folder);
+        let lines = self.text.lines().filter(|line| !line.starts_with('@'));
+        let lines = lines.filter(|line| line.split('\t').nth(3).is_some_and(inside));
+        lines.filter_map(|line| line.split('\t').next().map(str::to_owned)).collect()
+    }
+
     fn package(&self, line: &str) -> Option<LockedPackage> {
         let mut fields = line.split('\t');
         let mut next = || fields.next().map(str::to_owned);

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Files that cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
-    #[error("{package} has nothing at {pattern:?}{hint}")]
-    Nothing { package: String, pattern: String, hint: String },
+    #[error("{package} has nothing at {pattern:?}{}", near.as_ref().map(|near| format!("; did you mean {near:?}?")).unwrap_or_default())]
+    Nothing { package: String, pattern: String, near: Option<String> },
     #[error("invalid pattern {pattern:?}: {why}")]
     Pattern { pattern: String, why: String },
     #[error("{package}: /{path} is a hard link to /{target}, which the package does not have")]
@@ -71,7 +71,7 @@ impl<'p> PackageEntries<'p> {
     /// When it is not a valid pattern, or means nothing in this package.
     pub fn find(&self, pattern: &str) -> Result<BTreeSet<String>, TakeError> {
         let plain = merged(pattern);
-        let glob = matcher(&plain, pattern)?;
+        let glob = compiled(&plain, pattern)?;
         let mut found = BTreeSet::new();
         for (path, entry) in self.entries.iter().filter(|(path, _)| glob.is_match(path.as_ref())) {
             found.insert(path.to_string());
@@ -84,29 +84,53 @@ impl<'p> PackageEntries<'p> {
         }
         if found.is_empty() {
             let package = self.package.to_string();
-            return Err(TakeError::Nothing { package, pattern: pattern.to_owned(), hint: self.hint(&plain) });
+            return Err(TakeError::Nothing { package, pattern: pattern.to_owned(), near: self.near(&plain) });
         }
         Ok(found)
     }
 
-    /// The most similar path, if there is one.
-    fn hint(&self, pattern: &str) -> String {
-        let score = |path: &Cow<'_, str>| strsim::jaro_winkler(path, pattern);
+    /// The path that was probably meant: one with the same name, or a similar name in the same folder. Documentation is meant
+    /// by those alone who ask for it.
+    fn near(&self, pattern: &str) -> Option<String> {
         let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-        let same_name = self.entries.keys().find(|path| name(path) == name(pattern));
-        let similar = self.entries.keys().max_by(|a, b| score(a).total_cmp(&score(b)));
-        match same_name.or(similar.filter(|path| score(path) > 0.8)) {
-            Some(path) => format!("; did you mean {path:?}?"),
-            None => String::new(),
-        }
+        let wanted = name(pattern);
+        let score = |path: &str| strsim::jaro_winkler(path, pattern);
+        let above = |path: &str| path.rsplit_once('/').map(|(above, _)| above.to_owned());
+        let alike = |path: &&&str| above(path) == above(pattern) && strsim::jaro_winkler(&name(path), &wanted) > 0.8;
+        let paths = self.apart_from_documentation(pattern);
+        let similar = paths.iter().filter(alike).max_by(|a, b| score(a).total_cmp(&score(b)));
+        self.same_name(pattern).or_else(|| similar.map(|path| (*path).to_owned()))
+    }
+
+    /// The first file with the name that a pattern ends with.
+    #[must_use]
+    pub fn same_name(&self, pattern: &str) -> Option<String> {
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let folder = |path: &str| self.get(path).is_some_and(|entry| matches!(entry.kind, Kind::Directory));
+        let wanted = name(&merged(pattern));
+        let paths = self.apart_from_documentation(pattern);
+        paths.into_iter().find(|path| name(path) == wanted && !folder(path)).map(str::to_owned)
+    }
+
+    /// The paths that may be meant by a pattern.
+    fn apart_from_documentation(&self, pattern: &str) -> Vec<&str> {
+        let documentation = |path: &str| path.starts_with("usr/share/doc/") || path.starts_with("usr/share/lintian/");
+        let paths = self.entries.keys().map(AsRef::as_ref);
+        paths.filter(|path| documentation(pattern) || !documentation(path)).collect()
     }
 }
 
-fn matcher(plain: &str, pattern: &str) -> Result<GlobMatcher, TakeError> {
+fn compiled(plain: &str, pattern: &str) -> Result<GlobMatcher, TakeError> {
     let glob = GlobBuilder::new(plain).literal_separator(true).build();
     let wrong =
         |error: globset::Error| TakeError::Pattern { pattern: pattern.to_owned(), why: error.kind().to_string() };
     Ok(glob.map_err(wrong)?.compile_matcher())
+}
+
+/// What matches a pattern, by paths under merged `/usr`; `None` when it is not a valid pattern.
+#[must_use]
+pub fn matcher(pattern: &str) -> Option<GlobMatcher> {
+    compiled(&merged(pattern), pattern).ok()
 }
 
 /// Takes what `patterns` mean into the tree, with directories above it and the targets of symbolic links. `why` says
@@ -149,7 +173,7 @@ pub fn take_paths(
     for path in &paths {
         let Some(entry) = shelf.get(path) else {
             let package = shelf.package.to_string();
-            return Err(TakeError::Nothing { package, pattern: path.clone(), hint: String::new() });
+            return Err(TakeError::Nothing { package, pattern: path.clone(), near: None });
         };
         let (kind, entry) = match &entry.kind {
             Kind::Hardlink(first) => {

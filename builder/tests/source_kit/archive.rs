@@ -141,6 +141,19 @@ impl Archive {
         entries: &[TarEntry],
     ) -> LockedPackage {
         let bytes = deb::deb(name, version, fields, entries);
+        self.add_bytes(suite, component, name, version, fields, bytes)
+    }
+
+    /// Adds the bytes of a package.
+    pub fn add_bytes(
+        &mut self,
+        suite: &str,
+        component: &str,
+        name: &str,
+        version: &str,
+        fields: &str,
+        bytes: Vec<u8>,
+    ) -> LockedPackage {
         let mut package = deb::locked(name, version, &bytes);
         (package.suite, package.component) = (suite.into(), component.into());
         self.server.put(&format!("{}/{}", base(suite), package.path), bytes);

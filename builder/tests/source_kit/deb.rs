@@ -90,7 +90,19 @@ pub fn control(name: &str, version: &str, fields: &str) -> Vec<u8> {
 
 /// A package of `entries`.
 pub fn deb(name: &str, version: &str, fields: &str, entries: &[TarEntry]) -> Vec<u8> {
-    let (control, data) = (xz(&control(name, version, fields)), xz(&tar(entries)));
+    with_control(&control(name, version, fields), entries)
+}
+
+/// A package of `entries` with a script that runs behind its installation.
+pub fn deb_with_script(name: &str, version: &str, fields: &str, script: &str, entries: &[TarEntry]) -> Vec<u8> {
+    let mut control = control(name, version, fields);
+    control.truncate(control.len() - 1024);
+    control.extend(tar(&[file("./postinst", script.as_bytes())]));
+    with_control(&control, entries)
+}
+
+fn with_control(control: &[u8], entries: &[TarEntry]) -> Vec<u8> {
+    let (control, data) = (xz(control), xz(&tar(entries)));
     ar(&[("debian-binary", b"2.0\n"), ("control.tar.xz", &control), ("data.tar.xz", &data)])
 }
 

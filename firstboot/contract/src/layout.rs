@@ -14,8 +14,9 @@ pub const BLOCK: u64 = 4096;
 pub const BOOTSEL_SIZE: u64 = 16 * MIB;
 /// Size of each boot partition, in bytes. FAT32 needs at least 65,525 clusters.
 pub const BOOT_SIZE: u64 = 128 * MIB;
-/// Size of each root partition when the profile names none, in bytes.
-pub const DEFAULT_ROOT_SIZE: u64 = 256 * MIB;
+/// Size of each root partition when the profile names none, in bytes. It limits every later update of a node, for years: the
+/// largest root of the roles that come with microdc takes a third of it.
+pub const DEFAULT_ROOT_SIZE: u64 = 512 * MIB;
 /// Size of `state`, made on the node, in bytes.
 pub const STATE_SIZE: u64 = 1024 * MIB;
 /// Length of the trailer, at the very end of a root partition, in bytes.

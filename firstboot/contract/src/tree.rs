@@ -5,7 +5,7 @@
 //! zero; levels are stored from the top one down; the root hash is the hash of the only block of the top level.
 
 use crate::hash::Digest;
-use crate::layout::BLOCK;
+use crate::layout::{BLOCK, trailer_offset};
 use sha2::{Digest as _, Sha256};
 use std::sync::LazyLock;
 
@@ -70,6 +70,14 @@ pub fn levels(data_length: u64) -> Result<Vec<u64>, TreeError> {
 /// As [`levels`].
 pub fn tree_length(data_length: u64) -> Result<u64, TreeError> {
     Ok(levels(data_length)?.iter().sum::<u64>() * BLOCK)
+}
+
+/// Bytes of a root partition of `partition_size` bytes that a root of `root_length` bytes, with its hash tree and the
+/// trailer, leaves free; `None` when it does not fit.
+#[must_use]
+pub fn root_room(partition_size: u64, root_length: u64) -> Option<u64> {
+    let tree = tree_length(root_length).ok()?;
+    trailer_offset(partition_size)?.checked_sub(root_length.checked_add(tree)?)
 }
 
 /// A whole tree: what is on the disk behind the data, and its root hash.
@@ -194,6 +202,16 @@ pub fn hash_blocks(data: &[u8]) -> Vec<Digest> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_room_of_a_root_is_what_root_tree_and_trailer_leave() {
+        let data = 128 * BLOCK;
+        let needed = data + BLOCK + crate::layout::TRAILER_SIZE;
+        assert_eq!(root_room(needed, data), Some(0));
+        assert_eq!(root_room(needed + 5, data), Some(5));
+        assert_eq!(root_room(needed - 1, data), None);
+        assert_eq!(root_room(0, u64::MAX), None);
+    }
 
     #[test]
     fn one_block_has_a_tree_of_one_block() {

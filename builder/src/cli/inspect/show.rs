@@ -4,12 +4,13 @@ use crate::bundle::{Contents, FramesOf, Reader};
 use crate::cli::output::{self, OutputError};
 use crate::inventory::{Inventory, licences};
 use crate::open::{Kind, Medium, OpenError, OpenSlot};
-use crate::report::human_bytes;
+use crate::report::{human_bytes, room};
 use anyhow::{Context as _, Result};
 use contract::calendar::show_time;
-use contract::layout::Slot;
+use contract::layout::{Slot, TRAILER_SIZE};
 use contract::manifest::Manifest;
 use contract::names::LICENCES;
+use contract::tree::{root_room, tree_length};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,6 +36,7 @@ pub(super) fn all(path: &Path, medium: &Medium, slot: Option<Slot>, signed: Sign
     for look in looks {
         outln!()?;
         manifest(look, signed(look))?;
+        outln!("  room      {}", room_of(medium, look))?;
         made_of(look)?;
     }
     for (slot, why) in &medium.unreadable {
@@ -61,6 +63,7 @@ fn report(
             "manifest": look.manifest,
             "manifest_digest": look.manifest_digest(),
             "key": look.trailer.signature.key.to_string(),
+            "root_room": root_partition(medium).and_then(|partition| root_room(partition, look.manifest.root.length)),
             "signature": signed(look).err().unwrap_or_else(|| "good".to_owned()),
         });
         match inventory {
@@ -128,6 +131,31 @@ fn manifest(look: &OpenSlot, signed: Result<(), String>) -> Result<(), OutputErr
     outln!("  manifest  {}", look.manifest_digest())?;
     outln!("  boot      {}, root hash {}", human_bytes(boot.length), boot.root_hash)?;
     outln!("  root      {}, root hash {}", human_bytes(root.length), root.root_hash)
+}
+
+/// How much of its partition a root leaves free; of a bundle, what it needs.
+fn room_of(medium: &Medium, look: &OpenSlot) -> String {
+    let length = look.manifest.root.length;
+    match root_partition(medium) {
+        Some(partition) => match root_room(partition, length) {
+            Some(left) => room(left, partition),
+            None => "the root is larger than its partition".to_owned(),
+        },
+        None => {
+            let tree = tree_length(length).unwrap_or(0);
+            let needed = length.saturating_add(tree).saturating_add(TRAILER_SIZE);
+            format!("it needs {} of a node's root partition", human_bytes(needed))
+        }
+    }
+}
+
+/// Length of each root partition, where there is one.
+fn root_partition(medium: &Medium) -> Option<u64> {
+    match medium.kind {
+        Kind::Partition => Some(medium.length),
+        Kind::Bundle => None,
+        Kind::Image | Kind::Disk => medium.table.as_ref().map(|table| table.layout.root_size()),
+    }
 }
 
 fn made_of(look: &OpenSlot) -> Result<()> {

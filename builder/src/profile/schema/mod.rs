@@ -35,7 +35,8 @@ table! {
         compatible: One<ProfileName>,
         /// One-line description.
         summary: Need<String>,
-        /// Version of the image; without it, made from the time of the newest input.
+        /// First part of the image's version; without it, the day of the newest input. A short digest of all that goes into the
+        /// image follows: `1.2-0b9c2ad1`.
         version: One<PlainName>,
         /// A node that committed a higher one refuses this image.
         rollback_index: One<u64>,
@@ -114,6 +115,8 @@ table! {
         /// Options that the kernel must be built with: `"CONFIG_VETH"` for built in or as a module, `"CONFIG_BPF=y"`
         /// for exactly this value.
         config: List<String>,
+        /// Modules that need no firmware for the devices of these nodes, although they may ask for some.
+        missing_firmware: List<String>,
     }
 }
 

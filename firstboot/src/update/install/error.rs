@@ -2,6 +2,7 @@
 
 use super::frame::FrameError;
 use contract::bundle::BundleError;
+use contract::layout::MIB;
 use contract::manifest::Which;
 use contract::role::Incompatible;
 use contract::tree::TreeError;
@@ -24,7 +25,10 @@ pub enum InstallError {
     #[error("the bundle is refused: version {version} has failed here: {reason}; --force tries it again")]
     FailedBefore { version: String, reason: String },
     #[error(
-        "the bundle is refused: its {image} image needs {needed} bytes, and the partition has {found}; this disk needs to be flashed again"
+        "the bundle is refused: its {image} image needs {needed} bytes ({} MiB), and this node's partition has {found} ({} MiB): \
+         leave something out of the image, or flash this node again{}",
+        needed.div_ceil(MIB), found / MIB,
+        if *image == Which::Root { " with an image whose profile sets `[disk] root` larger" } else { "" }
     )]
     TooLarge { image: Which, needed: u64, found: u64 },
     #[error("the bundle is refused: the upper levels of the {image} image's tree")]
