@@ -6,36 +6,17 @@ use qemu_tests::disks::fill_slot_b;
 use qemu_tests::figures::figure;
 use qemu_tests::forge::Forge;
 use qemu_tests::images;
-use qemu_tests::router::{Router, STEP};
+use qemu_tests::router::STEP;
 use qemu_tests::site::{Site, words};
 use qemu_tests::updates::{BundleServer, TRIAL, status};
-use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// A CM4's device tree, with the Bluetooth chip behind the first UART: PID 1 is heard, and takes its keys, on the mini UART,
-/// behind the pins where people plug in. The board has 2 GiB, so that the firmware is asked through the reserved page or not
-/// at all.
-#[test]
-fn the_same_image_boots_on_a_cm4_from_its_sd_card_and_is_heard_and_asked_on_the_mini_uart() {
-    let config = Router { number: 1 }.node_config(&[]);
-    let node = Machine::new(images::router()).name("r1").cm4().node_config(config).start().unwrap();
-    // QEMU's board has no network, so the role cannot come up; that its services run is what can be shown.
-    let (index, line) = node.expect_any(&["service mgmtd ready", "microdc: FAILED"], 2 * STEP).unwrap();
-    assert_eq!(index, 0, "{line}");
-    let page = node.page("s", STEP).unwrap();
-    assert!(page.lines().any(|line| line.starts_with("disk mmcblk")), "{page}");
-    assert!(page.lines().any(|line| line == "slot A"), "{page}");
-    let board = page.lines().find_map(|line| line.strip_prefix("board ")).unwrap_or_else(|| panic!("{page}"));
-    assert!(board.contains(" MHz, ") && board.contains(" °C, ") && board.ends_with("not throttled"), "{page}");
-    assert!(!page.contains("updates cannot be tried") && !page.contains("EEPROM"), "{page}");
-}
 
 /// The serial number of every SD card of QEMU's (hw/sd/sd.c). An SD card must be named to be written to by services.
 const DISKS: &str = "[disks]\ndata = \"ext4\"\nserial = \"0xdeadbeef\"\n";
 
 /// A node with an operator, on this image, with these lines more in its node.toml.
-fn start_slow(image: &Path, more: &str) -> Site {
-    let machine = Machine::new(image).name("r1").raspi4b().user_network();
+fn start_slow(machine: Machine, more: &str) -> Site {
+    let machine = machine.name("r1").user_network();
     Site::of(machine.deadline(Duration::from_secs(1800)), |ssh| {
         format!(
             "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\n\
@@ -49,13 +30,21 @@ fn wait_up(site: &Site) {
     assert_eq!(index, 0, "{line}");
 }
 
-/// Here the request for the trial goes where it goes on the board: into the VideoCore's mailbox.
+/// A CM4's device tree, with the Bluetooth chip behind the first UART: PID 1 is heard, and takes its keys, on the mini UART,
+/// behind the pins where people plug in. The board has 2 GiB, so that the firmware is asked through the reserved page or not
+/// at all; and the request for the trial goes where it goes on the board: into the VideoCore's mailbox.
 #[test]
-fn a_trial_on_a_bcm2711_is_asked_for_by_the_mailbox_and_begins_in_the_other_slot() {
+fn a_cm4_boots_from_its_sd_card_is_heard_on_the_mini_uart_and_a_trial_is_asked_for_by_the_mailbox() {
     let image = Disk::copy_of(&images::router_slow(), 0).unwrap();
     fill_slot_b(&image);
-    let site = start_slow(image.path(), "");
+    let site = start_slow(Machine::new(image.path()).cm4(), "");
     wait_up(&site);
+    let page = site.node.page("s", STEP).unwrap();
+    assert!(page.lines().any(|line| line.starts_with("disk mmcblk")), "{page}");
+    assert!(page.lines().any(|line| line == "slot A"), "{page}");
+    let board = page.lines().find_map(|line| line.strip_prefix("board ")).unwrap_or_else(|| panic!("{page}"));
+    assert!(board.contains(" MHz, ") && board.contains(" °C, ") && board.ends_with("not throttled"), "{page}");
+    assert!(!page.contains("updates cannot be tried") && !page.contains("EEPROM"), "{page}");
     // On a busy machine the firmware's watchdog may have reset the node before it came up.
     let before = site.node.resets().len();
     let output = site.ssh(&["rollback"]);
@@ -73,7 +62,7 @@ mod long {
     /// memory above 1 GiB.
     #[test]
     fn an_update_on_a_bcm2711s_sd_card_is_tried_by_the_mailboxs_request_committed_and_left_again() {
-        let site = start_slow(&images::router_slow(), DISKS);
+        let site = start_slow(Machine::new(images::router_slow()).raspi4b(), DISKS);
         let line = site.node.expect("] data (", 2 * STEP).unwrap();
         assert!(line.contains("data (ext4) was made on /dev/mmcblk") && line.ends_with("p7"), "{line}");
         wait_up(&site);

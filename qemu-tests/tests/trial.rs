@@ -46,25 +46,9 @@ fn a_release_that_never_reaches_its_system_is_left_behind(bench: &mut Bench) {
     let release = probe().version("kernel-is-none").file(KERNEL, b"this is not a kernel").finish();
     bench.comes_back("kernel cannot be loaded", &release, EARLY, nothing);
     assert_eq!(bench.site.node.last_reset_reason(), Some(Reset::Firmware));
-    let release = probe().version("init-ends").in_initramfs("/init", &programs::ending_program(3)).finish();
-    bench.comes_back("init ends", &release, EARLY, nothing);
-    let without_verity = |spec: &mut contract::initramfs::InitramfsSpec| {
-        let before = spec.modules.len();
-        spec.modules.retain(|path| !path.contains("dm-verity"));
-        assert!(spec.modules.len() < before, "the initramfs had no module dm-verity");
-    };
-    let release = probe().version("no-verity").initramfs_spec(without_verity).finish();
-    bench.comes_back("module dm-verity missing", &release, EARLY, nothing);
     let stranger = PrivateKey::from_seed(&[9; 32]).public();
     let release = probe().version("other-key").initramfs_spec(|spec| spec.keys = vec![stranger]).finish();
     bench.comes_back("signature refused by the initramfs", &release, EARLY, nothing);
-    // Without the driver of its disk there is no root.
-    let without_disk = |spec: &mut contract::initramfs::InitramfsSpec| {
-        spec.modules.retain(|path| !path.contains("/nvme"));
-        spec.disk_timeout_s = 3;
-    };
-    let release = probe().version("no-root").initramfs_spec(without_disk).finish();
-    bench.comes_back("root not found", &release, EARLY, nothing);
 }
 
 #[test]
@@ -75,51 +59,35 @@ fn a_release_whose_services_kernel_or_pid_1_fail_is_left_behind() {
 }
 
 fn a_release_whose_services_fail_is_left_behind(bench: &mut Bench) {
-    let trial = trial_of(bench);
-    let in_time = |ms: u64| format!("within {} s", ms / 1000);
     bench.comes_back("service keeps crashing", &faulty("abort"), &["service probe keeps crashing"], nothing);
-    let release = probe().version("for-another-machine").in_root("usr/lib/frr/bgpd", programs::for_another_machine);
-    let because = ["service bgpd keeps crashing", "cannot start /usr/lib/frr/bgpd", "Exec format error"];
-    bench.comes_back("service cannot start", &release.finish(), &because, nothing);
-    let late = format!("services were not ready {}", in_time(trial.services_ms));
-    let because = [late.as_str(), ": punctual"];
-    bench.comes_back("service not ready by the deadline", &faulty("late"), &because, nothing);
     bench.comes_back("health gate stays red", &faulty("red"), &["health gate"], nothing);
-    // The driver of its cards is never loaded.
-    let release = probe().version("no-network").option("module_blacklist=virtio_net").finish();
-    let because = format!("no network {}", in_time(trial.network_ms));
-    bench.comes_back("no network by the deadline", &release, &[because.as_str()], nothing);
 }
 
 fn a_release_whose_kernel_or_pid_1_fails_is_left_behind(bench: &mut Bench) {
     let before = bench.site.node.resets().len();
     bench.comes_back("PID 1 stands still", &faulty("stop"), SILENT, nothing);
     assert!(bench.site.node.resets()[before..].contains(&Reset::Watchdog));
-    bench.comes_back("PID 1 falls", &faulty("break"), SILENT, nothing);
     bench.comes_back("kernel panic in the system", &faulty("panic"), SILENT, nothing);
-    bench.comes_back("reset without a report", &faulty("reset"), SILENT, nothing);
 }
 
 /// Damage to the new slot after it was found whole: between the end of the old system and the trial.
 fn a_slot_that_is_damaged_before_its_trial_is_left_behind(bench: &mut Bench) {
-    let root = bench.site.node.disk().extent(Partition::RootB).unwrap();
-    for (cause, version, at) in [
-        ("verity: a block of the root is damaged", "bad-block", 1024 + 0x60),
-        ("signature: the manifest is damaged", "bad-manifest", trailer_offset(root.length).unwrap() + 88 + 40),
-    ] {
-        let release = probe().version(version).finish();
-        let mark = bench.mark();
-        bench.site.node.flip_bit_at_reset(Partition::RootB, at, 1);
-        bench.comes_back(cause, &release, EARLY, nothing);
-        // It was the damage that the initramfs saw.
-        assert!(bench.site.node.console().get(mark..).unwrap().contains("microdc: FAILED in "));
-    }
+    let (cause, version) = ("verity: a block of the root is damaged", "bad-block");
+    is_damaged_before_its_trial(bench, cause, version, 1024 + 0x60);
+}
+
+fn is_damaged_before_its_trial(bench: &mut Bench, cause: &str, version: &str, at: u64) {
+    let release = probe().version(version).finish();
+    let mark = bench.mark();
+    bench.site.node.flip_bit_at_reset(Partition::RootB, at, 1);
+    bench.comes_back(cause, &release, EARLY, nothing);
+    // It was the damage that the initramfs saw.
+    assert!(bench.site.node.console().get(mark..).unwrap().contains("microdc: FAILED in "));
 }
 
 #[test]
-fn updates_in_a_row_are_committed_and_an_operator_or_the_loss_of_power_end_a_trial() {
+fn an_operator_or_the_loss_of_power_ends_a_trial_and_updates_are_committed_again_and_again() {
     let mut bench = Bench::start("hand", &images::router_with_probe());
-    updates_in_a_row_are_committed_and_the_role_is_back_after_each(&bench, 2);
     an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept(&mut bench);
 }
 
@@ -147,7 +115,8 @@ fn an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept(bench:
 
     // The release was good, and the operator knows.
     let url = bench.shelf.publish(&release);
-    bench.commits(&release, &url, &["--force"]);
+    let (took, away) = bench.commits(&release, &url, &["--force"]);
+    told_of_an_update("update 1 of 2", took, away);
     assert!(bench.status().update.failed.iter().all(|failed| failed.release.manifest != release.digest));
 
     // A committed node is sent back by hand.
@@ -164,7 +133,8 @@ fn an_operator_and_the_loss_of_power_end_a_trial_and_what_is_good_is_kept(bench:
     // No one has trained the operator's machine for an older release.
     let older = probe().version("newer").manifest(|manifest| manifest.rollback_index += 2).finish();
     let newer = bench.shelf.publish(&older);
-    bench.commits(&older, &newer, &[]);
+    let (took, away) = bench.commits(&older, &newer, &[]);
+    told_of_an_update("update 2 of 2", took, away);
     bench.refuses(&url, &["rollback index"]);
 }
 
@@ -182,6 +152,11 @@ fn until_let_in(bench: &Bench, command: &[&str]) -> std::process::Output {
     }
 }
 
+fn told_of_an_update(which: &str, took: Duration, away: Duration) {
+    let (took, away) = (took.as_secs_f32(), away.as_secs_f32());
+    figure(which, format_args!("{took:.1} s from command to commit, {away:.1} s without the role"));
+}
+
 /// `A → B → A` and so on, by nothing but the bundle's URL. The bench is fresh, and so many updates are an even number.
 fn updates_in_a_row_are_committed_and_the_role_is_back_after_each(bench: &Bench, count: usize) {
     let releases = ["even", "odd"].map(|version| probe().version(version).finish());
@@ -191,9 +166,7 @@ fn updates_in_a_row_are_committed_and_the_role_is_back_after_each(bench: &Bench,
     for round in 1..=count {
         let which = round % 2;
         let (took, away) = bench.commits(&releases[which], &urls[which], &[]);
-        let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f32());
-        let line = format!("{} from command to commit, {} without the role", seconds(took), seconds(away));
-        figure(&format!("update {round} of {count}"), line);
+        told_of_an_update(&format!("update {round} of {count}"), took, away);
         (longest, gone) = (longest.max(took), gone.max(away));
     }
     let beyond = longest.saturating_sub(settle).as_secs_f32();
@@ -219,5 +192,52 @@ mod long {
     fn ten_updates_in_a_row_are_committed_and_the_role_is_back_after_each() {
         let bench = Bench::start("rounds", &images::router_with_probe());
         updates_in_a_row_are_committed_and_the_role_is_back_after_each(&bench, 10);
+    }
+
+    /// More causes of the kinds that are tried above.
+    #[test]
+    fn more_ways_in_which_an_initramfs_fails_are_left_behind() {
+        let mut bench = Bench::start("earlier", &images::router_with_probe());
+        let bench = &mut bench;
+        let release = probe().version("init-ends").in_initramfs("/init", &programs::ending_program(3)).finish();
+        bench.comes_back("init ends", &release, EARLY, nothing);
+        let without_verity = |spec: &mut contract::initramfs::InitramfsSpec| {
+            let before = spec.modules.len();
+            spec.modules.retain(|path| !path.contains("dm-verity"));
+            assert!(spec.modules.len() < before, "the initramfs had no module dm-verity");
+        };
+        let release = probe().version("no-verity").initramfs_spec(without_verity).finish();
+        bench.comes_back("module dm-verity missing", &release, EARLY, nothing);
+        // Without the driver of its disk there is no root.
+        let without_disk = |spec: &mut contract::initramfs::InitramfsSpec| {
+            spec.modules.retain(|path| !path.contains("/nvme"));
+            spec.disk_timeout_s = 3;
+        };
+        let release = probe().version("no-root").initramfs_spec(without_disk).finish();
+        bench.comes_back("root not found", &release, EARLY, nothing);
+        let length = bench.site.node.disk().extent(Partition::RootB).unwrap().length;
+        let cause = "signature: the manifest is damaged";
+        is_damaged_before_its_trial(bench, cause, "bad-manifest", trailer_offset(length).unwrap() + 88 + 40);
+    }
+
+    #[test]
+    fn more_ways_in_which_services_or_pid_1_fail_are_left_behind() {
+        let mut bench = Bench::start("later", &images::router_with_probe());
+        let bench = &mut bench;
+        let trial = trial_of(bench);
+        let in_time = |ms: u64| format!("within {} s", ms / 1000);
+        let release =
+            probe().version("for-another-machine").in_root("usr/lib/frr/bgpd", programs::for_another_machine);
+        let because = ["service bgpd keeps crashing", "cannot start /usr/lib/frr/bgpd", "Exec format error"];
+        bench.comes_back("service cannot start", &release.finish(), &because, nothing);
+        let late = format!("services were not ready {}", in_time(trial.services_ms));
+        let because = [late.as_str(), ": punctual"];
+        bench.comes_back("service not ready by the deadline", &faulty("late"), &because, nothing);
+        // The driver of its cards is never loaded.
+        let release = probe().version("no-network").option("module_blacklist=virtio_net").finish();
+        let because = format!("no network {}", in_time(trial.network_ms));
+        bench.comes_back("no network by the deadline", &release, &[because.as_str()], nothing);
+        bench.comes_back("PID 1 falls", &faulty("break"), SILENT, nothing);
+        bench.comes_back("reset without a report", &faulty("reset"), SILENT, nothing);
     }
 }
