@@ -5,6 +5,7 @@ pub mod bpf;
 pub mod cgroup;
 pub mod dm;
 pub mod firmware;
+mod flush;
 pub mod inherited;
 mod ioctl;
 pub mod module;

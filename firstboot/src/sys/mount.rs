@@ -81,3 +81,23 @@ pub fn switch_root(new_root: &Path) -> io::Result<()> {
     rustix::process::chroot(".")?;
     Ok(rustix::process::chdir("/")?)
 }
+
+/// Text of /proc/self/mounts or mountinfo, where a space, tab, line end or backslash stands as `\040` and so on.
+pub fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let number = after.get(..3).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        match (first, number) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -15,10 +15,9 @@ const WDIOC_KEEPALIVE: u32 = ioctl::read::<c_int>(GROUP, 5);
 const WDIOC_SETTIMEOUT: u32 = ioctl::read_write::<c_int>(GROUP, 6);
 const WDIOC_GETTIMEOUT: u32 = ioctl::read::<c_int>(GROUP, 7);
 
-/// The BCM2835 counts 20 bits of 1/65536 s; its driver takes no more than this, in seconds.
-const BCM2835_LONGEST_S: u32 = 15;
-/// What others are set to, in seconds: time enough for a slow disk, short enough for an operator who waits.
-const USUAL_S: u32 = 30;
+/// What every watchdog is set to, in seconds: the longest time of the BCM2835's, which counts 20 bits of 1/65536 s. Another
+/// machine's could wait longer, but a node must do with this much on the board.
+const TIMEOUT_S: u32 = 15;
 
 /// `struct watchdog_info`
 #[repr(C)]
@@ -39,15 +38,14 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Opens and thereby arms the watchdog, with the time-out that suits its driver.
+    /// Opens and thereby arms the watchdog.
     ///
     /// # Errors
     /// `NotFound` when the machine has none, or its driver is not loaded; `EBUSY` when it is open elsewhere.
     pub fn open() -> io::Result<Watchdog> {
         let file = File::options().write(true).open(DEVICE)?;
         let identity = identity(file.as_fd()).unwrap_or_else(|_| "unknown".to_owned());
-        let wanted = if identity.contains("BCM2835") { BCM2835_LONGEST_S } else { USUAL_S };
-        let timeout_s = set_timeout(file.as_fd(), wanted).or_else(|_| timeout(file.as_fd())).unwrap_or(wanted);
+        let timeout_s = set_timeout(file.as_fd(), TIMEOUT_S).or_else(|_| timeout(file.as_fd())).unwrap_or(TIMEOUT_S);
         feed(file.as_fd())?;
         Ok(Watchdog { file, identity, timeout_s })
     }

@@ -62,7 +62,7 @@ pub fn run() {
     let feed = || steady::feed_watchdog(&report);
     let cgroups = mounts::run(&mut warnings);
     feed();
-    modules::run(&role.modules, &mut warnings);
+    modules::run(&role.modules, feed, &mut warnings);
     lock::run(&mut warnings);
     protect::all(&report).iter().for_each(|reason| warnings.add(reason));
     feed();

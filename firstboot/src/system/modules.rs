@@ -4,8 +4,10 @@ use super::events::Warnings;
 use crate::sys::module;
 use std::path::Path;
 
-pub fn run(modules: &[String], warnings: &mut Warnings) {
+/// Loads each; `feed` tells the watchdog that work goes on.
+pub fn run(modules: &[String], feed: impl Fn(), warnings: &mut Warnings) {
     for path in modules {
+        feed();
         if let Err(error) = module::load(Path::new(path)) {
             warnings.add(format_args!("cannot load the kernel module {path}: {error}"));
         }

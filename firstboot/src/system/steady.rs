@@ -98,7 +98,8 @@ impl Loop {
         if now >= self.feed_at {
             feed_watchdog(&self.node.report);
             let period = self.node.report.watchdog.as_ref().map_or(60, |dog| dog.timeout_s);
-            self.feed_at = now + Duration::from_secs(period.into()) / 3;
+            // A kernel that panics shows its message for 10 s (`panic=10`): that is less than what is left at any time.
+            self.feed_at = now + Duration::from_secs(period.into()) / 5;
         }
         if now >= self.save_at {
             self.save_at = now + clock::SAVE_EVERY;

@@ -1,6 +1,7 @@
 //! What exists on the node that a service may or may not see.
 
 use crate::config::templates::needs;
+use crate::sys::mount::unescaped;
 use contract::control::SOCKET;
 use contract::names::{DATA_MOUNT, NETWORK_JOB, STATE_MOUNT};
 use contract::role::{Capability, Directory, RoleSpec, Service, Template};
@@ -109,26 +110,6 @@ impl MountLine {
         let source = after.split(' ').nth(1)?;
         Some(MountLine { point, on_disk: source.starts_with("/dev/") })
     }
-}
-
-/// A space, tab, line end or backslash stands as `\040` and so on.
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let number = after.get(..3).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        match (first, number) {
-            (b'\\', Some(byte)) => {
-                bytes.push(byte);
-                rest = after.get(3..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What is really there.

@@ -10,6 +10,7 @@
 //! | `hold-memory MIB` | takes memory and keeps it |
 //! | `hold-by-child MIB` | lets a child do so, again and again |
 //! | `fork-bomb` | begins itself twice, each of which does so too |
+//! | `hang-disk SERIAL FOLDER` | writes to a file system whose disk stops answering |
 //! | `ignore-sigterm` | hears no request to stop |
 //! | `orphans` | leaves a process in a session of its own, and ends |
 //! | `zombies COUNT` | leaves so many orphans that end at once |
@@ -61,6 +62,7 @@ pub fn run(act: &str, rest: &[&str]) {
         ("fork-bomb", []) => loop {
             let _ = again(&["fork-bomb"]).spawn();
         },
+        ("hang-disk", [serial, folder]) => println!("{:?}", super::hang::run(serial, folder)),
         ("ignore-sigterm", []) => {
             // SAFETY: sets the disposition of one signal in a program of one thread.
             unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };

@@ -6,6 +6,7 @@ mod agent;
 mod attack;
 mod enter;
 mod fault;
+mod hang;
 mod oci;
 mod ptrace;
 
