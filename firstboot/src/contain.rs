@@ -1,17 +1,15 @@
-//! `firstboot contain PROGRAM [ARGUMENT ...]`: the first process of a service that makes containers, PID 1 of its namespace.
+//! `firstboot contain [PROGRAM [ARGUMENT ...]]`: the first process of a service that makes containers, PID 1 of its namespace.
 //! It takes its place in the namespace's cgroups, starts the program, passes signals on, reaps what loses its parent, and
-//! ends as the program ends; the kernel then ends what is left.
+//! ends as the program ends; the kernel then ends what is left. Without a program it reaps until it is killed: the node's
+//! PID 1 starts programs in the namespace, and what they start outlives them.
 
-use crate::sys::cgroup::{self, Cgroup};
+use crate::sys::cgroup::{self, Cgroup, INIT_SCOPE};
 use crate::sys::signal::Awaited;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use std::path::Path;
 use std::process::{Command, exit};
 
-/// The cgroup of the service itself, beside those of its containers. The name by which programs know the cgroup of PID 1 (k3s
-/// 1.36, pkg/cgroups: `/` and `/init.scope` are not those of a container).
-const OWN: &str = "init.scope";
 /// As a shell does when a signal ended a program.
 const BY_SIGNAL: i32 = 128;
 
@@ -30,13 +28,13 @@ pub fn run(arguments: &[String]) {
 }
 
 fn start(arguments: &[String]) -> anyhow::Result<i32> {
-    let (program, rest) = arguments.split_first().context("it needs a program")?;
     let top = Path::new(cgroup::MOUNT);
     // No process may live beside cgroups with controllers.
-    Cgroup::create(top, OWN)
+    Cgroup::create(top, INIT_SCOPE)
         .and_then(|own| own.enter())
-        .with_context(|| format!("cannot enter {}", top.join(OWN).display()))?;
+        .with_context(|| format!("cannot enter {}", top.join(INIT_SCOPE).display()))?;
     Cgroup::enable_controllers(top);
+    let Some((program, rest)) = arguments.split_first() else { return reap() };
     let child = Command::new(program).args(rest).spawn().with_context(|| format!("cannot start {program}"))?;
     let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("it has no number")?;
     let signals =
@@ -51,5 +49,16 @@ fn start(arguments: &[String]) -> anyhow::Result<i32> {
         if let Some(signal) = signals.next().filter(|&signal| signal != Signal::CHILD) {
             let _ = kill_process(child, signal);
         }
+    }
+}
+
+/// Reaps what loses its parent. A signal has no effect on PID 1 of a namespace that does not handle it, other than the
+/// kernel's end (pid_namespaces(7)).
+fn reap() -> anyhow::Result<i32> {
+    let signals = Awaited::block(&[Signal::CHILD]).context("cannot listen for signals")?;
+    loop {
+        // Without children wait fails.
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        let _ = signals.next();
     }
 }

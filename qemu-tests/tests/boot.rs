@@ -97,4 +97,8 @@ fn a_node_without_a_node_config_says_what_is_missing() {
     let node = Machine::new(images::router()).name("nameless").network(&Network::new()).start().unwrap();
     let line = node.expect("node.toml", STEP).unwrap();
     assert!(line.starts_with("microdc: "), "{line}");
+    // Before everything that only follows from it.
+    let page = node.page("s", STEP).unwrap();
+    let health = page.lines().find(|line| line.starts_with("health ")).unwrap_or_else(|| panic!("{page}"));
+    assert!(health.contains("waiting: no node.toml is in force; "), "{health}");
 }

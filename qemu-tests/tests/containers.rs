@@ -1,13 +1,16 @@
 //! What k3s needs from a node, shown with Debian's containerd and runc: containers run under firstboot on an image with the
 //! part `containerd-host`.
 
+use contract::control::{Call, Request as Ask, VERSION};
+use contract::layout::Partition;
 use emulator::{Machine, Network, Node};
 use qemu_tests::agent::Agent;
 use qemu_tests::attack::{CONTAINER_HOST, only_what_is_expected_is_reached};
 use qemu_tests::figures::figure;
+use qemu_tests::foreign;
 use qemu_tests::images;
 use qemu_tests::probe::{PORT, Request};
-use qemu_tests::router::{STEP, service, wait_up};
+use qemu_tests::router::{STEP, number_after, service, wait_up};
 use std::time::{Duration, Instant};
 
 /// The image in containerd, made on the node from the probe's own program.
@@ -119,9 +122,54 @@ fn containers_start_are_limited_reach_other_nodes_and_leave_nothing() {
     assert_eq!(traces(agent), before);
     what_is_kept_lies_on_data(agent);
     only_what_is_expected_is_reached(agent, &[("containerd", CONTAINER_HOST)]);
+    containers_outlive_their_engine(&one);
     one.power_off().unwrap();
     one.wait_off(STEP).unwrap();
+    a_container_has_its_time_to_end(&one);
     assert!(!one.console().contains("could not be unmounted"), "{}", one.console());
+}
+
+/// Where a container notes how it fares: on `data`, as the node and as containerd sees it.
+const NOTES: [&str; 2] = ["/data/directories/var/lib/containerd/notes", "/var/lib/containerd/notes"];
+
+/// A restart at an operator's word and a kill, after which the same process goes on and the engine knows it.
+fn containers_outlive_their_engine(node: &Node) {
+    let agent = Agent(node);
+    agent.write(NOTES[0], "");
+    let mount = format!("type=bind,src={},dst=/notes,options=rbind:rw", NOTES[1]);
+    let run = ["/usr/bin/ctr", "run", "-d", "--mount", &mount, IMAGE, "outliving", "/probe", "until-term", "/notes"];
+    fine_inside(agent, &run);
+    let beats = |agent: Agent<'_>| agent.cat(NOTES[0]).matches("beat").count();
+    agent.until("it runs", |agent| (beats(agent) > 0).then_some(()));
+    let processes = format!("{CGROUPS}/outliving/cgroup.procs");
+    let process = agent.cat(&processes);
+    assert_eq!(process.lines().count(), 1, "{process}");
+    let restart = Call { version: VERSION, request: Ask::Restart { service: "containerd".to_owned() } };
+    let restart = Request::Call(serde_json::to_string(&restart).unwrap());
+    for (restarts, blow) in [(1, restart), (2, Request::Kill { name: "containerd".to_owned(), signal: 9 })] {
+        agent.ask(&blow).unwrap();
+        agent.until("containerd is back", |agent| {
+            let page = agent.0.page("s", STEP).unwrap();
+            let line = service(&page, "containerd");
+            (line.contains(": ready") && number_after(line, "restarts") == Some(restarts)).then_some(())
+        });
+        assert_eq!(agent.cat(&processes), process, "{blow}");
+        let (before, listed) = (beats(agent), fine_inside(agent, &["/usr/bin/ctr", "tasks", "ls"]));
+        assert!(listed.lines().any(|line| line.contains("outliving") && line.contains("RUNNING")), "{listed}");
+        agent.until("it goes on", |agent| (beats(agent) > before + 1).then_some(()));
+    }
+    // A new one is as good as before.
+    let said = fine(agent, &container("after", &["talk-and-end", "hello"]));
+    assert_eq!(said.trim(), "hello");
+}
+
+/// At the node's end it was asked, and ended when it was done.
+fn a_container_has_its_time_to_end(node: &Node) {
+    let path =
+        format!("{}?offset={}", node.disk().path().display(), node.disk().extent(Partition::Data).unwrap().offset);
+    let notes = foreign::run("debugfs", &["-R", "cat /directories/var/lib/containerd/notes"], "", path.as_ref());
+    let (_, after) = notes.split_once("TERM").unwrap_or_else(|| panic!("it was not asked: {notes}"));
+    assert!(after.contains("ended") && !after.contains("beat"), "{notes}");
 }
 
 fn the_system_is_as_container_engines_want_it(agent: Agent<'_>) {

@@ -7,7 +7,7 @@ use contract::names::AUTOBOOT;
 use emulator::{Disk, Machine, Network, Node};
 use qemu_tests::disks::fill_slot_b;
 use qemu_tests::images;
-use qemu_tests::router::{Router, STEP, wait_up};
+use qemu_tests::router::{Router, wait_up};
 use std::time::Duration;
 
 const R1: Router = Router { number: 1 };

@@ -24,6 +24,9 @@ pub struct HealthReport {
     pub since_s: f64,
     /// In the order of the role.
     pub checks: Vec<CheckReport>,
+    /// What the reasons of several checks come from, where that is known: there is no node config, or a service cannot run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// One check.
@@ -41,20 +44,20 @@ impl HealthReport {
     /// The report of a node that has no checks, or has not begun with them.
     #[must_use]
     pub fn empty() -> HealthReport {
-        HealthReport { verdict: Verdict::Waiting, since_s: 0.0, checks: Vec::new() }
+        HealthReport { verdict: Verdict::Waiting, since_s: 0.0, checks: Vec::new(), cause: None }
     }
 
-    /// What is wrong, one entry a check: `name: reason`.
+    /// What is wrong: the cause where it is known, then one entry a check: `name: reason`.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         let wrong =
             self.checks.iter().filter(|check| check.verdict == self.verdict && self.verdict != Verdict::Passed);
-        wrong
-            .map(|check| match &check.reason {
-                Some(reason) => format!("{}: {reason}", check.name),
-                None => check.name.clone(),
-            })
-            .collect()
+        let symptoms = wrong.map(|check| match &check.reason {
+            Some(reason) => format!("{}: {reason}", check.name),
+            None => check.name.clone(),
+        });
+        let cause = self.cause.clone().filter(|_| self.verdict != Verdict::Passed);
+        cause.into_iter().chain(symptoms).collect()
     }
 
     /// As [`HealthReport::line`], and for how long it has passed at this time since power-on, in seconds:
@@ -100,9 +103,14 @@ mod tests {
                 check("bgpd", Verdict::Failed, Some("it is in back-off")),
                 check("route", Verdict::Waiting, Some("no route")),
             ],
+            cause: None,
         };
         assert_eq!(report.line(), "failed: bgpd: it is in back-off");
-        report.verdict = Verdict::Waiting;
+        report.cause = Some("no node.toml is in force".to_owned());
+        assert_eq!(report.line(), "failed: no node.toml is in force; bgpd: it is in back-off");
+        report.verdict = Verdict::Passed;
+        assert_eq!(report.line(), "passed");
+        (report.verdict, report.cause) = (Verdict::Waiting, None);
         assert_eq!(report.line(), "waiting: route: no route");
         report.verdict = Verdict::Passed;
         assert_eq!(report.line(), "passed");

@@ -34,6 +34,8 @@ pub struct Gate {
     since: Moment,
     /// Since when every check that is not excused has passed without a break.
     good_since: Option<Moment>,
+    /// What the reasons of several checks come from.
+    cause: Option<String>,
 }
 
 impl Gate {
@@ -50,7 +52,7 @@ impl Gate {
             excuse: None,
         };
         let checks = specs.into_iter().map(check).collect();
-        Gate { checks, verdict: Verdict::Waiting, since: Moment::ZERO, good_since: None }
+        Gate { checks, verdict: Verdict::Waiting, since: Moment::ZERO, good_since: None, cause: None }
     }
 
     #[must_use]
@@ -62,6 +64,11 @@ impl Gate {
     #[must_use]
     pub fn passed_for(&self, now: Moment) -> Option<Duration> {
         self.good_since.map(|since| now.saturating_sub(since))
+    }
+
+    /// Names what the reasons of several checks come from; the first that is named stays.
+    pub fn blame(&mut self, cause: impl FnOnce() -> String) {
+        self.cause.get_or_insert_with(cause);
     }
 
     /// Asks of each check why a trial does not fail with it; the verdict stays what it is.
@@ -83,7 +90,7 @@ impl Gate {
         let checks: Vec<CheckReport> =
             self.checks.iter().filter(|check| check.excuse.is_none()).map(Check::report).collect();
         let verdict = verdict(checks.iter().map(|check| check.verdict));
-        HealthReport { verdict, since_s: 0.0, checks }.line()
+        HealthReport { verdict, since_s: 0.0, checks, cause: self.cause.clone() }.line()
     }
 
     /// A check that counts in a trial and never passed although its time is over, with its reason.
@@ -159,6 +166,7 @@ impl Gate {
             verdict: self.verdict,
             since_s: self.since.as_secs_f64(),
             checks: self.checks.iter().map(Check::report).collect(),
+            cause: self.cause.clone(),
         }
     }
 }

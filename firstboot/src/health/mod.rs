@@ -43,6 +43,11 @@ impl Health {
         Health { gate: Gate::new(checks), looks: BTreeMap::new(), cgroups }
     }
 
+    /// Names what the reasons of several checks come from.
+    pub fn blame(&mut self, cause: &str) {
+        self.gate.blame(|| cause.to_owned());
+    }
+
     /// Does all that is due. Returns whether the verdict has changed.
     pub fn step(&mut self, services: &Supervisor, now: Moment) -> bool {
         for look in self.looks.values_mut() {
@@ -52,7 +57,12 @@ impl Health {
             let Some(check) = self.gate.checks().get(at) else { continue };
             match &check.spec.probe {
                 Probe::Service { name, stable_ms } => {
-                    let found = stable(services.state(name), Duration::from_millis(*stable_ms), now);
+                    let state = services.state(name);
+                    let found = stable(state, Duration::from_millis(*stable_ms), now);
+                    if let Some(State::Failed { reason }) = state {
+                        let cause = format!("service {name} cannot run: {reason}");
+                        self.gate.blame(|| cause);
+                    }
                     self.gate.found(at, found, now);
                 }
                 _ if !check.due(now) => {}

@@ -250,6 +250,7 @@ mod tests {
                         reason: None,
                         deadline_s: 1.0,
                     }],
+                    cause: None,
                 },
                 problems: Vec::new(),
                 warnings: Vec::new(),

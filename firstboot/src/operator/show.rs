@@ -115,6 +115,9 @@ fn status_text(status: &Status) -> String {
 
 fn health_text(health: &HealthReport) -> String {
     let mut text = format!("{} since {} after power-on\n", health.verdict, duration(health.since_s));
+    if let Some(cause) = health.cause.as_deref().filter(|_| health.verdict != Verdict::Passed) {
+        let _ = writeln!(text, "cause: {cause}");
+    }
     let width = health.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     for check in &health.checks {
         let _ = write!(text, "  {:width$}  {:<7}", check.name, check.verdict.word());
@@ -214,7 +217,7 @@ mod tests {
             check("zebra", Verdict::Passed, None),
             check("bgp route", Verdict::Waiting, Some("no route to 10.2.0.0/16")),
         ];
-        let text = text(&Reply::Health(HealthReport { verdict: Verdict::Waiting, since_s: 0.0, checks }));
+        let text = text(&Reply::Health(HealthReport { checks, ..HealthReport::empty() }));
         assert_eq!(
             text,
             "waiting since 0.0 s after power-on\n\

@@ -79,6 +79,8 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     Rest,
+    /// Its program has ended; what that has left has its time too.
+    Remains,
     /// It was not ready in time: another try, later.
     BackOff,
     /// The operator asked for a restart: another start at once.
@@ -137,6 +139,8 @@ pub enum Event {
     /// Its readiness check passed.
     BecameReady,
     Exited(Exit),
+    /// Nothing that its program has left lives any more.
+    Gone,
     /// Time passed.
     Tick,
     StopAsked,
@@ -152,6 +156,8 @@ pub enum Action {
     Spawn,
     /// SIGTERM to its process.
     Terminate,
+    /// SIGTERM to what its program has left; [`Event::Gone`] follows when there is nothing.
+    TerminateRemains,
     /// The end of its whole cgroup.
     KillAll,
     Tell(Notice),
@@ -279,9 +285,16 @@ impl Machine {
                 self.wait_anew();
                 vec![Action::KillAll]
             }
-            (Event::Exited(_), State::Stopping { then: Then::Rest, .. }) => {
-                self.state = State::Stopped;
-                vec![Action::KillAll, Action::Tell(Notice::Stopped)]
+            (Event::Exited(_), State::Stopping { kill_at: Some(at), then: Then::Rest }) => {
+                self.state = State::Stopping { kill_at: Some(*at), then: Then::Remains };
+                vec![Action::TerminateRemains]
+            }
+            (Event::Exited(_), State::Stopping { kill_at: None, then: Then::Rest })
+            | (Event::Gone, State::Stopping { then: Then::Remains, .. }) => self.stopped(),
+            (Event::Tick, &State::Stopping { kill_at: Some(at), then: Then::Remains }) if now >= at => {
+                let mut actions = vec![Action::Tell(Notice::StopTimeout)];
+                actions.extend(self.stopped());
+                actions
             }
             (Event::Tick, &State::Starting { deadline }) if now >= deadline => {
                 self.state = State::Stopping { kill_at: None, then: Then::BackOff };
@@ -300,6 +313,7 @@ impl Machine {
                 self.state = State::Stopping { kill_at: Some(now + self.policy.stop_timeout), then: Then::Rest };
                 vec![Action::Terminate]
             }
+            (Event::StopAsked, State::Stopping { then: Then::Remains, .. }) => Vec::new(),
             (Event::StopAsked, State::Stopping { kill_at, .. }) => {
                 self.state = State::Stopping { kill_at: *kill_at, then: Then::Rest };
                 Vec::new()
@@ -336,6 +350,12 @@ impl Machine {
         if up >= Duration::from_millis(self.policy.restart.quiet_ms) {
             self.delay = Duration::from_millis(self.policy.restart.first_delay_ms);
         }
+    }
+
+    /// Nothing is left to wait for.
+    fn stopped(&mut self) -> Vec<Action> {
+        self.state = State::Stopped;
+        vec![Action::KillAll, Action::Tell(Notice::Stopped)]
     }
 
     /// A task has ended well.

@@ -112,6 +112,24 @@ fn a_stop_asks_first_and_kills_when_the_time_is_up() {
 }
 
 #[test]
+fn what_a_program_leaves_at_a_stop_is_asked_to_end_and_has_the_rest_of_the_time() {
+    let mut machine = daemon();
+    machine.handle(Event::MayStart, ms(0));
+    machine.handle(Event::BecameReady, ms(5));
+    machine.handle(Event::StopAsked, ms(100));
+    assert_eq!(machine.handle(Event::Exited(Exit::Status(0)), ms(200)), [Action::TerminateRemains]);
+    assert!(machine.running() && !machine.at_rest());
+    assert_eq!(machine.handle(Event::StopAsked, ms(201)), []);
+    let mut slow = machine.clone();
+    assert_eq!(machine.handle(Event::Gone, ms(300)), [Action::KillAll, Action::Tell(Notice::Stopped)]);
+    assert!(machine.at_rest());
+    assert_eq!(slow.handle(Event::Tick, ms(2099)), []);
+    let end = [Action::Tell(Notice::StopTimeout), Action::KillAll, Action::Tell(Notice::Stopped)];
+    assert_eq!(slow.handle(Event::Tick, ms(2100)), end);
+    assert!(slow.at_rest());
+}
+
+#[test]
 fn a_stop_during_back_off_is_the_end_of_it() {
     let mut machine = daemon();
     machine.handle(Event::MayStart, ms(0));
@@ -144,6 +162,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Spawned),
         Just(Event::SpawnFailed("why".into())),
         Just(Event::BecameReady),
+        Just(Event::Gone),
         (0..3_i32).prop_map(|status| Event::Exited(Exit::Status(status))),
         Just(Event::Exited(Exit::Signal(9))),
         Just(Event::Tick),
@@ -166,6 +185,7 @@ proptest! {
         machine.handle(Event::StopAsked, now);
         if machine.running() {
             machine.handle(Event::Exited(Exit::Signal(15)), now + ms(1));
+            machine.handle(Event::Gone, now + ms(2));
         }
         prop_assert!(machine.at_rest(), "{:?}", machine.state());
     }

@@ -2,6 +2,7 @@
 //!
 //! - [`machine`] the rules, without processes or clocks · [`unit`] one service with its process, output and sockets
 //! - [`supervisor`] all of them: order, readiness, stop · [`status`] what they say of themselves to others
+//! - [`keeper`] what holds containers that outlive their engine
 //! - [`places`] where they have their things · [`confine`] what keeps each from the rest of the node · [`log`] what they write,
 //!   [`log_file`] in files
 //! - [`when`] whether they are wanted · [`timer`] when they are run by the clock · [`environment`] their variables ·
@@ -10,6 +11,7 @@
 
 pub mod confine;
 pub mod environment;
+mod keeper;
 mod log;
 mod log_file;
 pub mod machine;

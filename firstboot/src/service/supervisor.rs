@@ -1,7 +1,7 @@
 //! All services together: which may start, which are ready, which are to be stopped, and what is reported.
 
 use super::log_file::LogEvent;
-use super::machine::{Action, Event, Exit, Moment, Notice, State};
+use super::machine::{Action, Event, Exit, Moment, Notice, State, Then};
 use super::places::Places;
 use super::timer;
 use super::unit::Unit;
@@ -121,6 +121,11 @@ impl Supervisor {
         }
         if self.stopping {
             for at in 0..self.units.len() {
+                let Some(unit) = self.units.get_mut(at) else { continue };
+                let left = matches!(unit.machine.state(), State::Stopping { then: Then::Remains, .. });
+                if left && !unit.terminate_remains(&self.places) {
+                    self.handle(at, Event::Gone, now);
+                }
                 if self.may_stop(at) {
                     self.handle(at, Event::StopAsked, now);
                 }
@@ -146,7 +151,7 @@ impl Supervisor {
         }
         let remains = unit.has_remains(&self.places);
         if remains {
-            unit.kill_all(&self.places, None);
+            unit.kill_all(&self.places, None, false);
         }
         !remains
     }
@@ -204,7 +209,12 @@ impl Supervisor {
                     return self.handle(at, event, now);
                 }
                 Action::Terminate => unit.terminate(),
-                Action::KillAll => unit.kill_all(&self.places, gone),
+                Action::TerminateRemains => {
+                    if !unit.terminate_remains(&self.places) {
+                        return self.handle(at, Event::Gone, now);
+                    }
+                }
+                Action::KillAll => unit.kill_all(&self.places, gone, self.stopping),
                 Action::Tell(notice) => {
                     if notice == Notice::Done
                         && let Err(error) = unit.remember_done(&self.places)
@@ -243,6 +253,10 @@ impl Supervisor {
             if unit.pid == Some(pid) {
                 let exit = unit.cause(exit, &self.places, now);
                 self.handle(at, Event::Exited(exit), now);
+                return true;
+            }
+            if unit.kept_by(pid) {
+                unit.keeper_ended();
                 return true;
             }
             if unit.looked_by(pid) {
@@ -324,10 +338,12 @@ impl Supervisor {
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
         let of_unit = |unit: &Unit| {
             let probe = if matches!(unit.machine.state(), State::Starting { .. }) { unit.probe_due() } else { None };
-            let remains = (*unit.machine.state() == State::Waiting
-                && !self.stopping
-                && unit.spec.after.iter().all(|name| self.satisfied(name)))
-            .then_some(now + REMAINS_EVERY);
+            let remains = match unit.machine.state() {
+                State::Waiting => !self.stopping && unit.spec.after.iter().all(|name| self.satisfied(name)),
+                State::Stopping { then: Then::Remains, .. } => true,
+                _ => false,
+            };
+            let remains = remains.then_some(now + REMAINS_EVERY);
             [unit.machine.deadline(), probe, remains].into_iter().flatten().min()
         };
         self.units.iter().filter_map(of_unit).chain([self.memory_at]).min()
@@ -364,6 +380,14 @@ impl Supervisor {
         self.stopping = true;
     }
 
+    /// The longest time that a service has to stop whose program is outlived by others.
+    #[must_use]
+    pub fn stop_time(&self) -> Duration {
+        let outlived = self.units.iter().filter(|unit| unit.outlived());
+        let longest = outlived.map(|unit| unit.spec.stop_timeout_ms).max();
+        Duration::from_millis(longest.unwrap_or(0))
+    }
+
     /// Whether nothing runs any more.
     #[must_use]
     pub fn at_rest(&self) -> bool {
@@ -373,7 +397,7 @@ impl Supervisor {
     /// Ends everything at once.
     pub fn kill(&self) {
         for unit in self.units.iter().filter(|unit| unit.machine.running()) {
-            unit.kill_all(&self.places, unit.pid);
+            unit.kill_all(&self.places, unit.pid, true);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! One service with its process: the pipe it writes to, its cgroup, its readiness check.
 
+mod ending;
+
 use super::confine::{cell, command, confinement};
 use super::environment;
+use super::keeper::Keeper;
 use super::log::Log;
 use super::log_file::{LogEvent, LogFile};
 use super::machine::{Exit, Machine, Moment, Policy};
@@ -11,11 +14,12 @@ use super::timer::{self, Timer};
 use crate::config::store::{Access, write_atomic};
 use crate::sys::cgroup::{self, Cgroup};
 use crate::sys::notify::{Notification, NotifySocket};
-use crate::sys::process::{Program, Surroundings, kill_session, spawn};
+use crate::sys::process::{Program, Surroundings, spawn};
 use crate::sys::socket::{TcpProbe, unix_accepts};
-use contract::role::{Limits, Mount, Probe, Ready, Service};
+use contract::role::{Kill, Limits, Mount, Probe, Ready, Service};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,10 +29,8 @@ const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// Time after which a child looks again, and the time it has for one look.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// Longest time from the kernel's count of a kill to the exit of a large process.
-const KILL_TO_EXIT: Duration = Duration::from_secs(10);
-/// SIGKILL.
-const KILL: i32 = 9;
+/// The cgroup below a container engine's own that is the top of those it sees.
+const CELL: &str = "inside";
 /// Processes of a service that names no limit.
 const USUAL_PIDS: u64 = 4096;
 /// Most bytes taken from one service at a time, so that a noisy one does not keep PID 1 from the others.
@@ -45,6 +47,10 @@ pub struct Unit {
     pub spec: Service,
     pub machine: Machine,
     pub pid: Option<Pid>,
+    /// What holds its containers, where they outlive its program.
+    keeper: Option<Keeper>,
+    /// Processes that were asked to end since its program has.
+    asked_to_end: BTreeSet<i32>,
     pub log: Log,
     /// What it last said of itself (`STATUS=` on the notify socket).
     pub status: Option<String>,
@@ -81,6 +87,8 @@ impl Unit {
             name,
             spec,
             pid: None,
+            keeper: None,
+            asked_to_end: BTreeSet::new(),
             log: Log::new(None, history),
             status: None,
             started: Moment::ZERO,
@@ -116,12 +124,31 @@ impl Unit {
                 .map_err(|error| format!("cannot set up a pipe: {error}"))?;
             self.pipe = Some((read, write));
         }
-        let cgroup = self.joined_cgroup(places, &mut warnings)?;
+        let kept = self.keeper.as_ref().is_some_and(Keeper::is_alive);
+        let mut cgroup = if kept { None } else { self.joined_cgroup(places, &mut warnings)? };
         let environment = self.environment(places)?;
         self.mount_points()?;
-        let confinement = places.ground.as_ref().map(|ground| confinement(&self.spec, ground)).transpose()?;
+        let mut confinement = match &places.ground {
+            Some(ground) if !kept => Some(confinement(&self.spec, ground)?),
+            _ => None,
+        };
         let Some((_, write)) = &self.pipe else { return Err("it has no pipe".to_owned()) };
-        let run = command(&self.spec, &self.spec.run);
+        let run = if self.outlived() {
+            if !kept {
+                let made = (self.cell_cgroup(places), cgroup.take(), confinement.take());
+                let (Some(cell), Some(cgroup), Some(confinement)) = made else {
+                    return Err("its containers cannot outlive it: it has no cgroup or no confinement".to_owned());
+                };
+                self.keeper = Some(Keeper::start(&self.spec, &cell, cgroup, confinement, write.as_fd())?);
+            }
+            self.spec.run.clone()
+        } else {
+            command(&self.spec, &self.spec.run)
+        };
+        let held = self.keeper.as_ref();
+        if let Some(keeper) = held {
+            cgroup = Some(keeper.cgroup()?);
+        }
         let program = Program {
             run: &run,
             environment,
@@ -133,7 +160,8 @@ impl Unit {
                 folder: self.spec.working_folder.as_deref(),
                 open_files: self.spec.limits.open_files,
                 new_privileges: self.spec.new_privileges,
-                confinement: confinement.as_ref(),
+                confinement: held.map(Keeper::confinement).or(confinement.as_ref()),
+                beside: held.map(Keeper::process),
                 files: &[],
             },
         };
@@ -143,6 +171,7 @@ impl Unit {
         (self.look, self.unready, self.stranger_told, self.killed_at) = (None, None, false, None);
         (self.started, self.next_probe) = (now, now + PROBE_EVERY);
         (self.shown, self.unshown) = (0, 0);
+        self.asked_to_end.clear();
         self.pid = Some(spawn(&program).map_err(|error| error.to_string())?);
         Ok(warnings)
     }
@@ -161,10 +190,31 @@ impl Unit {
         warnings.extend(cgroup.limit(&Limits { pids, ..self.spec.limits }));
         self.memory_kills = cgroup.memory_kills();
         if containers {
-            cgroup = cell(&self.spec, &cgroup, "inside")
+            cgroup = cell(&self.spec, &cgroup, CELL)
                 .map_err(|error| format!("cannot guard its devices and settings: {error}"))?;
         }
         cgroup.procs().map(Some).map_err(|error| format!("cannot open its cgroup: {error}"))
+    }
+
+    /// Whether what its program has started lives on without it.
+    pub fn outlived(&self) -> bool {
+        self.spec.kill == Kill::Main && self.spec.sandbox.containers
+    }
+
+    /// Whether this process holds its containers.
+    #[must_use]
+    pub fn kept_by(&self, pid: Pid) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| keeper.pid() == pid)
+    }
+
+    /// What held its containers has ended, and everything in there with it.
+    pub fn keeper_ended(&mut self) {
+        self.keeper = None;
+    }
+
+    /// The cgroup in which it sees its own ones.
+    fn cell_cgroup(&self, places: &Places) -> Option<Cgroup> {
+        Cgroup::create(&places.cgroups.as_ref()?.join(&self.name), CELL).ok()
     }
 
     /// Its variables: PATH and the notify socket, then its files, then its own.
@@ -250,47 +300,6 @@ impl Unit {
         let parent = places.cgroups.as_deref()?;
         let inside = parent.strip_prefix(cgroup::MOUNT).unwrap_or(parent);
         Some(format!("/{}", inside.join(&self.name).display()))
-    }
-
-    /// Whether processes of an earlier start are still there.
-    #[must_use]
-    pub fn has_remains(&self, places: &Places) -> bool {
-        matches!(self.cgroup(places), Some(Ok(cgroup)) if cgroup.populated())
-    }
-
-    /// Asks its process to end.
-    pub fn terminate(&self) {
-        if let Some(pid) = self.pid {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-    }
-
-    /// Ends all its processes at once. `pid` is the one that was started, also when it is gone already.
-    pub fn kill_all(&self, places: &Places, pid: Option<Pid>) {
-        let killed = matches!(self.cgroup(places), Some(Ok(cgroup)) if cgroup.kill().is_ok());
-        if !killed && let Some(pid) = pid {
-            kill_session(pid);
-        }
-    }
-
-    /// Whether processes of it were killed: out of memory since the last time it was asked.
-    pub fn new_memory_kills(&mut self, places: &Places, now: Moment) -> bool {
-        // A cgroup is made with the first start.
-        let Some(Ok(cgroup)) = self.pid.and(self.cgroup(places)) else { return false };
-        let before = std::mem::replace(&mut self.memory_kills, cgroup.memory_kills());
-        let more = self.memory_kills > before;
-        if more {
-            self.killed_at = Some(now);
-        }
-        more
-    }
-
-    /// Why its first process is gone: being killed for lack of memory looks like any other, but was counted shortly before.
-    pub fn cause(&mut self, exit: Exit, places: &Places, now: Moment) -> Exit {
-        let killed = exit == Exit::Signal(KILL)
-            && (self.new_memory_kills(places, now)
-                || self.killed_at.is_some_and(|at| now.saturating_sub(at) < KILL_TO_EXIT));
-        if killed { Exit::OutOfMemory } else { exit }
     }
 
     /// Its limit of memory, as the end of a sentence.

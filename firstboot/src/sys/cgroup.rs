@@ -1,6 +1,7 @@
 //! Control groups, version 2 (Documentation/admin-guide/cgroup-v2.rst): plain files, no unsafe code.
 
 use contract::role::Limits;
+use rustix::process::Pid;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -10,6 +11,10 @@ use std::path::{Path, PathBuf};
 pub const MOUNT: &str = "/sys/fs/cgroup";
 /// Controllers that services may be limited by.
 pub const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
+
+/// The cgroup of a container engine's own processes, beside those of its containers. The name by which programs know the cgroup
+/// of PID 1 (k3s 1.36, pkg/cgroups: `/` and `/init.scope` are not those of a container).
+pub const INIT_SCOPE: &str = "init.scope";
 
 /// One cgroup, by its folder.
 #[derive(Clone, Debug)]
@@ -122,6 +127,23 @@ impl Cgroup {
     pub fn name(&self) -> String {
         let inside = self.path.strip_prefix(MOUNT).unwrap_or(&self.path);
         format!("/{}", inside.display())
+    }
+
+    /// The processes in it, and those in the cgroups below it.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Pid> {
+        fn gather(folder: &Path, found: &mut Vec<Pid>) {
+            let own = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            found.extend(own.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)));
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    gather(&entry.path(), found);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        gather(&self.path, &mut found);
+        found
     }
 
     /// Whether any process lives in it or below.

@@ -1,6 +1,7 @@
 //! Stage: the services of the role, and the network as one more of them.
 
 use super::node::Node;
+use crate::config::intake::Origin;
 use crate::config::store::{Access, write_atomic};
 use crate::config::templates::{Missing, needs};
 use crate::health::Health;
@@ -53,7 +54,10 @@ pub fn prepare(
         super::events::say(format_args!("warning: {text}"));
     }
     let looks = cgroups.as_ref().and_then(|folder| Some(folder.parent()?.join(LOOKS)));
-    let health = Health::new(&node.role.health, &node.role.services, &config, &node.storage, looks.clone());
+    let mut health = Health::new(&node.role.health, &node.role.services, &config, &node.storage, looks.clone());
+    if node.intake.origin == Origin::Default {
+        health.blame("no node.toml is in force");
+    }
     let ground = Some(Ground::of(&node.role));
     let places = Places { cgroups, looks, logs, once, timers, notify: PathBuf::from(names::NOTIFY), ground };
     let mut supervisor = Supervisor::new(services, &config, places);
@@ -95,6 +99,7 @@ pub(super) fn network_service(services: &BTreeMap<String, Service>) -> Service {
         after: services.iter().filter_map(before).collect(),
         ready: Some(Ready::Notify),
         restart: Restart::default(),
+        kill: contract::role::Kill::All,
         stop_timeout_ms: 3_000,
         start_timeout_ms: 60_000,
         once: false,

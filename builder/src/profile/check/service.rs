@@ -5,8 +5,8 @@ use super::super::schema::{Ready as ReadyText, Service as ServiceText};
 use super::super::value::Located;
 use super::Checker;
 use contract::role::{
-    Directory, EnvironmentFile, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox, Schedule, Service,
-    ServiceKind, TIME, Timer,
+    Directory, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox, Schedule,
+    Service, ServiceKind, TIME, Timer,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +57,10 @@ impl Checker<'_> {
             let message = "a one-shot service is ready when it has ended; `ready` is for daemons".to_owned();
             self.wrong(place, message, None);
         }
+        if written.kind != ServiceKind::Daemon && written.kill == Kill::Main {
+            let message = "`kill = \"main\"` is for daemons; what a one-shot has started ends with it".to_owned();
+            self.wrong(place, message, Some("set kind = \"daemon\", or leave out `kill`".to_owned()));
+        }
         if written.kind == ServiceKind::Daemon {
             for (key, is_set) in [
                 ("once", written.once),
@@ -101,6 +105,7 @@ impl Checker<'_> {
                 longest_delay_ms: written.restart.longest_delay.map_or(default.longest_delay_ms, |span| span.0),
                 quiet_ms: written.restart.quiet.map_or(default.quiet_ms, |span| span.0),
             },
+            kill: written.kill,
             stop_timeout_ms: written.stop_timeout.0,
             start_timeout_ms: match (written.start_timeout, written.kind) {
                 (Some(span), _) => span.0,

@@ -3,7 +3,7 @@
 use super::super::quantity::{Bytes, Milliseconds};
 use super::super::spanned::Spanned;
 use super::health::Http;
-use contract::role::{Capability, Sandbox, ServiceKind};
+use contract::role::{Capability, Kill, Sandbox, ServiceKind};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -31,7 +31,11 @@ pub struct Service {
     /// Restart delays.
     #[serde(default)]
     pub restart: Restart,
-    /// Time between SIGTERM and SIGKILL for its whole cgroup.
+    /// What ends when it is restarted or its program ends: `all` of its processes, or `main`, its program alone, so that
+    /// what it has started (containers) lives on and is found again by its next start. When the node stops, everything ends.
+    #[serde(default)]
+    pub kill: Kill,
+    /// Time that its processes have to end after SIGTERM, first its program, then what that has left; then they get SIGKILL.
     #[serde(default = "ten_seconds")]
     pub stop_timeout: Milliseconds,
     /// Time within which it must become ready. Default: 30 s for a daemon. A one-shot has no limit unless this sets

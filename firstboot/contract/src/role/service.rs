@@ -22,7 +22,10 @@ pub struct Service {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<Ready>,
     pub restart: Restart,
-    /// Time between SIGTERM and the killing of the whole cgroup, in milliseconds.
+    /// What ends with its program.
+    #[serde(default, skip_serializing_if = "Kill::is_all")]
+    pub kill: Kill,
+    /// Time between SIGTERM and the killing of what is left, in milliseconds.
     pub stop_timeout_ms: u64,
     /// Time in which it must become ready, in milliseconds; for a one-shot, in which it must end: [`NO_TIMEOUT_MS`] where
     /// it may take as long as it takes.
@@ -107,6 +110,27 @@ pub enum ServiceKind {
     Oneshot,
     /// As [`ServiceKind::Oneshot`], and the network is not brought up before it has ended well.
     BeforeNetwork,
+}
+
+/// What ends when a service is restarted, or its program has ended by itself. When the node stops, everything does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Kill {
+    /// Every process of it, before its program is started again.
+    #[default]
+    All,
+    /// Its program alone. What that has started lives on, and is found by its next start, as containers are by their
+    /// engine (`KillMode=process` of systemd.kill(5)).
+    Main,
+}
+
+impl Kill {
+    /// Whether nothing of a service outlives its program.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        *self == Kill::All
+    }
 }
 
 /// When a daemon counts as ready.

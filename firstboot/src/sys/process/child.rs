@@ -24,11 +24,15 @@ pub(super) enum Step {
     Reach,
     Filter,
     Execute,
+    Beside,
 }
+
+/// In place of a [`Step`]: the number of the child that becomes the program.
+pub(super) const BESIDE: u8 = u8::MAX;
 
 impl Step {
     pub(super) fn words(number: u8) -> &'static str {
-        const WORDS: [&str; 16] = [
+        const WORDS: [&str; 17] = [
             "open a session",
             "join the cgroup",
             "reset the signals",
@@ -45,6 +49,7 @@ impl Step {
             "restrict its reach to its own processes",
             "filter its system calls",
             "execute",
+            "enter the namespaces of its containers",
         ];
         WORDS.get(usize::from(number)).copied().unwrap_or("start")
     }
@@ -82,12 +87,47 @@ pub(super) fn run(prepared: &Prepared<'_>) -> ! {
         Ok(never) => match never {},
         Err(step) => step,
     };
-    // SAFETY: raw system calls on a local buffer and an open descriptor; _exit does not return.
+    failed(prepared, step, change)
+}
+
+fn failed(prepared: &Prepared<'_>, step: Step, change: u8) -> ! {
+    // SAFETY: errno of this thread; _exit does not return.
     unsafe {
-        let errno = (*libc::__errno_location()).to_ne_bytes();
-        let bytes = [step as u8, change, errno[0], errno[1], errno[2], errno[3]];
-        libc::write(prepared.report, bytes.as_ptr().cast(), bytes.len());
+        report(prepared, step as u8, change, *libc::__errno_location());
         libc::_exit(127)
+    }
+}
+
+fn report(prepared: &Prepared<'_>, step: u8, change: u8, value: i32) {
+    let value = value.to_ne_bytes();
+    let bytes = [step, change, value[0], value[1], value[2], value[3]];
+    // SAFETY: a raw system call on a local buffer and an open descriptor.
+    unsafe { libc::write(prepared.report, bytes.as_ptr().cast(), bytes.len()) };
+}
+
+/// As [`run`], in the namespaces of another process. A process enters a PID namespace with its children only (setns(2)): one
+/// more is made, as a child of whoever forked this one (`CLONE_PARENT` of clone(2)), and this one ends.
+pub(super) fn run_beside(prepared: &Prepared<'_>, process: i32) -> ! {
+    // SAFETY: raw system calls on open descriptors; the child goes on with a copy of this stack, as after fork.
+    unsafe {
+        // As long as the descriptors of PID 1 are all there; what follows is not in the way of the cgroup's own limits.
+        let joined = prepared.cgroup < 0 || libc::write(prepared.cgroup, c"0".as_ptr().cast(), 1) > 0;
+        if !joined {
+            failed(prepared, Step::Cgroup, 0);
+        }
+        let spaces = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP;
+        if libc::syscall(libc::SYS_setns, process, spaces) < 0 {
+            failed(prepared, Step::Beside, 0);
+        }
+        let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+        match libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) {
+            0 => run(prepared),
+            pid if pid > 0 => {
+                report(prepared, BESIDE, 0, pid as i32);
+                libc::_exit(0)
+            }
+            _ => failed(prepared, Step::Beside, 0),
+        }
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Surroundings<'a> {
     pub new_privileges: bool,
     /// What keeps it from the rest of the node; without it, nothing does.
     pub confinement: Option<&'a Confinement>,
+    /// A process by its descriptor (pidfd_open(2)): the program runs in its PID, mount and cgroup namespaces, as a child of
+    /// this process all the same.
+    pub beside: Option<BorrowedFd<'a>>,
     /// Files that it finds open, by the number that each has there, below 32; also in place of the first three.
     pub files: &'a [(RawFd, BorrowedFd<'a>)],
 }
@@ -147,17 +150,37 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
     // SAFETY: the child calls only `child`, which makes raw system calls on memory prepared above and never returns.
     let pid = unsafe { if confinement.containers { fork_as_init() } else { libc::fork() } };
     if pid == 0 {
-        child::run(&prepared);
+        match program.surroundings.beside {
+            Some(process) => child::run_beside(&prepared, process.as_raw_fd()),
+            None => child::run(&prepared),
+        }
     }
     let pid = Some(pid)
         .filter(|&pid| pid > 0)
         .and_then(Pid::from_raw)
         .ok_or_else(|| SpawnError::Prepare { step: "fork", source: std::io::Error::last_os_error() })?;
     drop(report_end);
-    match read_report(&report) {
+    let reap = |pid| {
+        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+    };
+    let (mut started, mut failure) = (None, None);
+    while let Some((step, change, value)) = read_report(&report) {
+        match step {
+            child::BESIDE => started = Pid::from_raw(value),
+            _ => failure = Some((step, change, value)),
+        }
+    }
+    if program.surroundings.beside.is_some() {
+        // It made the child that became the program.
+        reap(pid);
+    }
+    let pid = started.unwrap_or(pid);
+    match failure {
         None => Ok(pid),
         Some((step, change, errno)) => {
-            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            if started.is_some() || program.surroundings.beside.is_none() {
+                reap(pid);
+            }
             Err(SpawnError::Child {
                 step: match confinement.changes.get(usize::from(change)) {
                     Some(change) if step == Step::Mounts as u8 => change.words(),
@@ -181,7 +204,7 @@ unsafe fn fork_as_init() -> libc::pid_t {
     pid as libc::pid_t
 }
 
-/// What the child reported: nothing when the pipe closed by execve.
+/// What the child reported next: nothing when the pipe closed by execve.
 fn read_report(report: &OwnedFd) -> Option<(u8, u8, i32)> {
     let mut bytes = [0; 6];
     loop {

@@ -25,7 +25,7 @@ impl Loop {
 
     fn stop_at(&mut self, action: Action, at: Moment) {
         if self.stop.is_none() {
-            self.stop = Some(Stop { action, at, begun: false });
+            self.stop = Some(Stop::new(action, at, self.supervisor.stop_time()));
         }
     }
 

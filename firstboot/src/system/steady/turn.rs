@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Time in which all services must be stopped; then they are killed.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// What remains of it for the others, where one service alone may take longer.
+const STOP_ROOM: Duration = Duration::from_secs(10);
 
 /// The node while it runs.
 pub struct Loop {
@@ -60,12 +62,19 @@ pub struct Stop {
     /// When the services begin to stop.
     pub(super) at: Moment,
     pub(super) begun: bool,
+    /// Time from then in which they must be stopped.
+    pub(super) limit: Duration,
 }
 
 impl Stop {
+    /// Decided now. `longest` is the longest time that a service has to stop.
+    pub(super) fn new(action: Action, at: Moment, longest: Duration) -> Stop {
+        Stop { action, at, begun: false, limit: STOP_LIMIT.max(longest + STOP_ROOM) }
+    }
+
     /// When something is due: its beginning, then the end of its time.
     pub(super) fn deadline(&self) -> Moment {
-        if self.begun { self.at + STOP_LIMIT } else { self.at }
+        if self.begun { self.at + self.limit } else { self.at }
     }
 }
 

@@ -28,6 +28,7 @@
 //! | `rewrite FILE` | writes the first sector as it is, says what came of it, and ends |
 //! | `exists FILE` | ends well when it does |
 //! | `talk TEXT`, `talk-and-end TEXT` | writes it |
+//! | `until-term FILE` | writes `beat` into a file every second; asked to end, writes `TERM`, and `ended` 5 s later, and ends |
 //! | `attack` | tries what someone would who has taken a service over, says how each attempt went, and ends |
 //! | `well` | ends well, but for the fault `red` |
 
@@ -185,6 +186,7 @@ pub fn run(act: &str, rest: &[&str]) {
             exit(0);
         }
         ("talk", [text]) => println!("{text}"),
+        ("until-term", [file]) => until_term(file),
         ("well", []) => exit(i32::from(super::fault::wanted().as_deref() == Some("red"))),
         ("attack", []) => {
             super::attack::run();
@@ -248,6 +250,34 @@ fn hold_memory(mib: usize) {
     loop {
         std::thread::sleep(SECOND);
         std::hint::black_box(&mut held);
+    }
+}
+
+/// PID 1 of a container gets no signal that it does not wait for.
+fn until_term(file: &str) -> ! {
+    let note = |word: &str| {
+        let file = fs::OpenOptions::new().append(true).open(file);
+        let _ = file.and_then(|mut file| file.write_all(format!("{word}\n").as_bytes()));
+    };
+    // SAFETY: plain calls on local values.
+    let wanted = unsafe {
+        let mut wanted: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut wanted);
+        libc::sigaddset(&raw mut wanted, libc::SIGTERM);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const wanted, std::ptr::null_mut());
+        wanted
+    };
+    let second = libc::timespec { tv_sec: 1, tv_nsec: 0 };
+    loop {
+        note("beat");
+        // SAFETY: as above; what is known of the signal is not asked for.
+        if unsafe { libc::sigtimedwait(&raw const wanted, std::ptr::null_mut(), &raw const second) } == libc::SIGTERM
+        {
+            note("TERM");
+            std::thread::sleep(5 * SECOND);
+            note("ended");
+            exit(0);
+        }
     }
 }
 
