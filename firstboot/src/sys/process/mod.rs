@@ -160,37 +160,39 @@ pub fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
         .and_then(Pid::from_raw)
         .ok_or_else(|| SpawnError::Prepare { step: "fork", source: std::io::Error::last_os_error() })?;
     drop(report_end);
+    outcome(pid, &report, program, &confinement.changes)
+}
+
+/// What became of the child: the program's process, once it has been executed.
+fn outcome(child: Pid, report: &OwnedFd, program: &Program<'_>, changes: &[Change]) -> Result<Pid, SpawnError> {
     let reap = |pid| {
         let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
     };
     let (mut started, mut failure) = (None, None);
-    while let Some((step, change, value)) = read_report(&report) {
+    while let Some((step, change, value)) = read_report(report) {
         match step {
             child::BESIDE => started = Pid::from_raw(value),
             _ => failure = Some((step, change, value)),
         }
     }
-    if program.surroundings.beside.is_some() {
+    let beside = program.surroundings.beside.is_some();
+    if beside {
         // It made the child that became the program.
+        reap(child);
+    }
+    let pid = started.unwrap_or(child);
+    let Some((step, change, errno)) = failure else { return Ok(pid) };
+    if started.is_some() || !beside {
         reap(pid);
     }
-    let pid = started.unwrap_or(pid);
-    match failure {
-        None => Ok(pid),
-        Some((step, change, errno)) => {
-            if started.is_some() || program.surroundings.beside.is_none() {
-                reap(pid);
-            }
-            Err(SpawnError::Child {
-                step: match confinement.changes.get(usize::from(change)) {
-                    Some(change) if step == Step::Mounts as u8 => change.words(),
-                    _ => Step::words(step).to_owned(),
-                },
-                program: program.run.first().cloned().unwrap_or_default(),
-                source: std::io::Error::from_raw_os_error(errno),
-            })
-        }
-    }
+    Err(SpawnError::Child {
+        step: match changes.get(usize::from(change)) {
+            Some(change) if step == Step::Mounts as u8 => change.words(),
+            _ => Step::words(step).to_owned(),
+        },
+        program: program.run.first().cloned().unwrap_or_default(),
+        source: std::io::Error::from_raw_os_error(errno),
+    })
 }
 
 /// fork(2), with the child as PID 1 of a PID namespace of its own.
