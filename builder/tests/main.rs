@@ -54,3 +54,4 @@ mod source_signed;
 mod source_tls;
 mod source_url;
 mod stages;
+mod vars;

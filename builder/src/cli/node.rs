@@ -1,8 +1,9 @@
 //! `microdc node`: node configs, checked by the node's own code.
 
 use crate::cli::output;
+use crate::profile::check::declared;
 use crate::profile::diagnostic::{Diagnostic, Place, Sources};
-use crate::profile::load;
+use crate::profile::{Profile, load};
 use crate::scaffold;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
@@ -63,6 +64,7 @@ impl Node {
 }
 
 /// A mistake, and its place if it has one.
+#[derive(Default)]
 struct Mistake {
     message: String,
     place: Option<(usize, usize)>,
@@ -77,10 +79,7 @@ impl Check {
             Err(error) => Err(mistake(path, &bytes, error)),
             Ok(config) => match &self.profile {
                 None => Ok(config),
-                Some(profile) => match try_templates(profile, &config)? {
-                    None => Ok(config),
-                    Some(message) => Err(Mistake { shown: message.clone(), message, place: None }),
-                },
+                Some(profile) => self.try_profile(profile, config, &bytes)?,
             },
         };
         if self.json {
@@ -101,6 +100,39 @@ impl Check {
                 Ok(())
             }
             Err(mistake) => bail!("{}", mistake.shown),
+        }
+    }
+}
+
+impl Check {
+    /// What the node does before it accepts a file: variables, then templates and environments.
+    fn try_profile(
+        &self,
+        profile: &str,
+        mut config: NodeConfig,
+        bytes: &[u8],
+    ) -> Result<Result<NodeConfig, Mistake>> {
+        let base = std::env::current_dir().context("the current folder no longer exists")?;
+        let profile = load::load(&load::find(profile, &base)?)?;
+        if let Err(problems) = config.vars.complete(&declared(&profile)) {
+            let text = String::from_utf8_lossy(bytes);
+            let all = problems.into_iter().map(|problem| mistake(&self.file, bytes, problem.locate(&text)));
+            return Ok(Err(all.reduce(Mistake::and).unwrap_or_default()));
+        }
+        Ok(match try_templates(&profile, &config)? {
+            None => Ok(config),
+            Some(message) => Err(Mistake { shown: message.clone(), message, place: None }),
+        })
+    }
+}
+
+impl Mistake {
+    /// Both; the place is the first one's.
+    fn and(self, other: Mistake) -> Mistake {
+        Mistake {
+            message: format!("{}; {}", self.message, other.message),
+            place: self.place,
+            shown: format!("{}\n\n{}", self.shown, other.shown),
         }
     }
 }
@@ -133,10 +165,18 @@ fn mistake(path: &Path, bytes: &[u8], error: NodeConfigError) -> Mistake {
 }
 
 /// What is wrong with the first template of the profile that cannot be rendered.
-fn try_templates(profile: &str, config: &NodeConfig) -> Result<Option<String>> {
-    let base = std::env::current_dir().context("the current folder no longer exists")?;
-    let path = load::find(profile, &base)?;
-    let profile = load::load(&path)?;
+fn try_templates(profile: &Profile, config: &NodeConfig) -> Result<Option<String>> {
+    let path = &profile.path;
+    for (name, service) in &profile.services {
+        for (key, text) in service.value.environment.iter().filter(|(_, text)| template::is_template(text)) {
+            if let Err(error) = template::render(key, text, config) {
+                return Ok(Some(format!(
+                    "the node would reject it: service {name}: its variable {key}: {}",
+                    error.message
+                )));
+            }
+        }
+    }
     for entry in &profile.templates {
         let from = &entry.value.from;
         let inside = Path::new(contract::names::TEMPLATES.trim_start_matches('/')).join(from);

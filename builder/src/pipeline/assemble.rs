@@ -98,7 +98,7 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
     file(&mut tree, ROLE_SPEC, role_spec(&spec)?, 0o644, &why)?;
     programs(profile, &spec, &tree)?;
     shells(profile, &tree)?;
-    templates(profile, &tree)?;
+    templates(profile, &spec, &tree)?;
     Ok(tree)
 }
 
@@ -215,10 +215,22 @@ fn program(profile: &Profile, place: &Place, run: &[String], tree: &Tree) -> Res
 }
 
 /// Renders every template with the example node config, so that a mistake is found now.
-fn templates(profile: &Profile, tree: &Tree) -> Result<()> {
+fn templates(profile: &Profile, spec: &RoleSpec, tree: &Tree) -> Result<()> {
     let path = &profile.example.value;
     let text = std::fs::read(path).with_context(|| format!("reading the example {}", path.display()))?;
-    let config = NodeConfig::parse(&text).with_context(|| format!("the example {}", path.display()))?;
+    let mut config = NodeConfig::parse(&text).with_context(|| format!("the example {}", path.display()))?;
+    if let Err(problems) = config.vars.complete(&spec.vars) {
+        let text = String::from_utf8_lossy(&text);
+        let problems: Vec<String> = problems.into_iter().map(|problem| problem.locate(&text).to_string()).collect();
+        anyhow::bail!("the example {}: {}", path.display(), problems.join("\n"));
+    }
+    for (name, service) in &spec.services {
+        for (key, text) in service.environment.iter().filter(|(_, text)| template::is_template(text)) {
+            template::render(key, text, &config).with_context(|| {
+                format!("the environment of the service {name} cannot be made with the example {}", path.display())
+            })?;
+        }
+    }
     for entry in &profile.templates {
         let from = &entry.value.from;
         let inside = format!("{TEMPLATES}/{from}");

@@ -41,4 +41,5 @@ pub mod text;
 pub mod trailer;
 pub mod tree;
 pub mod update;
+pub mod var;
 mod words;

@@ -47,6 +47,12 @@ pub fn render(name: &str, source: &str, config: &NodeConfig) -> Result<String, T
     crate::secret::revealed(render).map_err(fail)
 }
 
+/// Whether a text is to be rendered: it has one of the marks of templates.
+#[must_use]
+pub fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
+}
+
 /// How templates are written: with the usual marks; a line that is nothing but a block leaves no empty line behind.
 ///
 /// # Errors

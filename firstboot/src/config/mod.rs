@@ -4,5 +4,6 @@
 //!   [`templates`] files rendered from it
 
 pub mod intake;
+pub mod role;
 pub mod store;
 pub mod templates;

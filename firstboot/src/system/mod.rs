@@ -31,7 +31,7 @@ mod visitors;
 
 use crate::claim;
 use crate::config::intake::{Intake, Keeper, intake};
-use crate::config::templates;
+use crate::config::{role, templates};
 use crate::console;
 use crate::disk::protect;
 use crate::sys::reboot;
@@ -133,7 +133,7 @@ fn read_json<T: DeserializeOwned>(path: &str) -> anyhow::Result<T> {
     serde_json::from_slice(&bytes).with_context(|| format!("cannot parse {path}"))
 }
 
-fn node_config(report: &BootReport, role: &RoleSpec, lasting: bool, warnings: &mut Warnings) -> Intake {
+fn node_config(report: &BootReport, settings: &RoleSpec, lasting: bool, warnings: &mut Warnings) -> Intake {
     let bootsel = match claim::bootsel_node_config(report) {
         Ok(found) => {
             if let Some(name) = found.near_miss {
@@ -153,9 +153,12 @@ fn node_config(report: &BootReport, role: &RoleSpec, lasting: bool, warnings: &m
         state: Path::new(names::STATE_MOUNT),
         lasting,
         name: &identity::default_name(&report.disk),
-        try_out: &|config| templates::try_all(&role.templates, Path::new(names::TEMPLATES), config),
+        try_out: &|config| role::try_out(settings, Path::new(names::TEMPLATES), config),
     };
-    let intake = intake(&keeper, bootsel.as_deref());
+    let mut intake = intake(&keeper, bootsel.as_deref());
+    for problem in intake.config.vars.complete(&settings.vars).err().unwrap_or_default() {
+        warnings.add(format_args!("{}: {problem}", names::NODE_CONFIG));
+    }
     for note in &intake.notes {
         warnings.add(note);
     }

@@ -151,6 +151,7 @@ mod tests {
                 templates: Vec::new(),
                 services: BTreeMap::new(),
                 health: Vec::new(),
+                vars: BTreeMap::new(),
                 update: contract::role::Trial::default(),
             },
             intake: Intake {

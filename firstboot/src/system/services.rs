@@ -2,6 +2,7 @@
 
 use super::node::Node;
 use crate::config::intake::Origin;
+use crate::config::role::{Unset, environments};
 use crate::config::store::{Access, write_atomic};
 use crate::config::templates::{Missing, needs};
 use crate::health::Health;
@@ -43,6 +44,7 @@ pub fn prepare(
     let timers = on_state(names::STATE_TIMERS, 0o700);
     let config = serde_json::to_value(&node.intake.config).unwrap_or_default();
     let mut services = node.role.services.clone();
+    let unset = environments(&mut services, &node.intake.config);
     services.insert(NETWORK.to_owned(), network_service(&services));
     if needs_time(&services, &config) {
         services.insert(TIME.to_owned(), time_service());
@@ -66,6 +68,9 @@ pub fn prepare(
         for (name, _) in users {
             supervisor.give_up(name, &format!("no {to}: {reason}"), now);
         }
+    }
+    for Unset { service, reason } in unset {
+        supervisor.give_up(&service, &reason, now);
     }
     if let Err(reason) = super::directories::data_folder(&node.storage.data) {
         for (name, _) in node.role.services.iter().filter(|(_, service)| service.needs_data) {

@@ -1,13 +1,17 @@
 //! Turns a profile into the role spec that the node reads: names become numbers, references are followed.
 //!
 //! - here accounts, and what is made at boot · [`service`] · [`health`] · [`update`]
-//! - what is checked as soon as a profile is read: [`node_toml`] what it says about node.toml · [`packages`]
+//! - what is checked as soon as a profile is read: [`node_toml`] what it says about node.toml · [`packages`] ·
+//!   [`vars`] what nodes set for themselves
 
 mod health;
 mod node_toml;
 mod packages;
 mod service;
 mod update;
+mod vars;
+
+pub use vars::{declared, undeclared};
 
 use super::diagnostic::{Diagnostic, Place, did_you_mean};
 use super::merge::Profile;
@@ -28,6 +32,7 @@ pub struct Accounts {
 pub fn written(profile: &Profile) -> Vec<Diagnostic> {
     let mut mistakes = packages::take_something(profile);
     mistakes.extend(node_toml::node_toml(profile));
+    mistakes.extend(vars::vars(profile));
     mistakes.extend(rollback_index(profile));
     mistakes
 }
@@ -73,6 +78,7 @@ pub fn role_spec(profile: &Profile, version: &str, modules: Vec<String>) -> Resu
         templates,
         services,
         health,
+        vars: declared(profile),
         update,
     })
 }

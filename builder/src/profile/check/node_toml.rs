@@ -7,6 +7,7 @@ use super::super::node_toml::{path, template};
 use super::super::schema::{Health, Target, Template};
 use super::super::spanned::Spanned;
 use super::super::value::{Located, Mistake};
+use super::{declared, undeclared};
 use contract::names::TEMPLATES;
 use std::path::{Component, Path, PathBuf};
 
@@ -17,10 +18,10 @@ const LARGEST_TEMPLATE: u64 = 1 << 20;
 pub(super) fn node_toml(profile: &Profile) -> Vec<Diagnostic> {
     let mut mistakes = Vec::new();
     for entry in profile.services.values() {
-        mistakes.extend(said(profile, &entry.place, entry.value.when.as_ref(), |when| path::when(when)));
+        mistakes.extend(said(profile, &entry.place, entry.value.when.as_ref(), |path| when(profile, path)));
     }
     for Located { value, place } in &profile.health {
-        mistakes.extend(said(profile, place, value.when.as_ref(), |when| path::when(when)));
+        mistakes.extend(said(profile, place, value.when.as_ref(), |path| when(profile, path)));
         let Health { tcp, route, neighbour, .. } = value;
         for target in [tcp, route, neighbour] {
             mistakes.extend(said(profile, place, target.as_ref(), |target| match target {
@@ -33,6 +34,13 @@ pub(super) fn node_toml(profile: &Profile) -> Vec<Diagnostic> {
         mistakes.extend(used(profile, entry));
     }
     mistakes
+}
+
+/// The path of a `when`: a variable must be declared.
+fn when(profile: &Profile, path: &str) -> Result<(), Mistake> {
+    path::when(path)?;
+    let found = path.rsplit_once('.').and_then(|(below, key)| undeclared(&declared(profile), below, key));
+    found.map_or(Ok(()), Err)
 }
 
 /// A value of an entry, shown in its own line.
@@ -52,7 +60,7 @@ fn said<T>(
 fn used(profile: &Profile, entry: &Located<Template>) -> Vec<Diagnostic> {
     // One that is in no overlay is missed when the root is there, which packages may have brought it into.
     let Some((path, source)) = find(profile, &entry.value.from) else { return Vec::new() };
-    let misuses = template::check(&entry.value.from, &source);
+    let misuses = template::check(&entry.value.from, &source, &declared(profile));
     let mut sources = profile.sources.clone();
     let file = sources.add(&path, &source);
     let shown = misuses.into_iter().map(|misuse| {

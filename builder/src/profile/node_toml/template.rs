@@ -6,8 +6,10 @@
 
 use super::path::explain;
 use super::types::{Type, Unknown, Why};
+use crate::profile::check::undeclared;
 use crate::profile::diagnostic::nearest;
 use crate::profile::value::Mistake;
+use contract::var::Var;
 use minijinja::machinery::{ast, parse};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -29,13 +31,13 @@ pub struct Misuse {
     pub help: Option<String>,
 }
 
-/// Everything in a template that no node.toml has. A template that cannot be read has none: rendering says what is
+/// Everything in a template that no node.toml has; of variables, what `vars` does not declare. A template that cannot be read has none: rendering says what is
 /// wrong with it.
 #[must_use]
-pub fn check(name: &str, source: &str) -> Vec<Misuse> {
+pub fn check(name: &str, source: &str, vars: &BTreeMap<String, Var>) -> Vec<Misuse> {
     let parsed = contract::template::syntax().and_then(|syntax| parse(source, name, syntax));
     let Ok(template) = parsed else { return Vec::new() };
-    let mut walk = Walk { scopes: vec![BTreeMap::new()], found: Vec::new() };
+    let mut walk = Walk { scopes: vec![BTreeMap::new()], found: Vec::new(), vars };
     walk.statement(&template);
     walk.found.sort_by_key(|misuse| misuse.span.start);
     walk.found.dedup();
@@ -76,6 +78,8 @@ impl Known {
 struct Walk<'t> {
     scopes: Vec<BTreeMap<&'t str, Known>>,
     found: Vec<Misuse>,
+    /// What the profile declares.
+    vars: &'t BTreeMap<String, Var>,
 }
 
 impl<'t> Walk<'t> {
@@ -246,6 +250,10 @@ impl<'t> Walk<'t> {
     /// What is below a key.
     fn key(&mut self, of: &Known, key: &str, span: Range<usize>) -> Known {
         let Known::Of(place) = of else { return Known::Nothing };
+        if let Some((message, help)) = undeclared(self.vars, &place.path, key) {
+            self.wrong(span, message, help);
+            return Known::Nothing;
+        }
         match place.key(key) {
             Ok(found) => Known::Of(found),
             Err(unknown) => {

@@ -1,6 +1,7 @@
 //! Named entries and tables of an array, each of which counts as a whole: artifacts, accounts, directories, templates.
 
 use super::super::quantity::Mode;
+use contract::var::{VarKind, VarValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -87,6 +88,23 @@ pub struct Template {
     /// Permission bits in octal.
     #[serde(default = "mode_0644")]
     pub mode: Mode,
+}
+
+/// A value that each node sets for itself: in `[vars]` of node.toml, or in `[vars.secret]` if it is a secret. Templates and
+/// the environment of services use it as `{{ vars.NAME }}` or `{{ vars.secret.NAME }}`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Var {
+    /// What it may be.
+    #[serde(rename = "type")]
+    pub kind: VarKind,
+    /// Its value on nodes that do not set it. A secret has none.
+    pub default: Option<VarValue>,
+    /// Nodes need not set it although it has no default: ask `is defined`.
+    #[serde(default)]
+    pub optional: bool,
+    /// What it is for, in a line.
+    pub summary: Option<String>,
 }
 
 fn root() -> String {

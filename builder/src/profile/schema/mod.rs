@@ -9,7 +9,7 @@ mod entry;
 mod health;
 mod service;
 
-pub use entry::{Artifact, Directory, Group, Template, User};
+pub use entry::{Artifact, Directory, Group, Template, User, Var};
 pub use health::{Disk as DiskHealth, Health, Http, Target};
 pub use service::{Limits, Mount, Ready, Restart, Service};
 
@@ -21,7 +21,7 @@ use super::value::{FileBeside, Overlay, plain};
 use contract::plain_name::PlainName;
 use contract::role::{ProfileName, Role};
 
-plain! { Directory Group Health Service Template User }
+plain! { Directory Group Health Service Template User Var }
 
 table! {
     /// One file: a profile, or a part that profiles include.
@@ -68,6 +68,8 @@ table! {
         directories = "directory": Entries<Directory>,
         /// Files rendered from the node config at boot.
         templates = "template": List<Template>,
+        /// Values that each node sets in its node.toml, by name.
+        vars: Entries<Var>,
         /// Kernel settings, as in sysctl(8); `*` in place of an interface stands for `all` and `default`.
         sysctls = "sysctl": Entries<String>,
         /// Programs that firstboot runs, by names of your choice.

@@ -57,7 +57,7 @@ pub struct Service {
     /// Limits of the service and all its children.
     #[serde(default)]
     pub limits: Limits,
-    /// Environment variables.
+    /// Environment variables. A value with `{{ ... }}` is rendered as a template, from the node's own node.toml.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Files of `KEY=value` lines; a `-` before the path means that the file may be missing.

@@ -4,6 +4,7 @@
 //! - roles and parts, each by its table: [`router`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`bgp`] · [`haproxy`] ·
 //!   [`nas`] · [`node_exporter`] · [`tailscale`] ·
 //!   [`certificates`]; [`listen`] where a service may listen
+//! - [`vars`] values of one's own
 //! - [`section`] what a section is; the table of them is [`NodeConfig`]'s · [`host`] names of hosts
 //! - [`secrets`] what is moved off bootsel
 //! - [`problem`] what is wrong, and where
@@ -31,6 +32,7 @@ mod ssh;
 mod tailscale;
 mod tinkerbell;
 mod values;
+mod vars;
 
 pub use bgp::{Bgp, Neighbor};
 pub use certificates::Certificates;
@@ -50,6 +52,7 @@ pub use router::{Dhcp, Firewall, Router};
 pub use ssh::{PublicKey, Ssh};
 pub use tailscale::Tailscale;
 pub use tinkerbell::{Api, DhcpMode, Netboot, Tinkerbell, Url};
+pub use vars::{VarProblem, Vars};
 
 use ipnet::IpNet;
 use problem::{Problem, problem};
@@ -84,6 +87,9 @@ section::node_config! {
         pub ssh: Ssh,
         #[serde(default)]
         pub time: Time,
+        /// Values of one's own, which the profile declares; secrets under `secret`.
+        #[serde(default, skip_serializing_if = "Vars::is_empty")]
+        pub vars: Vars,
     }
 
     sections {

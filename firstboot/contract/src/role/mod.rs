@@ -19,6 +19,7 @@ pub use service::{
     TIME, Timer,
 };
 
+use crate::var::Var;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,6 +44,9 @@ pub struct RoleSpec {
     pub templates: Vec<Template>,
     pub services: BTreeMap<String, Service>,
     pub health: Vec<HealthCheck>,
+    /// Values that each node sets for itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, Var>,
     #[serde(default)]
     pub update: Trial,
 }

@@ -69,6 +69,7 @@ fn ground() -> Ground {
         ],
         services: BTreeMap::new(),
         health: Vec::new(),
+        vars: BTreeMap::new(),
         update: contract::role::Trial::default(),
     })
 }

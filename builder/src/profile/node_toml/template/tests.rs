@@ -1,7 +1,9 @@
 //! Templates of every shape, and what is found in them.
 
 use super::check;
+use contract::var::{Var, VarKind};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 #[test]
 fn what_the_types_have_is_accepted_in_every_branch() {
@@ -22,7 +24,7 @@ fn what_the_types_have_is_accepted_in_every_branch() {
         "{{ unknown_filter|no_such }",
         "{# {{ nmae }} #}{% raw %}{{ nmae }}{% endraw %}",
     ] {
-        assert_eq!(check("t", source), [], "{source}");
+        assert_eq!(check("t", source, &BTreeMap::new()), [], "{source}");
     }
 }
 
@@ -53,7 +55,7 @@ fn what_no_type_has_is_found_wherever_it_stands() {
         ("{{ name ~ nmae }}", "nmae", "`name`"),
         ("{{ name is sameas(nmae) }}", "nmae", "`name`"),
     ] {
-        let found = check("t", source);
+        let found = check("t", source, &BTreeMap::new());
         assert_eq!(found.len(), 1, "{source}: {found:?}");
         let said = format!("{}; {:?}", found[0].message, found[0].help);
         assert!(said.contains(wanted), "{source}: {said}");
@@ -64,8 +66,30 @@ fn what_no_type_has_is_found_wherever_it_stands() {
 proptest! {
     #[test]
     fn no_template_makes_it_panic(source in "(\\{\\{|\\}\\}|\\{%|%\\}|for|in|if|set|name|router| |\\.|\\||[a-z\\[\\]'\"(),=]|\\PC){0,40}") {
-        for misuse in check("t", &source) {
+        for misuse in check("t", &source, &BTreeMap::new()) {
             prop_assert!(source.get(misuse.span.clone()).is_some(), "{misuse:?}");
         }
+    }
+}
+
+#[test]
+fn a_variable_that_the_profile_does_not_declare_is_named_with_what_is_meant() {
+    let var = |kind| Var { kind, default: None, optional: true };
+    let vars = BTreeMap::from([
+        ("greeting".to_owned(), var(VarKind::String)),
+        ("peers".to_owned(), var(VarKind::List)),
+        ("token".to_owned(), var(VarKind::Secret)),
+    ]);
+    let fine = "{{ vars.greeting }}{{ vars.secret.token }}{% for p in vars.peers %}{{ p }}{% endfor %}{{ vars['greeting'] }}";
+    assert_eq!(check("t", fine, &vars), []);
+    for (source, help) in [
+        ("{{ vars.greetin }}", "did you mean `greeting`?"),
+        ("{{ vars.token }}", "it is a secret: `vars.secret.token`"),
+        ("{{ vars.secret.greeting }}", "it is not a secret: `vars.greeting`"),
+        ("{% if vars.zzz is defined %}{% endif %}", "add [vars.zzz] with its `type` to the profile"),
+    ] {
+        let found = check("t", source, &vars);
+        assert_eq!(found.len(), 1, "{source}: {found:?}");
+        assert_eq!(found[0].help.as_deref(), Some(help), "{source}");
     }
 }
