@@ -54,4 +54,5 @@ mod source_signed;
 mod source_tls;
 mod source_url;
 mod stages;
+mod template_sources;
 mod vars;

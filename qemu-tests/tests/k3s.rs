@@ -17,8 +17,12 @@ const TOKEN: &str = "K10a1b2c3::server:hunter2hunter2";
 const NETWORK: &str =
     "[network.eth0]\naddresses = [\"10.0.0.11/24\"]\ngateway = \"10.0.0.254\"\n[disks]\ndata = \"ext4\"\n";
 
+const PROXY: &str = "[proxy]\nhttp = \"http://10.0.0.9:3128\"\nexcept = [\"10.0.0.0/8\"]\n";
+const REGISTRIES: &str = "[k3s.registries.mirrors]\n\"registry.example\" = [\"https://cache.rack1.lan:5000\"]\n\
+    [k3s.registries.logins.\"cache.rack1.lan:5000\"]\nusername = \"rack1\"\npassword = \"hunter4hunter4\"\n";
+
 fn start(image: PathBuf, name: &str, k3s: &str) -> Node {
-    let config = format!("name = \"{name}\"\n{NETWORK}[k3s]\n{k3s}\n");
+    let config = format!("name = \"{name}\"\n{NETWORK}{PROXY}[k3s]\n{k3s}\n{REGISTRIES}");
     let machine = Machine::new(image).name(name).network(&Network::new()).port(PORT).disk_size(6 << 30);
     let node = machine.deadline(Duration::from_secs(900)).node_config(config).start().unwrap();
     wait_up(&node, name).unwrap();
@@ -31,7 +35,7 @@ fn settings(text: &str) -> Vec<&str> {
 }
 
 /// What holds for servers and agents.
-fn its_surroundings_are_what_k3s_asks_for(found: &Found, agent: Agent<'_>, run: u32) {
+fn its_surroundings_are_what_k3s_asks_for(found: &Found, name: &str, agent: Agent<'_>, run: u32) {
     for fact in ["Uid 0 0 0 0", "NoNewPrivs 0", "files 1048576", "cgroup 0::/init.scope", "mounts those of PID 1"] {
         found.has(fact);
     }
@@ -40,7 +44,20 @@ fn its_surroundings_are_what_k3s_asks_for(found: &Found, agent: Agent<'_>, run: 
     // SYS_MODULE, SYS_RAWIO, SYS_BOOT, MAC_OVERRIDE, MAC_ADMIN, AUDIT_READ: what reaches into the machine itself.
     assert_eq!(lacks, 1 << 16 | 1 << 17 | 1 << 22 | 1 << 32 | 1 << 33 | 1 << 37, "{mask}");
     assert_eq!(found.all("CapBnd"), [mask]);
-    assert_eq!(found.all("env"), ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    assert_eq!(
+        found.all("env"),
+        [
+            "HTTPS_PROXY=http://10.0.0.9:3128",
+            "HTTP_PROXY=http://10.0.0.9:3128",
+            "NOTIFY_SOCKET=/run/microdc/notify/k3s",
+            "NO_PROXY=localhost,127.0.0.0/8,::1,.svc,.cluster.local,s1,10.0.0.0/8",
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            "http_proxy=http://10.0.0.9:3128",
+            "https_proxy=http://10.0.0.9:3128",
+            "no_proxy=localhost,127.0.0.0/8,::1,.svc,.cluster.local,s1,10.0.0.0/8",
+        ]
+        .map(|line| line.replace(",s1,", &format!(",{name},")))
+    );
     for folder in [
         "/etc/rancher",
         "/var/lib/rancher",
@@ -153,6 +170,7 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
         "  - \"example.org/disk=nvme\"",
         "node-taint:",
         "  - \"example.org/slow=true:NoSchedule\"",
+        "private-registry: \"/run/rancher/k3s/registries.yaml\"",
         "kubelet-arg:",
         "  - \"volume-plugin-dir=/var/lib/kubelet/volumeplugins\"",
     ];
@@ -165,10 +183,24 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     let images = found.all("images").concat();
     let place = "/var/lib/rancher/k3s/agent/images/k3s-airgap-images-arm64.tar.zst ";
     assert!(images.strip_prefix(place).is_some_and(|content| content.starts_with("stand-in")), "{images}");
-    its_surroundings_are_what_k3s_asks_for(&found, Agent(&node), 1);
+    its_surroundings_are_what_k3s_asks_for(&found, "s1", Agent(&node), 1);
     Agent(&node).has_modules(&MODULES);
     let cilium = ["cls_bpf", "sch_ingress", "sch_fq", "geneve", "algif_hash", "xt_TPROXY", "xt_socket"];
     Agent(&node).has_modules(&cilium);
+    assert_eq!(
+        settings(&Agent(&node).cat("/run/rancher/k3s/registries.yaml")),
+        [
+            "mirrors:",
+            "  \"registry.example\":",
+            "    endpoint:",
+            "      - \"https://cache.rack1.lan:5000\"",
+            "configs:",
+            "  \"cache.rack1.lan:5000\":",
+            "    auth:",
+            "      username: \"rack1\"",
+            "      password: \"hunter4hunter4\"",
+        ]
+    );
     the_token_is_nowhere_to_be_seen(&node);
     node.expect("health passed", STEP * 2).unwrap();
     let page = node.page("s", STEP).unwrap();
@@ -181,14 +213,14 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     wait_up(&node, "s1").unwrap();
     let found = Found::by(Agent(&node), "k3s");
     assert_eq!(settings(found.file("/run/rancher/k3s/config.yaml")), wanted);
-    its_surroundings_are_what_k3s_asks_for(&found, Agent(&node), 2);
+    its_surroundings_are_what_k3s_asks_for(&found, "s1", Agent(&node), 2);
 }
 
 fn the_token_is_nowhere_to_be_seen(node: &Node) {
-    assert!(!node.console().contains("hunter2"));
+    assert!(!node.console().contains("hunter"));
     let left = node.disk().read_file(Partition::Bootsel, NODE_CONFIG).unwrap().unwrap();
     let left = String::from_utf8_lossy(&left);
-    assert!(left.contains("token = \"****") && !left.contains("hunter2"), "{left}");
+    assert!(left.contains("token = \"****") && !left.contains("hunter"), "{left}");
 }
 
 #[test]
@@ -211,13 +243,14 @@ fn an_agent_joins_with_what_k3s_documents_and_is_healthy() {
             "  - \"example.org/disk=nvme\"",
             "node-taint:",
             "  - \"example.org/slow=true:PreferNoSchedule\"",
+            "private-registry: \"/run/rancher/k3s/registries.yaml\"",
             "kubelet-arg:",
             "  - \"volume-plugin-dir=/var/lib/kubelet/volumeplugins\"",
         ]
     );
-    its_surroundings_are_what_k3s_asks_for(&found, Agent(&node), 1);
+    its_surroundings_are_what_k3s_asks_for(&found, "a1", Agent(&node), 1);
     Agent(&node).has_modules(&MODULES);
     node.expect("health passed", STEP * 2).unwrap();
     it_does_not_take_the_node(Agent(&node));
-    assert!(!node.console().contains("hunter2"));
+    assert!(!node.console().contains("hunter"));
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 const CONFIG: &str = "name = \"t1\"\n[network.eth0]\naddresses = [\"10.0.0.5/24\"]\ngateway = \"10.0.0.254\"\n\
     [disks]\ndata = \"ext4\"\n[tinkerbell]\npublic_ip = \"10.0.0.5\"\ndhcp = { interface = \"eth0\", mode = \"proxy\" }\n\
     syslog = false\nosie = \"http://10.0.0.9:7173\"\ntrusted_proxies = [\"10.0.0.0/24\", \"10.1.0.0/24\"]\n\
+    kernel_args = [\"tink_worker_image=10.0.0.9:5000/agent:v0.25.0\", \"console=ttyAMA0\"]\nenroll = true\n\
+    discover = \"rack1\"\nsettings = { log-level = \"1\" }\n\
     kubeconfig = \"\"\"\nclusters: []\nusers: hunter2\n\"\"\"\n\
     [tinkerbell.api]\nca = \"-----BEGIN CERTIFICATE----- ca\"\ncertificate = \"-----BEGIN CERTIFICATE----- own\"\n\
     key = \"-----BEGIN PRIVATE KEY----- hunter2\"\nservice_account_key = \"-----BEGIN PRIVATE KEY----- hunter3\"\n";
@@ -39,19 +41,24 @@ fn it_finds_its_documented_environment_and_is_healthy() {
             "TINKERBELL_ENABLE_EMBEDDED_ETCD=true",
             "TINKERBELL_ENABLE_EMBEDDED_KUBE_APISERVER=true",
             "TINKERBELL_ENABLE_SECONDSTAR=false",
+            "TINKERBELL_ENABLE_UI=false",
             "TINKERBELL_ETCD_DIR=/var/lib/tinkerbell/etcd",
             "TINKERBELL_ETCD_SERVERS=http://localhost:2379",
             "TINKERBELL_HTTP_PORT=7171",
-            "TINKERBELL_IPXE_HTTP_SCRIPT_BIND_PORT=7171",
+            "TINKERBELL_IPXE_HTTP_SCRIPT_EXTRA_KERNEL_ARGS=tink_worker_image=10.0.0.9:5000/agent:v0.25.0 console=ttyAMA0",
             "TINKERBELL_IPXE_HTTP_SCRIPT_OSIE_URL=http://10.0.0.9:7173",
+            "TINKERBELL_KUBE_APISERVER_TLS_CERT_FILE=/run/tinkerbell/server.crt",
+            "TINKERBELL_KUBE_APISERVER_TLS_PRIVATE_KEY_FILE=/run/tinkerbell/server.key",
+            "TINKERBELL_LOG_LEVEL=1",
             "TINKERBELL_PUBLIC_IPV4=10.0.0.5",
             "TINKERBELL_SERVICE_ACCOUNT_ISSUER=api",
             "TINKERBELL_SERVICE_ACCOUNT_KEY_FILE=/run/tinkerbell/service-account-key.pem",
             "TINKERBELL_SERVICE_ACCOUNT_SIGNING_KEY_FILE=/run/tinkerbell/service-account-key.pem",
             "TINKERBELL_SYSLOG_ENABLED=false",
             "TINKERBELL_TFTP_SERVER_ENABLED=true",
-            "TINKERBELL_TLS_CERT_FILE=/run/tinkerbell/server.crt",
-            "TINKERBELL_TLS_PRIVATE_KEY_FILE=/run/tinkerbell/server.key",
+            "TINKERBELL_TINK_SERVER_AUTO_DISCOVERY_ENABLED=true",
+            "TINKERBELL_TINK_SERVER_AUTO_DISCOVERY_NAMESPACE=rack1",
+            "TINKERBELL_TINK_SERVER_AUTO_ENROLLMENT_ENABLED=true",
             "TINKERBELL_TRUSTED_PROXIES=10.0.0.0/24,10.1.0.0/24",
         ]
     );

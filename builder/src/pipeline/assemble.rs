@@ -94,6 +94,7 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
     let paths = inputs.modules.iter().map(|module| format!("/{}", module.path.trim_start_matches('/'))).collect();
     let spec = check::role_spec(profile, "", paths).map_err(|mistakes| anyhow::anyhow!(joined(&mistakes)))?;
     places(&spec, &mut tree)?;
+    hidden(profile, &tree)?;
     let why = origin::made("the profile's settings for PID 1");
     file(&mut tree, ROLE_SPEC, role_spec(&spec)?, 0o644, &why)?;
     programs(profile, &spec, &tree)?;
@@ -113,6 +114,31 @@ fn places(spec: &RoleSpec, tree: &mut Tree) -> Result<()> {
         if !path.starts_with("run/") && tree.resolve(path).is_none() {
             tree.insert_parents(path);
             tree.insert(path, Node::directory(&origin::made("a persistent folder or mount point of a service")))?;
+        }
+    }
+    Ok(())
+}
+
+/// What an overlay puts below a folder that a service keeps is never seen: the folder on the disk is mounted over it.
+fn hidden(profile: &Profile, tree: &Tree) -> Result<()> {
+    for (name, entry) in &profile.services {
+        let kept = entry.value.persistent.iter().map(|path| (path, "persistent"));
+        for (folder, key) in kept.chain(entry.value.data.iter().map(|path| (path, "data"))) {
+            let below = format!("{}/", folder.trim_matches('/'));
+            let content = |node: &Node| {
+                !matches!(node.kind, Kind::Directory)
+                    && matches!(origin::source(&node.origin), origin::Source::Overlay(_))
+            };
+            let found = tree.nodes.range(below.clone()..).take_while(|(path, _)| path.starts_with(&below));
+            let Some((path, node)) = found.into_iter().find(|(_, node)| content(node)) else { continue };
+            let message = format!(
+                "/{path} ({}) is never seen on a node: {folder} is kept by the service {name} (`{key}`), and the folder on the \
+                 disk covers it",
+                node.origin
+            );
+            let help = "render it with a [[template]] to a place below /run that the program reads, or copy it there with a \
+                        one-shot service";
+            return Err(mistake_with_help(profile, &entry.place, &message, help.to_owned()));
         }
     }
     Ok(())

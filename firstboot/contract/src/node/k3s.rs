@@ -6,6 +6,7 @@ use super::haproxy::Server;
 use super::listen::may_be_own;
 use super::network::is_domain;
 use super::problem::{Problem, problem};
+use super::registries::Registries;
 use super::secrets::is_kept;
 use super::section::{Common, Section};
 use super::values;
@@ -60,6 +61,9 @@ pub struct K3s {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub service_cidr: Vec<IpNet>,
+    /// Where images come from, and who may fetch them.
+    #[serde(default, skip_serializing_if = "Registries::is_empty")]
+    pub registries: Registries,
     /// Components of k3s to leave out: `traefik`, `servicelb` ...
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disable: Vec<Component>,
@@ -155,6 +159,31 @@ fn label_key(text: &str) -> Result<(), String> {
     Err(format!("{text:?} is not a valid label key; they look like \"disk\" or \"example.org/disk\""))
 }
 
+/// Whether kubelet may set a label on its own node (Kubernetes 1.36, pkg/kubelet/apis/well_known_labels.go,
+/// `IsKubeletLabel`, by which cmd/kubelet/app/options checks `--node-labels`).
+fn kubelet_takes(key: &str) -> bool {
+    const WELL_KNOWN: [&str; 11] = [
+        "kubernetes.io/hostname",
+        "kubernetes.io/os",
+        "kubernetes.io/arch",
+        "beta.kubernetes.io/os",
+        "beta.kubernetes.io/arch",
+        "beta.kubernetes.io/instance-type",
+        "node.kubernetes.io/instance-type",
+        "topology.kubernetes.io/region",
+        "topology.kubernetes.io/zone",
+        "failure-domain.beta.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+    ];
+    let Some((domain, _)) = key.split_once('/') else { return true };
+    let within =
+        |parent: &str| domain.strip_suffix(parent).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    WELL_KNOWN.contains(&key)
+        || !(within("kubernetes.io") || within("k8s.io"))
+        || within("node.kubernetes.io")
+        || within("kubelet.kubernetes.io")
+}
+
 fn label_value(text: &str) -> Result<(), String> {
     if text.is_empty() || is_name(text) {
         return Ok(());
@@ -202,6 +231,15 @@ impl Section for K3s {
                 ));
             }
         }
+        if let Some(key) = self.labels.keys().find(|key| !kubelet_takes(key.as_str())) {
+            let message = format!(
+                "kubelet refuses to give its own node the label {}: of the labels under kubernetes.io and k8s.io it may set \
+                 only those under node.kubernetes.io and kubelet.kubernetes.io, and a few well-known ones; set it with \
+                 `kubectl label node`, or use a domain of your own",
+                key.as_str()
+            );
+            return Err(problem(["k3s", "labels", key.as_str()], message));
+        }
         one_of_each("node_ip", self.node_ip.iter().map(IpAddr::is_ipv4))?;
         for (key, nets) in [("cluster_cidr", &self.cluster_cidr), ("service_cidr", &self.service_cidr)] {
             for (at, net) in nets.iter().enumerate() {
@@ -221,6 +259,7 @@ impl Section for K3s {
                 return Err(problem(["k3s", "tls_san", number.as_str()], message));
             }
         }
+        self.registries.check()?;
         if !matches!(disks.data, DataKind::Xfs | DataKind::Ext4) {
             let message = "k3s keeps images and containers on `data`: set data = \"ext4\" (or \"xfs\") under [disks]";
             return Err(problem(["k3s"], message));
@@ -306,6 +345,9 @@ mod tests {
             ("cluster_cidr = [\"10.42.0.1/16\"]", "the network is 10.42.0.0/16"),
             ("service_cidr = [\"10.43.0.0/16\", \"10.44.0.0/16\"]", "one of each family"),
             ("labels = { \"-a\" = \"b\" }", "not a valid label key"),
+            ("labels = { \"node-role.kubernetes.io/worker\" = \"true\" }", "kubectl label node"),
+            ("labels = { \"kubernetes.io/role\" = \"x\" }", "kubelet refuses"),
+            ("labels = { \"a.k8s.io/role\" = \"x\" }", "kubelet refuses"),
             ("labels = { \"A.org/a\" = \"b\" }", "not a valid label key"),
             ("labels = { a = \"b\\n\" }", "not a valid label value"),
             ("taints = [\"a=b\"]", "not a valid taint"),
@@ -319,6 +361,21 @@ mod tests {
         }
         let without = NodeConfig::parse(format!("{HEAD}[k3s]\n").as_bytes()).unwrap_err().to_string();
         assert!(without.contains("under [disks]"), "{without}");
+    }
+
+    #[test]
+    fn labels_that_kubelet_sets_are_taken() {
+        for key in [
+            "disk",
+            "example.org/disk",
+            "notkubernetes.io/x",
+            "node.kubernetes.io/x",
+            "a.node.kubernetes.io/x",
+            "kubernetes.io/arch",
+            "topology.kubernetes.io/zone",
+        ] {
+            parse(&format!("labels = {{ \"{key}\" = \"a\" }}")).unwrap();
+        }
     }
 
     #[test]

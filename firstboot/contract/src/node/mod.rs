@@ -25,12 +25,15 @@ mod nas;
 mod network;
 mod node_exporter;
 mod problem;
+mod proxy;
+mod registries;
 mod router;
 pub mod secrets;
 mod section;
 mod ssh;
 mod tailscale;
 mod tinkerbell;
+mod tinkerbell_flags;
 mod values;
 mod vars;
 
@@ -48,6 +51,8 @@ pub use network::{
 };
 pub use node_exporter::NodeExporter;
 pub use problem::{MAX_LENGTH, NodeConfigError};
+pub use proxy::Proxy;
+pub use registries::{Login, Registries};
 pub use router::{Dhcp, Firewall, Router};
 pub use ssh::{PublicKey, Ssh};
 pub use tailscale::Tailscale;
@@ -104,6 +109,7 @@ section::node_config! {
         tailscale: Tailscale,
         metrics: Metrics,
         certificates: Certificates,
+        proxy: Proxy,
     }
 }
 

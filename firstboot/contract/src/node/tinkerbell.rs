@@ -6,9 +6,11 @@ use super::network::InterfaceName;
 use super::problem::{Problem, problem};
 use super::secrets::is_kept;
 use super::section::{Common, Section};
+use super::tinkerbell_flags::{FlagName, FlagValue, KernelArg, Namespace, OWN_FLAGS};
 use crate::secret::Secret;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Settings of Tinkerbell. What it keeps is on the node's `data`, which must be a file system.
@@ -30,6 +32,21 @@ pub struct Tinkerbell {
     /// Where the system lies that machines are installed from (HookOS): a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub osie: Option<Url>,
+    /// More options for the kernel of every machine that boots, such as `tink_worker_image=...`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel_args: Vec<KernelArg>,
+    /// Whether a machine that no workflow names gets one by the rules of `WorkflowRuleSet` objects.
+    #[serde(default)]
+    pub enroll: bool,
+    /// The namespace in which machines that nobody has described are entered as `Hardware`; without it, they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discover: Option<Namespace>,
+    /// Whether its web page is served, on the same port as everything by HTTP. Callers sign in with a token of the API.
+    #[serde(default)]
+    pub ui: bool,
+    /// Further flags of Tinkerbell's, without their dashes: `"log-level" = "1"`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<FlagName, FlagValue>,
     /// Networks whose proxies are trusted to report a machine's address (`X-Forwarded-For`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
@@ -130,6 +147,10 @@ impl Section for Tinkerbell {
             let message = "this is not a kubeconfig: it names no `clusters:`";
             return Err(problem(["tinkerbell", "kubeconfig"], message));
         }
+        if let Some(name) = self.settings.keys().find(|name| OWN_FLAGS.contains(&name.as_ref())) {
+            let message = format!("the node sets {} by itself, from the other keys of [tinkerbell]", name);
+            return Err(problem(["tinkerbell", "settings", name.as_ref()], message));
+        }
         if let Some(api) = &self.api {
             let files = [
                 ("ca", api.ca.as_str()),
@@ -186,6 +207,11 @@ mod tests {
             (format!("{FINE}dhcp = {{ interface = \"eth1\" }}"), "network.eth1 does not exist"),
             (format!("{FINE}dhcp = {{ mode = \"all\" }}"), "unknown variant"),
             (format!("{FINE}osie = \"ftp://x\""), "not a valid URL"),
+            (format!("{FINE}kernel_args = [\"a b\"]"), "not a valid kernel option"),
+            (format!("{FINE}discover = \"Rack\""), "not a valid namespace"),
+            (format!("{FINE}settings = {{ log-level = \"1\\nA=1\" }}"), "not a valid value"),
+            (format!("{FINE}settings = {{ \"--log-level\" = \"1\" }}"), "not a valid flag"),
+            (format!("{FINE}settings = {{ enable-ui = \"true\" }}"), "the node sets enable-ui by itself"),
             (format!("{FINE}osie = \"http://x\\nA=1\""), "not a valid URL"),
             (
                 format!(

@@ -1,0 +1,40 @@
+//! Every setting that the templates of k3s and Tinkerbell write is documented somewhere, and profiles/SOURCES.md says where.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The keys of a template: `key:` of YAML, `KEY=` of an environment file.
+fn keys_of(template: &str) -> Vec<String> {
+    let text = template.lines().map(|line| line.trim_start().trim_start_matches("- "));
+    let lines = text.filter(|line| !line.starts_with(['#', '{', '"']));
+    let key = |line: &str| {
+        let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))?;
+        let (key, rest) = line.split_at(end);
+        (rest.starts_with(':') || rest.starts_with('=')).then(|| key.to_owned())
+    };
+    lines.filter_map(key).filter(|key| !key.is_empty()).collect()
+}
+
+#[test]
+fn every_key_of_the_k3s_and_tinkerbell_templates_has_its_source_and_no_source_is_without_its_key() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let table = std::fs::read_to_string(root.join("profiles/SOURCES.md")).unwrap();
+    let rows: BTreeSet<String> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .inspect(|(key, rest)| assert!(rest.split('|').nth(1).is_some_and(|source| source.trim().len() > 8), "{key}"))
+        .map(|(key, _)| key.to_owned())
+        .collect();
+    let templates = ["k3s", "k3s-server", "k3s-agent", "k3s-cilium", "tinkerbell"].map(|overlay| {
+        let folder = root.join("overlays").join(overlay).join("usr/lib/microdc/templates");
+        let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        files.map(|entry| entry.unwrap().path()).filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.contains(".yaml") || name.contains(".environment")
+        })
+    });
+    let keys: BTreeSet<String> =
+        templates.into_iter().flatten().flat_map(|path| keys_of(&std::fs::read_to_string(path).unwrap())).collect();
+    assert!(keys.len() > 40, "{keys:?}");
+    assert_eq!(keys, rows);
+}
