@@ -8,7 +8,8 @@
 //! [`diff`] compares them, [`sbom`] lists what is in them, [`audit`] looks for known vulnerabilities in them, [`verify`]
 //! checks images, [`flash`] writes them onto disks, [`signing`] signs them where the private key is, [`serve`] serves
 //! bundles and images to nodes. For users: [`scaffold`] creates profiles, [`schema`] describes files, [`doctor`] checks
-//! the machine, [`scripts`] reads what maintainer scripts would do, [`gitignore`] keeps private keys out of git. [`foreign`] lists every parser of untrusted bytes.
+//! the machine, [`node_check`] compares node configs with profiles, [`scripts`] reads what maintainer scripts would do,
+//! [`gitignore`] keeps private keys out of git. [`foreign`] lists every parser of untrusted bytes.
 
 pub mod audit;
 pub mod boot;
@@ -25,6 +26,7 @@ pub mod gitignore;
 pub mod image;
 pub mod inventory;
 pub mod lock;
+pub mod node_check;
 pub mod node_program;
 pub mod open;
 pub mod pipeline;

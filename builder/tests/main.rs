@@ -32,6 +32,7 @@ mod format_tree;
 mod hostile;
 mod looking;
 mod mistakes;
+mod node_check;
 mod output;
 mod pages;
 mod processes;

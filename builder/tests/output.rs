@@ -22,6 +22,9 @@ static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     microdc::bundle::write(&request, Some(&folder.path().join("a.bundle")), &|_| Ok(())).unwrap();
     std::fs::write(folder.path().join("one.pub"), public(1).to_text()).unwrap();
     let node = microdc(&["node", "new", "router", "r1"], Stdio::piped(), folder.path()).stdout;
+    // With a key, or `node check` warns that nobody can log in.
+    let key = "keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1WqPZ3m0c1mFvYBkTt9k5N0c4d8gq3cJY1x2vV4n7b\"]";
+    let node = String::from_utf8(node).unwrap().replace("keys = []", key);
     std::fs::write(folder.path().join("node.toml"), node).unwrap();
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     for name in ["profiles", "overlays"] {

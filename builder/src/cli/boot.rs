@@ -55,7 +55,7 @@ impl Boot {
             Machine::new(&self.image).memory(self.memory).disk_size(self.disk << 30).deadline(Duration::MAX);
         if let Some(path) = &self.node {
             let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-            if let Err(error) = contract::node::NodeConfig::parse(&text) {
+            if let Err(error) = contract::node::NodeConfig::read(&text) {
                 bail!("{}", super::node::shown(path, &text, error));
             }
             machine = machine.node_config(text);

@@ -195,6 +195,9 @@ fn programs(profile: &Profile, spec: &RoleSpec, tree: &Tree) -> Result<()> {
         if let Some(Ready::Program(run)) = &service.ready {
             program(profile, place, run, tree)?;
         }
+        if let Some(check) = &service.check {
+            program(profile, place, &check.run, tree)?;
+        }
     }
     // The spec has its checks in the order of the profile.
     for (check, entry) in spec.health.iter().zip(&profile.health) {

@@ -61,6 +61,8 @@ pub const DISK_CHECK: &str = ".disk-check";
 pub const RUN: &str = "/run/microdc";
 /// Folder of the sockets on which services say that they are ready.
 pub const NOTIFY: &str = "/run/microdc/notify";
+/// What a new node config makes of the role's files, while programs look at them; for root alone.
+pub const SCRATCH: &str = "/run/microdc/scratch";
 /// PID 1's settings for the network's child, as JSON. They may contain private keys: only root may read them.
 pub const NETWORK_JOB: &str = "/run/microdc/network.json";
 

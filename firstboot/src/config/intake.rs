@@ -3,10 +3,13 @@
 
 use super::store::{Access, write_atomic};
 use contract::names::NODE_CONFIG;
-use contract::node::{HostName, NodeConfig, secrets};
+use contract::node::{HostName, NodeConfig, NodeConfigError, secrets};
 use std::io::{ErrorKind, Read as _};
 use std::ops::Range;
 use std::path::Path;
+
+/// Most mistakes of one file that are told.
+const SHOWN: usize = 5;
 
 /// The node config in force.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +43,9 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// See [`Keeper::try_out`].
+pub type TryOut<'k> = dyn Fn(&NodeConfig, &str) -> Result<Vec<String>, String> + 'k;
+
 /// Where a node keeps its config, and what it makes of one.
 pub struct Keeper<'k> {
     /// The folder on `state`.
@@ -48,8 +54,8 @@ pub struct Keeper<'k> {
     pub lasting: bool,
     /// Host name of a node that has no config.
     pub name: &'k str,
-    /// Whether the role can do with a config: what is wrong, if not.
-    pub try_out: &'k dyn Fn(&NodeConfig) -> Result<(), String>,
+    /// Whether the role can do with a config, which was read from this text: what could not be found out, or what is wrong.
+    pub try_out: &'k TryOut<'k>,
 }
 
 /// Settles the node config. `bootsel` is what was found on bootsel, if anything.
@@ -73,6 +79,7 @@ pub fn intake(keeper: &Keeper<'_>, bootsel: Option<&[u8]>) -> Intake {
                 return Intake { config: found.config, origin: Origin::State, notes, secrets };
             }
             Ok(found) => {
+                notes.extend(found.notes);
                 let kept = write_atomic(&kept_path, found.whole.as_bytes(), Access::root(0o600));
                 if let Err(error) = &kept {
                     notes.push(format!(
@@ -113,22 +120,30 @@ struct Found {
     whole: String,
     /// Where secrets are in the text as it was found, in bytes.
     secrets: Vec<Range<usize>>,
+    notes: Vec<String>,
 }
 
 fn examine(keeper: &Keeper<'_>, bytes: &[u8], kept: Option<&str>) -> Result<Found, String> {
     if let Some(found) = kept.and_then(|kept| overwritten(bytes, kept)) {
         return Ok(found);
     }
-    let as_found = NodeConfig::parse(bytes).map_err(|error| error.to_string())?;
+    let as_found = NodeConfig::read(bytes).map_err(|all| joined(&all))?;
     // It was parsed, so it is text.
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let whole = secrets::restore(text, kept).map_err(|error| error.to_string())?;
     let config = NodeConfig::parse(whole.as_bytes()).map_err(|error| error.to_string())?;
     // One that is there already was tried, and is not given up because a new version of the role wants more.
-    if kept != Some(whole.as_str()) {
-        (keeper.try_out)(&config)?;
+    let notes = if kept == Some(whole.as_str()) { Vec::new() } else { (keeper.try_out)(&config, text)? };
+    Ok(Found { config, secrets: secrets::places(text, &as_found), whole, notes })
+}
+
+/// What is wrong, in one line.
+fn joined(mistakes: &[NodeConfigError]) -> String {
+    let shown: Vec<String> = mistakes.iter().take(SHOWN).map(ToString::to_string).collect();
+    match mistakes.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        Some(more) => format!("{}; and {more} more", shown.join("; ")),
+        None => shown.join("; "),
     }
-    Ok(Found { config, secrets: secrets::places(text, &as_found), whole })
 }
 
 /// The kept file itself, as far as its secrets were overwritten: all, or some when the power went meanwhile.
@@ -139,7 +154,7 @@ fn overwritten(bytes: &[u8], kept: &str) -> Option<Found> {
     let left =
         |place: &Range<usize>| bytes.get(place.clone()).is_some_and(|now| now.iter().any(|&byte| byte != b'*'));
     let secrets = secrets::places(kept, &config).into_iter().filter(left).collect();
-    Some(Found { config, whole: kept.to_owned(), secrets })
+    Some(Found { config, whole: kept.to_owned(), secrets, notes: Vec::new() })
 }
 
 /// The config of a node that was given none: its name, and DHCP on the first Ethernet port.

@@ -7,7 +7,7 @@ const NAME: &str = "microdc-abc123";
 const KEY: &str = "Zmlyc3Qga2V5IGZvciB0ZXN0cywgbm90IGEgc2VjcmU=";
 
 fn take(state: &Path, bootsel: Option<&[u8]>) -> Intake {
-    intake(&Keeper { state, lasting: true, name: NAME, try_out: &|_| Ok(()) }, bootsel)
+    intake(&Keeper { state, lasting: true, name: NAME, try_out: &|_, _| Ok(Vec::new()) }, bootsel)
 }
 
 fn taken(state: &Path, bootsel: Option<&str>) -> (String, Origin, String) {
@@ -58,7 +58,7 @@ fn a_state_that_cannot_be_written_does_not_keep_the_config_from_its_force() {
 
 #[test]
 fn the_fallback_is_a_host_name() {
-    let keeper = Keeper { state: Path::new("/nowhere"), lasting: true, name: "-", try_out: &|_| Ok(()) };
+    let keeper = Keeper { state: Path::new("/nowhere"), lasting: true, name: "-", try_out: &|_, _| Ok(Vec::new()) };
     assert_eq!(intake(&keeper, None).config.name.as_str(), "microdc");
 }
 
@@ -66,8 +66,8 @@ fn the_fallback_is_a_host_name() {
 fn a_config_that_the_role_cannot_do_with_is_not_taken() {
     let state = tempfile::tempdir().unwrap();
     taken(state.path(), Some("name = \"r1\""));
-    let try_out = |config: &NodeConfig| {
-        if config.router.is_some() { Ok(()) } else { Err("`router` is undefined".to_owned()) }
+    let try_out = |config: &NodeConfig, _: &str| {
+        if config.router.is_some() { Ok(Vec::new()) } else { Err("`router` is undefined".to_owned()) }
     };
     let keeper = Keeper { state: state.path(), lasting: true, name: NAME, try_out: &try_out };
     let refused = intake(&keeper, Some(b"name = \"r2\""));
@@ -120,10 +120,11 @@ fn a_power_cut_while_secrets_are_overwritten_is_made_good_at_the_next_boot() {
 #[test]
 fn secrets_stay_where_they_are_when_state_does_not_last() {
     let state = tempfile::tempdir().unwrap();
-    let keeper = Keeper { state: state.path(), lasting: false, name: NAME, try_out: &|_| Ok(()) };
+    let keeper = Keeper { state: state.path(), lasting: false, name: NAME, try_out: &|_, _| Ok(Vec::new()) };
     let found = intake(&keeper, Some(with_secret(KEY).as_bytes()));
     assert!(found.secrets.is_empty() && found.notes.join("\n").contains("secrets stay on bootsel"), "{found:?}");
-    let unkept = Keeper { state: Path::new("/proc/nowhere"), lasting: true, name: NAME, try_out: &|_| Ok(()) };
+    let unkept =
+        Keeper { state: Path::new("/proc/nowhere"), lasting: true, name: NAME, try_out: &|_, _| Ok(Vec::new()) };
     assert!(intake(&unkept, Some(with_secret(KEY).as_bytes())).secrets.is_empty());
 }
 

@@ -1,12 +1,10 @@
 //! What a role takes from the node config beside its templates' files: variables with their defaults, and the environment of
 //! its services.
 
-use super::templates;
 use contract::node::NodeConfig;
 use contract::role::{RoleSpec, Service};
 use contract::template;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A service one of whose variables of the environment cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,20 +13,18 @@ pub struct Unset {
     pub reason: String,
 }
 
-/// Whether the role can do with a config.
+/// A config with the role's defaults, where the role can do with its variables; `text` is the file as it was given.
 ///
 /// # Errors
 /// What is wrong.
-pub fn try_out(role: &RoleSpec, source: &Path, config: &NodeConfig) -> Result<(), String> {
+pub fn completed(role: &RoleSpec, config: &NodeConfig, text: &str) -> Result<NodeConfig, String> {
     let mut config = config.clone();
-    config
-        .vars
-        .complete(&role.vars)
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-    templates::try_all(&role.templates, source, &config)?;
+    config.vars.complete(&role.vars).map_err(|problems| {
+        problems.into_iter().map(|problem| problem.locate(text).to_string()).collect::<Vec<_>>().join("; ")
+    })?;
     match environments(&mut role.services.clone(), &config).first() {
         Some(Unset { service, reason }) => Err(format!("service {service}: {reason}")),
-        None => Ok(()),
+        None => Ok(config),
     }
 }
 
@@ -78,7 +74,7 @@ mod tests {
     fn a_service_gets_variables_and_secrets_in_its_environment() {
         let role = role();
         let mut config = config("[vars.secret]\ntoken = \"hunter2\"\n");
-        assert_eq!(try_out(&role, Path::new("/"), &config), Ok(()));
+        assert!(completed(&role, &config, "").is_ok());
         config.vars.complete(&role.vars).unwrap();
         let mut services = role.services.clone();
         assert_eq!(environments(&mut services, &config), []);
@@ -91,7 +87,9 @@ mod tests {
 
     #[test]
     fn a_config_without_what_the_profile_needs_is_refused_and_names_no_secret() {
-        let error = try_out(&role(), Path::new("/"), &config("[vars]\ntoken = \"hunter2\"\n")).unwrap_err();
+        let vars = "[vars]\ntoken = \"hunter2\"\n";
+        let error = completed(&role(), &config(vars), &format!("name = \"n1\"\n{vars}")).unwrap_err();
+        assert!(error.starts_with("line 3, column 9: "), "{error}");
         assert!(error.contains("vars.token: this is a secret") && !error.contains("hunter2"), "{error}");
         let mut services = role().services;
         let unset = environments(&mut services, &config(""));

@@ -26,19 +26,6 @@ pub fn render_all(templates: &[Template], source: &Path, root: &Path, config: &N
         .collect()
 }
 
-/// Renders `templates` from the folder `source` and forgets the result: whether the role can do with a config.
-///
-/// # Errors
-/// The first template that cannot be rendered, and why.
-pub fn try_all(templates: &[Template], source: &Path, config: &NodeConfig) -> Result<(), String> {
-    templates.iter().try_for_each(|template| {
-        let path = source.join(&template.from);
-        let text =
-            std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        contract::template::render(&template.from, &text, config).map(drop).map_err(|error| error.to_string())
-    })
-}
-
 fn render_one(template: &Template, source: &Path, root: &Path, config: &NodeConfig) -> Result<(), String> {
     let path = source.join(&template.from);
     let text = std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;

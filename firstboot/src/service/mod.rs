@@ -5,7 +5,7 @@
 //! - [`keeper`] what holds containers that outlive their engine
 //! - [`places`] where they have their things · [`confine`] what keeps each from the rest of the node · [`log`] what they write,
 //!   [`log_file`] in files
-//! - [`when`] whether they are wanted · [`timer`] when they are run by the clock · [`environment`] their variables ·
+//! - [`timer`] when they are run by the clock · [`environment`] their variables ·
 //!   [`running_probe`] a child that
 //!   looks whether something is as it should be
 
@@ -25,12 +25,11 @@ mod supervisor;
 mod tests;
 mod timer;
 mod unit;
-mod when;
 
 pub use confine::{Ground, cell, command, confinement};
+pub use contract::node::wanted;
 pub use machine::{Exit, Moment, Notice, State};
-pub use places::Places;
+pub use places::{PATH, Places};
 pub use running_probe::RunningProbe;
 pub use status::Status;
 pub use supervisor::{LOOKS, Report, ServiceEvent, Source, Supervisor, prepare_cgroups};
-pub use when::wanted;

@@ -25,6 +25,7 @@ fn shell(script: &str) -> Service {
         capabilities: Vec::new(),
         after: Vec::new(),
         ready: None,
+        check: None,
         restart: Restart { first_delay_ms: 20, longest_delay_ms: 100, quiet_ms: 60_000 },
         kill: contract::role::Kill::All,
         stop_timeout_ms: 300,

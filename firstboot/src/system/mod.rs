@@ -31,9 +31,11 @@ mod visitors;
 
 use crate::claim;
 use crate::config::intake::{Intake, Keeper, intake};
-use crate::config::{role, templates};
+use crate::config::native::Checker;
+use crate::config::templates;
 use crate::console;
 use crate::disk::protect;
+use crate::service::LOOKS;
 use crate::sys::reboot;
 use anyhow::Context as _;
 use contract::initramfs::BootReport;
@@ -71,7 +73,7 @@ pub fn run() {
     feed();
     clock::floor(clock::saved(), &mut warnings);
     let lasting = matches!(state, State::Persistent { .. });
-    let intake = node_config(&report, &role, lasting, &mut warnings);
+    let intake = node_config(&report, &role, lasting, cgroups.as_deref(), &mut warnings);
     let updates = Updates::begin(&report, role.update, &mut warnings);
     feed();
     let (disks, data) = data(&report, &intake, &mut warnings);
@@ -133,7 +135,13 @@ fn read_json<T: DeserializeOwned>(path: &str) -> anyhow::Result<T> {
     serde_json::from_slice(&bytes).with_context(|| format!("cannot parse {path}"))
 }
 
-fn node_config(report: &BootReport, settings: &RoleSpec, lasting: bool, warnings: &mut Warnings) -> Intake {
+fn node_config(
+    report: &BootReport,
+    settings: &RoleSpec,
+    lasting: bool,
+    cgroups: Option<&Path>,
+    warnings: &mut Warnings,
+) -> Intake {
     let bootsel = match claim::bootsel_node_config(report) {
         Ok(found) => {
             if let Some(name) = found.near_miss {
@@ -149,11 +157,19 @@ fn node_config(report: &BootReport, settings: &RoleSpec, lasting: bool, warnings
             None
         }
     };
+    let looks = cgroups.and_then(|services| Some(services.parent()?.join(LOOKS)));
+    let checker = Checker {
+        role: settings,
+        templates: Path::new(names::TEMPLATES),
+        scratch: names::SCRATCH.into(),
+        cgroups: looks.as_deref(),
+        feed: &|| steady::feed_watchdog(report),
+    };
     let keeper = Keeper {
         state: Path::new(names::STATE_MOUNT),
         lasting,
         name: &identity::default_name(&report.disk),
-        try_out: &|config| role::try_out(settings, Path::new(names::TEMPLATES), config),
+        try_out: &|config, text| checker.accept(config, text),
     };
     let mut intake = intake(&keeper, bootsel.as_deref());
     for problem in intake.config.vars.complete(&settings.vars).err().unwrap_or_default() {

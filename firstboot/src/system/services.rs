@@ -103,6 +103,7 @@ pub(super) fn network_service(services: &BTreeMap<String, Service>) -> Service {
         capabilities: vec![Capability::NetAdmin, Capability::NetRaw, Capability::NetBindService],
         after: services.iter().filter_map(before).collect(),
         ready: Some(Ready::Notify),
+        check: None,
         restart: Restart::default(),
         kill: contract::role::Kill::All,
         stop_timeout_ms: 3_000,

@@ -1,11 +1,11 @@
 //! Services of a profile: what they name must exist, and none may wait for another in a circle.
 
 use super::super::diagnostic::{Place, did_you_mean};
-use super::super::schema::{Ready as ReadyText, Service as ServiceText};
+use super::super::schema::{Check as CheckText, Ready as ReadyText, Service as ServiceText};
 use super::super::value::Located;
 use super::Checker;
 use contract::role::{
-    Directory, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox, Schedule,
+    Check, Directory, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox, Schedule,
     Service, ServiceKind, TIME, Timer,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +100,7 @@ impl Checker<'_> {
             capabilities: written.capabilities.clone(),
             after: written.after.clone(),
             ready,
+            check: written.check.as_ref().map(|check| self.check(check, place)),
             restart: Restart {
                 first_delay_ms: written.restart.first_delay.map_or(default.first_delay_ms, |span| span.0),
                 longest_delay_ms: written.restart.longest_delay.map_or(default.longest_delay_ms, |span| span.0),
@@ -185,6 +186,15 @@ impl Checker<'_> {
                 Ready::Program(run.clone())
             }
         })
+    }
+
+    fn check(&mut self, written: &CheckText, place: &Place) -> Check {
+        let (run, mistake) = match written {
+            CheckText::Run(run) => (run, None),
+            CheckText::Reports { run, mistake } => (run, Some(mistake.clone())),
+        };
+        self.program(run, place);
+        Check { run: run.clone(), mistake }
     }
 
     /// The differences in what it sees, in an order in which none covers another by accident.

@@ -28,6 +28,10 @@ pub struct Service {
     pub after: Vec<String>,
     /// When a daemon is ready. Default: as soon as it runs.
     pub ready: Option<Ready>,
+    /// A program that must accept the service's rendered files before a node takes a new node.toml: the program and its
+    /// arguments, such as `["/usr/sbin/nft", "-c", "-f", "/run/nftables.conf"]`. It runs as the service would, for at most
+    /// 20 s.
+    pub check: Option<Check>,
     /// Restart delays.
     #[serde(default)]
     pub restart: Restart,
@@ -111,6 +115,23 @@ pub enum Ready {
     Http(Http),
     /// A program that must exit with status 0.
     Run(Vec<String>),
+}
+
+/// A program that checks files.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected a program and its arguments, or { run = [...], mistake = \"words\" }"
+)]
+pub enum Check {
+    Run(Vec<String>),
+    Reports {
+        /// The program and its arguments.
+        run: Vec<String>,
+        /// Words in a line of its output that mean a mistake, whatever its exit status.
+        mistake: String,
+    },
 }
 
 /// A bind mount.

@@ -6,8 +6,8 @@
 //!   [`certificates`]; [`listen`] where a service may listen
 //! - [`vars`] values of one's own
 //! - [`section`] what a section is; the table of them is [`NodeConfig`]'s · [`host`] names of hosts
-//! - [`secrets`] what is moved off bootsel
-//! - [`problem`] what is wrong, and where
+//! - [`secrets`] what is moved off bootsel · [`when`] what of it profiles ask for
+//! - [`problem`] what is wrong, and where; [`mistakes`] all of it · [`native`] what a program says of a file that was rendered from it
 //!
 //! The doc comments of the fields are what editors and `microdc schema node` show: each type derives `JsonSchema` under
 //! the feature `schema`, and what is written as plain text says how it looks with `schemars(with = ...)`.
@@ -21,7 +21,9 @@ mod k3s;
 mod listen;
 mod metrics;
 mod minio;
+mod mistakes;
 mod nas;
+mod native;
 mod network;
 mod node_exporter;
 mod problem;
@@ -36,6 +38,7 @@ mod tinkerbell;
 mod tinkerbell_flags;
 mod values;
 mod vars;
+mod when;
 
 pub use bgp::{Bgp, Neighbor};
 pub use certificates::Certificates;
@@ -46,6 +49,7 @@ pub use k3s::{Component, K3s, LabelKey, LabelValue, ServerUrl, Taint};
 pub use metrics::Metrics;
 pub use minio::Minio;
 pub use nas::{Initiator, Nas};
+pub use native::{Refusal, Rendered};
 pub use network::{
     Bridge, Interface, InterfaceName, Network, Peer, StaticRoute, Vlan, WireGuard, WireGuardKey, is_domain,
 };
@@ -58,6 +62,7 @@ pub use ssh::{PublicKey, Ssh};
 pub use tailscale::Tailscale;
 pub use tinkerbell::{Api, DhcpMode, Netboot, Tinkerbell, Url};
 pub use vars::{VarProblem, Vars};
+pub use when::wanted;
 
 use ipnet::IpNet;
 use problem::{Problem, problem};
@@ -190,26 +195,41 @@ impl NodeConfig {
             return Err(NodeConfigError::at(text, value.span(), message, None));
         }
         let config: NodeConfig = toml::from_str(text).map_err(|error| NodeConfigError::toml(text, &error))?;
-        config.check().map_err(|problem| problem.locate(text))?;
-        Ok(config)
+        match config.problems().into_iter().next() {
+            Some(problem) => Err(problem.locate(text)),
+            None => Ok(config),
+        }
+    }
+
+    /// As [`NodeConfig::parse`], with everything that is wrong, in the order of the file.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn read(bytes: &[u8]) -> Result<NodeConfig, Vec<NodeConfigError>> {
+        NodeConfig::parse(bytes).map_err(|first| match std::str::from_utf8(bytes).map(mistakes::all) {
+            Ok(all) if bytes.len() <= MAX_LENGTH && !all.is_empty() => all,
+            _ => vec![first],
+        })
     }
 
     /// What types alone cannot say.
-    fn check(&self) -> Result<(), Problem> {
+    fn problems(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
         if let Some(name) = &self.cluster.name
             && !(1..=63).contains(&name.len())
         {
             let message = format!("{} bytes; it must be 1 to 63", name.len());
-            return Err(problem(["cluster", "name"], message));
+            found.push(problem(["cluster", "name"], message));
         }
-        self.disks.check()?;
-        network::check(&self.network)?;
-        self.hosts.check()?;
-        self.time.check()?;
-        self.ssh.check(&self.network)?;
+        found.extend(self.disks.check().err());
+        network::check(&self.network, &mut found);
+        found.extend(self.hosts.check().err());
+        found.extend(self.time.check().err());
+        found.extend(self.ssh.check(&self.network).err());
         let sections = self.sections();
         let Self { name, disks, network, hosts, .. } = self;
-        self.check_sections(&Common { name, disks, network, hosts, sections: &sections })
+        self.check_sections(&Common { name, disks, network, hosts, sections: &sections }, &mut found);
+        found
     }
 }
 

@@ -78,12 +78,37 @@ pub fn problem<'p>(path: impl IntoIterator<Item = &'p str>, message: impl Into<S
 }
 
 impl Problem {
+    /// The table at the top that it is in.
+    pub(super) fn table(&self) -> &str {
+        self.path.first().map_or("", String::as_str)
+    }
+
     /// Finds the place in the text that holds the values.
     pub(super) fn locate(self, text: &str) -> NodeConfigError {
         let span = DeTable::parse(text).map_or(0..0, |table| find(table.get_ref(), &self.path));
         let message = format!("{}: {}", self.path.join("."), self.message);
         NodeConfigError::at(text, span, message, None)
     }
+}
+
+/// The span of a value given whole in several lines, from one of these lines on: `line` counts from 0 in the value. `None` when
+/// the value is not there, or is written in one line.
+pub(super) fn line_of_value(text: &str, path: &[String], line: usize) -> Option<Range<usize>> {
+    let table = DeTable::parse(text).ok()?;
+    let span = find(table.get_ref(), path);
+    let raw = text.get(span.clone())?;
+    let quotes = ["\"\"\"", "'''"].into_iter().find(|quotes| raw.starts_with(quotes))?;
+    // An end of line right behind the quotes is not part of the value.
+    let begin = raw.strip_prefix(quotes).map_or(0, |rest| {
+        let first = if rest.starts_with("\r\n") { 2 } else { usize::from(rest.starts_with('\n')) };
+        raw.len() - rest.len() + first
+    });
+    let value = raw.get(begin..)?.strip_suffix(quotes)?;
+    let before: usize = value.split_inclusive('\n').take(line).map(str::len).sum();
+    let here = value.get(before..)?.split('\n').next()?;
+    let indent = here.len() - here.trim_start().len();
+    let start = span.start + begin + before + indent;
+    Some(start..start + here.trim().len())
 }
 
 /// The span of what is at `path`, or of the last that is there on the way to it.

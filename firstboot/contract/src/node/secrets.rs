@@ -31,6 +31,22 @@ pub fn places(text: &str, config: &NodeConfig) -> Vec<Range<usize>> {
     spans.collect()
 }
 
+/// Every secret that is not given: a value of `*` alone, which a node without a config has none for.
+#[must_use]
+pub fn not_given(text: &str, config: &NodeConfig) -> Vec<NodeConfigError> {
+    let Ok(table) = DeTable::parse(text) else { return Vec::new() };
+    let kept = paths(config).into_iter().filter_map(|path| {
+        let found = literal(table.get_ref(), &path).filter(|found| is_kept(&found.value))?;
+        Some(not_known(text, &path, found.span))
+    });
+    kept.collect()
+}
+
+fn not_known(text: &str, path: &[String], span: Range<usize>) -> NodeConfigError {
+    let message = format!("{}: the node has no secret under this name", path.join("."));
+    NodeConfigError::at(text, span, message, Some("write the value itself in place of `*`".to_owned()))
+}
+
 /// The text with its secrets overwritten; of the same length.
 #[must_use]
 pub fn hide(text: &str, config: &NodeConfig) -> String {
@@ -61,9 +77,7 @@ pub fn restore(text: &str, kept: Option<&str>) -> Result<String, NodeConfigError
             kept.get(known.span)
         });
         let Some(known) = known else {
-            let message = format!("{}: the node has no secret under this name", path.join("."));
-            let help = Some("write the value itself in place of `*`".to_owned());
-            return Err(NodeConfigError::at(text, found.span, message, help));
+            return Err(not_known(text, &path, found.span));
         };
         changes.push((found.span, known));
     }

@@ -25,6 +25,11 @@ pub trait Section {
     fn check(&self, _node: &Common<'_>) -> Result<(), Problem> {
         Ok(())
     }
+
+    /// All of it, for a section that has several parts.
+    fn check_all(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
+        found.extend(self.check(node).err());
+    }
 }
 
 /// Declares the node config: what every node has, and a table of sections, a row each: the section's name and its type.
@@ -65,9 +70,8 @@ macro_rules! node_config {
             }
 
             /// What the types of sections alone cannot say.
-            fn check_sections(&self, common: &Common<'_>) -> Result<(), Problem> {
-                $(if let Some(section) = &self.$section { section.check(common)?; })*
-                Ok(())
+            fn check_sections(&self, common: &Common<'_>, found: &mut Vec<Problem>) {
+                $(if let Some(section) = &self.$section { section.check_all(common, found); })*
             }
         }
     };

@@ -15,7 +15,7 @@ pub use health::{HealthCheck, HttpProbe, Probe, Target};
 pub use name::{Compatible, Incompatible, NameError, ProfileName, Role};
 pub use sandbox::{Sandbox, SystemCalls};
 pub use service::{
-    EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Schedule, Service, ServiceKind,
+    Check, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Schedule, Service, ServiceKind,
     TIME, Timer,
 };
 

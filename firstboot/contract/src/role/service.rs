@@ -21,6 +21,9 @@ pub struct Service {
     pub after: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<Ready>,
+    /// What must accept the files rendered for it before a node config is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
     pub restart: Restart,
     /// What ends with its program.
     #[serde(default, skip_serializing_if = "Kill::is_all")]
@@ -152,6 +155,18 @@ pub enum Ready {
     /// This program (absolute path) with these arguments ends with status 0, run as the service's user without
     /// capabilities.
     Program(Vec<String>),
+}
+
+/// A program that reads the files of a service and says whether the service could use them. It runs as the service's user, with
+/// its capabilities and confinement, and sees the files at their usual places.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Program (absolute path) and arguments. Status 0 means that the files are good.
+    pub run: Vec<String>,
+    /// Words in a line of its output that mean a mistake, whatever its status: some programs report mistakes and end well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mistake: Option<String>,
 }
 
 /// A file of lines `KEY=value`, as in systemd's `EnvironmentFile`: blank lines and those beginning with `#` or `;` do not

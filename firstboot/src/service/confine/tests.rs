@@ -18,6 +18,7 @@ fn service(uid: u32, run: &[&str], sandbox: Sandbox) -> Service {
         capabilities: Vec::new(),
         after: Vec::new(),
         ready: None,
+        check: None,
         restart: Restart::default(),
         kill: contract::role::Kill::All,
         stop_timeout_ms: 0,

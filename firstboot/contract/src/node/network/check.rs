@@ -11,30 +11,54 @@ const ETHERNET_MTU: u32 = 1500;
 /// Most interfaces, and most of each list.
 const MOST: usize = 256;
 
-pub fn check(network: &Network) -> Result<(), Problem> {
+/// Everything that is wrong, one mistake of each kind for each interface.
+pub fn check(network: &Network, found: &mut Vec<Problem>) {
     if network.0.len() > MOST {
-        return Err(problem(["network"], format!("more than {MOST} interfaces")));
+        found.push(problem(["network"], format!("more than {MOST} interfaces")));
+        return;
     }
-    let mut addresses: BTreeMap<IpAddr, &str> = BTreeMap::new();
-    let mut defaults: BTreeMap<(bool, u32), &str> = BTreeMap::new();
-    let mut nets: BTreeMap<(IpNet, u32), &str> = BTreeMap::new();
+    let mut seen = Seen::default();
     for (name, interface) in &network.0 {
         let name = name.as_str();
-        kind(name, interface)?;
+        found.extend(kind(name, interface).err());
+        found.extend(seen.addresses(name, interface).err());
+        found.extend(seen.routes(name, interface).err());
+        found.extend(routes(name, interface).err());
+        found.extend(sizes(name, interface).err());
+        found.extend(interface.wireguard.as_ref().and_then(|wireguard| wireguard.check(name).err()));
+    }
+    found.extend([ports(network), vlans(network), loops(network)].into_iter().filter_map(Result::err));
+}
+
+/// What the interfaces so far have: nothing of it may be on two.
+#[derive(Default)]
+struct Seen<'n> {
+    addresses: BTreeMap<IpAddr, &'n str>,
+    /// Family and metric of default routes.
+    defaults: BTreeMap<(bool, u32), &'n str>,
+    nets: BTreeMap<(IpNet, u32), &'n str>,
+}
+
+impl<'n> Seen<'n> {
+    fn addresses(&mut self, name: &'n str, interface: &Interface) -> Result<(), Problem> {
         for (at, net) in interface.addresses.iter().enumerate() {
             let at = at.to_string();
             let here = |message| problem(["network", name, "addresses", at.as_str()], message);
             address(name, net).map_err(here)?;
-            if let Some(other) = addresses.insert(net.addr(), name) {
+            if let Some(other) = self.addresses.insert(net.addr(), name) {
                 return Err(here(format!("{} already has the address {}", other, net.addr())));
             }
         }
+        Ok(())
+    }
+
+    fn routes(&mut self, name: &'n str, interface: &Interface) -> Result<(), Problem> {
         // Default routes by `gateway` and by `route` are the same thing to the kernel.
         let gateways = interface.gateway.iter().map(|gateway| ("gateway", *gateway, interface.metric.unwrap_or(0)));
         let others = interface.routes.iter().filter(|route| route.to.prefix_len() == 0);
         let others = others.map(|route| ("route", route.to.addr(), route.metric));
         for (key, family, metric) in gateways.chain(others) {
-            if let Some(other) = defaults.insert((family.is_ipv4(), metric), name) {
+            if let Some(other) = self.defaults.insert((family.is_ipv4(), metric), name) {
                 let family = if family.is_ipv4() { "IPv4" } else { "IPv6" };
                 let message = format!(
                     "{other} already has a default gateway of this family ({family}) and metric; set a metric of its own"
@@ -44,38 +68,36 @@ pub fn check(network: &Network) -> Result<(), Problem> {
         }
         // The kernel has one IPv4 route for a net and a metric.
         for (at, route) in interface.routes.iter().enumerate().filter(|(_, route)| route.to.addr().is_ipv4()) {
-            if let Some(other) = nets.insert((route.to, route.metric), name).filter(|other| *other != name) {
+            if let Some(other) = self.nets.insert((route.to, route.metric), name).filter(|other| *other != name) {
                 let at = at.to_string();
                 let message = format!("{other} already has a route to {} with this metric", route.to);
                 return Err(problem(["network", name, "route", at.as_str(), "to"], message));
             }
         }
-        routes(name, interface)?;
-        if let Some(mtu) = interface.mtu
-            && !(1280..=9216).contains(&mtu)
-        {
-            let message = format!("an MTU of {mtu} bytes; it must be 1280 to 9216");
-            return Err(problem(["network", name, "mtu"], message));
-        }
-        for list in [interface.addresses.len(), interface.routes.len(), interface.dns.len()] {
-            if list > MOST {
-                return Err(problem(["network", name], format!("more than {MOST} entries")));
-            }
-        }
-        for (at, domain) in interface.search.iter().enumerate() {
-            if !is_domain(domain) {
-                let at = at.to_string();
-                let message = format!("{domain:?} is not a valid domain name");
-                return Err(problem(["network", name, "search", at.as_str()], message));
-            }
-        }
-        if let Some(wireguard) = &interface.wireguard {
-            wireguard.check(name)?;
+        Ok(())
+    }
+}
+
+fn sizes(name: &str, interface: &Interface) -> Result<(), Problem> {
+    if let Some(mtu) = interface.mtu
+        && !(1280..=9216).contains(&mtu)
+    {
+        let message = format!("an MTU of {mtu} bytes; it must be 1280 to 9216");
+        return Err(problem(["network", name, "mtu"], message));
+    }
+    for list in [interface.addresses.len(), interface.routes.len(), interface.dns.len()] {
+        if list > MOST {
+            return Err(problem(["network", name], format!("more than {MOST} entries")));
         }
     }
-    ports(network)?;
-    vlans(network)?;
-    loops(network)
+    for (at, domain) in interface.search.iter().enumerate() {
+        if !is_domain(domain) {
+            let at = at.to_string();
+            let message = format!("{domain:?} is not a valid domain name");
+            return Err(problem(["network", name, "search", at.as_str()], message));
+        }
+    }
+    Ok(())
 }
 
 /// Labels of letters, digits and hyphens, with dots between them (RFC 1123).

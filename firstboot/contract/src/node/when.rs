@@ -1,4 +1,4 @@
-//! Whether the node config asks for a service: the dotted path of [`contract::role::Service::when`].
+//! Whether the node config asks for a service: the dotted path of [`crate::role::Service::when`].
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub fn wanted(config: &Value, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::wanted;
-    use contract::node::NodeConfig;
+    use crate::node::NodeConfig;
 
     #[test]
     fn a_service_is_wanted_when_its_settings_are_there_and_not_empty() {
