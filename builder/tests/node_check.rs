@@ -91,7 +91,10 @@ fn the_program_of_a_service_is_run_where_the_machine_has_it() {
         text.contains("n.toml:11:3") && text.contains("which checks the files of the service firewall"),
         "{text}"
     );
-    assert!(!text.contains("/tmp/"), "where it was tried is nobody's business: {text}");
+    assert!(
+        text.contains("refuses it: /run/nftables.conf:5: Error"),
+        "as on the node, not where it was tried: {text}"
+    );
     let text = check(folder.path(), &rules("tcp dport 22 accept"), &["--profile", "e"], 0);
     assert!(!text.contains("warning"), "{text}");
     // Without the program, or without rights, it is said and the file is taken.

@@ -116,7 +116,7 @@ fn what_the_loader_refuses_the_schema_refuses() {
         "name = \"r1\"\n[network.eth0]\nadresses = []",
         "name = \"r1\"\n[network.eth0]\naddresses = [\"everywhere\"]",
         "name = \"r1\"\n[network.eth0]\nvlan = { on = \"eth1\" }",
-        "name = \"r1\"\n[router]\nannounce = []",
+        "name = \"r1\"\n[router]\nannounce = 5",
         "name = \"r1\"\n[router]\nasn = 1\n[[router.neighbor]]\naddress = \"10.0.0.2\"",
         "name = \"r1\"\n[router]\nasn = -1",
         "name = \"r1\"\n[ssh]\nkey = []",

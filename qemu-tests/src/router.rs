@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Longest wait for one step of a node. An emulated node on a loaded machine is slow; a step that fails says so at once.
 pub const STEP: Duration = Duration::from_secs(240);
 
+/// With which neighbours sign what they send each other.
+const PASSWORD: &str = "for-tests-alone";
+
 /// A router with `eth0` on the backbone 10.0.0.0/24 and `eth1` on a LAN of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Router {
@@ -35,12 +38,17 @@ impl Router {
             "name = \"r{n}\"\n\
              [network.eth0]\naddresses = [\"10.0.0.{n}/24\"]\n\
              [network.eth1]\naddresses = [\"10.{n}.0.1/24\"]\n\
-             [router]\nasn = {}\nannounce = [\"10.{n}.0.0/24\"]\n",
+             [router]\nasn = {}\nannounce = [\"10.{n}.0.0/24\", \"172.16.{n}.0/24\"]\n",
             65_000 + u32::from(n)
         );
         for neighbour in neighbours {
             let (m, asn) = (neighbour.number, 65_000 + u32::from(neighbour.number));
-            let _ = write!(toml, "[[router.neighbor]]\naddress = \"10.0.0.{m}\"\nasn = {asn}\n");
+            // As a provider asks for it. What is announced besides the LAN is not accepted.
+            let _ = write!(
+                toml,
+                "[[router.neighbor]]\naddress = \"10.0.0.{m}\"\nasn = {asn}\npassword = \"{PASSWORD}\"\nmax_prefix = 10\n\
+                 hold = 9\nin = [\"10.{m}.0.0/16 le 24\"]\nout = [\"10.0.0.0/8 le 24\", \"172.16.0.0/12 le 24\"]\n"
+            );
         }
         toml
     }
@@ -129,7 +137,7 @@ mod tests {
         let (one, two) = (Router { number: 1 }, Router { number: 2 });
         let config = contract::node::NodeConfig::parse(one.node_config(&[two]).as_bytes()).unwrap();
         let router = config.router.unwrap();
-        assert_eq!((router.asn, router.neighbors[0].asn, router.neighbors.len()), (65_001, 65_002, 1));
+        assert_eq!((router.asn, router.neighbors[0].asn, router.neighbors.len()), (Some(65_001), 65_002, 1));
         assert_eq!(router.announce[0].to_string(), one.lan());
     }
 

@@ -75,18 +75,28 @@ fn secrets_leave_bootsel_and_a_broken_config_never_makes_a_configured_node_unrea
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     assert!(!node.console().contains(&key));
 
-    // What the file itself may say wrongly is tried without a boot; this one only its templates refuse.
-    let broken = "name = \"x\"\n[network.eth0]\naddresses = [\"10.9.9.9/24\"]\n";
-    let reason = "`router` is undefined";
-    node.disk().write_node_config(broken.as_bytes()).unwrap();
-    node.power_on().unwrap();
-    let line = node.expect("node.toml on bootsel is rejected", STEP).unwrap();
-    assert!(line.contains(reason), "{line}");
-    wait_up(&node, "taken").unwrap();
-    host.ping(OWN, STEP).unwrap();
-    let page = node.page("s", STEP).unwrap();
-    assert!(page.contains("config kept on state") && page.contains(reason), "{page}");
-    off(&node);
+    // What the file itself may say wrongly is tried without a boot; these are refused by the node's own programs.
+    let typo = "[router.firewall]\nrules = \"\"\"\ntable inet filter {\n  chain input {\n    tcp dport 22 acept\n  }\n}\n\"\"\"\n";
+    for (broken, reason) in [
+        (
+            config("x", "*") + typo,
+            "line 14, column 5: router.firewall.rules: /usr/sbin/nft, which checks the files of the service firewall, refuses it",
+        ),
+        (
+            config("x", "*").replace("asn = 65001", "config = \"\"\"\nrouter bgp 1\n bogus\n\"\"\""),
+            "line 11, column 2: router.config: /usr/lib/frr/bgpd, which checks the files of the service bgpd, refuses it",
+        ),
+    ] {
+        node.disk().write_node_config(broken.as_bytes()).unwrap();
+        node.power_on().unwrap();
+        let line = node.expect("node.toml on bootsel is rejected", STEP).unwrap();
+        assert!(line.contains(reason), "{line}");
+        wait_up(&node, "taken").unwrap();
+        host.ping(OWN, STEP).unwrap();
+        let page = node.page("s", STEP).unwrap();
+        assert!(page.contains("config kept on state") && page.contains(reason), "{page}");
+        off(&node);
+    }
 
     // A new one, edited from what was left on bootsel: the node still has the secret.
     node.disk().write_node_config(config("edited", "*").as_bytes()).unwrap();

@@ -38,6 +38,9 @@ fn bgp_brings_a_prefix_into_the_others_kernel_and_packets_follow_it(r1: &Node, r
     let route = wait_route(r1, &LEARNT).unwrap();
     figure("two routers, power-on to the BGP prefix in the kernel", seconds(r1.uptime()));
     assert!(route.contains("dev eth0"), "{route}");
+    // It came with the first update of the session, and so would have what the list keeps out.
+    let page = r1.page("r", STEP).unwrap();
+    assert!(!page.contains("172.16.2.0"), "a prefix that is not on the list was accepted:\n{page}");
     wait_up(r2, "r2").unwrap();
     wait_route(r2, &GIVEN).unwrap();
 

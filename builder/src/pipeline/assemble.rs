@@ -192,7 +192,7 @@ fn programs(profile: &Profile, spec: &RoleSpec, tree: &Tree) -> Result<()> {
     for (name, service) in &spec.services {
         let Some(place) = profile.services.get(name).map(|entry| &entry.place) else { continue };
         program(profile, place, &service.run, tree)?;
-        if let Some(Ready::Program(run)) = &service.ready {
+        if let Some(Ready::Program(run) | Ready::ProgramWith { run, .. }) = &service.ready {
             program(profile, place, run, tree)?;
         }
         if let Some(check) = &service.check {

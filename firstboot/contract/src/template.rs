@@ -41,6 +41,7 @@ pub fn render(name: &str, source: &str, config: &NodeConfig) -> Result<String, T
         socket.rsplit_once(':').map_or(socket, |(address, _)| address).trim_matches(['[', ']']).to_owned()
     });
     environment.add_filter("socket_port", |socket: &str| socket.rsplit(':').next().unwrap_or("").to_owned());
+    environment.add_filter("frr", crate::frr::part);
     environment.add_template(name, source).map_err(fail)?;
     // Files are made from secrets too; their modes say who reads them.
     let render = || environment.get_template(name).and_then(|template| template.render(Value::from(Serde(config))));

@@ -2,6 +2,7 @@
 
 use super::board::Board;
 use super::dhcp::{self, Cable, Leases};
+use super::endpoints::{Names, There};
 use super::job::NetworkJob;
 use super::kernel::{Kernel, plain};
 use super::plan::{Step, plan};
@@ -11,7 +12,7 @@ use super::sysfs;
 use super::wanted::{Wanted, wanted};
 use super::wireguard::{Tunnel, Tunnels};
 use contract::network::{DefaultRoute, InterfaceReport, LeaseReport, NetworkReport, PeerReport, WireGuardReport};
-use contract::node::{Interface, InterfaceName, Network};
+use contract::node::{Endpoint, Interface, InterfaceName, Network, WireGuardKey};
 use ipnet::IpNet;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,7 @@ struct Manager {
     host_name: Rc<str>,
     kernel: Kernel,
     tunnels: Option<Tunnels>,
+    names: Names,
     leases: Rc<RefCell<Leases>>,
     bell: Rc<Notify>,
     board: Board,
@@ -78,6 +80,7 @@ pub async fn manage(job: NetworkJob) -> std::io::Result<()> {
         host_name: job.host_name.into(),
         kernel: Kernel::open()?,
         tunnels: None,
+        names: Names::default(),
         leases: Rc::default(),
         bell,
         board: Board::new(std::env::var_os("NOTIFY_SOCKET").map(Into::into)),
@@ -219,9 +222,22 @@ impl Manager {
                 self.tunnels = Tunnels::open().map_err(|error| println!("no generic netlink: {error}")).ok();
             }
             let Some(tunnels) = &mut self.tunnels else { continue };
+            let (names, bell) = (&mut self.names, &self.bell);
             let tended = async {
                 let there = tunnels.tunnel(name).await?;
-                tunnels.apply(name, wanted, &there).await?;
+                let address = |endpoint: &Endpoint| names.address(endpoint, bell);
+                tunnels.apply(name, wanted, &there, address).await?;
+                let there = tunnels.tunnel(name).await?;
+                let now_s = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
+                let peer = |key: &WireGuardKey| {
+                    let peer = there.peers.get(key)?;
+                    Some(There { endpoint: peer.endpoint, handshake: peer.handshake })
+                };
+                let moved = names.moved(name, wanted, peer, now_s, bell);
+                if moved.is_empty() {
+                    return Ok(there);
+                }
+                tunnels.seek(name, &moved).await?;
                 tunnels.tunnel(name).await
             };
             match tended.await {

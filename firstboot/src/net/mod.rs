@@ -3,7 +3,7 @@
 //! - [`manager`] the loop: observe, plan, act, report, until nothing is left to do, on every change that the kernel reports
 //! - [`job`] what is to be done · [`wanted`] what there should be ([`route`] its routes) · [`seen`] what there is ·
 //!   [`plan`] the steps from one to the other · [`settled`] whether an interface has it all · [`kernel`] requests to
-//!   the kernel · [`wireguard`] tunnels · [`dhcp`] leases · [`sysfs`] what the kernel shows as files
+//!   the kernel · [`wireguard`] tunnels, [`endpoints`] peers known by name · [`dhcp`] leases · [`sysfs`] what the kernel shows as files
 //! - [`board`] what is reported to PID 1, to operators and to resolvers · [`page`] all of it as text
 //!
 //! `firstboot network` reads [`NETWORK_JOB`]. It says `READY=1` when every interface has what it should have or
@@ -11,6 +11,7 @@
 
 mod board;
 mod dhcp;
+mod endpoints;
 mod job;
 mod kernel;
 mod manager;

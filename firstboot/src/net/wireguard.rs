@@ -1,7 +1,7 @@
 //! WireGuard tunnels by generic netlink (linux/wireguard.h): what is wanted is compared with what the kernel has, and set
 //! when it differs. Endpoints roam: a peer's present one is left alone.
 
-use contract::node::{Peer, WireGuard, WireGuardKey};
+use contract::node::{Endpoint, Peer, WireGuard, WireGuardKey};
 use futures::StreamExt as _;
 use genetlink::GenetlinkHandle;
 use ipnet::IpNet;
@@ -64,15 +64,38 @@ impl Tunnels {
         Ok(tunnel)
     }
 
-    /// Makes the tunnel as it is wanted, if it is not.
+    /// Makes the tunnel as it is wanted, if it is not. `address` gives the address of an endpoint, where it is known.
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn apply(&mut self, name: &str, wanted: &WireGuard, there: &Tunnel) -> Result<(), String> {
+    pub async fn apply(
+        &mut self,
+        name: &str,
+        wanted: &WireGuard,
+        there: &Tunnel,
+        address: impl Fn(&Endpoint) -> Option<SocketAddr>,
+    ) -> Result<(), String> {
         if there.is(wanted) {
             return Ok(());
         }
-        self.request(WireguardCmd::SetDevice, attributes(name, wanted), NLM_F_ACK).await.map(|_| ())
+        self.request(WireguardCmd::SetDevice, attributes(name, wanted, address), NLM_F_ACK).await.map(|_| ())
+    }
+
+    /// Seeks peers at other addresses.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn seek(&mut self, name: &str, moved: &[(WireGuardKey, SocketAddr)]) -> Result<(), String> {
+        let peer = |(key, address): &(WireGuardKey, SocketAddr)| {
+            WireguardPeer(vec![
+                WireguardPeerAttribute::PublicKey(key.0),
+                WireguardPeerAttribute::Flags(WireguardPeerFlags::UpdateOnly),
+                WireguardPeerAttribute::Endpoint(*address),
+            ])
+        };
+        let peers = WireguardAttribute::Peers(moved.iter().map(peer).collect());
+        let attributes = vec![WireguardAttribute::IfName(name.to_owned()), peers];
+        self.request(WireguardCmd::SetDevice, attributes, NLM_F_ACK).await.map(|_| ())
     }
 
     async fn request(
@@ -98,7 +121,11 @@ impl Tunnels {
     }
 }
 
-fn attributes(name: &str, wanted: &WireGuard) -> Vec<WireguardAttribute> {
+fn attributes(
+    name: &str,
+    wanted: &WireGuard,
+    address: impl Fn(&Endpoint) -> Option<SocketAddr>,
+) -> Vec<WireguardAttribute> {
     let mut attributes = vec![
         WireguardAttribute::IfName(name.to_owned()),
         WireguardAttribute::Flags(WireguardDeviceFlags::ReplacePeers),
@@ -106,7 +133,7 @@ fn attributes(name: &str, wanted: &WireGuard) -> Vec<WireguardAttribute> {
     ];
     // The node config was checked: it is a key.
     attributes.extend(key(wanted.private_key.expose()).map(WireguardAttribute::PrivateKey));
-    attributes.push(WireguardAttribute::Peers(wanted.peers.iter().map(peer).collect()));
+    attributes.push(WireguardAttribute::Peers(wanted.peers.iter().map(|wanted| peer(wanted, &address)).collect()));
     attributes
 }
 
@@ -114,7 +141,7 @@ fn key(text: &str) -> Option<[u8; 32]> {
     WireGuardKey::parse(text).ok().map(|key| key.0)
 }
 
-fn peer(wanted: &Peer) -> WireguardPeer {
+fn peer(wanted: &Peer, address: &impl Fn(&Endpoint) -> Option<SocketAddr>) -> WireguardPeer {
     let mut attributes = vec![
         WireguardPeerAttribute::PublicKey(wanted.public_key.0),
         WireguardPeerAttribute::Flags(WireguardPeerFlags::ReplaceAllowedIps),
@@ -122,7 +149,7 @@ fn peer(wanted: &Peer) -> WireguardPeer {
     ];
     let preshared = wanted.preshared_key.as_ref().and_then(|secret| key(secret.expose()));
     attributes.extend(preshared.map(WireguardPeerAttribute::PresharedKey));
-    attributes.extend(wanted.endpoint.map(WireguardPeerAttribute::Endpoint));
+    attributes.extend(wanted.endpoint.as_ref().and_then(address).map(WireguardPeerAttribute::Endpoint));
     let allowed = wanted.allowed.iter().map(|net| {
         let family = match net {
             IpNet::V4(_) => WireguardAddressFamily::Ipv4,
@@ -235,7 +262,7 @@ mod tests {
     #[test]
     fn a_tunnel_that_is_as_wanted_is_left_alone() {
         let mut there = Tunnel::default();
-        let attributes = attributes("wg0", &wanted("endpoint = \"10.0.0.1:5\"\n"));
+        let attributes = attributes("wg0", &wanted("endpoint = \"10.0.0.1:5\"\n"), Endpoint::address);
         there.take(WireguardMessage { cmd: WireguardCmd::GetDevice, attributes });
         if let Some(key) = &mut there.private_key {
             key[0] &= 248;

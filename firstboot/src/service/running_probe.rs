@@ -6,7 +6,7 @@ use super::machine::{Exit, Moment};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::process::{Program, Surroundings, kill_session, spawn};
 use contract::names;
-use contract::role::{Identity, Limits, Probe};
+use contract::role::{Capability, Identity, Limits, Probe};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -36,14 +36,14 @@ pub struct RunningProbe {
 }
 
 impl RunningProbe {
-    /// Begins a look by a program, as `identity` and without capabilities. `name` is for its cgroup below `cgroups`.
+    /// Begins a look by a program, as `identity` with these capabilities. `name` is for its cgroup below `cgroups`.
     ///
     /// # Errors
     /// Why the program cannot be started, in words.
     pub fn by_program(
         name: &str,
         run: &[String],
-        identity: &Identity,
+        (identity, capabilities): (&Identity, &[Capability]),
         cgroups: Option<&Path>,
         limit: Duration,
         now: Moment,
@@ -53,14 +53,18 @@ impl RunningProbe {
             cgroup.limit(&LIMITS);
             cgroup.procs().ok()
         });
-        let confinement = confine::of_reader()?;
+        let with_rights = confine::of_looker(capabilities)?;
+        let confinement = match &with_rights {
+            Some(confinement) => confinement,
+            None => confine::of_reader()?,
+        };
         let (output, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
             .map_err(|error| format!("cannot make a pipe: {error}"))?;
         let program = Program {
             run,
             environment: vec![("PATH".to_owned(), super::places::PATH.to_owned())],
             identity,
-            capabilities: &[],
+            capabilities,
             cgroup: procs,
             output: write.as_fd(),
             surroundings: Surroundings {
@@ -84,8 +88,8 @@ impl RunningProbe {
         limit: Duration,
         now: Moment,
     ) -> Result<RunningProbe, String> {
-        if let Probe::Program { run, identity } = probe {
-            return RunningProbe::by_program(name, run, identity, cgroups, limit, now);
+        if let Probe::Program { run, identity, capabilities } = probe {
+            return RunningProbe::by_program(name, run, (identity, capabilities), cgroups, limit, now);
         }
         let asked = serde_json::to_string(probe).map_err(|error| error.to_string())?;
         let run = [names::FIRSTBOOT.to_owned(), "probe".to_owned(), limit.as_millis().to_string(), asked];
@@ -95,7 +99,7 @@ impl RunningProbe {
             _ => Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() },
         };
         // The child gives up by itself and says how far it came; the deadline here is for one that does not.
-        RunningProbe::by_program(name, &run, &identity, cgroups, limit + Duration::from_secs(1), now)
+        RunningProbe::by_program(name, &run, (&identity, &[]), cgroups, limit + Duration::from_secs(1), now)
     }
 
     #[must_use]
@@ -171,7 +175,7 @@ mod tests {
             groups: Vec::new(),
         };
         let second = Duration::from_secs(1);
-        let mut look = RunningProbe::by_program("stuck", &run, &identity, None, second, Moment::ZERO).unwrap();
+        let mut look = RunningProbe::by_program("stuck", &run, (&identity, &[]), None, second, Moment::ZERO).unwrap();
         assert_eq!((look.deadline(), look.stuck(second * 10)), (Some(second), None), "its time is not over yet");
         look.tick(second);
         assert_eq!((look.deadline(), look.stuck(second)), (None, None), "it may still end");
@@ -179,5 +183,28 @@ mod tests {
         let why = look.stuck(second + LINGER).unwrap();
         assert_eq!(why, "no answer in 1.0 s, and its process cannot be killed");
         let _ = rustix::process::waitpid(Some(look.pid()), rustix::process::WaitOptions::empty());
+    }
+
+    /// What a look by this script ends with, and what it says.
+    fn looked(script: &str, capabilities: &[Capability]) -> Result<(), String> {
+        let run = ["/bin/sh", "-c", script].map(str::to_owned);
+        let nobody = Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() };
+        let limit = Duration::from_secs(30);
+        let look =
+            RunningProbe::by_program("looked", &run, (&nobody, capabilities), None, limit, Moment::ZERO).unwrap();
+        let (_, status) =
+            rustix::process::waitpid(Some(look.pid()), rustix::process::WaitOptions::empty()).unwrap().unwrap();
+        look.ended(Exit::Status(status.exit_status().unwrap_or(-1)))
+    }
+
+    #[test]
+    fn a_program_that_looks_has_the_rights_it_was_given_and_no_others() {
+        let effective = |wanted: &str| format!("test $(sed -n 's/^CapEff:\t//p' /proc/self/status) = {wanted}");
+        assert_eq!(looked(&effective("0000000000000000"), &[]), Ok(()));
+        let raw = [Capability::NetRaw];
+        assert_eq!(looked(&effective("0000000000002000"), &raw), Ok(()));
+        assert!(looked(&effective("0000000000000000"), &raw).is_err());
+        // It is confined all the same.
+        assert!(looked("unshare -U true", &raw).is_err());
     }
 }

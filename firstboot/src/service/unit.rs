@@ -16,7 +16,7 @@ use crate::sys::cgroup::{self, Cgroup};
 use crate::sys::notify::{Notification, NotifySocket};
 use crate::sys::process::{Program, Surroundings, spawn};
 use crate::sys::socket::{TcpProbe, unix_accepts};
-use contract::role::{Kill, Limits, Mount, Probe, Ready, Service};
+use contract::role::{Capability, Kill, Limits, Mount, Probe, Ready, Service};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 use std::collections::BTreeSet;
@@ -360,12 +360,18 @@ impl Unit {
             Some(Ready::Path(path)) => Path::new(path).symlink_metadata().is_ok(),
             Some(Ready::AliveMs(_)) => true,
             Some(Ready::Http(http)) => self.begin_look(&Probe::Http(http.clone()), places, now),
-            Some(Ready::Program(run)) => {
-                let probe = Probe::Program { run: run.clone(), identity: self.spec.identity.clone() };
-                self.begin_look(&probe, places, now)
+            Some(Ready::Program(run)) => self.begin_look(&self.looker_of(run, &[]), places, now),
+            Some(Ready::ProgramWith { run, capabilities }) => {
+                self.begin_look(&self.looker_of(run, capabilities), places, now)
             }
             Some(Ready::Notify) | None => false,
         }
+    }
+
+    /// A program that looks whether it is ready.
+    fn looker_of(&self, run: &[String], capabilities: &[Capability]) -> Probe {
+        let identity = self.spec.identity.clone();
+        Probe::Program { run: run.to_vec(), identity, capabilities: capabilities.to_vec() }
     }
 
     fn begin_look(&mut self, probe: &Probe, places: &Places, now: Moment) -> bool {

@@ -69,9 +69,16 @@ impl Checker<'_> {
             self.program(run, place);
             let identity = self.user(written.user.as_deref().unwrap_or(NOBODY), place);
             let name = run.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-            found.push((name.to_owned(), Probe::Program { run: run.clone(), identity }));
-        } else if written.user.is_some() {
-            self.wrong(place, "`user` is only valid with `run`".to_owned(), None);
+            let probe = Probe::Program { run: run.clone(), identity, capabilities: written.capabilities.clone() };
+            found.push((name.to_owned(), probe));
+        } else {
+            for (key, is_set) in
+                [("user", written.user.is_some()), ("capabilities", !written.capabilities.is_empty())]
+            {
+                if is_set {
+                    self.wrong(place, format!("`{key}` is only valid with `run`"), None);
+                }
+            }
         }
         if let Some(target) = written.route.as_ref().map(Spanned::get_ref) {
             if let TargetText::Is(text) = target

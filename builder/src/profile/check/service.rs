@@ -1,7 +1,7 @@
 //! Services of a profile: what they name must exist, and none may wait for another in a circle.
 
 use super::super::diagnostic::{Place, did_you_mean};
-use super::super::schema::{Check as CheckText, Ready as ReadyText, Service as ServiceText};
+use super::super::schema::{Check as CheckText, Looker, Ready as ReadyText, Service as ServiceText};
 use super::super::value::Located;
 use super::Checker;
 use contract::role::{
@@ -181,9 +181,13 @@ impl Checker<'_> {
             ReadyText::Notify(wanted) => return wanted.then_some(Ready::Notify),
             ReadyText::Alive(span) => Ready::AliveMs(span.0),
             ReadyText::Http(http) => Ready::Http(self.http(http, place)),
-            ReadyText::Run(run) => {
+            ReadyText::Run(Looker::Program(run)) => {
                 self.program(run, place);
                 Ready::Program(run.clone())
+            }
+            ReadyText::Run(Looker::With { program: run, capabilities }) => {
+                self.program(run, place);
+                Ready::ProgramWith { run: run.clone(), capabilities: capabilities.clone() }
             }
         })
     }

@@ -5,12 +5,17 @@ use super::super::diagnostic::nearest;
 use super::super::field::join;
 use super::super::value::Mistake;
 use super::types::{Type, Unknown, Why};
+use contract::node::when_paths;
 
-/// Follows the path of a `when`. It leads through tables; whatever is at its end is asked for.
+/// Follows the path of a `when`, or several with `or` between them. Each leads through tables; whatever is at its end is asked for.
 ///
 /// # Errors
 /// When no node.toml has anything there.
-pub fn when(path: &str) -> Result<(), Mistake> {
+pub fn when(text: &str) -> Result<(), Mistake> {
+    when_paths(text).try_for_each(one)
+}
+
+fn one(path: &str) -> Result<(), Mistake> {
     follow(path, |place, key| place.key(key)).map(drop).map_err(|unknown| {
         let through = unknown.why == Why::List;
         let list =
@@ -100,6 +105,7 @@ mod tests {
             "nas",
             "tailscale",
             "time.serve",
+            "bgp or router.asn or router.config",
         ] {
             assert_eq!(when(path), Ok(()), "{path}");
         }
@@ -126,6 +132,8 @@ mod tests {
         for (path, help) in [
             ("router.dchp", "did you mean `router.dhcp`?"),
             ("rotuer", "did you mean `router`?"),
+            ("bgp or router.dchp", "did you mean `router.dhcp`?"),
+            ("bgp or ", "node.toml has `"),
             ("rotuer.dhcp", "did you mean `router`?"),
             ("router.neighbour", "did you mean `router.neighbor`?"),
             ("network.eth0.adresses", "did you mean `network.eth0.addresses`?"),

@@ -2,6 +2,7 @@
 
 use super::super::quantity::{Bytes, Milliseconds, Percent};
 use super::super::spanned::Spanned;
+use contract::role::Capability;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -24,6 +25,9 @@ pub struct Health {
     pub run: Option<Vec<String>>,
     /// With `run`: the user that it runs as.
     pub user: Option<String>,
+    /// With `run`: Linux capabilities that it has, named without `CAP_`, such as `["NET_RAW"]` for `ping`.
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
     /// An address that the routing table has a route to, or a prefix that it contains.
     pub route: Option<Spanned<Target>>,
     /// An address that must answer on a directly connected link.

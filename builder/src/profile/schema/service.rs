@@ -93,7 +93,8 @@ pub struct Service {
     /// Exceptions from its confinement.
     #[serde(default)]
     pub sandbox: Sandbox,
-    /// Dotted path in the node config: the service runs only where this key is set.
+    /// Dotted path in the node config: the service runs only where this key is set. With `or` between several, one is enough:
+    /// `"bgp or router.asn"`.
     pub when: Option<Spanned<String>>,
 }
 
@@ -113,8 +114,25 @@ pub enum Ready {
     Alive(Milliseconds),
     /// An HTTP request gets the expected answer.
     Http(Http),
-    /// A program that must exit with status 0.
-    Run(Vec<String>),
+    /// A program that must exit with status 0: the program and its arguments, or `{ program = [...], capabilities = [...] }`.
+    Run(Looker),
+}
+
+/// A program that looks whether a service is ready.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected a program and its arguments, or { program = [...], capabilities = [...] }"
+)]
+pub enum Looker {
+    Program(Vec<String>),
+    With {
+        /// The program and its arguments.
+        program: Vec<String>,
+        /// Linux capabilities that it has, named without `CAP_`, such as `["NET_RAW"]` for `ping`.
+        capabilities: Vec<Capability>,
+    },
 }
 
 /// A program that checks files.

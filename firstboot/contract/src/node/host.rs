@@ -61,7 +61,7 @@ pub struct Hosts(BTreeMap<String, Addresses>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-struct Addresses(
+pub struct Addresses(
     #[cfg_attr(feature = "schema", schemars(with = "crate::schema::OneOrMany<IpAddr>"))]
     #[serde(deserialize_with = "values::one_or_many")]
     Vec<IpAddr>,

@@ -1,6 +1,6 @@
 //! Everything that is wrong with a `node.toml`, not only the first thing: what was found is taken out, and the rest is read again.
 
-use super::{FORMAT, NodeConfig, NodeConfigError};
+use super::{FORMAT, MAX_LENGTH, NodeConfig, NodeConfigError};
 use serde::Deserialize as _;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +13,21 @@ const MOST: usize = 20;
 /// Tables that stand for themselves: their values can be judged whatever the network's are.
 const ALONE: [&str; 5] = ["cluster", "disks", "hosts", "time", "certificates"];
 
+impl NodeConfig {
+    /// As [`NodeConfig::parse`], with everything that is wrong, in the order of the file.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn read(bytes: &[u8]) -> Result<NodeConfig, Vec<NodeConfigError>> {
+        NodeConfig::parse(bytes).map_err(|first| match std::str::from_utf8(bytes).map(all) {
+            Ok(all) if bytes.len() <= MAX_LENGTH && !all.is_empty() => all,
+            _ => vec![first],
+        })
+    }
+}
+
 /// All mistakes of a text, in its order. Empty where it has none, or one that keeps all others from being seen.
-pub fn all(text: &str) -> Vec<NodeConfigError> {
+fn all(text: &str) -> Vec<NodeConfigError> {
     if text.contains('\0') {
         return Vec::new();
     }

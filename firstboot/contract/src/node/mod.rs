@@ -1,7 +1,7 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
 //!
 //! - [`NodeConfig`] the whole · [`network`] interfaces · [`disks`] · [`ssh`] · [`metrics`]
-//! - roles and parts, each by its table: [`router`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`bgp`] · [`haproxy`] ·
+//! - roles and parts, each by its table: [`router`], with [`lan`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`bgp`] · [`haproxy`] ·
 //!   [`nas`] · [`node_exporter`] · [`tailscale`] ·
 //!   [`certificates`]; [`listen`] where a service may listen
 //! - [`vars`] values of one's own
@@ -18,6 +18,7 @@ mod disks;
 mod haproxy;
 mod host;
 mod k3s;
+mod lan;
 mod listen;
 mod metrics;
 mod minio;
@@ -40,29 +41,30 @@ mod values;
 mod vars;
 mod when;
 
-pub use bgp::{Bgp, Neighbor};
+pub use bgp::{Bgp, Neighbor, PrefixRule};
 pub use certificates::Certificates;
 pub use disks::{DataKind, Disks, Serial};
 pub use haproxy::{Haproxy, Server};
 pub use host::{HostName, Hosts};
 pub use k3s::{Component, K3s, LabelKey, LabelValue, ServerUrl, Taint};
+pub use lan::{Dhcp, Dns, Forward, Mac, Protocol, Reservation};
 pub use metrics::Metrics;
 pub use minio::Minio;
 pub use nas::{Initiator, Nas};
 pub use native::{Refusal, Rendered};
 pub use network::{
-    Bridge, Interface, InterfaceName, Network, Peer, StaticRoute, Vlan, WireGuard, WireGuardKey, is_domain,
+    Bridge, Endpoint, Interface, InterfaceName, Network, Peer, StaticRoute, Vlan, WireGuard, WireGuardKey, is_domain,
 };
 pub use node_exporter::NodeExporter;
 pub use problem::{MAX_LENGTH, NodeConfigError};
 pub use proxy::Proxy;
 pub use registries::{Login, Registries};
-pub use router::{Dhcp, Firewall, Router};
+pub use router::{Firewall, Router};
 pub use ssh::{PublicKey, Ssh};
 pub use tailscale::Tailscale;
 pub use tinkerbell::{Api, DhcpMode, Netboot, Tinkerbell, Url};
 pub use vars::{VarProblem, Vars};
-pub use when::wanted;
+pub use when::{paths as when_paths, wanted};
 
 use ipnet::IpNet;
 use problem::{Problem, problem};
@@ -199,17 +201,6 @@ impl NodeConfig {
             Some(problem) => Err(problem.locate(text)),
             None => Ok(config),
         }
-    }
-
-    /// As [`NodeConfig::parse`], with everything that is wrong, in the order of the file.
-    ///
-    /// # Errors
-    /// Every mistake found.
-    pub fn read(bytes: &[u8]) -> Result<NodeConfig, Vec<NodeConfigError>> {
-        NodeConfig::parse(bytes).map_err(|first| match std::str::from_utf8(bytes).map(mistakes::all) {
-            Ok(all) if bytes.len() <= MAX_LENGTH && !all.is_empty() => all,
-            _ => vec![first],
-        })
     }
 
     /// What types alone cannot say.

@@ -1,21 +1,23 @@
 //! `[router]`: what a router announces, to whom, and what it does for its own networks.
 
 use super::bgp::{Neighbor, Speaker};
+use super::lan::{Dhcp, Dns, Forward};
 use super::network::InterfaceName;
 use super::problem::{Problem, problem};
 use super::section::{Common, Section};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 /// Settings of the router role.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Router {
-    /// Own autonomous system number.
-    pub asn: u32,
+    /// Own autonomous system number. Without one, and without `config`, this router speaks no BGP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
     /// BGP identifier. Default: the first static IPv4 address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_id: Option<Ipv4Addr>,
@@ -25,29 +27,23 @@ pub struct Router {
     pub announce: Vec<IpNet>,
     #[serde(default, rename = "neighbor")]
     pub neighbors: Vec<Neighbor>,
+    /// A complete frr.conf, instead of `asn` and the keys that go with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// Interfaces that lead outside: what leaves by them has their IPv4 address, and what comes in by them reaches the networks
+    /// behind this router only as an answer, or by a `forward`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masquerade: Vec<InterfaceName>,
+    /// Ports that lead from outside to a host behind this router.
+    #[serde(default, rename = "forward", skip_serializing_if = "Vec::is_empty")]
+    pub forwards: Vec<Forward>,
     /// Interfaces on which this router gives addresses and answers DNS.
     #[serde(default)]
     pub dhcp: BTreeMap<InterfaceName, Dhcp>,
     #[serde(default)]
+    pub dns: Dns,
+    #[serde(default)]
     pub firewall: Firewall,
-}
-
-/// Addresses for others, from dnsmasq.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Dhcp {
-    pub first: Ipv4Addr,
-    pub last: Ipv4Addr,
-    /// Lease time in seconds.
-    #[serde(default = "Dhcp::default_lease")]
-    pub lease: u32,
-}
-
-impl Dhcp {
-    fn default_lease() -> u32 {
-        3600
-    }
 }
 
 /// What the firewall lets in besides the defaults (established connections, ICMP, ssh, BGP from neighbours).
@@ -67,24 +63,31 @@ pub struct Firewall {
 }
 
 impl Section for Router {
-    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+    fn check_all(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
         let Common { network, .. } = *node;
-        let Router { asn, router_id, announce, neighbors, .. } = self;
-        Speaker { table: "router", asn: *asn, router_id: *router_id, announce, neighbors }.check(network)?;
-        for (name, dhcp) in &self.dhcp {
-            let named = name.as_str();
-            let nets = network.interfaces().get(name).map(|interface| interface.addresses.as_slice());
-            let Some(nets) = nets else {
-                return Err(problem(["router", "dhcp", named], format!("network.{named} does not exist")));
-            };
-            let inside = |address: Ipv4Addr| nets.iter().any(|net| net.contains(&IpAddr::V4(address)));
-            if !inside(dhcp.first) || !inside(dhcp.last) || dhcp.first > dhcp.last {
-                let message =
-                    format!("{} to {} is not a range within the addresses of network.{named}", dhcp.first, dhcp.last);
-                return Err(problem(["router", "dhcp", named, "first"], message));
+        let Router { asn, router_id, announce, neighbors, config, .. } = self;
+        let (asn, router_id, config) = (*asn, *router_id, config.as_deref());
+        Speaker { table: "router", asn, router_id, announce, neighbors, config }.check(network, found);
+        for (at, port) in self.masquerade.iter().enumerate() {
+            if !network.interfaces().contains_key(port) {
+                let at = at.to_string();
+                let message = format!("network.{} does not exist", port.as_str());
+                found.push(problem(["router", "masquerade", at.as_str()], message));
             }
         }
-        Ok(())
+        for (at, forward) in self.forwards.iter().enumerate() {
+            let number = at.to_string();
+            let wrong = forward.check(self.forwards.get(..at).unwrap_or_default(), network);
+            found.extend(wrong.map(|(key, message)| problem(["router", "forward", number.as_str(), key], message)));
+            if self.masquerade.is_empty() {
+                let message = "needs router.masquerade, which says where outside is";
+                found.push(problem(["router", "forward", number.as_str()], message));
+            }
+        }
+        for (name, dhcp) in &self.dhcp {
+            found.extend(dhcp.check(name, network).err());
+        }
+        found.extend(self.dns.check().err());
     }
 }
 
@@ -97,6 +100,10 @@ mod tests {
         let head = "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n[router]\n";
         for (router, reason) in [
             ("asn = 0", "not a valid autonomous system"),
+            ("announce = [\"10.1.0.0/16\"]", "router.announce: needs router.asn"),
+            ("router_id = \"10.0.0.1\"", "router.router_id: needs router.asn"),
+            ("config = \"x\"\nasn = 1", "sets `asn` itself"),
+            ("masquerade = [\"eth7\"]", "network.eth7 does not exist"),
             ("asn = 1\nannounce = [\"10.1.0.1/16\"]", "the network is 10.1.0.0/16"),
             ("asn = 1\n[router.dhcp.eth1]\nfirst = \"10.0.0.5\"\nlast = \"10.0.0.9\"", "does not exist"),
             ("asn = 1\n[router.dhcp.eth0]\nfirst = \"10.0.0.9\"\nlast = \"10.0.0.5\"", "not a range"),
@@ -168,5 +175,25 @@ mod tests {
         assert_eq!(rules(&both, "10.0.0.9:9100"), [open]);
         // At every address: nothing is opened by itself.
         assert_eq!(rules(&both, "0.0.0.0:9100"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_home_router_hides_its_network_and_lets_in_what_it_forwards() {
+        let lines = firewall(&format!(
+            "{INSIDE}[network.eth0]\ndhcp = true\n[router]\nmasquerade = [\"eth0\"]\n[[router.forward]]\nport = 443\n\
+             to = \"10.1.0.5\"\nto_port = 8443\n[[router.forward]]\nprotocol = \"udp\"\nport = 53\nto = \"10.1.0.6\"\n\
+             [[router.forward]]\nport = 22\nto = \"2001:db8::5\"\n"
+        ));
+        for line in [
+            "oifname { \"eth0\", } masquerade",
+            "iifname { \"eth0\", } tcp dport 443 dnat to 10.1.0.5:8443",
+            "iifname { \"eth0\", } udp dport 53 dnat to 10.1.0.6",
+            "iifname { \"eth0\", } ip6 daddr 2001:db8::5 tcp dport 22 accept",
+            "iifname { \"eth0\", } drop",
+        ] {
+            assert_eq!(lines.iter().filter(|found| *found == line).count(), 1, "{line} in {lines:#?}");
+        }
+        let plain = firewall(&format!("{INSIDE}[router]\nasn = 1\n"));
+        assert!(!plain.iter().any(|line| line.contains("nat") || line.ends_with("} drop")), "{plain:#?}");
     }
 }

@@ -2,16 +2,26 @@
 
 use serde_json::Value;
 
-/// Whether the value at `path` is there and says something: not `null`, `false`, an empty list or an empty table.
+/// What stands between paths of which one is enough.
+const OR: &str = " or ";
+
+/// The paths of a `when`, one of which is enough.
+pub fn paths(when: &str) -> impl Iterator<Item = &str> {
+    when.split(OR)
+}
+
+/// Whether the value at one of the paths is there and says something: not `null`, `false`, an empty list or an empty table.
 #[must_use]
-pub fn wanted(config: &Value, path: &str) -> bool {
-    let found = path.split('.').try_fold(config, |value, key| value.get(key));
-    match found {
-        None | Some(Value::Null | Value::Bool(false)) => false,
-        Some(Value::Array(list)) => !list.is_empty(),
-        Some(Value::Object(table)) => !table.is_empty(),
-        Some(_) => true,
-    }
+pub fn wanted(config: &Value, when: &str) -> bool {
+    paths(when).any(|path| {
+        let found = path.split('.').try_fold(config, |value, key| value.get(key));
+        match found {
+            None | Some(Value::Null | Value::Bool(false)) => false,
+            Some(Value::Array(list)) => !list.is_empty(),
+            Some(Value::Object(table)) => !table.is_empty(),
+            Some(_) => true,
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What must hold on a healthy node: the checks of the health gate, and the probes that they and readiness are made of.
 
-use super::Identity;
+use super::{Capability, Identity};
 use serde::{Deserialize, Serialize};
 
 /// A check of the health gate. It must pass once before its deadline; afterwards it is checked for as long as the
@@ -23,7 +23,8 @@ pub struct HealthCheck {
     pub when: Option<String>,
 }
 
-/// One thing that can be inspected. All but [`Probe::Service`] are inspected by a child of PID 1 without rights.
+/// One thing that can be inspected. All but [`Probe::Service`] are inspected by a child of PID 1, without rights but
+/// for those that a program was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Probe {
@@ -36,10 +37,12 @@ pub enum Probe {
     /// Someone accepts connections at `address:port`.
     Tcp(Target),
     Http(HttpProbe),
-    /// The program ends with status 0. It runs as this user, without capabilities.
+    /// The program ends with status 0. It runs as this user, with these capabilities and no others.
     Program {
         run: Vec<String>,
         identity: Identity,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        capabilities: Vec<Capability>,
     },
     /// The kernel's main routing table leads to this address, or holds exactly this prefix. A default route does not
     /// count for an address.

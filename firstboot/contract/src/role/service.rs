@@ -155,6 +155,8 @@ pub enum Ready {
     /// This program (absolute path) with these arguments ends with status 0, run as the service's user without
     /// capabilities.
     Program(Vec<String>),
+    /// As [`Ready::Program`], with these capabilities.
+    ProgramWith { run: Vec<String>, capabilities: Vec<Capability> },
 }
 
 /// A program that reads the files of a service and says whether the service could use them. It runs as the service's user, with

@@ -16,6 +16,18 @@ pub fn of_reader() -> Result<&'static Confinement, String> {
     kept(&MADE, filter::of_reader)
 }
 
+/// As [`of_reader`], for a program that was given capabilities: it may also make the calls that these are for. `None` without any.
+///
+/// # Errors
+/// As [`of_reader`].
+pub fn of_looker(capabilities: &[Capability]) -> Result<Option<Confinement>, String> {
+    if capabilities.is_empty() {
+        return Ok(None);
+    }
+    let filters = filter::of_looker(capabilities).map_err(|error| format!("cannot make its filter: {error}"))?;
+    Ok(Some(Confinement { filters, scoped: true, keyring: true, ..Confinement::default() }))
+}
+
 /// The confinement of the child that claims disks, and of the tools that it starts: it mounts, makes device nodes and becomes
 /// other users, but has no namespaces, no programs in the kernel, no look into other processes, and no other kernel.
 ///

@@ -37,7 +37,15 @@ pub fn filters(service: &Service) -> Result<Vec<BpfProgram>, BackendError> {
 /// # Errors
 /// As [`filters`].
 pub fn of_reader() -> Result<Vec<BpfProgram>, BackendError> {
-    allowing(&Sandbox::default(), &[])
+    of_looker(&[])
+}
+
+/// The filters for a child of PID 1 with these capabilities.
+///
+/// # Errors
+/// As [`filters`].
+pub fn of_looker(capabilities: &[Capability]) -> Result<Vec<BpfProgram>, BackendError> {
+    allowing(&Sandbox::default(), capabilities)
 }
 
 /// The filter for the child of PID 1 that claims disks: what nothing may call, and what it and its tools have no use for.

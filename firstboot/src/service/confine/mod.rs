@@ -17,7 +17,7 @@ mod host;
 mod tests;
 mod view;
 
-pub use children::{CLAIM, of_claim, of_reader};
+pub use children::{CLAIM, of_claim, of_looker, of_reader};
 pub use ground::Ground;
 pub use host::{cell, command};
 

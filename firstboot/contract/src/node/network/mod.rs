@@ -5,7 +5,7 @@ mod wireguard;
 
 pub(super) use check::check;
 pub use check::is_domain;
-pub use wireguard::{Peer, WireGuard, WireGuardKey};
+pub use wireguard::{Endpoint, Peer, WireGuard, WireGuardKey};
 
 use super::values::one_or_many;
 use ipnet::IpNet;

@@ -1,5 +1,6 @@
 //! `[network.NAME.wireguard]`: one end of a tunnel (wireguard.com/protocol; the kernel's drivers/net/wireguard).
 
+use super::is_domain;
 use crate::node::problem::{Problem, problem};
 use crate::node::secrets::is_kept;
 use crate::secret::Secret;
@@ -36,12 +37,67 @@ pub struct Peer {
     /// made, but for `0.0.0.0/0` and `::/0`.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<crate::schema::Net>"))]
     pub allowed: Vec<IpNet>,
-    /// `address:port`; without one, the peer must begin.
+    /// `address:port` or `name:port`; without one, the peer must begin. A name is looked up again and again, and the peer is
+    /// sought at its new address when that changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<Endpoint>,
     /// Seconds between two signs of life, for an end behind NAT; 25 is usual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keepalive: Option<u16>,
+}
+
+/// Where a peer is: `192.0.2.7:51820`, `[2001:db8::7]:51820` or `vpn.example:51820`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(try_from = "String", into = "String")]
+pub struct Endpoint(String);
+
+impl Endpoint {
+    /// The address, where it is not a name.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.0.parse().ok()
+    }
+
+    /// The name and the port, where it is a name.
+    #[must_use]
+    pub fn name(&self) -> Option<(&str, u16)> {
+        let (name, port) = self.0.rsplit_once(':')?;
+        if self.address().is_some() { None } else { Some((name, port.parse().ok()?)) }
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Endpoint, String> {
+        let nowhere = |address: SocketAddr| address.port() == 0 || address.ip().is_unspecified();
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return if nowhere(address) {
+                Err(format!("no host can be reached at {text}"))
+            } else {
+                Ok(Endpoint(text))
+            };
+        }
+        let (name, port) = text.rsplit_once(':').unwrap_or((&text, ""));
+        // What ends in a number was to be an address (RFC 3696, section 2).
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let is_name = is_domain(name) && !last.bytes().all(|byte| byte.is_ascii_digit());
+        let is_port =
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+        if is_name && is_port {
+            return Ok(Endpoint(text));
+        }
+        Err(format!(
+            "{text:?} is not an endpoint; write it like \"192.0.2.7:51820\", \"[2001:db8::7]:51820\" or \"vpn.example:51820\""
+        ))
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> String {
+        endpoint.0
+    }
 }
 
 /// A key: 32 bytes, written in base64.
@@ -124,10 +180,34 @@ impl WireGuard {
                     return Err(at_peer("allowed", format!("{net} already belongs to another peer")));
                 }
             }
-            if peer.endpoint.is_some_and(|endpoint| endpoint.port() == 0 || endpoint.ip().is_unspecified()) {
-                return Err(at_peer("endpoint", "no host can be reached there".to_owned()));
-            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_an_address_or_a_name_with_a_port() {
+        let parse = |text: &str| Endpoint::try_from(text.to_owned());
+        assert_eq!(parse("192.0.2.7:5").unwrap().address(), Some("192.0.2.7:5".parse().unwrap()));
+        assert_eq!(parse("[2001:db8::7]:5").unwrap().name(), None);
+        assert_eq!(parse("vpn.example:51820").unwrap().name(), Some(("vpn.example", 51820)));
+        for wrong in [
+            "0.0.0.0:5",
+            "192.0.2.7:0",
+            "192.0.2.300:5",
+            "192.0.2.7",
+            "vpn.example",
+            "vpn.example:0",
+            "a b:5",
+            ":5",
+            "",
+            "2001:db8::7:5",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 }
