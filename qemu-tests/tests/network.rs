@@ -52,7 +52,7 @@ fn holds(page: &str, address: &str) -> bool {
 fn a_lease_is_got_late_renewed_lost_got_again_and_changed_and_survives_a_pulled_cable() {
     let (lan, other) = (Network::new(), Network::new());
     let host = Arc::new(lan.host(four(254), 24, None).unwrap());
-    let manner = Manner { address: four(50), lease: 20, answers: true };
+    let manner = Manner { address: four(50), lease: 20, answers: true, odd: false };
     let server = DhcpServer::start(Arc::clone(&host), manner);
     let config = "[network.eth0]\ndhcp = true\n[network.eth1]\naddresses = [\"10.7.0.1/24\"]\n";
     let node = machine("leased", config).network(&lan).network(&other).start().unwrap();
@@ -103,6 +103,26 @@ fn a_lease_is_got_late_renewed_lost_got_again_and_changed_and_survives_a_pulled_
     wait_page(&node, "the plugged cable", |page| holds(page, "10.0.0.60") && page.contains("link eth0 up"));
     host.ping(four(60), STEP).unwrap();
 
+    // A server of odd habits, which another one has taken the place of while the cable was out.
+    server.change(|manner| (manner.address, manner.odd) = (four(61), true));
+    node.set_link(0, false).unwrap();
+    wait_page(&node, "the cable pulled again", |page| !lines(page, &["link eth0 no link"]).is_empty());
+    node.set_link(0, true).unwrap();
+    let page =
+        wait_page(&node, "the odd lease", |page| !lines(page, &["link eth0 up mtu 1400", " 10.0.0.61/"]).is_empty());
+    for line in [
+        "search three.example",
+        "search four.example",
+        "time server 10.0.0.123",
+        "resolver 10.0.0.254",
+        "route default via 10.0.0.254 dev eth0",
+    ] {
+        assert!(!lines(&page, &[line]).is_empty(), "{line} is missing:\n{page}");
+    }
+    assert!(lines(&page, &["10.0.0.61/0"]).is_empty() && lines(&page, &["route 0.0.0.0/0"]).is_empty(), "{page}");
+    let until = |page: &str| lines(page, &["lease eth0"])[0].to_owned();
+    assert!(until(&page).contains("10.0.0.61"), "{page}");
+
     // Router advertisements: taken where DHCP is, refused where no one asked for them.
     let far = other.host(Ipv4Addr::new(10, 7, 0, 9), 24, None).unwrap();
     let begin = Instant::now();
@@ -112,6 +132,10 @@ fn a_lease_is_got_late_renewed_lost_got_again_and_changed_and_survives_a_pulled_
         let page = node.page("r", STEP).unwrap();
         if !lines(&page, &["link eth0", " fd00:5::"]).is_empty() {
             assert!(!lines(&page, &["route default via fe80::1 dev eth0"]).is_empty(), "{page}");
+            // Its resolver and domain come by another way than its address.
+            wait_page(&node, "names by router advertisement", |page| {
+                page.contains("resolver fd00:5::53") && page.contains("search six.example")
+            });
             break;
         }
         assert!(begin.elapsed() < STEP, "no address by router advertisement:\n{page}");
@@ -119,7 +143,12 @@ fn a_lease_is_got_late_renewed_lost_got_again_and_changed_and_survives_a_pulled_
     }
     std::thread::sleep(Duration::from_secs(1));
     let page = node.page("r", STEP).unwrap();
-    assert!(!page.contains("fd00:6::") && lines(&page, &["route default via fe80::1 dev eth1"]).is_empty(), "{page}");
+    assert!(
+        !page.contains("fd00:6::")
+            && !page.contains("resolver fd00:6::53")
+            && lines(&page, &["route default via fe80::1 dev eth1"]).is_empty(),
+        "{page}"
+    );
 }
 
 /// A router whose dnsmasq gives this one address, for as short a time as it can: two minutes.
@@ -194,12 +223,14 @@ fn a_vlan_trunk_a_bridge_and_a_wireguard_tunnel_carry_traffic() {
     let capture = tempfile::NamedTempFile::new().unwrap();
     trunk.capture(capture.path()).unwrap();
     let ((private1, public1), (private2, public2), (preshared, _)) = (key_pair(), key_pair(), key_pair());
+    // Each knows the other by name.
     let wireguard = |private: &str, public: &str, own: u8, peer: u8| {
         format!(
             "[network.wg0]\naddresses = [\"10.99.0.{own}/24\"]\n[network.wg0.wireguard]\nprivate_key = \"{private}\"\n\
              listen_port = 51820\n[[network.wg0.wireguard.peer]]\npublic_key = \"{public}\"\n\
-             preshared_key = \"{preshared}\"\nendpoint = \"10.10.0.{peer}:51820\"\n\
-             allowed = [\"10.99.0.{peer}/32\", \"10.{peer}.0.0/24\"]\n"
+             preshared_key = \"{preshared}\"\nendpoint = \"far.lan:51820\"\n\
+             allowed = [\"10.99.0.{peer}/32\", \"10.{peer}.0.0/24\"]\n\
+             [hosts]\n\"far.lan\" = \"10.10.0.{peer}\"\n"
         )
     };
     // A router on a stick: VLAN 10 for the tunnel, VLAN 20 with DHCP by dnsmasq, a second LAN that only VLAN 20 leads to.

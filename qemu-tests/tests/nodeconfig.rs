@@ -109,7 +109,7 @@ fn secrets_leave_bootsel_and_a_broken_config_never_makes_a_configured_node_unrea
 fn a_fresh_node_says_what_is_wrong_with_its_config_and_can_be_reached_by_dhcp() {
     let lan = Network::new();
     let host = Arc::new(lan.host(Ipv4Addr::new(10, 0, 0, 254), 24, None).unwrap());
-    let manner = Manner { address: Ipv4Addr::new(10, 0, 0, 77), lease: 600, answers: true };
+    let manner = Manner { address: Ipv4Addr::new(10, 0, 0, 77), lease: 600, answers: true, odd: false };
     let _server = DhcpServer::start(Arc::clone(&host), manner);
     let two = "name = \"x\"\n[network.a]\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.0.2\"\n\
                [network.b]\naddresses = [\"10.1.0.1/24\"]\ngateway = \"10.1.0.2\"\n";

@@ -14,6 +14,9 @@ pub struct NetworkReport {
     /// NTP servers that leases named and that are used.
     #[serde(default)]
     pub time_servers: Vec<IpAddr>,
+    /// Domains that are tried behind a short name, in order.
+    #[serde(default)]
+    pub search: Vec<String>,
     /// Default routes of the node config and of leases, those of IPv4 first, the ones that are used before others.
     #[serde(default)]
     pub defaults: Vec<DefaultRoute>,
@@ -92,7 +95,7 @@ pub struct PeerReport {
 }
 
 impl std::fmt::Display for NetworkReport {
-    /// A line for each fact, beginning with `link`, `lease`, `tunnel`, `peer`, `default`, `time server` or `resolver`.
+    /// A line for each fact, beginning with `link`, `lease`, `tunnel`, `peer`, `default`, `time server`, `resolver` or `search`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for interface in &self.interfaces {
             writeln!(f, "{}", line(interface))?;
@@ -119,7 +122,8 @@ impl std::fmt::Display for NetworkReport {
             writeln!(f, "default {interface}{via} metric {metric} {}", if *used { "used" } else { "not used" })?;
         }
         self.time_servers.iter().try_for_each(|server| writeln!(f, "time server {server}"))?;
-        self.resolvers.iter().try_for_each(|resolver| writeln!(f, "resolver {resolver}"))
+        self.resolvers.iter().try_for_each(|resolver| writeln!(f, "resolver {resolver}"))?;
+        self.search.iter().try_for_each(|domain| writeln!(f, "search {domain}"))
     }
 }
 
@@ -179,6 +183,7 @@ mod tests {
             }],
             resolvers: vec!["10.0.0.53".parse().unwrap()],
             time_servers: vec!["10.0.0.123".parse().unwrap()],
+            search: vec!["rack.lan".to_owned()],
             defaults: [("eth0", 1024, true), ("eth1", 1025, false)]
                 .map(|(name, metric, used)| DefaultRoute {
                     interface: name.to_owned(),
@@ -194,7 +199,7 @@ mod tests {
             "link wg0 up mtu 1420 10.9.0.1/24\ntunnel wg0 public key A= port 51820\n\
              peer B= of wg0 at 10.0.0.2:51820 handshake none received 1 sent 2\n\
              default eth0 via 10.0.0.2 metric 1024 used\ndefault eth1 via 10.0.0.2 metric 1025 not used\n\
-             time server 10.0.0.123\nresolver 10.0.0.53\n"
+             time server 10.0.0.123\nresolver 10.0.0.53\nsearch rack.lan\n"
         );
         let back: NetworkReport = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
         assert_eq!(back, report);

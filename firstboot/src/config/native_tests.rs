@@ -1,40 +1,31 @@
 //! Files shown to real programs of this machine.
 
 use super::*;
-use contract::role::{Directory, Identity, Restart, Role, ServiceKind, Template, Trial};
+use contract::role::{Directory, Identity, Template};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 const TEXT: &str = "name = \"r1\"\n[haproxy]\nconfig = \"\"\"\nglobal\n  lgo stdout\n\"\"\"\n";
 
 fn service(check: &[&str], mistake: Option<&str>) -> Service {
-    Service {
-        run: vec!["/bin/true".to_owned()],
-        kind: ServiceKind::Daemon,
-        identity: Identity { uid: 65_534, gid: 65_534, groups: Vec::new() },
-        capabilities: Vec::new(),
-        after: Vec::new(),
-        ready: None,
-        check: Some(Check {
-            run: check.iter().map(|&word| word.to_owned()).collect(),
-            mistake: mistake.map(str::to_owned),
-        }),
-        restart: Restart::default(),
-        stop_timeout_ms: 0,
-        start_timeout_ms: 0,
-        once: false,
-        unless: None,
-        timer: None,
-        limits: Limits::default(),
-        environment: BTreeMap::new(),
-        environment_files: Vec::new(),
-        working_folder: None,
-        new_privileges: false,
-        mounts: Vec::new(),
-        sandbox: Sandbox::default(),
-        needs_data: false,
-        when: Some("haproxy".to_owned()),
-    }
+    let mut service: Service = serde_json::from_value(serde_json::json!({
+        "run": ["/bin/true"], "kind": "daemon", "identity": {"uid": 65_534, "gid": 65_534}, "when": "haproxy",
+        "restart": {"first_delay_ms": 1, "longest_delay_ms": 1, "quiet_ms": 1}, "stop_timeout_ms": 1,
+        "start_timeout_ms": 1,
+    }))
+    .unwrap();
+    let run = check.iter().map(|&word| word.to_owned()).collect();
+    service.check = Some(Check { run, mistake: mistake.map(str::to_owned) });
+    service
+}
+
+/// A role without anything.
+fn empty() -> RoleSpec {
+    serde_json::from_value(serde_json::json!({
+        "format": 1, "role": "router", "summary": "", "version": "", "modules": [], "sysctls": {},
+        "directories": [], "templates": [], "services": {}, "health": [],
+    }))
+    .unwrap()
 }
 
 /// What a role with this one service makes of a node config.
@@ -44,12 +35,6 @@ fn accept(service: Service, text: &str) -> Result<Vec<String>, String> {
     std::fs::write(folder.path().join("x.j2"), "# made\n{{ haproxy.config if haproxy is defined }}\n").unwrap();
     let owner = Identity { uid: 65_534, gid: 65_534, groups: Vec::new() };
     let role = RoleSpec {
-        format: 1,
-        role: Role::literal("router"),
-        summary: String::new(),
-        version: String::new(),
-        modules: Vec::new(),
-        sysctls: BTreeMap::new(),
         directories: vec![Directory {
             path: "/run/x".to_owned(),
             owner: owner.clone(),
@@ -59,8 +44,7 @@ fn accept(service: Service, text: &str) -> Result<Vec<String>, String> {
         }],
         templates: vec![Template { from: "x.j2".to_owned(), to: "/run/x/x.cfg".to_owned(), owner, mode: 0o400 }],
         services: BTreeMap::from([("x".to_owned(), service)]),
-        health: Vec::new(),
-        update: Trial::default(),
+        ..empty()
     };
     let scratch = folder.path().join("scratch");
     let checker =
@@ -123,11 +107,7 @@ fn a_template_that_cannot_be_rendered_is_told_before_any_program_runs() {
             owner: Identity::default(),
             mode: 0o644,
         }],
-        ..serde_json::from_value(serde_json::json!({
-            "format": 1, "role": "router", "summary": "", "version": "", "modules": [], "sysctls": {},
-            "directories": [], "templates": [], "services": {}, "health": [],
-        }))
-        .unwrap()
+        ..empty()
     };
     let scratch = folder.path().join("scratch");
     let checker = Checker { role: &role, templates: Path::new("/nowhere"), scratch, cgroups: None, feed: &|| {} };

@@ -4,6 +4,7 @@
 use crate::config::store::{Access, write_atomic};
 use contract::names::{NETWORK_REPORT, NETWORK_TIME_SOURCES, RUN_RESOLV_CONF};
 use contract::network::NetworkReport;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
@@ -27,9 +28,9 @@ impl Board {
         Board { notify, ..Board::default() }
     }
 
-    /// Tells what has changed. Ready is for good.
-    pub fn tell(&mut self, report: &NetworkReport, search: &[String], ready: bool) {
-        let resolvers = resolv_conf(&report.resolvers, search);
+    /// Tells what has changed. Ready is for good. `links` says on which interface a resolver is whose address is of the link.
+    pub fn tell(&mut self, report: &NetworkReport, links: &BTreeMap<IpAddr, String>, ready: bool) {
+        let resolvers = resolv_conf(&report.resolvers, &report.search, links);
         if resolvers != self.resolvers && write(RUN_RESOLV_CONF, resolvers.as_bytes()) {
             self.resolvers = resolvers;
         }
@@ -92,13 +93,16 @@ fn time_sources(servers: &[IpAddr]) -> String {
 }
 
 /// The C library reads the first three resolvers.
-fn resolv_conf(resolvers: &[IpAddr], search: &[String]) -> String {
+fn resolv_conf(resolvers: &[IpAddr], search: &[String], links: &BTreeMap<IpAddr, String>) -> String {
     let mut text = String::new();
     if !search.is_empty() {
         let _ = writeln!(text, "search {}", search.join(" "));
     }
     for address in resolvers {
-        let _ = writeln!(text, "nameserver {address}");
+        let _ = match links.get(address) {
+            Some(link) => writeln!(text, "nameserver {address}%{link}"),
+            None => writeln!(text, "nameserver {address}"),
+        };
     }
     text
 }
@@ -150,9 +154,10 @@ mod tests {
 
     #[test]
     fn resolvers_stand_behind_the_domains() {
-        let resolvers = ["10.0.0.53".parse().unwrap(), "fd00::53".parse().unwrap()];
-        let text = resolv_conf(&resolvers, &["rack.lan".to_owned(), "lan".to_owned()]);
-        assert_eq!(text, "search rack.lan lan\nnameserver 10.0.0.53\nnameserver fd00::53\n");
+        let resolvers = ["10.0.0.53", "fd00::53", "fe80::1"].map(|text| text.parse().unwrap());
+        let links = BTreeMap::from([("fe80::1".parse().unwrap(), "eth0".to_owned())]);
+        let text = resolv_conf(&resolvers, &["rack.lan".to_owned(), "lan".to_owned()], &links);
+        assert_eq!(text, "search rack.lan lan\nnameserver 10.0.0.53\nnameserver fd00::53\nnameserver fe80::1%eth0\n");
     }
 
     #[test]
@@ -167,11 +172,11 @@ mod tests {
         };
         let said = "STATUS=eth0 10.0.0.1/24 fd00::1/64, eth1 no address";
         let mut board = Board::new(Some(path));
-        board.tell(&report(), &[], false);
+        board.tell(&report(), &BTreeMap::new(), false);
         assert_eq!(receive().as_deref(), Some(said));
-        board.tell(&report(), &[], false);
+        board.tell(&report(), &BTreeMap::new(), false);
         assert_eq!(receive(), None);
-        board.tell(&report(), &[], true);
+        board.tell(&report(), &BTreeMap::new(), true);
         assert_eq!(receive(), Some(format!("READY=1\n{said}")));
     }
 }

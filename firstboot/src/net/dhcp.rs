@@ -13,6 +13,8 @@ mod message;
 mod search;
 mod socket;
 
+pub use search::valid as valid_names;
+
 use super::route::WantedRoute;
 use answer::{Answer, ClasslessRoute};
 use client::{Client, Pace, Renewal};

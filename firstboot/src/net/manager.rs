@@ -1,17 +1,19 @@
 //! The loop that keeps the network as configured.
 
+use super::advertised::{Advertised, Listener};
 use super::board::Board;
 use super::dhcp::{self, Cable, Leases};
 use super::endpoints::{Names, There};
 use super::job::NetworkJob;
 use super::kernel::{Kernel, plain};
 use super::plan::{Step, plan};
+use super::report::{defaults, tunnel_report};
 use super::seen::Seen;
 use super::settled::{has_all, missing};
 use super::sysfs;
 use super::wanted::{Wanted, wanted};
 use super::wireguard::{Tunnel, Tunnels};
-use contract::network::{DefaultRoute, InterfaceReport, LeaseReport, NetworkReport, PeerReport, WireGuardReport};
+use contract::network::{InterfaceReport, LeaseReport, NetworkReport};
 use contract::node::{Endpoint, Interface, InterfaceName, Network, WireGuardKey};
 use ipnet::IpNet;
 use std::cell::RefCell;
@@ -46,6 +48,8 @@ struct Manager {
     kernel: Kernel,
     tunnels: Option<Tunnels>,
     names: Names,
+    advertised: Rc<RefCell<Advertised>>,
+    listener: Rc<Listener>,
     leases: Rc<RefCell<Leases>>,
     bell: Rc<Notify>,
     board: Board,
@@ -75,12 +79,15 @@ struct Manager {
 pub async fn manage(job: NetworkJob) -> std::io::Result<()> {
     let bell = Rc::new(Notify::new());
     Kernel::listen(Rc::clone(&bell))?;
+    let advertised: Rc<RefCell<Advertised>> = Rc::default();
     let mut manager = Manager {
         network: job.network,
         host_name: job.host_name.into(),
         kernel: Kernel::open()?,
         tunnels: None,
         names: Names::default(),
+        listener: Listener::start(Rc::clone(&advertised), Rc::clone(&bell)),
+        advertised,
         leases: Rc::default(),
         bell,
         board: Board::new(std::env::var_os("NOTIFY_SOCKET").map(Into::into)),
@@ -140,19 +147,21 @@ impl Manager {
         self.order_uplinks(&wanted, &seen);
         self.watch_links(&wanted, &seen);
         self.lead_clients(&seen);
+        self.hear_routers(&wanted, &seen);
         let settled = self.settled(&wanted, &seen);
         if settled && !self.ready {
             self.ready = true;
         }
-        let report = self.report(&wanted, &seen, &tunnels, now);
-        let search = self.search(now);
-        self.board.tell(&report, &search, self.ready);
+        let mut links = BTreeMap::new();
+        let report = self.report(&wanted, &seen, &tunnels, &mut links, now);
+        self.board.tell(&report, &links, self.ready);
         let lease = self.leases.borrow().next_end(now).map(|end| end - now + Duration::from_millis(10));
         let deadlines = [
             Some(if self.troubles.is_empty() { LOOK_EVERY } else { RETRY_EVERY }),
             (!tunnels.is_empty()).then_some(TUNNEL_EVERY),
             (!self.ready).then_some(Duration::from_millis(500)),
             lease,
+            self.advertised.borrow().next_end(now).map(|end| end - now + Duration::from_millis(10)),
         ];
         deadlines.into_iter().flatten().min().unwrap_or(LOOK_EVERY)
     }
@@ -318,6 +327,16 @@ impl Manager {
         }
     }
 
+    /// Asks the routers of ports that listen to them, and forgets what those of other ports have said.
+    fn hear_routers(&mut self, wanted: &Wanted, seen: &Seen) {
+        let listening = wanted.links.iter().filter(|want| want.advertisements);
+        let links: Vec<_> = listening.filter_map(|want| seen.link(&want.name)).collect();
+        for link in &links {
+            self.listener.ask(link.index, link.up && link.carrier);
+        }
+        self.advertised.borrow_mut().only(&links.iter().map(|link| link.index).collect());
+    }
+
     /// Whether every interface has what it should have, or was waited for long enough.
     fn settled(&self, wanted: &Wanted, seen: &Seen) -> bool {
         let waited = self.begin.elapsed();
@@ -342,13 +361,15 @@ impl Manager {
     }
 
     /// Domains to search, each once, in the order of the interfaces.
-    fn search(&self, now: Instant) -> Vec<String> {
+    fn search(&self, seen: &Seen, now: Instant) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
         let leases = self.leases.borrow();
         for (name, interface) in self.network.interfaces() {
             let lease = leases.of(name.as_str()).and_then(|lease| lease.in_force(now));
-            let given = lease.map_or(&[][..], |lease| &lease.offer.search);
-            let list = if interface.search.is_empty() { given } else { &interface.search };
+            let mut given = lease.map_or_else(Vec::new, |lease| lease.offer.search.clone());
+            let index = seen.link(name.as_str()).map(|link| link.index);
+            given.extend(index.into_iter().flat_map(|index| self.advertised.borrow().domains(index, now)));
+            let list = if interface.search.is_empty() { &given } else { &interface.search };
             for domain in list {
                 if !found.contains(domain) {
                     found.push(domain.clone());
@@ -363,6 +384,7 @@ impl Manager {
         wanted: &Wanted,
         seen: &Seen,
         tunnels: &BTreeMap<String, Tunnel>,
+        links: &mut BTreeMap<IpAddr, String>,
         now: Instant,
     ) -> NetworkReport {
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
@@ -373,8 +395,16 @@ impl Manager {
             let lease = leases.of(&want.name).and_then(|lease| lease.in_force(now));
             // The operator's resolvers replace those of the lease.
             let own = self.interface(&want.name).map_or(&[][..], |interface| &interface.dns);
-            let given = lease.map_or(&[][..], |lease| &lease.offer.dns);
-            for resolver in if own.is_empty() { given } else { own } {
+            let mut given: Vec<IpAddr> = lease.map_or_else(Vec::new, |lease| lease.offer.dns.clone());
+            if let Some(link) = seen.link(&want.name) {
+                for resolver in self.advertised.borrow().resolvers(link.index, now) {
+                    given.push(resolver.into());
+                    if resolver.is_unicast_link_local() {
+                        links.insert(resolver.into(), want.name.clone());
+                    }
+                }
+            }
+            for resolver in if own.is_empty() { &given } else { own } {
                 if !resolvers.contains(resolver) {
                     resolvers.push(*resolver);
                 }
@@ -410,41 +440,7 @@ impl Manager {
             });
         }
         interfaces.sort_by(|a, b| a.name.cmp(&b.name));
-        NetworkReport { interfaces, resolvers, time_servers, defaults: defaults(seen) }
-    }
-}
-
-/// The default routes that the node config and leases brought, and which of them the kernel takes: of each family the one
-/// with the lowest metric whose port has a link.
-fn defaults(seen: &Seen) -> Vec<DefaultRoute> {
-    let mut found: Vec<(bool, DefaultRoute)> = Vec::new();
-    for route in seen.routes.iter().filter(|route| route.to.prefix_len() == 0) {
-        let Some(link) = seen.links.iter().find(|link| link.index == route.index) else { continue };
-        let (interface, metric) = (link.name.clone(), route.metric);
-        let four = route.to.addr().is_ipv4();
-        found.push((link.carrier, DefaultRoute { interface, four, via: route.via, metric, used: false }));
-    }
-    found.sort_by_key(|(carrier, route)| (!route.four, !carrier, route.metric, route.interface.clone()));
-    let mut defaults: Vec<DefaultRoute> = found.into_iter().map(|(_, route)| route).collect();
-    for four in [true, false] {
-        if let Some(first) = defaults.iter_mut().find(|route| route.four == four) {
-            first.used = true;
-        }
-    }
-    defaults
-}
-
-fn tunnel_report(tunnel: &Tunnel) -> WireGuardReport {
-    let peers = tunnel.peers.iter().map(|(key, peer)| PeerReport {
-        public_key: key.to_string(),
-        endpoint: peer.endpoint,
-        handshake: u64::try_from(peer.handshake).ok().filter(|&seconds| seconds > 0),
-        received: peer.received,
-        sent: peer.sent,
-    });
-    WireGuardReport {
-        public_key: tunnel.public_key.map(|key| key.to_string()).unwrap_or_default(),
-        port: tunnel.port,
-        peers: peers.collect(),
+        let search = self.search(seen, now);
+        NetworkReport { interfaces, resolvers, time_servers, search, defaults: defaults(seen) }
     }
 }

@@ -3,12 +3,13 @@
 //! - [`manager`] the loop: observe, plan, act, report, until nothing is left to do, on every change that the kernel reports
 //! - [`job`] what is to be done · [`wanted`] what there should be ([`route`] its routes) · [`seen`] what there is ·
 //!   [`plan`] the steps from one to the other · [`settled`] whether an interface has it all · [`kernel`] requests to
-//!   the kernel · [`wireguard`] tunnels, [`endpoints`] peers known by name · [`dhcp`] leases · [`sysfs`] what the kernel shows as files
-//! - [`board`] what is reported to PID 1, to operators and to resolvers · [`page`] all of it as text
+//!   the kernel · [`wireguard`] tunnels, [`endpoints`] peers known by name · [`dhcp`] leases · [`advertised`] resolvers and domains by IPv6 · [`sysfs`] what the kernel shows as files
+//! - [`report`] parts of, and [`board`] what is reported to PID 1, to operators and to resolvers · [`page`] all of it as text
 //!
 //! `firstboot network` reads [`NETWORK_JOB`]. It says `READY=1` when every interface has what it should have or
 //! [`manager::PATIENCE`] is over, and stays for leases, links and interfaces that come and go.
 
+mod advertised;
 mod board;
 mod dhcp;
 mod endpoints;
@@ -17,6 +18,7 @@ mod kernel;
 mod manager;
 pub mod page;
 mod plan;
+mod report;
 mod route;
 mod seen;
 mod settled;

@@ -68,7 +68,7 @@ fn take(seen: &mut Seen, step: &Step) {
         Step::Up { name, .. } => link(seen, &name, &|link| link.up = true),
         Step::AddAddress { index, net, valid_s } => {
             seen.addresses.retain(|address| (address.index, address.net) != (index, net));
-            seen.addresses.push(Address { index, net, by_kernel: false, valid_s });
+            seen.addresses.push(Address { index, net, by_kernel: false, valid_s, in_doubt: false });
         }
         Step::RemoveAddress { index, net } => {
             seen.addresses.retain(|address| (address.index, address.net) != (index, net));
@@ -313,7 +313,7 @@ proptest! {
         for (index, last, lasting) in there {
             let net: IpNet = format!("10.20.{last}.1/24").parse().unwrap();
             if !seen.addresses.iter().any(|address| (address.index, address.net) == (index, net)) {
-                seen.addresses.push(Address { index, net, by_kernel: false, valid_s: (!lasting).then_some(60) });
+                seen.addresses.push(Address { index, net, by_kernel: false, valid_s: (!lasting).then_some(60), in_doubt: false });
             }
         }
         let wanted = config(STICK);

@@ -56,6 +56,8 @@ pub struct Address {
     pub by_kernel: bool,
     /// Seconds until it goes by itself; `None`: never.
     pub valid_s: Option<u32>,
+    /// It is not known yet to be no one else's, or it is known to be (RFC 4862, section 5.4): nothing may use it.
+    pub in_doubt: bool,
 }
 
 /// A route of the main table to one interface.
@@ -167,12 +169,13 @@ impl Address {
         }
         let net = IpNet::new(own?, message.header.prefix_len).ok()?;
         let six = matches!(net, IpNet::V6(_));
+        let in_doubt = message.header.flags.intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed);
         let permanent = message.header.flags.contains(AddressHeaderFlags::Permanent);
         // Before protocols were told (Linux 5.18) these were the marks.
         by_kernel |= net.addr().is_loopback()
             || (six && !permanent)
             || matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
-        Some(Address { index: message.header.index, net, by_kernel, valid_s })
+        Some(Address { index: message.header.index, net, by_kernel, valid_s, in_doubt })
     }
 }
 

@@ -1,14 +1,27 @@
 //! Whether an interface has what it should have.
 
-use super::seen::Seen;
+use super::seen::{Address, Seen};
 use super::wanted::{Made, Wanted, WantedLease, WantedLink};
+use std::net::IpAddr;
 
 /// Whether it is there with its addresses, and with its lease if it is to have one, or else with a link. Only what was
 /// wanted and seen in one turn counts: a lease that came meanwhile is not on the interface yet.
 #[must_use]
 pub fn has_all(want: &WantedLink, seen: &Seen, without_link: bool) -> bool {
     let Some(link) = seen.link(&want.name) else { return false };
-    let has = |net| seen.addresses.iter().any(|address| address.index == link.index && address.net == net);
+    let here = || seen.addresses.iter().filter(|address| address.index == link.index);
+    // Without a link nobody can be asked whose an address is.
+    let usable = |address: &Address| !address.in_doubt || (without_link && !link.carrier);
+    let has = |net| here().any(|address| address.net == net && usable(address));
+    // Where nothing else brings an address, that of a router advertisement is waited for.
+    let awaits_router = want.advertisements && want.addresses.is_empty() && want.lease == WantedLease::NotAsked;
+    let advertised = |address: &Address| match address.net.addr() {
+        IpAddr::V6(six) => address.by_kernel && !six.is_unicast_link_local() && usable(address),
+        IpAddr::V4(_) => false,
+    };
+    if awaits_router && !here().any(advertised) {
+        return false;
+    }
     let leased = match want.lease {
         WantedLease::NotAsked => link.carrier || without_link,
         WantedLease::InForce => true,
@@ -38,7 +51,7 @@ pub fn missing<'w>(want: &'w WantedLink, wanted: &'w Wanted, seen: &Seen) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::seen::{Address, Kind, Link};
+    use crate::net::seen::{Kind, Link};
     use crate::net::wanted::WantedAddress;
 
     const LEASED: &str = "10.0.0.50/24";
@@ -60,7 +73,13 @@ mod tests {
             mac: None,
             accept_ra: None,
         };
-        let one = |net: &&str| Address { index: 2, net: net.parse().unwrap(), by_kernel: false, valid_s: None };
+        let one = |net: &&str| Address {
+            index: 2,
+            net: net.parse().unwrap(),
+            by_kernel: false,
+            valid_s: None,
+            in_doubt: false,
+        };
         Seen { links: vec![link], addresses: addresses.iter().map(one).collect(), ..Seen::default() }
     }
 
@@ -75,6 +94,35 @@ mod tests {
         for lease in [WantedLease::Pending, WantedLease::Over] {
             assert!(!has_all(&want(lease, &[]), &seen(true, &[LEASED]), true), "{lease:?}");
         }
+    }
+
+    #[test]
+    fn an_address_counts_when_it_has_passed_duplicate_detection() {
+        let fixed = want(WantedLease::NotAsked, &["fd00::1/64"]);
+        let mut there = seen(true, &["fd00::1/64"]);
+        assert!(has_all(&fixed, &there, false));
+        there.addresses[0].in_doubt = true;
+        assert!(!has_all(&fixed, &there, false) && !has_all(&fixed, &there, true), "somebody else may have it");
+        there.links[0].carrier = false;
+        assert!(has_all(&fixed, &there, true), "without a link nobody can be asked");
+    }
+
+    #[test]
+    fn a_port_with_router_advertisements_alone_waits_for_an_address_of_its_own() {
+        let six = WantedLink { advertisements: true, ..want(WantedLease::NotAsked, &[]) };
+        let by_kernel = |nets: &[&str]| {
+            let mut there = seen(true, nets);
+            there.addresses.iter_mut().for_each(|address| address.by_kernel = true);
+            there
+        };
+        assert!(!has_all(&six, &by_kernel(&[]), true));
+        assert!(!has_all(&six, &by_kernel(&["fe80::5/64"]), true), "the link's own address reaches nothing");
+        assert!(has_all(&six, &by_kernel(&["fe80::5/64", "fd00:5::9/64"]), false));
+        let mut doubtful = by_kernel(&["fd00:5::9/64"]);
+        doubtful.addresses[0].in_doubt = true;
+        assert!(!has_all(&six, &doubtful, true));
+        let both = WantedLink { advertisements: true, ..want(WantedLease::InForce, &[LEASED]) };
+        assert!(has_all(&both, &seen(true, &[LEASED]), false), "a lease is enough");
     }
 
     #[test]

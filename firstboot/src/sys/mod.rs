@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod dm;
 pub mod firmware;
 mod flush;
+pub mod icmp6;
 pub mod inherited;
 mod ioctl;
 pub mod module;

@@ -1,4 +1,4 @@
-//! Router advertisements (RFC 4861, section 4.2) with one prefix.
+//! Router advertisements (RFC 4861, section 4.2) with one prefix, a resolver in it and a domain.
 
 use std::net::Ipv6Addr;
 
@@ -18,6 +18,11 @@ pub fn frame(prefix: Ipv6Addr) -> Vec<u8> {
     // Prefix information: on the link, for addresses of your own, valid for 3600 s.
     message.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0]);
     message.extend(prefix.octets());
+    // A resolver and a domain (RFC 8106), for 600 s.
+    message.extend([25, 3, 0, 0, 0, 0, 2, 88]);
+    message.extend(Ipv6Addr::from_bits(prefix.to_bits() | 0x53).octets());
+    message.extend([31, 3, 0, 0, 0, 0, 2, 88]);
+    message.extend(b"\x03six\x07example\0\0\0\0");
     let length = u16::try_from(message.len()).unwrap_or(0);
     let pseudo =
         [&ROUTER.octets()[..], &ALL_NODES.octets(), &[0, 0], &length.to_be_bytes(), &[0, 0, 0, 58], &message];

@@ -23,6 +23,8 @@ pub struct Manner {
     pub lease: u32,
     /// Whether it answers at all.
     pub answers: bool,
+    /// Whether it answers as servers do that nobody has thought of: see [`odd_options`].
+    pub odd: bool,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl DhcpServer {
 
 /// The answer to a question, as a frame.
 fn answer(host: &Host, question: &[u8], state: &mut State) -> Option<Vec<u8>> {
-    let Manner { address, lease, answers } = state.manner;
+    let Manner { address, lease, answers, odd } = state.manner;
     if !answers {
         return None;
     }
@@ -103,7 +105,9 @@ fn answer(host: &Host, question: &[u8], state: &mut State) -> Option<Vec<u8>> {
     let server = host.address().octets();
     data.extend([53, 1, kind, 54, 4]);
     data.extend(server);
-    if kind != NAK {
+    if kind != NAK && odd {
+        odd_options(&mut data, lease, server);
+    } else if kind != NAK {
         data.extend([51, 4]);
         data.extend(lease.to_be_bytes());
         data.extend([1, 4, 255, 255, 255, 0]);
@@ -119,6 +123,34 @@ fn answer(host: &Host, question: &[u8], state: &mut State) -> Option<Vec<u8>> {
     let (to, address) = if unicast { (mac, own) } else { (Mac::BROADCAST, Ipv4Addr::BROADCAST) };
     let body = Body::Udp { from: 67, to: 68, data };
     Some(build(to, host.mac(), &Content::Ip(Packet { from: host.address(), to: address, ttl: 64, body })))
+}
+
+/// No mask; times that cannot be (T1 and T2 as long as the lease); two domains with a space between them and a final dot; a list
+/// of domains in two parts (RFC 3396); an MTU and a time server; gateway and resolver in the fields for names (RFC 2132, option 52).
+fn odd_options(data: &mut Vec<u8>, lease: u32, server: [u8; 4]) {
+    let mut put = |code: u8, value: &[u8]| {
+        data.extend([code, value.len() as u8]);
+        data.extend(value);
+    };
+    for code in [51, 58, 59] {
+        put(code, &lease.to_be_bytes());
+    }
+    put(15, b"one.example two.example.");
+    let (first, second) = b"\x05three\x07example\x00\x04four\x07example\x00".split_at(9);
+    put(119, first);
+    put(26, &1400_u16.to_be_bytes());
+    put(119, second);
+    put(42, &[10, 0, 0, 123]);
+    put(52, &[3]);
+    let mut field = |at: usize, code: u8| {
+        let option = [&[code, 4], &server[..], &[255]].concat();
+        if let Some(place) = data.get_mut(at..at + option.len()) {
+            place.copy_from_slice(&option);
+        }
+    };
+    // `file`, then `sname` (RFC 2131, section 2).
+    field(108, 3);
+    field(44, 6);
 }
 
 /// Options behind the cookie (RFC 2132), by their codes.

@@ -2,8 +2,8 @@
 
 use crate::cli::output;
 use crate::node_check::{self, Suits};
-use crate::profile::diagnostic::{Diagnostic, Place, Sources};
 use crate::profile::check::declared;
+use crate::profile::diagnostic::{Diagnostic, Place, Sources};
 use crate::profile::load;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;

@@ -5,8 +5,8 @@ use super::super::schema::{Check as CheckText, Looker, Ready as ReadyText, Servi
 use super::super::value::Located;
 use super::Checker;
 use contract::role::{
-    Check, Directory, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox, Schedule,
-    Service, ServiceKind, TIME, Timer,
+    Check, Directory, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox,
+    Schedule, Service, ServiceKind, TIME, Timer,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

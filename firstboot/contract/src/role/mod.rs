@@ -15,8 +15,8 @@ pub use health::{HealthCheck, HttpProbe, Probe, Target};
 pub use name::{Compatible, Incompatible, NameError, ProfileName, Role};
 pub use sandbox::{Sandbox, SystemCalls};
 pub use service::{
-    Check, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Schedule, Service, ServiceKind,
-    TIME, Timer,
+    Check, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Schedule, Service,
+    ServiceKind, TIME, Timer,
 };
 
 use crate::var::Var;

@@ -38,6 +38,12 @@ pub fn names(list: &[u8]) -> Result<Vec<String>, ListError> {
     Ok(found)
 }
 
+/// As [`names`], without those that are not valid domains; none where the list is not one.
+#[must_use]
+pub fn valid(list: &[u8]) -> Vec<String> {
+    names(list).map(|names| sort(names.iter().map(String::as_str)).0).unwrap_or_default()
+}
+
 /// The name that begins at a place, and where the next one begins.
 fn name(list: &[u8], begin: usize) -> Result<(String, usize), ListError> {
     let (mut at, mut next) = (begin, None);

@@ -58,7 +58,7 @@ pub struct Interface {
     /// Obtain an IPv4 address by DHCP.
     #[serde(default)]
     pub dhcp: bool,
-    /// Take IPv6 addresses and routes from router advertisements. Default: as `dhcp`.
+    /// Take IPv6 addresses, routes, resolvers and search domains from router advertisements. Default: as `dhcp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ra: Option<bool>,
     /// Static addresses, each with its prefix length.
