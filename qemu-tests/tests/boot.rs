@@ -3,6 +3,7 @@
 
 use contract::layout::Partition;
 use emulator::{End, Machine, Network, Node};
+use microdc::flash::{self, Request, flash};
 use qemu_tests::figures::figure;
 use qemu_tests::images;
 use qemu_tests::router::{Router, STEP, service, wait_said, wait_up};
@@ -10,6 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 const R1: Router = Router { number: 1 };
+/// Size of the disk that is flashed, in bytes.
+const FLASHED: u64 = 8 << 30;
 
 /// Runs a tool over the node's disk; fails with what it said.
 fn clean(program: &str, arguments: &[&str]) {
@@ -21,14 +24,34 @@ fn clean(program: &str, arguments: &[&str]) {
 #[test]
 fn a_node_comes_up_outlasts_a_power_cut_and_powers_off_with_a_clean_disk_and_its_image_unchanged() {
     let (backbone, lan) = (Network::new(), Network::new());
-    // With the firmware's seed, as on the board.
-    let machine = R1.machine(images::router(), &[]).network(&backbone).network(&lan).kaslr();
+    // The disk as `microdc flash` leaves it, with its node.toml; and with the firmware's seed, as on the board.
+    let disk = flashed(&R1.node_config(&[]));
+    let machine = Machine::new(disk.path()).name("r1").serial("MICRODC1").network(&backbone).network(&lan).kaslr();
     let mut node = machine.start().unwrap();
     it_comes_up_and_says_who_it_is(&node);
     keys_on_the_console_never_open_a_shell(&node);
     a_power_cut_while_it_runs_does_no_harm(&mut node);
     it_powers_off_with_a_clean_disk(&node);
     the_image_on_the_disk_is_what_was_flashed(&node);
+}
+
+/// A disk of the usual size onto which the image under test was flashed.
+fn flashed(node_config: &str) -> tempfile::NamedTempFile {
+    let disk = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    disk.as_file().set_len(FLASHED).unwrap();
+    let (image, trusted) = (images::router(), [images::signing_key().public()]);
+    let request = Request {
+        image: &image,
+        image_name: "router.img",
+        to: disk.path(),
+        node_config: Some(node_config.as_bytes()),
+        trusted: Some(&trusted),
+        bmap: None,
+        erase: None,
+    };
+    let outcome = flash(&flash::machine::Machine::this(), &request, &|_, _, _| Ok(())).unwrap();
+    assert!(!outcome.resumed);
+    disk
 }
 
 fn it_comes_up_and_says_who_it_is(node: &Node) {

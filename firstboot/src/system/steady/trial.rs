@@ -104,6 +104,9 @@ impl Loop {
                 Probe::Service { name, .. } => excused.get(name).cloned(),
                 _ => None,
             };
+            if is_of_the_slot(&check.probe) {
+                return None;
+            }
             base.excuses_check(&check.name, missing.for_check(check)).or_else(of_service)
         });
         let failing = |name: &str| !self.supervisor.state(name).is_some_and(is_fine);
@@ -126,5 +129,21 @@ impl Loop {
             let found = self.node_now(now);
             self.updates.record(&found, &mut self.node.warnings);
         }
+    }
+}
+
+/// Whether a check looks at the slot itself: that the other slot failed it says nothing of this one.
+fn is_of_the_slot(probe: &Probe) -> bool {
+    matches!(probe, Probe::BootPartition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_boot_partition_of_the_one_slot_excuses_none_of_the_other() {
+        assert!(is_of_the_slot(&Probe::BootPartition));
+        assert!(!is_of_the_slot(&Probe::Service { name: "bgpd".to_owned(), stable_ms: 0 }));
     }
 }
