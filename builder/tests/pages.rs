@@ -111,3 +111,23 @@ fn what_the_pages_link_to_is_there() {
     }
     assert!(count >= 20, "{count}");
 }
+
+#[test]
+fn the_daemons_that_the_page_of_profiles_shows_are_those_under_test() {
+    let read = |path: &str| std::fs::read_to_string(crate::end_to_end::workspace().join(path)).unwrap();
+    let (page, tested) = (read("profiles/README.md"), read("qemu-tests/profiles/daemons.toml"));
+    let section = page.split("\n## Daemons of Debian, by example\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut count = 0;
+    for (line, block) in blocks(section, "toml") {
+        for table in block.join("\n").split("\n\n") {
+            // Of tables that others add to, the page shows lines.
+            let lines = ["[link]", "[kernel]"].iter().any(|name| table.starts_with(name));
+            let shown: Vec<&str> = if lines { table.lines().skip(1).collect() } else { vec![table] };
+            for shown in shown.iter().filter(|shown| !shown.starts_with("modules = ")) {
+                assert!(tested.contains(shown), "line {line} of the section is not in daemons.toml: {shown}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 10, "{count}");
+}

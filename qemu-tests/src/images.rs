@@ -37,7 +37,7 @@ const fn image(name: &'static str, variable: &'static str, profile: &'static str
 /// Every image under test.
 ///
 /// `router` and `minio` are the images as they get flashed; all others but `router-slow` have the probe.
-pub static IMAGES: [TestImage; 12] = [
+pub static IMAGES: [TestImage; 13] = [
     TestImage { lock: LockUse::Refreshed, ..image("router", "MICRODC_TEST_IMAGE", "profiles/router.toml") },
     // A node that does nothing but claim its disks.
     TestImage {
@@ -65,6 +65,8 @@ pub static IMAGES: [TestImage; 12] = [
     },
     // Every part that no other image has.
     image("parts", "MICRODC_TEST_PARTS_IMAGE", "qemu-tests/profiles/parts.toml"),
+    // Daemons that are awkward without maintainer scripts.
+    image("daemons", "MICRODC_TEST_DAEMONS_IMAGE", "qemu-tests/profiles/daemons.toml"),
     // A container host with Debian's containerd and runc.
     image("containerd", "MICRODC_TEST_CONTAINERD_IMAGE", "qemu-tests/profiles/containerd.toml"),
     TestImage {
@@ -202,6 +204,15 @@ pub fn minio_with_probe() -> PathBuf {
 #[must_use]
 pub fn parts() -> PathBuf {
     built("parts")
+}
+
+/// The image of daemons that are awkward without maintainer scripts, with the probe.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn daemons() -> PathBuf {
+    built("daemons")
 }
 
 /// The image of a container host with Debian's containerd and runc, and the probe.

@@ -1,4 +1,6 @@
-//! What takes long: more states of the claims that the tests above hold in a shorter form.
+//! What takes long: daemons that come up slowly without hardware help, and more states of the claims that the tests above hold
+//! in a shorter form.
 
+mod daemons;
 mod many_cuts;
 mod powercut;
