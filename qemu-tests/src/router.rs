@@ -33,22 +33,37 @@ impl Router {
     /// Its node.toml, with these routers as BGP neighbours.
     #[must_use]
     pub fn node_config(self, neighbours: &[Router]) -> String {
+        self.config(neighbours, "", |_| String::new())
+    }
+
+    /// As [`Router::node_config`], with neighbours as providers ask for them: they sign what they send, and accept one another's
+    /// LAN but not what is announced besides it.
+    #[must_use]
+    pub fn provider_config(self, neighbours: &[Router]) -> String {
+        let more = format!(", \"172.16.{}.0/24\"", self.number);
+        self.config(neighbours, &more, |neighbour| {
+            format!(
+                "password = \"{PASSWORD}\"\nmax_prefix = 10\nhold = 9\nin = [\"10.{}.0.0/16 le 24\"]\n\
+                 out = [\"10.0.0.0/8 le 24\", \"172.16.0.0/12 le 24\"]\n",
+                neighbour.number
+            )
+        })
+    }
+
+    /// `announced` are further networks; `keys` gives further keys of a neighbour.
+    fn config(self, neighbours: &[Router], announced: &str, keys: impl Fn(Router) -> String) -> String {
         let n = self.number;
         let mut toml = format!(
             "name = \"r{n}\"\n\
              [network.eth0]\naddresses = [\"10.0.0.{n}/24\"]\n\
              [network.eth1]\naddresses = [\"10.{n}.0.1/24\"]\n\
-             [router]\nasn = {}\nannounce = [\"10.{n}.0.0/24\", \"172.16.{n}.0/24\"]\n",
+             [router]\nasn = {}\nannounce = [\"10.{n}.0.0/24\"{announced}]\n",
             65_000 + u32::from(n)
         );
         for neighbour in neighbours {
             let (m, asn) = (neighbour.number, 65_000 + u32::from(neighbour.number));
-            // As a provider asks for it. What is announced besides the LAN is not accepted.
-            let _ = write!(
-                toml,
-                "[[router.neighbor]]\naddress = \"10.0.0.{m}\"\nasn = {asn}\npassword = \"{PASSWORD}\"\nmax_prefix = 10\n\
-                 hold = 9\nin = [\"10.{m}.0.0/16 le 24\"]\nout = [\"10.0.0.0/8 le 24\", \"172.16.0.0/12 le 24\"]\n"
-            );
+            let keys = keys(*neighbour);
+            let _ = write!(toml, "[[router.neighbor]]\naddress = \"10.0.0.{m}\"\nasn = {asn}\n{keys}");
         }
         toml
     }
@@ -135,7 +150,8 @@ mod tests {
     #[test]
     fn the_node_configs_are_ones_that_a_node_accepts() {
         let (one, two) = (Router { number: 1 }, Router { number: 2 });
-        let config = contract::node::NodeConfig::parse(one.node_config(&[two]).as_bytes()).unwrap();
+        assert!(contract::node::NodeConfig::parse(one.node_config(&[two]).as_bytes()).is_ok());
+        let config = contract::node::NodeConfig::parse(one.provider_config(&[two]).as_bytes()).unwrap();
         let router = config.router.unwrap();
         assert_eq!((router.asn, router.neighbors[0].asn, router.neighbors.len()), (Some(65_001), 65_002, 1));
         assert_eq!(router.announce[0].to_string(), one.lan());

@@ -23,8 +23,10 @@ fn seconds(time: Duration) -> String {
 #[test]
 fn two_routers_tell_each_other_the_way_and_outlast_a_killed_bgpd_and_a_pulled_cable() {
     let (backbone, lans) = (Network::new(), [Network::new(), Network::new()]);
-    let machine =
-        |router: Router, neighbour, image, lan| router.machine(image, &[neighbour]).network(&backbone).network(lan);
+    let machine = |router: Router, neighbour: Router, image, lan| {
+        let config = router.provider_config(&[neighbour]);
+        router.machine(image, &[]).node_config(config).network(&backbone).network(lan)
+    };
     // One of them with the probe, by which bgpd is killed; the other as it gets flashed.
     let r1 = machine(R1, R2, images::router_with_probe(), &lans[0]).port(PORT).start().unwrap();
     let r2 = machine(R2, R1, images::router(), &lans[1]).start().unwrap();
