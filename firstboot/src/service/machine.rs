@@ -264,10 +264,7 @@ impl Machine {
                 self.state = State::Waiting;
                 Vec::new()
             }
-            (Event::NothingToDo(why), State::Waiting) => {
-                self.state = State::Done { at: now };
-                vec![Action::Tell(Notice::Skipped(why))]
-            }
+            (Event::NothingToDo(why), State::Waiting) => self.skip(why, now),
             (Event::Spawned, State::Starting { .. }) if self.policy.ready_at_once => self.ready(now),
             (Event::BecameReady, State::Starting { .. }) if !self.policy.oneshot => self.ready(now),
             (Event::SpawnFailed(why), State::Starting { .. }) => self.back_off(why, now),
@@ -292,9 +289,7 @@ impl Machine {
             (Event::Exited(_), State::Stopping { kill_at: None, then: Then::Rest })
             | (Event::Gone, State::Stopping { then: Then::Remains, .. }) => self.stopped(),
             (Event::Tick, &State::Stopping { kill_at: Some(at), then: Then::Remains }) if now >= at => {
-                let mut actions = vec![Action::Tell(Notice::StopTimeout)];
-                actions.extend(self.stopped());
-                actions
+                [vec![Action::Tell(Notice::StopTimeout)], self.stopped()].concat()
             }
             (Event::Tick, &State::Starting { deadline }) if now >= deadline => {
                 self.state = State::Stopping { kill_at: None, then: Then::BackOff };
@@ -313,9 +308,9 @@ impl Machine {
                 self.state = State::Stopping { kill_at: Some(now + self.policy.stop_timeout), then: Then::Rest };
                 vec![Action::Terminate]
             }
-            (Event::StopAsked, State::Stopping { then: Then::Remains, .. }) => Vec::new(),
-            (Event::StopAsked, State::Stopping { kill_at, .. }) => {
-                self.state = State::Stopping { kill_at: *kill_at, then: Then::Rest };
+            (Event::StopAsked, &State::Stopping { kill_at, then }) => {
+                let then = if then == Then::Remains { then } else { Then::Rest };
+                self.state = State::Stopping { kill_at, then };
                 Vec::new()
             }
             (Event::RestartAsked, State::Starting { .. } | State::Ready { .. }) => {
@@ -356,6 +351,12 @@ impl Machine {
     fn stopped(&mut self) -> Vec<Action> {
         self.state = State::Stopped;
         vec![Action::KillAll, Action::Tell(Notice::Stopped)]
+    }
+
+    /// A task need not be run.
+    fn skip(&mut self, why: String, now: Moment) -> Vec<Action> {
+        self.state = State::Done { at: now };
+        vec![Action::Tell(Notice::Skipped(why))]
     }
 
     /// A task has ended well.
