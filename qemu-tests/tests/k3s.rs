@@ -8,7 +8,7 @@ use qemu_tests::agent::Agent;
 use qemu_tests::attack::{CONTAINER_HOST, only_what_is_expected_is_reached};
 use qemu_tests::found::Found;
 use qemu_tests::images;
-use qemu_tests::probe::PORT;
+use qemu_tests::probe::{PORT, Request};
 use qemu_tests::router::{STEP, service, wait_up};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,11 +18,13 @@ const NETWORK: &str =
     "[network.eth0]\naddresses = [\"10.0.0.11/24\"]\ngateway = \"10.0.0.254\"\n[disks]\ndata = \"ext4\"\n";
 
 const PROXY: &str = "[proxy]\nhttp = \"http://10.0.0.9:3128\"\nexcept = [\"10.0.0.0/8\"]\n";
-const REGISTRIES: &str = "[k3s.registries.mirrors]\n\"registry.example\" = [\"https://cache.rack1.lan:5000\"]\n\
-    [k3s.registries.logins.\"cache.rack1.lan:5000\"]\nusername = \"rack1\"\npassword = \"hunter4hunter4\"\n";
+const MORE: &str = "[k3s.registries.mirrors]\n\"registry.example\" = [\"https://cache.rack1.lan:5000\"]\n\
+    [k3s.registries.logins.\"cache.rack1.lan:5000\"]\nusername = \"rack1\"\npassword = \"hunter4hunter4\"\n\
+    [k3s.snapshots]\nschedule = \"0 */6 * * *\"\nkeep = 7\n[k3s.snapshots.s3]\nendpoint = \"s3.rack1.lan:9000\"\n\
+    bucket = \"etcd\"\naccess_key = \"hunter5hunter5\"\nsecret_key = \"hunter6hunter6\"\n";
 
 fn start(image: PathBuf, name: &str, k3s: &str) -> Node {
-    let config = format!("name = \"{name}\"\n{NETWORK}{PROXY}[k3s]\n{k3s}\n{REGISTRIES}");
+    let config = format!("name = \"{name}\"\n{NETWORK}{PROXY}[k3s]\n{k3s}\n{MORE}");
     let machine = Machine::new(image).name(name).network(&Network::new()).port(PORT).disk_size(6 << 30);
     let node = machine.deadline(Duration::from_secs(900)).node_config(config).start().unwrap();
     wait_up(&node, name).unwrap();
@@ -170,6 +172,13 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
         "  - \"example.org/disk=nvme\"",
         "node-taint:",
         "  - \"example.org/slow=true:NoSchedule\"",
+        "etcd-snapshot-schedule-cron: \"0 */6 * * *\"",
+        "etcd-snapshot-retention: 7",
+        "etcd-s3: true",
+        "etcd-s3-endpoint: \"s3.rack1.lan:9000\"",
+        "etcd-s3-bucket: \"etcd\"",
+        "etcd-s3-access-key: \"hunter5hunter5\"",
+        "etcd-s3-secret-key: \"hunter6hunter6\"",
         "private-registry: \"/run/rancher/k3s/registries.yaml\"",
         "kubelet-arg:",
         "  - \"volume-plugin-dir=/var/lib/kubelet/volumeplugins\"",
@@ -183,6 +192,7 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     let images = found.all("images").concat();
     let place = "/var/lib/rancher/k3s/agent/images/k3s-airgap-images-arm64.tar.zst ";
     assert!(images.strip_prefix(place).is_some_and(|content| content.starts_with("stand-in")), "{images}");
+    assert_eq!(found.all("manifests"), ["rack1.yaml"]);
     its_surroundings_are_what_k3s_asks_for(&found, "s1", Agent(&node), 1);
     Agent(&node).has_modules(&MODULES);
     let cilium = ["cls_bpf", "sch_ingress", "sch_fq", "geneve", "algif_hash", "xt_TPROXY", "xt_socket"];
@@ -214,6 +224,9 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     let found = Found::by(Agent(&node), "k3s");
     assert_eq!(settings(found.file("/run/rancher/k3s/config.yaml")), wanted);
     its_surroundings_are_what_k3s_asks_for(&found, "s1", Agent(&node), 2);
+    let once = "/data/directories/var/lib/rancher/k3s/agent/images/.cache.json";
+    let exists = ["/usr/lib/microdc/probe", "exists", once].map(str::to_owned).to_vec();
+    Agent(&node).ask(&Request::Run(exists)).unwrap();
 }
 
 fn the_token_is_nowhere_to_be_seen(node: &Node) {

@@ -9,6 +9,7 @@ use super::problem::{Problem, problem};
 use super::registries::Registries;
 use super::secrets::is_kept;
 use super::section::{Common, Section};
+use super::snapshots::Snapshots;
 use super::values;
 use crate::secret::Secret;
 use ipnet::IpNet;
@@ -64,6 +65,9 @@ pub struct K3s {
     /// Where images come from, and who may fetch them.
     #[serde(default, skip_serializing_if = "Registries::is_empty")]
     pub registries: Registries,
+    /// Copies of the cluster's database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<Snapshots>,
     /// Components of k3s to leave out: `traefik`, `servicelb` ...
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disable: Vec<Component>,
@@ -260,6 +264,9 @@ impl Section for K3s {
             }
         }
         self.registries.check()?;
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.check()?;
+        }
         if !matches!(disks.data, DataKind::Xfs | DataKind::Ext4) {
             let message = "k3s keeps images and containers on `data`: set data = \"ext4\" (or \"xfs\") under [disks]";
             return Err(problem(["k3s"], message));

@@ -47,12 +47,18 @@ pub fn run(arguments: &[String], facts: &mut Facts) {
         .into_iter()
         .flatten()
         .flatten()
+        // k3s's own notes.
+        .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
         .map(|entry| {
             let path = entry.path();
             format!("{} {}", path.display(), fs::read_to_string(&path).unwrap_or_else(|error| error.to_string()))
         })
         .collect();
     facts.line("images", images.join(" ").trim());
+    // As k3s does, one link is followed (pkg/deploy, walkFiles).
+    let manifests = fs::read_dir("/var/lib/rancher/k3s/server/manifests/image").into_iter().flatten().flatten();
+    let manifests: Vec<String> = manifests.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    facts.line("manifests", &manifests.join(" "));
     program_runs_from_data(facts);
     if arguments.get(1).is_some_and(|verb| verb == "server") {
         api();
