@@ -1,6 +1,7 @@
 //! What k3s finds on a node, against what its documentation asks for. A stand-in runs in its place
 //! (qemu-tests/guest/src/bin/stand-in) and says what it found; the images are those of the profiles in everything else.
 
+use contract::control::{Call, Request as Ask, VERSION};
 use contract::layout::Partition;
 use contract::names::NODE_CONFIG;
 use emulator::{Machine, Network, Node};
@@ -216,6 +217,10 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     let page = node.page("s", STEP).unwrap();
     assert!(service(&page, "k3s").contains(": ready"), "{page}");
     it_does_not_take_the_node(Agent(&node));
+    let call = Call { version: VERSION, request: Ask::Kubeconfig { address: "fd00::11".to_owned() } };
+    let said = Agent(&node).ask(&Request::Call(serde_json::to_string(&call).unwrap())).unwrap();
+    assert!(said.contains("server: https://[fd00::11]:6443"), "{said}");
+    node.expect("an operator was given the kubeconfig, for fd00::11", STEP).unwrap();
 
     // What is kept is there after a power cut, and what is not is gone.
     node.kill();

@@ -71,6 +71,11 @@ pub enum Request {
     Disks,
     Network,
     Config,
+    /// The administrator's kubeconfig of a k3s server.
+    Kubeconfig {
+        /// A name or an IP address under which the node is reached.
+        address: String,
+    },
     Metrics,
     Reboot,
     Poweroff,
@@ -115,6 +120,8 @@ pub enum Reply {
     Disks(Box<Storage>),
     Network(NetworkStatus),
     Config(ConfigInForce),
+    /// YAML, with a private key.
+    Kubeconfig(String),
     Metrics(Box<Facts>),
     /// Progress of an update; more follow until [`UpdateEvent::is_last`].
     Update(UpdateEvent),

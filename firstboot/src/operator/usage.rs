@@ -21,6 +21,8 @@ pub enum Usage {
     Excess { verb: &'static str, word: String },
     #[error("{0} needs a service: `services` lists them")]
     NoService(&'static str),
+    #[error("kubeconfig needs the name or the address under which this node is reached")]
+    NoAddress,
     #[error("-n needs a number from 1 to {MAX_LINES}")]
     Lines,
     #[error("update needs the URL of a bundle (http:// or https://), or - for standard input")]

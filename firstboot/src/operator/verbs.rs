@@ -45,7 +45,7 @@ pub enum Act {
 }
 
 /// Every verb, in the order of the help page.
-pub static VERBS: [Verb; 16] = [
+pub static VERBS: [Verb; 17] = [
     Verb {
         summary: &["what the node is and how it is doing"],
         about: "name, role, version, slot, disk, addresses, services that are not ready, and problems since power-on",
@@ -101,6 +101,15 @@ pub static VERBS: [Verb; 16] = [
         summary: &["the node config in force and its origin, without secrets"],
         about: "node.toml as the node parsed it. To change it, put a new one on bootsel and reboot",
         ..ask("config", |words| words.only(Request::Config))
+    },
+    Verb {
+        arguments: "[HOST]",
+        summary: &["a k3s server's kubeconfig, with the address you came by"],
+        about: "the administrator's kubeconfig of a k3s server: ssh operator@NODE kubeconfig >~/.kube/config. The API's \
+            address is the one that you connected to, or HOST. Whoever has it may do everything in the cluster; that \
+            it was given is written to the console",
+        line: Line::Urls,
+        ..ask("kubeconfig", kubeconfig)
     },
     Verb {
         arguments: "URL...",
@@ -276,6 +285,20 @@ fn restart(mut words: Words<'_>) -> Result<Request, Usage> {
     words.only(Request::Restart { service: service.to_owned() })
 }
 
+/// Without an address it is the one that the operator came by, as sshd names it (`SSH_CONNECTION` of ssh(1)).
+fn kubeconfig(mut words: Words<'_>) -> Result<Request, Usage> {
+    let came_by = || {
+        let connection = std::env::var("SSH_CONNECTION").ok()?;
+        connection.split(' ').nth(2).map(|address| address.split('%').next().unwrap_or_default().to_owned())
+    };
+    let address = match words.next() {
+        Some(word) if word.starts_with('-') => return Err(words.excess(word)),
+        Some(word) => word.to_owned(),
+        None => came_by().ok_or(Usage::NoAddress)?,
+    };
+    words.only(Request::Kubeconfig { address })
+}
+
 fn rollback(mut words: Words<'_>) -> Result<Request, Usage> {
     let force = words.rest.first() == Some(&"--force");
     if force {
@@ -325,6 +348,15 @@ mod tests {
             "\n  logs [SERVICE]      the last log lines of one service, or of all\n      -f                follow"
         ));
         assert!(page.contains("\n                      `update -` reads it from standard input\n"));
+    }
+
+    #[test]
+    fn a_kubeconfig_is_for_a_host_that_is_named() {
+        let words = |rest| Words { verb: "kubeconfig", rest };
+        let request = Request::Kubeconfig { address: "fd00::1".to_owned() };
+        assert_eq!(kubeconfig(words(&["fd00::1"])), Ok(request));
+        assert!(matches!(kubeconfig(words(&["--all"])), Err(Usage::Excess { .. })));
+        assert!(matches!(kubeconfig(words(&["a", "b"])), Err(Usage::Excess { .. })));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod directories;
 mod events;
 mod identity;
 mod keys;
+mod kubeconfig;
 mod lock;
 mod modules;
 mod mounts;

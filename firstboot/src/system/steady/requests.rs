@@ -3,6 +3,7 @@
 use super::super::answers::{self, View};
 use super::super::control::{Rank, Source as ControlSource, group_number};
 use super::super::events::{now, say};
+use super::super::kubeconfig;
 use super::super::visitors::Visitors;
 use super::turn::Loop;
 use crate::sys::reboot::Action;
@@ -40,6 +41,13 @@ impl Loop {
             Request::Disks => Reply::Disks(Box::new(self.node.storage.clone())),
             Request::Network => Reply::Network(answers::network(&self.supervisor)),
             Request::Config => answers::config(&self.node),
+            Request::Kubeconfig { address } => match kubeconfig::at(Path::new(kubeconfig::FILE), &address) {
+                Ok(text) => {
+                    say(format_args!("an operator was given the kubeconfig, for {address}"));
+                    Reply::Kubeconfig(text)
+                }
+                Err(why) => Reply::Refused(why),
+            },
             Request::Logs { service, lines, follow } => {
                 match answers::logs(&self.supervisor, service.as_deref(), lines) {
                     Ok((lines, seen)) if follow => {

@@ -61,6 +61,7 @@ pub fn run(arguments: &[String], facts: &mut Facts) {
     facts.line("manifests", &manifests.join(" "));
     program_runs_from_data(facts);
     if arguments.get(1).is_some_and(|verb| verb == "server") {
+        println!("stand-in for k3s: the kubeconfig: {:?}", kubeconfig());
         api();
     }
     answer("127.0.0.1:10248", "ok");
@@ -80,6 +81,13 @@ fn program_runs_from_data(facts: &mut Facts) {
     let said =
         ended.map_or_else(|error| error.to_string(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
     facts.line("ran from data:", said.trim());
+}
+
+/// What k3s writes for administrators, in short.
+fn kubeconfig() -> std::io::Result<()> {
+    fs::create_dir_all("/etc/rancher/k3s")?;
+    let text = "apiVersion: v1\nclusters:\n- cluster:\n    server: https://127.0.0.1:6443\n  name: default\n";
+    fs::write("/etc/rancher/k3s/k3s.yaml", text)
 }
 
 /// By OpenSSL's own server, with a certificate that no one knows: `ping` holds the whole answer.
