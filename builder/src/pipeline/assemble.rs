@@ -4,6 +4,7 @@
 use super::artifacts::Placed;
 use super::hints;
 use super::mistake::{mistake, mistake_with_help};
+use super::os_release;
 use crate::profile::{Diagnostic, Place, Profile, check};
 use crate::tree::{Accounts, Package, User};
 use crate::tree::{Content, Kind, Libraries, Node, Tree, certificates, elf, origin, overlay, skeleton, take};
@@ -89,6 +90,7 @@ pub(super) fn assemble(inputs: &Inputs<'_>, libraries: &mut dyn Libraries) -> Re
     let accepted = profile.missing_libraries.iter().map(|name| name.value.clone()).collect();
     elf::close(&mut tree, libraries, &accepted)?;
     certificates::insert(&mut tree)?;
+    os_release::insert(&mut tree, &profile.name)?;
     // The program itself comes with the initramfs and is shown here.
     file(&mut tree, FIRSTBOOT, Vec::new(), 0o755, &origin::of_artifact("firstboot", "PID 1"))?;
     let paths = inputs.modules.iter().map(|module| format!("/{}", module.path.trim_start_matches('/'))).collect();

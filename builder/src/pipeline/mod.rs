@@ -13,6 +13,7 @@ mod hints;
 mod inventory;
 mod mistake;
 mod one;
+mod os_release;
 mod package_set;
 mod record;
 mod root;

@@ -3,7 +3,7 @@
 use super::artifacts::{self, Locals};
 use super::root::{self, ForBoot, Root, check_interrupted};
 use super::settings::Settings;
-use super::{FIRSTBOOT, Options, assemble, boot, inventory, record, stage_key, version};
+use super::{FIRSTBOOT, Options, assemble, boot, inventory, os_release, record, stage_key, version};
 use crate::boot::files::KERNEL_OPTIONS;
 use crate::cache::Cache;
 use crate::flash;
@@ -212,6 +212,7 @@ impl Build<'_> {
             None => error.into(),
         })?;
         assemble::tell_version(&mut root.tree, &version)?;
+        os_release::tell_version(&mut root.tree, &self.profile.name, &version)?;
         Ok(version)
     }
 
