@@ -151,6 +151,27 @@ fn a_lease_is_got_late_renewed_lost_got_again_and_changed_and_survives_a_pulled_
     );
 }
 
+/// No IPv4 at all: the network is ready with the first address that is the node's own, and not before.
+#[test]
+fn a_network_of_ipv6_alone_is_ready_with_the_first_address_by_router_advertisement() {
+    let lan = Network::new();
+    let host = lan.host(four(254), 24, None).unwrap();
+    let node = machine("six", "[network.eth0]\nra = true\n").network(&lan).start().unwrap();
+    wait_page(&node, "the port without an address", |page| !lines(page, &["link eth0 up"]).is_empty());
+    assert!(!node.console().contains("network ready"), "{}", node.console());
+    let begin = Instant::now();
+    while !node.console().contains("network ready") {
+        host.send_frame(&advertisement::frame("fd00:5::".parse().unwrap()));
+        assert!(begin.elapsed() < STEP, "the network does not become ready:\n{}", node.console());
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let line = node.expect("network ready: ", STEP).unwrap();
+    assert!(line.contains("eth0 fd00:5::") && !line.contains("fe80"), "{line}");
+    let page = wait_page(&node, "names", |page| page.contains("resolver fd00:5::53"));
+    assert!(page.contains("search six.example"), "{page}");
+    assert!(!lines(&page, &["route default via fe80::1 dev eth0"]).is_empty(), "{page}");
+}
+
 /// A router whose dnsmasq gives this one address, for as short a time as it can: two minutes.
 fn dnsmasq(address: &str) -> String {
     format!(
