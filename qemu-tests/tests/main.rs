@@ -9,6 +9,7 @@ mod containers;
 mod damage;
 mod dependencies;
 mod fleet;
+mod home_router;
 mod k3s;
 mod latency;
 mod long;
