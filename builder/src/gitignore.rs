@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// A file that could not be extended.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}; see to it yourself that git ignores {}", path.display(), lines.join(" and "))]
+#[error("{}: {source}; add {} to .gitignore yourself", path.display(), lines.join(" and "))]
 pub struct GitignoreError {
     path: PathBuf,
     lines: Vec<String>,

@@ -25,7 +25,7 @@ const INPUTS: [&str; 5] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".
 #[derive(Debug, thiserror::Error)]
 pub enum NodeProgramError {
     #[error(
-        "firstboot's sources are not here: no folder with Cargo.toml and firstboot/ at or above {0}; run microdc in a \
+        "cannot find firstboot's sources: no folder with Cargo.toml and firstboot/ at or above {0}; run microdc in a \
          checkout of its repository, or pass a compiled one with --supply firstboot=FILE"
     )]
     NoSources(PathBuf),

@@ -109,10 +109,10 @@ fn the_holes_of_an_image_are_those_of_its_source_packages_in_its_release_the_wor
         "4 packages from 4 source packages",
         "1.1-1+deb13u1 in trixie-security: build again",
         "none in trixie; sid has 1:3.1 (postponed)",
-        "3 holes: 1 high, 1 unassigned, 1 unimportant",
+        "3 vulnerabilities: 1 high, 1 unassigned, 1 unimportant",
         "a new build closes 1 of them",
-        "2 holes at unassigned or above",
-        "from no package of Debian's: firstboot",
+        "2 vulnerabilities at unassigned or above",
+        "(not from a Debian package): firstboot",
     ] {
         assert!(shown.contains(line), "{line:?} is not in\n{shown}");
     }
@@ -205,7 +205,7 @@ fn data_that_is_cut_off_or_something_else_is_no_verdict_and_does_not_become_the_
         server.put("data", junk);
         server.tag("data", tag, false);
         let said = bench.audited_from(&server, &[], 3);
-        assert!(said.contains("the audit could not be made"), "{said}");
+        assert!(said.contains("the audit could not be completed"), "{said}");
     }
     server.fail("data", [Fault::Status(404)]);
     assert!(bench.audited_from(&server, &[], 3).contains("HTTP 404"));

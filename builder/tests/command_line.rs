@@ -334,7 +334,7 @@ fn keys_new_and_new_keep_private_keys_out_of_git_and_a_key_that_anyone_could_rep
     let open = folder.path().join("keys");
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
     let text = keys(&["show", "keys/release.pub"], 1);
-    assert!(text.contains("could be replaced by anyone") && text.contains("chmod o-w"), "{text}");
+    assert!(text.contains("any user could replace") && text.contains("chmod o-w"), "{text}");
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o775)).unwrap();
     let text = keys(&["new", "--name", "third"], 0);
     assert!(text.contains("warning: ") && text.contains("chmod g-w"), "{text}");

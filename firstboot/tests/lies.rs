@@ -124,7 +124,7 @@ fn when_every_server_lies_each_one_s_reason_is_told() {
     let before = ["a", "b"].map(|slot| node.digest(slot));
     let (result, told) = install(&node, &order);
     let error = chain(&result.unwrap_err());
-    assert!(error.starts_with("none of the 6 addresses gives a bundle that can be installed: "), "{error}");
+    assert!(error.starts_with("none of the 6 URLs has an installable bundle: "), "{error}");
     for (url, reason) in urls.iter().zip([
         "it answers 404",
         "does not match the manifest",

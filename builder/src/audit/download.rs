@@ -17,11 +17,9 @@ const LEVEL: i32 = 3;
 /// Data that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    #[error("{0}\nHand the data over as a file with --data, or take the copy of an earlier run with --offline")]
+    #[error("{0}\nPass the data with --data FILE, or use the cached copy with --offline")]
     Fetch(#[from] FetchError),
-    #[error(
-        "with --offline nothing is fetched, and no earlier run has left a copy of {url}: hand it over with --data"
-    )]
+    #[error("--offline is set, and {url} is not in the cache: pass the data with --data FILE")]
     Offline { url: String },
     #[error(transparent)]
     Cache(#[from] CacheError),

@@ -25,11 +25,11 @@ pub enum AuditError {
     #[error(transparent)]
     Tracker(#[from] TrackerError),
     #[error(
-        "the data says nothing of any package in {release}: either it is not the data of Debian's security tracker, or the \
-         tracker has dropped that release"
+        "the data contains no packages of {release}: either it is not Debian security tracker data, or the tracker no \
+         longer covers that release"
     )]
     UnknownRelease { release: String },
-    #[error("there is no package of Debian's in it that the tracker could know")]
+    #[error("it contains no Debian packages to audit")]
     NoPackages,
 }
 

@@ -1,4 +1,4 @@
-//! `microdc audit`: known holes of the packages of an image.
+//! `microdc audit`: known vulnerabilities of the packages of an image.
 
 use crate::audit::download::{self, Data};
 use crate::audit::hole::{Fix, Hole, Level, Plan};
@@ -33,23 +33,23 @@ const LARGEST_BILL: u64 = 64 << 20;
 /// A copy of the data older than this, in days, is named as such.
 const OLD: u64 = 7;
 
-/// Look for known holes in the packages of an image
+/// Check the packages of an image for known vulnerabilities
 ///
 /// Compares the packages of an image, a disk, a bundle, a profile's lock or a
 /// bill of materials (CycloneDX or SPDX) with the data of Debian's security
-/// tracker: which have known holes, how bad Debian thinks they are, and
-/// whether a new build closes them. The data is fetched and kept in the cache;
+/// tracker: which have known vulnerabilities, how urgent Debian thinks they
+/// are, and whether a new build fixes them. The data is fetched and kept in the cache;
 /// what has not changed is not fetched again.
 ///
 /// Artifacts, and modules inside programs, are not Debian's packages: they are
-/// not looked at, and the last lines name them.
+/// not audited, and the last lines name them.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  microdc audit out/router.img\n  microdc audit router --fixable\n  microdc audit \
                   out/router.img --data tracker.json.gz --fail-on high\n  microdc audit router.cdx.json --json \
                   --ignore-file accepted.txt\n\nLevels are Debian's urgencies: high, medium, end-of-life, unassigned \
-                  (not judged\nyet), low, unimportant.\n\nExit status: 0 no hole at --fail-on or above; 1 there is \
-                  one; 2 wrong usage;\n3 the audit could not be made; 130 interrupted."
+                  (not judged\nyet), low, unimportant.\n\nExit status: 0 no vulnerability at --fail-on or above; 1 there is \
+                  one; 2 wrong usage;\n3 the audit could not be completed; 130 interrupted."
 )]
 pub(super) struct Audit {
     /// An image, disk, root partition or bundle; a profile's name or its lock;
@@ -61,19 +61,19 @@ pub(super) struct Audit {
     /// Where the data is published [default: at Debian's security tracker]
     #[arg(long, value_name = "URL", conflicts_with = "data")]
     url: Option<String>,
-    /// Fetch nothing: take the copy of an earlier run
+    /// Download nothing: use the cached copy of an earlier run
     #[arg(long, conflicts_with = "data")]
     offline: bool,
-    /// The least level that fails the audit
+    /// Fail the audit at this level or above
     #[arg(long, value_name = "LEVEL", value_enum, default_value = "unassigned", hide_possible_values = true)]
     fail_on: Level,
-    /// Only holes that a new build closes
+    /// Show only vulnerabilities that a new build fixes
     #[arg(long)]
     fixable: bool,
-    /// Accept a hole; may be given several times
+    /// Ignore this vulnerability; can be repeated
     #[arg(long, value_name = "CVE", value_parser = ignore::name)]
     ignore: Vec<String>,
-    /// Accept the holes of a list: one on each line, what follows # is a
+    /// Ignore the vulnerabilities listed in this file, one per line; # starts a
     /// comment
     #[arg(long, value_name = "FILE")]
     ignore_file: Option<PathBuf>,
@@ -87,7 +87,7 @@ pub(super) struct Audit {
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
-#[error("the audit could not be made")]
+#[error("the audit could not be completed")]
 pub(super) struct NotMade;
 
 impl Audit {
@@ -198,7 +198,7 @@ fn print(of: &Path, report: &Report, data_of: Option<u64>) -> Result<(), OutputE
         .map(|(level, count)| format!("{count} {}", level.name()))
         .collect();
     match counts.is_empty() {
-        true => outln!("no known hole")?,
+        true => outln!("no known vulnerability")?,
         false => outln!("{}: {}", holes(found.len()), counts.join(", "))?,
     }
     let closed = found.iter().filter(|hole| hole.fix.is_available()).count();
@@ -214,8 +214,8 @@ fn print(of: &Path, report: &Report, data_of: Option<u64>) -> Result<(), OutputE
     };
     let in_vain: Vec<String> = report.ignored_in_vain.iter().cloned().collect();
     named(&in_vain, "accepted, and not there (any more)")?;
-    named(&report.not_followed, "not looked at, from suites that the tracker does not follow")?;
-    named(&report.not_covered, "not looked at, from no package of Debian's")?;
+    named(&report.not_followed, "not audited (from suites that the tracker does not cover)")?;
+    named(&report.not_covered, "not audited (not from a Debian package)")?;
     named(&report.guessed, "their source package was told by their path in the archive")
 }
 
@@ -237,5 +237,5 @@ fn line(hole: &Hole) -> Result<(), OutputError> {
 }
 
 fn holes(count: usize) -> String {
-    if count == 1 { "1 hole".to_owned() } else { format!("{count} holes") }
+    if count == 1 { "1 vulnerability".to_owned() } else { format!("{count} vulnerabilities") }
 }

@@ -30,8 +30,8 @@ pub(super) struct Boot {
     /// and without a network
     #[arg(long)]
     raspi4b: bool,
-    /// Lead a TCP port of this machine's loopback to this port of the node, and say
-    /// which: 22 is for ssh. May be repeated
+    /// Forward a local TCP port (on the loopback interface) to this port of the node,
+    /// and print it; 22 is SSH. Can be repeated
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "raspi4b")]
     forward: Vec<u16>,
     /// For scripts: wait until the role's health gate has passed, show the console,
@@ -64,7 +64,7 @@ impl Boot {
         for &port in &self.forward {
             let host = machine.forward(port)?;
             let hint = if port == SSH { format!(": ssh -p {host} operator@127.0.0.1") } else { String::new() };
-            note!("127.0.0.1:{host} leads to the node's port {port}{hint}");
+            note!("forwarding 127.0.0.1:{host} to port {port} of the node{hint}");
         }
         if self.until_healthy {
             note!("booting {}; its console follows within {} s", self.image.display(), self.within);

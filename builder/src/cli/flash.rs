@@ -24,11 +24,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Write an image onto a disk, and read it back
 ///
-/// Checks the image against its signature, writes the blocks that mean something,
+/// Checks the image against its signature, writes the blocks that contain data,
 /// erases what an older system left, and reads everything back from the disk. The
 /// partition table comes last: a disk that was half-written when the cable was
-/// pulled does not boot, and the same command goes on where the last one stopped (a
-/// mark on the disk says so; what is there already is compared and left).
+/// pulled does not boot, and the same command resumes where the last one stopped (a
+/// marker on the disk records this; blocks that are already correct stay).
 ///
 /// A disk is written to when it is blank, half-written or microdc's own; what a
 /// node keeps on it as state and data stays. Anything else is named, and takes
@@ -253,7 +253,7 @@ fn list(machine: &Machine, json: bool) -> Result<()> {
         let model = disk.model.as_deref().unwrap_or("model unknown");
         outln!("{}  {}  {model}  ({})", disk.path.display(), human_bytes(disk.size), about.join(", "))?;
         outln!("  serial    {}", disk.serial.as_deref().unwrap_or("none: name it by its kernel name"))?;
-        outln!("  holds     {}", holds.as_deref().unwrap_or("unknown: reading it takes root"))?;
+        outln!("  holds     {}", holds.as_deref().unwrap_or("unknown (root is required to read it)"))?;
         for one in uses {
             let system = if one.is_system() { ": this machine runs from it" } else { "" };
             outln!("  in use    {one}{system}")?;

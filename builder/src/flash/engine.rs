@@ -79,11 +79,11 @@ pub enum EngineError {
     #[error("{doing} at byte {offset}: {source}")]
     Io { doing: &'static str, offset: u64, source: io::Error },
     #[error(
-        "what the disk gives back at byte {offset} is not what was written there: the disk, its adapter or its cable is \
+        "data read back at byte {offset} differs from what was written: the disk, its adapter or its cable is \
         failing. It was made unbootable; try another adapter or port, or replace the disk"
     )]
     Differs { offset: u64 },
-    #[error("{0}. Nothing half-written boots from it, and the same command goes on where this one stopped")]
+    #[error("{0}. The disk does not boot in this state; run the same command again to resume")]
     Stopped(#[source] io::Error),
 }
 

@@ -55,7 +55,7 @@ pub enum GivenError {
         that it was made of"
     )]
     Bundle(Given),
-    #[error("keeping the image meanwhile: {0}; free some space, or name another folder with MICRODC_CACHE")]
+    #[error("cannot store the image temporarily: {0}; free some space, or set MICRODC_CACHE to another folder")]
     Keep(#[source] io::Error),
     #[error(transparent)]
     Cache(#[from] CacheError),

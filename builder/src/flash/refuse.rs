@@ -36,13 +36,13 @@ pub enum Refusal {
     #[error("{name} is in use: {}. {}", list(uses), release(uses))]
     InUse { name: String, uses: Vec<Use> },
     #[error(
-        "{name} is in use, says the kernel: a program, a mount elsewhere or a volume holds it. End that, or take another \
-        disk"
+        "the kernel reports that {name} is in use, by a process, a mount in another namespace or a volume. Release it, \
+        or choose another disk"
     )]
     Busy { name: String },
     #[error("another microdc is writing to {0}")]
     Locked(String),
-    #[error("{}: {source}; writing to disks takes root, or the group that the device belongs to", path.display())]
+    #[error("{}: {source}; writing to a disk requires root, or membership of the device's group", path.display())]
     Denied { path: PathBuf, source: io::Error },
     #[error("{} is the image itself", .0.display())]
     Itself(PathBuf),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     #[error(
-        "{} could be replaced by anyone: everybody may write to {} (mode {mode:04o}); run: chmod o-w {}",
+        "any user could replace {}: {} is world-writable (mode {mode:04o}); run: chmod o-w {}",
         key.display(), at.display(), at.display()
     )]
     Open { key: PathBuf, at: PathBuf, mode: u32 },

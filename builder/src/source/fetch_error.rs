@@ -37,7 +37,7 @@ pub enum FetchError {
          file with SSL_CERT_FILE, or with `ca` under [sources] in microdc.toml"
     )]
     Certificate { url: String, what: String },
-    #[error("{url}: the server does not say how long it is, so that half of it would not be noticed")]
+    #[error("{url}: the server sent no Content-Length, so a truncated download could not be detected")]
     NoLength { url: String },
     #[error("stopped; what was downloaded is kept")]
     Cancelled,

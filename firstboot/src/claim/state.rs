@@ -215,7 +215,7 @@ pub(super) fn prepare(disk: &mut (impl DiskIo + ?Sized), size: u64, name: &str) 
         .with_context(|| format!("checking the place of state on {name}"))?;
     if let Content::Foreign(found) = &content {
         bail!(
-            "the place of state on {name} (bytes {} to {}) holds {found}: it is left alone. To let microdc use it, \
+            "the area for the state partition on {name} (bytes {} to {}) contains {found} and was left unchanged. To let microdc use it, \
                 erase the disk (blkdiscard) and flash it again",
             entry.extent.offset,
             entry.extent.end()
@@ -225,7 +225,7 @@ pub(super) fn prepare(disk: &mut (impl DiskIo + ?Sized), size: u64, name: &str) 
         && let Some(at) = blank::glance(disk, entry.extent).with_context(|| format!("reading {name}"))?
     {
         bail!(
-            "the place of state on {name} (bytes {} to {}) holds unknown data (at byte {at}): it is left alone. To \
+            "the area for the state partition on {name} (bytes {} to {}) contains unknown data (at byte {at}) and was left unchanged. To \
                 let microdc use it, erase the disk (blkdiscard) and flash it again",
             entry.extent.offset,
             entry.extent.end()

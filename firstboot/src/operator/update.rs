@@ -86,7 +86,7 @@ impl Progress {
             UpdateEvent::Retry { url, reason, delay_s } => {
                 writeln!(text, "{url}: {reason}; retrying in {delay_s:.0} s")
             }
-            UpdateEvent::GivenUp { url, reason } => writeln!(text, "{url}: {reason}; it is not asked again"),
+            UpdateEvent::GivenUp { url, reason } => writeln!(text, "{url}: {reason}; it will not be tried again"),
             UpdateEvent::Installed { release, slot, written, fetched_bytes, seconds } => writeln!(
                 text,
                 "{} is installed in slot {slot} in {seconds:.1} s: {written} blocks written, {} fetched; the node restarts \

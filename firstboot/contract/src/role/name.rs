@@ -115,7 +115,7 @@ pub enum Incompatible {
     /// The data on the node's disks belongs to its role: nothing but flashing gives it another.
     #[error("it is for {slot}; this node runs {node}, and a node keeps its role until it is flashed")]
     Role { slot: Compatible, node: Compatible },
-    #[error("it is for {slot}; this node runs {node}; --force takes it anyway")]
+    #[error("it is for {slot}; this node runs {node}; use --force to install it anyway")]
     Profile { slot: Compatible, node: Compatible },
 }
 

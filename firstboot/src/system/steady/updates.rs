@@ -44,7 +44,7 @@ impl Loop {
                     say(format_args!("update: {url}: {reason}; next try in {delay_s:.0} s"));
                 }
                 UpdateEvent::GivenUp { url, reason } => {
-                    say(format_args!("update: {url}: {reason}; it is not asked again"));
+                    say(format_args!("update: {url}: {reason}; it will not be tried again"));
                 }
                 _ => {}
             }

@@ -255,7 +255,7 @@ impl Updates {
         fits.map_err(|error| format!("slot {slot} is not tried: {error}"))?;
         if release.rollback_index < self.memory.rollback_index && !force {
             return Err(format!(
-                "{} has rollback index {}, but this node has committed {}; --force takes it anyway",
+                "{} has rollback index {}, but this node has committed {}; use --force to install it anyway",
                 release.version, release.rollback_index, self.memory.rollback_index
             ));
         }

@@ -19,7 +19,7 @@ pub enum InstallError {
     #[error("the bundle is refused: {0}")]
     Incompatible(#[from] Incompatible),
     #[error(
-        "the bundle is refused: its rollback index is {found}, and this node has committed {lowest} already; --force takes it"
+        "the bundle is refused: its rollback index is {found}, and this node has committed {lowest} already; use --force to install it anyway"
     )]
     Rollback { found: u64, lowest: u64 },
     #[error("the bundle is refused: version {version} has failed here: {reason}; --force tries it again")]
@@ -49,9 +49,9 @@ pub enum InstallError {
     Length { found: u64, said: u64 },
     #[error("the bundle cannot be fetched: {0}")]
     Server(String),
-    #[error("none of the {count} addresses gives a bundle that can be installed: {reasons}")]
+    #[error("none of the {count} URLs has an installable bundle: {reasons}")]
     Servers { count: usize, reasons: String },
-    #[error("the bundle's index and its frames never come from one server")]
+    #[error("no single server has both the bundle's index and its frames")]
     Scattered,
     #[error("cannot {doing}")]
     Disk { doing: &'static str, source: std::io::Error },
