@@ -188,7 +188,8 @@ fn what_is_signed_but_not_for_this_node_is_refused() {
     by_web_as(other_role, &server, both, Harm::None);
     by_stream_as(|order| (order.node_is, order.force) = (node("minio", "minio"), true), &bundle, both, Harm::None);
     // Another profile of the same role, unless it is forced.
-    let both = "it is for profile \"router\" (role router); this node runs profile \"edge\" (role router); --force";
+    let both =
+        "it is for profile \"router\" (role router); this node runs profile \"edge\" (role router); use --force";
     let other_profile = |order: &mut Order| order.node_is = node("router", "edge");
     by_stream_as(other_profile, &bundle, both, Harm::None);
     by_web_as(other_profile, &server, both, Harm::None);

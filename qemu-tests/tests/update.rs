@@ -69,7 +69,7 @@ fn a_release_that_an_operator_sends_is_tried_and_kept_and_the_one_before_is_left
     let storage = |manifest: &mut Manifest| manifest.compatible = "storage".parse().ok();
     let other = shelf.publish(&Forge::of(&images::router()).version("other").manifest(storage).finish());
     let both =
-        "it is for profile \"storage\" (role router); this node runs profile \"router\" (role router); --force";
+        "it is for profile \"storage\" (role router); this node runs profile \"router\" (role router); use --force";
     refused(&site.ssh(&["update", "--dry-run", &other]), both);
     let output = site.ssh(&["update", "--dry-run", "--force", &other]);
     assert!(output.status.success(), "{output:?}");

@@ -24,7 +24,7 @@ pub(super) fn insert(tree: &mut Tree, profile: &str) -> Result<()> {
 pub(super) fn tell_version(tree: &mut Tree, profile: &str, version: &str) -> Result<()> {
     let Some(node) = tree.nodes.get_mut(PATH) else { return Ok(()) };
     if let Kind::File(content) = &node.kind
-        && content.to_bytes()? == text(profile, "").as_bytes()
+        && *content.to_bytes()? == *text(profile, "").as_bytes()
     {
         node.kind = Kind::File(Content::from(text(profile, version).into_bytes()));
     }

@@ -201,7 +201,7 @@ mod tests {
         let refusal = |slot: &Compatible| node.takes(slot, false).unwrap_err().to_string();
         assert_eq!(
             refusal(&compatible("minio", "storage")),
-            "it is for profile \"storage\" (role minio); this node runs profile \"minio\" (role minio); --force takes it \
+            "it is for profile \"storage\" (role minio); this node runs profile \"minio\" (role minio); use --force to install it \
              anyway"
         );
         let other = refusal(&compatible("edge", "edge"));
