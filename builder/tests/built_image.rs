@@ -156,6 +156,7 @@ fn every_file_is_as_its_packages_own_archive_states() {
     }
     own.extend(["bin", "lib", "sbin", "var/lock", "var/run"].map(str::to_owned));
     own.extend(["etc/passwd", "etc/group", "etc/shadow"].map(str::to_owned));
+    own.extend(["usr/lib/os-release", "etc/os-release"].map(str::to_owned));
     use contract::names::{FIRSTBOOT, INVENTORY, LICENCES, ROLE_SPEC};
     own.extend([FIRSTBOOT, INVENTORY, LICENCES, ROLE_SPEC].map(merged));
 

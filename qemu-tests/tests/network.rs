@@ -157,7 +157,9 @@ fn a_network_of_ipv6_alone_is_ready_with_the_first_address_by_router_advertiseme
     let lan = Network::new();
     let host = lan.host(four(254), 24, None).unwrap();
     let node = machine("six", "[network.eth0]\nra = true\n").network(&lan).start().unwrap();
-    wait_page(&node, "the port without an address", |page| !lines(page, &["link eth0 up"]).is_empty());
+    // The network begins after it, and waits for 10 s.
+    node.expect("service firewall done", STEP).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
     assert!(!node.console().contains("network ready"), "{}", node.console());
     let begin = Instant::now();
     while !node.console().contains("network ready") {
