@@ -11,7 +11,7 @@ mod service;
 mod update;
 mod vars;
 
-pub use vars::{declared, undeclared};
+pub use vars::declared;
 
 use super::diagnostic::{Diagnostic, Place, did_you_mean};
 use super::merge::Profile;

@@ -3,11 +3,12 @@
 
 use super::super::diagnostic::{Diagnostic, Place};
 use super::super::merge::Profile;
+use super::super::node_toml::vars::undeclared;
 use super::super::node_toml::{path, template};
 use super::super::schema::{Health, Target, Template};
 use super::super::spanned::Spanned;
 use super::super::value::{Located, Mistake};
-use super::{declared, undeclared};
+use super::declared;
 use contract::names::TEMPLATES;
 use std::path::{Component, Path, PathBuf};
 

@@ -1,9 +1,9 @@
 //! Variables that a profile declares, and every place that uses one.
 
-use super::super::diagnostic::{Diagnostic, nearest};
+use super::super::diagnostic::Diagnostic;
 use super::super::merge::Profile;
 use contract::template::is_template;
-use contract::var::{SECRET, Var, VarKind, is_var_name};
+use contract::var::{Var, VarKind, is_var_name};
 use std::collections::BTreeMap;
 
 /// The variables of a profile, as the node is told of them.
@@ -52,29 +52,4 @@ pub(super) fn vars(profile: &Profile) -> Vec<Diagnostic> {
         }
     }
     mistakes
-}
-
-/// Why `vars.KEY`, or `vars.secret.KEY`, is nothing that a node has; `None` when it is declared.
-#[must_use]
-pub fn undeclared(declared: &BTreeMap<String, Var>, below: &str, key: &str) -> Option<(String, Option<String>)> {
-    let secrets = match below {
-        "vars" if key == SECRET => return None,
-        "vars" => false,
-        "vars.secret" => true,
-        _ => return None,
-    };
-    let found = declared.get(key).map(|var| var.kind == VarKind::Secret);
-    if found == Some(secrets) {
-        return None;
-    }
-    let message = format!("the profile declares no {} `{key}`", if secrets { "secret" } else { "variable" });
-    let help = match found {
-        Some(true) => Some(format!("it is a secret: `vars.{SECRET}.{key}`")),
-        Some(false) => Some(format!("it is not a secret: `vars.{key}`")),
-        None => match nearest(key, declared.keys().map(String::as_str)) {
-            Some(near) => Some(format!("did you mean `{near}`?")),
-            None => Some(format!("add [vars.{key}] with its `type` to the profile")),
-        },
-    };
-    Some((message, help))
 }

@@ -2,8 +2,9 @@
 //! have is an error in the profile, found when the profile is read.
 //!
 //! - [`types`] what may stand where · [`path`] dotted paths, as `when` and health checks name them · [`template`] what
-//!   templates use
+//!   templates use · [`vars`] what the profile declares
 
 pub mod path;
 pub mod template;
 pub mod types;
+pub mod vars;

@@ -6,7 +6,7 @@
 
 use super::path::explain;
 use super::types::{Type, Unknown, Why};
-use crate::profile::check::undeclared;
+use super::vars::undeclared;
 use crate::profile::diagnostic::nearest;
 use crate::profile::value::Mistake;
 use contract::var::Var;
