@@ -74,7 +74,7 @@ fn not_a_registry(name: &str) -> String {
 }
 
 /// A name or an address, perhaps with a port.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     is_domain(text) || Server::try_from(text.to_owned()).is_ok()
 }
 

@@ -1,9 +1,8 @@
 //! `[k3s.snapshots]`: copies of the cluster's database (etcd), by schedule, on `data` and in an object storage. k3s makes them
 //! (k3s 1.36, "k3s etcd-snapshot").
 
-use super::haproxy::Server;
-use super::network::is_domain;
 use super::problem::{Problem, problem};
+use super::registries::is_host;
 use super::secrets::is_kept;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -62,7 +61,7 @@ impl Snapshots {
         }
         let Some(s3) = &self.s3 else { return Ok(()) };
         let at = |key: &str, message: &str| Err(problem(["k3s", "snapshots", "s3", key], message));
-        if !is_domain(&s3.endpoint) && Server::try_from(s3.endpoint.clone()).is_err() {
+        if !is_host(&s3.endpoint) {
             return at("endpoint", "this is not a name or an address with a port, such as \"s3.rack1.lan:9000\"");
         }
         // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
