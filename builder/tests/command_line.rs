@@ -157,7 +157,7 @@ fn new(folder: &Path, arguments: &[&str], status: i32) -> String {
 fn a_new_profile_of_each_role_passes_the_checks_of_a_build() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path());
-    for role in ["k3s-agent", "k3s-server", "minio", "router", "tinkerbell", "edge"] {
+    for role in ["garage", "k3s-agent", "k3s-server", "minio", "router", "tinkerbell", "edge"] {
         let name = format!("my-{role}");
         let text = new(folder.path(), &[&name, "--role", role], 0);
         assert!(text.contains(&format!("microdc build {name}")), "{text}");
@@ -201,7 +201,7 @@ fn a_role_without_a_profile_is_ones_own_and_a_slip_of_the_pen_is_named() {
     // The profile's own example, for a node of this name.
     assert!(node(&["new", "edge", "e7"], 0).contains("name = \"e7\""));
     let text = node(&["new", "toaster", "t1"], 1);
-    assert!(text.contains("neither a profile nor one of the roles k3s-agent, "), "{text}");
+    assert!(text.contains("neither a profile nor one of the roles garage, "), "{text}");
 }
 
 #[test]

@@ -75,10 +75,12 @@ impl Surroundings {
 }
 
 /// The profiles that come with the builder: one of each role.
-const ROLES: [&str; 5] = ["k3s-agent", "k3s-server", "minio", "router", "tinkerbell"];
-const STAND_INS: [&str; 8] = [
+const ROLES: [&str; 6] = ["garage", "k3s-agent", "k3s-server", "minio", "router", "tinkerbell"];
+const STAND_INS: [&str; 10] = [
     "--supply",
     "firstboot=firstboot",
+    "--supply",
+    "garage=firstboot",
     "--supply",
     "k3s=firstboot",
     "--supply",

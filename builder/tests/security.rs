@@ -35,7 +35,7 @@ fn services(profile: &str) -> Vec<(String, u32)> {
 #[test]
 fn no_shipped_service_is_more_exposed_than_its_mark() {
     let mut wrong = Vec::new();
-    for profile in ["router", "minio", "k3s-server", "k3s-agent", "tinkerbell"] {
+    for profile in ["router", "minio", "garage", "k3s-server", "k3s-agent", "tinkerbell"] {
         for (service, tenths) in services(&format!("profiles/{profile}.toml")) {
             match MARKS.iter().find(|(name, _)| *name == service) {
                 Some((_, mark)) if tenths == *mark => {}

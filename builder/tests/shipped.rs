@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// In seconds: settling, network, services, commit; and how many health checks have a deadline, by deadline.
 type Patience = ([u64; 4], &'static [(u64, usize)]);
 
-const SHIPPED: [(&str, Patience); 5] = [
+const SHIPPED: [(&str, Patience); 6] = [
+    ("garage", ([30, 120, 180, 600], &[(120, 4), (300, 1)])),
     ("k3s-agent", ([30, 120, 600, 900], &[(120, 3), (600, 2)])),
     ("k3s-server", ([30, 120, 600, 900], &[(120, 3), (600, 3)])),
     ("minio", ([30, 120, 180, 600], &[(120, 4), (300, 1)])),
@@ -57,9 +58,13 @@ fn the_shipped_profiles_have_the_limits_that_their_role_needs() {
         at_least(name, "net/netfilter/nf_conntrack_max", 131_072);
     }
     at_least("router", "net/netfilter/nf_conntrack_max", 262_144);
-    for (name, service) in
-        [("k3s-server", "k3s"), ("k3s-agent", "k3s"), ("minio", "minio"), ("tinkerbell", "tinkerbell")]
-    {
+    for (name, service) in [
+        ("k3s-server", "k3s"),
+        ("k3s-agent", "k3s"),
+        ("minio", "minio"),
+        ("garage", "garage"),
+        ("tinkerbell", "tinkerbell"),
+    ] {
         let limits = &spec(name).services[service].limits;
         assert!(limits.open_files.is_some_and(|files| files >= 1 << 20), "{name}: {limits:?}");
     }

@@ -18,6 +18,8 @@ pub struct TestImage {
     pub lock: LockUse,
     /// What it holds in place of programs that cannot be fetched everywhere.
     pub stand_ins: &'static [&'static str],
+    /// Whether only tests of the long tier use it.
+    pub long: bool,
 }
 
 /// What becomes of a lock whose packages are gone from the archive.
@@ -31,13 +33,13 @@ pub enum LockUse {
 
 /// An image of `qemu-tests/profiles`, or of `profiles`, with a lock of its own.
 const fn image(name: &'static str, variable: &'static str, profile: &'static str) -> TestImage {
-    TestImage { name, variable, profile, packages_of: None, lock: LockUse::Locked, stand_ins: &[] }
+    TestImage { name, variable, profile, packages_of: None, lock: LockUse::Locked, stand_ins: &[], long: false }
 }
 
 /// Every image under test.
 ///
 /// `router` and `minio` are the images as they get flashed; all others but `router-slow` have the probe.
-pub static IMAGES: [TestImage; 13] = [
+pub static IMAGES: [TestImage; 15] = [
     TestImage { lock: LockUse::Refreshed, ..image("router", "MICRODC_TEST_IMAGE", "profiles/router.toml") },
     // A node that does nothing but claim its disks.
     TestImage {
@@ -53,6 +55,11 @@ pub static IMAGES: [TestImage; 13] = [
         packages_of: Some("router"),
         ..image("router-probe", "MICRODC_TEST_PROBE_IMAGE", "qemu-tests/profiles/router-probe.toml")
     },
+    // A node with an operator and a health check, and nothing else, for releases that fail.
+    TestImage {
+        packages_of: Some("router"),
+        ..image("trials", "MICRODC_TEST_TRIALS_IMAGE", "qemu-tests/profiles/trials.toml")
+    },
     // A node with an operator and much time for its trials, for the emulated BCM2711.
     TestImage {
         packages_of: Some("minio"),
@@ -66,7 +73,13 @@ pub static IMAGES: [TestImage; 13] = [
     // Every part that no other image has.
     image("parts", "MICRODC_TEST_PARTS_IMAGE", "qemu-tests/profiles/parts.toml"),
     // Daemons that are awkward without maintainer scripts.
-    image("daemons", "MICRODC_TEST_DAEMONS_IMAGE", "qemu-tests/profiles/daemons.toml"),
+    TestImage { long: true, ..image("daemons", "MICRODC_TEST_DAEMONS_IMAGE", "qemu-tests/profiles/daemons.toml") },
+    // With Garage compiled from its source, because upstream's program cannot be fetched everywhere.
+    TestImage {
+        stand_ins: &["garage"],
+        long: true,
+        ..image("garage", "MICRODC_TEST_GARAGE_IMAGE", "profiles/garage.toml")
+    },
     // A container host with Debian's containerd and runc.
     image("containerd", "MICRODC_TEST_CONTAINERD_IMAGE", "qemu-tests/profiles/containerd.toml"),
     TestImage {
@@ -152,6 +165,15 @@ pub fn router_with_probe() -> PathBuf {
     built("router-probe")
 }
 
+/// The image of a node with an operator, a health check and the probe, and nothing else.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn trials() -> PathBuf {
+    built("trials")
+}
+
 /// The image of a node with an operator and much time for its trials, for the emulated BCM2711.
 ///
 /// # Panics
@@ -177,6 +199,15 @@ pub fn services() -> PathBuf {
 #[must_use]
 pub fn disks() -> PathBuf {
     built("disks")
+}
+
+/// The Garage image, as it gets flashed.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn garage() -> PathBuf {
+    built("garage")
 }
 
 /// The MinIO image, as it gets flashed.

@@ -43,23 +43,32 @@ struct Request<'a> {
 /// # Errors
 /// When no one answers by HTTP.
 pub fn ask(port: u16, account: Option<Account<'_>>, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
     let host = format!("127.0.0.1:{port}");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let time = timestamp(now);
     let digest = Digest::of(body);
-    let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\nConnection: close\r\n\
-         x-amz-date: {time}\r\nx-amz-content-sha256: {digest}\r\n",
-        body.len()
-    );
+    let mut fields = format!("x-amz-date: {time}\r\nx-amz-content-sha256: {digest}\r\n");
     if let Some(account) = account {
         let request = Request { method, host: &host, path, query: "", body: digest, time: &time };
-        head += &format!("Authorization: {}\r\n", authorization(account, &request));
+        fields += &format!("Authorization: {}\r\n", authorization(account, &request));
     }
-    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    http(port, method, path, &fields, body)
+}
+
+/// Asks the HTTP server behind a port of this host's loopback; `fields` are further lines of the request's head, each with
+/// its end.
+///
+/// # Errors
+/// When no one answers by HTTP.
+pub fn http(port: u16, method: &str, path: &str, fields: &str, body: &[u8]) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {}\r\nConnection: close\r\n{fields}\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;

@@ -1,4 +1,4 @@
-//! Nodes that take updates: a router with an operator, a neighbour that speaks BGP with it, and a server of bundles.
+//! Nodes that take updates: each with an operator and a server of bundles; a router has a neighbour that speaks BGP with it.
 
 use crate::bundles;
 use crate::figures::figure;
@@ -8,6 +8,7 @@ use crate::probe::PORT;
 use crate::router::{Router, STEP, wait_route, wait_up};
 use crate::site::{Site, words};
 use contract::control::Status;
+use contract::health::Verdict;
 use contract::layout::Slot;
 use emulator::eeprom::Eeprom;
 use emulator::{Machine, Network, Node};
@@ -61,10 +62,10 @@ impl BundleServer {
     }
 }
 
-/// A router with its operator, its neighbour and a shelf of bundles.
+/// A node with its operator and a shelf of bundles; a router has a neighbour.
 pub struct Bench {
     pub site: Site,
-    pub neighbour: Node,
+    neighbour: Option<Node>,
     pub shelf: BundleServer,
 }
 
@@ -104,7 +105,29 @@ impl Bench {
         });
         wait_up(&neighbour, "r2").unwrap();
         wait_up(&site.node, "r1").unwrap();
-        let bench = Bench { site, neighbour, shelf: BundleServer::open() };
+        let bench = Bench { site, neighbour: Some(neighbour), shelf: BundleServer::open() };
+        bench.serves();
+        bench
+    }
+
+    /// Switches on a node from the image [`images::trials`], which is no router and boots in half the time, and waits until
+    /// it is healthy.
+    ///
+    /// # Panics
+    /// When it does not get there.
+    #[must_use]
+    pub fn alone(name: &str) -> Bench {
+        let machine = Machine::new(images::trials())
+            .name(name)
+            .serial("MICRODC1")
+            .eeprom(Eeprom::prepared())
+            .port(PORT)
+            .user_network()
+            .deadline(Duration::from_secs(3600));
+        let site =
+            Site::of(machine, |ssh| format!("name = \"n1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\n{ssh}"));
+        wait_up(&site.node, "n1").unwrap();
+        let bench = Bench { site, neighbour: None, shelf: BundleServer::open() };
         bench.serves();
         bench
     }
@@ -113,36 +136,26 @@ impl Bench {
         &self.site.node
     }
 
-    /// Waits until the router has its neighbour's prefix and the neighbour has the router's.
+    /// Waits until the router has its neighbour's prefix and the neighbour has the router's; until a node that is no router
+    /// is healthy.
     ///
     /// # Panics
-    /// When they do not get them.
+    /// When they do not get there.
     pub fn serves(&self) {
-        wait_route(self.node(), &LEARNT).unwrap();
-        wait_route(&self.neighbour, &GIVEN).unwrap();
-    }
-
-    /// Watches from the neighbour how the router's prefix goes and comes back. Gives for how long it was away.
-    ///
-    /// # Panics
-    /// When it does not go, or not come back.
-    #[must_use]
-    pub fn away(&self) -> Duration {
-        let there = || {
-            let page = self.neighbour.page("r", STEP).unwrap();
-            page.lines().any(|line| GIVEN.iter().all(|word| line.contains(word)))
-        };
+        if let Some(neighbour) = &self.neighbour {
+            wait_route(self.node(), &LEARNT).unwrap();
+            wait_route(neighbour, &GIVEN).unwrap();
+            return;
+        }
         let begin = Instant::now();
-        while there() {
-            assert!(begin.elapsed() < STEP, "the router never went down");
+        loop {
+            let status = self.status();
+            if status.health.verdict == Verdict::Passed && status.not_ready.is_empty() {
+                return;
+            }
+            assert!(begin.elapsed() < STEP, "not healthy: {status:?}");
             std::thread::sleep(Duration::from_millis(250));
         }
-        let gone = Instant::now();
-        while !there() {
-            assert!(gone.elapsed() < TRIAL, "the router's prefix does not come back");
-            std::thread::sleep(Duration::from_millis(250));
-        }
-        gone.elapsed()
     }
 
     /// How much the router has said, so that what comes later can be told from it.
@@ -187,16 +200,16 @@ impl Bench {
     }
 
     /// Takes a release from its URL and waits until it is committed. Gives the time from the command to the commit, and
-    /// for how long the neighbour missed the router.
+    /// for how long a router's neighbour missed it.
     ///
     /// # Panics
     /// When it is not committed, or the role does not come back.
-    pub fn commits(&self, release: &Forged, url: &str, more: &[&str]) -> (Duration, Duration) {
+    pub fn commits(&self, release: &Forged, url: &str, more: &[&str]) -> (Duration, Option<Duration>) {
         let (mark, begin) = (self.mark(), Instant::now());
         let slot = other(&self.status());
         let output = self.update(&[more, &[url]].concat());
         assert!(said_installed(&output), "{}", words(&output));
-        let away = self.away();
+        let away = self.neighbour.as_ref().map(missed);
         let version = release.manifest.version.as_str();
         let _ = self.said(mark, &format!("trial of {version} in slot {slot}"));
         let _ = self.said(mark, &format!("committed: slot {slot}, {version}"));
@@ -236,7 +249,11 @@ impl Bench {
         let (whole, back) = (begin.elapsed(), reset.elapsed());
         figure(
             &format!("going back, {cause}"),
-            format_args!("{:.1} s from the trial's start to BGP, {:.1} s from the reset", secs(whole), secs(back)),
+            format_args!(
+                "{:.1} s from the trial's start to service, {:.1} s from the reset",
+                secs(whole),
+                secs(back)
+            ),
         );
         let status = self.status();
         assert_eq!((&status.slot, &status.version), (&before.slot, &before.version), "{cause}");
@@ -273,6 +290,28 @@ impl Bench {
         let console = self.node().console();
         mark + console.get(mark..).and_then(|rest| rest.find(text)).map_or(0, |at| at + text.len())
     }
+}
+
+/// Watches from the neighbour how the router's prefix goes and comes back. Gives for how long it was away.
+///
+/// # Panics
+/// When it does not go, or not come back.
+fn missed(neighbour: &Node) -> Duration {
+    let there = || {
+        let page = neighbour.page("r", STEP).unwrap();
+        page.lines().any(|line| GIVEN.iter().all(|word| line.contains(word)))
+    };
+    let begin = Instant::now();
+    while there() {
+        assert!(begin.elapsed() < STEP, "the router never went down");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let gone = Instant::now();
+    while !there() {
+        assert!(gone.elapsed() < TRIAL, "the router's prefix does not come back");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    gone.elapsed()
 }
 
 /// What a node says of itself. While it restarts, the question is asked again.

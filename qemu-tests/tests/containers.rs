@@ -11,6 +11,9 @@ use qemu_tests::foreign;
 use qemu_tests::images;
 use qemu_tests::probe::{PORT, Request};
 use qemu_tests::router::{STEP, number_after, service, wait_up};
+use qemu_tests::s3::{Answer, http};
+use qemu_tests::server::tls::Authority;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The image in containerd, made on the node from the probe's own program.
@@ -22,15 +25,25 @@ const CGROUPS: &str = "/sys/fs/cgroup/services/containerd/inside/default";
 /// 48 MiB.
 const LIMIT: &str = "50331648";
 
-/// The node of this number, with more lines in its node.toml under `[network.eth0]`.
-fn start(number: u8, lan: &Network, more: &str) -> Node {
+/// The image in the registry that the other node runs.
+const PULLED: &str = "10.0.0.2:5000/probe:1";
+
+/// Where a container answers by HTTP, in the node's own network.
+const WEB: u16 = 7100;
+
+/// The node of this number, with more lines in its node.toml under `[network.eth0]`, and a port of this host that leads to
+/// its port [`WEB`].
+fn start(number: u8, lan: &Network, more: &str) -> (Node, u16) {
     let name = format!("n{number}");
     let config = format!(
-        "name = \"{name}\"\n[cluster]\nname = \"rack1\"\n[network.eth0]\naddresses = [\"10.0.0.{number}/24\"]\n{more}\
+        "name = \"{name}\"\n[cluster]\nname = \"rack1\"\n[network.eth1]\naddresses = [\"10.0.2.15/24\"]\n\
+         [network.eth0]\naddresses = [\"10.0.0.{number}/24\"]\n{more}\
          [disks]\ndata = \"ext4\"\n"
     );
     let machine = Machine::new(images::containerd()).name(&name).serial(&format!("MICRODC{number}")).network(lan);
-    machine.port(PORT).disk_size(4 << 30).deadline(Duration::from_secs(900)).node_config(config).start().unwrap()
+    let mut machine = machine.user_network().port(PORT).disk_size(4 << 30).deadline(Duration::from_secs(900));
+    let port = machine.forward(WEB).unwrap();
+    (machine.node_config(config).start().unwrap(), port)
 }
 
 fn run(agent: Agent<'_>, words: &[&str]) -> Result<String, String> {
@@ -93,7 +106,15 @@ fn traces(agent: Agent<'_>) -> Traces {
 fn containers_start_are_limited_reach_other_nodes_and_leave_nothing() {
     let lan = Network::new();
     let route = "[[network.eth0.route]]\nto = \"10.42.0.0/24\"\nvia = \"10.0.0.1\"\n";
-    let (one, other) = (start(1, &lan, ""), start(2, &lan, route));
+    let authority = Authority::new("10.0.0.2");
+    let text = |path: &PathBuf| std::fs::read_to_string(path).unwrap();
+    let [certificate, key] = authority.server().each_ref().map(text);
+    let registry = format!(
+        "{route}[vars]\nregistry_certificate = \"\"\"\n{certificate}\"\"\"\n\
+         [vars.secret]\nregistry_key = \"\"\"\n{key}\"\"\"\n"
+    );
+    let trust = format!("[certificates]\ntrust = [\"\"\"\n{}\"\"\"]\n", text(&authority.certificate()));
+    let ((mut one, web), (mut other, _)) = (start(1, &lan, &trust), start(2, &lan, &registry));
     wait_up(&other, "n2").unwrap();
     begin(Agent(&other), "listen", &["/usr/lib/microdc/probe", "listen", "0.0.0.0:7000"]);
     wait_up(&one, "n1").unwrap();
@@ -121,12 +142,46 @@ fn containers_start_are_limited_reach_other_nodes_and_leave_nothing() {
     the_one_that_runs_is_seen_and_cleaned_up(agent, &before);
     assert_eq!(traces(agent), before);
     what_is_kept_lies_on_data(agent);
+    an_image_is_pulled_from_a_registry_that_the_node_trusts(agent, &other);
     only_what_is_expected_is_reached(agent, &[("containerd", CONTAINER_HOST)]);
     containers_outlive_their_engine(&one);
+    other.kill();
+    a_container_serves(agent);
     one.power_off().unwrap();
     one.wait_off(STEP).unwrap();
     a_container_has_its_time_to_end(&one);
     assert!(!one.console().contains("could not be unmounted"), "{}", one.console());
+    the_container_serves_again(&mut one, web);
+}
+
+/// One that containerd starts again after a restart of the node, by the labels of its plug-in `restart`.
+fn a_container_serves(agent: Agent<'_>) {
+    let labels = ["containerd.io/restart.status=running", "containerd.io/restart.policy=always"];
+    let address = format!("0.0.0.0:{WEB}");
+    let run = ["/usr/bin/ctr", "run", "-d", "--net-host", "--label", labels[0], "--label", labels[1], IMAGE, "web"];
+    fine_inside(agent, &[&run[..], &["/probe", "http", &address]].concat());
+}
+
+/// From the return of power to its answer, and where the time goes.
+fn the_container_serves_again(node: &mut Node, port: u16) {
+    node.kill();
+    let (begun, mark) = (Instant::now(), node.console().len());
+    node.power_on().unwrap();
+    let until = |done: &dyn Fn() -> bool| {
+        while !done() {
+            assert!(begun.elapsed() < STEP, "it does not serve:\n{}", node.console());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        begun.elapsed().as_secs_f32()
+    };
+    let said = |text: &str| until(&|| node.console().get(mark..).is_some_and(|console| console.contains(text)));
+    let (up, engine) = (said("n1 is up"), said("service containerd ready"));
+    let answers = || matches!(http(port, "GET", "/", "", b""), Ok(Answer { status: 200, .. }));
+    let served = until(&answers);
+    figure(
+        "power back to a container's answer by HTTP",
+        format_args!("{served:.1} s: {up:.1} s until the node was up, {engine:.1} s until containerd was ready"),
+    );
 }
 
 /// Where a container notes how it fares: on `data`, as the node and as containerd sees it.
@@ -278,6 +333,29 @@ fn the_one_that_runs_is_seen_and_cleaned_up(agent: Agent<'_>, before: &Traces) {
     let end = agent.until("ctr has ended", |agent| Some(agent.cat("/run/staying.end")).filter(|end| !end.is_empty()));
     assert_eq!(end, "exit status: 137");
     assert_eq!(agent.cat(&format!("{group}/memory.max")), "");
+}
+
+/// By containerd itself (`--local=false`), as for a pod, and not by ctr.
+fn an_image_is_pulled_from_a_registry_that_the_node_trusts(agent: Agent<'_>, registry: &Node) {
+    Agent(registry).until("the registry is ready", |agent| {
+        let page = agent.0.page("s", STEP).unwrap();
+        service(&page, "registry").contains(": ready").then_some(())
+    });
+    let ctr = "/usr/bin/ctr";
+    fine_inside(agent, &[ctr, "images", "tag", IMAGE, PULLED]);
+    fine_inside(agent, &[ctr, "images", "push", "--platform", "linux/arm64", PULLED]);
+    fine_inside(agent, &[ctr, "images", "rm", "--sync", IMAGE, PULLED]);
+    assert_eq!(fine_inside(agent, &[ctr, "content", "ls", "-q"]), "");
+    let pull = [ctr, "images", "pull", "--local=false", "--platform", "linux/arm64", PULLED];
+    let begun = Instant::now();
+    fine_inside(agent, &pull);
+    figure("an image pulled from a TLS registry", format_args!("{:.1} s", begun.elapsed().as_secs_f64()));
+    fine_inside(agent, &[ctr, "images", "tag", PULLED, IMAGE]);
+    let said = fine(agent, &container("pulled", &["talk-and-end", "pulled"]));
+    assert_eq!(said.trim(), "pulled");
+    // The node that runs it has no such certificate in its own node.toml.
+    let error = inside(Agent(registry), &pull).unwrap_err();
+    assert!(error.contains("certificate signed by unknown authority"), "{error}");
 }
 
 fn what_is_kept_lies_on_data(agent: Agent<'_>) {

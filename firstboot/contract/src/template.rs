@@ -4,7 +4,7 @@
 use crate::node::NodeConfig;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior, Value};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 /// A template that cannot be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub fn render(name: &str, source: &str, config: &NodeConfig) -> Result<String, T
     environment.add_filter("frr", crate::frr::part);
     environment.add_template(name, source).map_err(fail)?;
     // Files are made from secrets too; their modes say who reads them.
-    let render = || environment.get_template(name).and_then(|template| template.render(Value::from(Serde(config))));
+    let render = || environment.get_template(name).and_then(|template| template.render(values(config)?));
     crate::secret::revealed(render).map_err(fail)
 }
 
@@ -62,6 +62,24 @@ pub fn syntax() -> Result<SyntaxConfig, minijinja::Error> {
     SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()
 }
 
+/// What templates may use. The tables `vars` and `vars.secret` are there on every node, so that it can be asked what is in
+/// them.
+fn values(config: &NodeConfig) -> Result<Value, minijinja::Error> {
+    let whole = Value::from(Serde(config));
+    let table = |of: &Value, name: &str| {
+        of.get_attr(name).map(|found| {
+            if found.is_undefined() {
+                context! {}
+            } else {
+                found
+            }
+        })
+    };
+    let vars = table(&whole, "vars")?;
+    let secret = table(&vars, "secret")?;
+    Ok(context! { vars => context! { secret, ..vars }, ..whole })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +92,17 @@ mod tests {
     fn a_template_sees_the_node_config() {
         let text = "{% for name, net in network|items %}{{ name }} {{ net.addresses[0]|host }}\n{% endfor %}";
         assert_eq!(render("t", text, &config()).unwrap(), "eth0 10.0.0.1\n");
+    }
+
+    #[test]
+    fn whether_a_node_sets_a_value_of_its_own_can_be_asked_on_every_node() {
+        let text = "{% if vars.size is defined %}{{ vars.size }}{% endif %}\
+                    {% if vars.secret.key is defined %}{{ vars.secret.key }}{% endif %}|{{ name }}";
+        assert_eq!(render("t", text, &config()).unwrap(), "|r1");
+        let config = |vars: &str| NodeConfig::parse(format!("name = \"r1\"\n{vars}").as_bytes()).unwrap();
+        assert_eq!(render("t", text, &config("[vars]\nsize = 4\n")).unwrap(), "4|r1");
+        assert_eq!(render("t", text, &config("[vars.secret]\nkey = \"k\"\n")).unwrap(), "k|r1");
+        assert!(render("t", "{{ vars.size }}", &config("")).is_err());
     }
 
     #[test]

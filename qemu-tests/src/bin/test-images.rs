@@ -1,7 +1,7 @@
 //! Builds the images under test, all in one process: what they share is fetched, compiled and packed once.
 //!
-//! `cargo run --release -p qemu-tests --bin test-images` builds every one that no variable of the environment replaces;
-//! further words are the names of those to build.
+//! `cargo run --release -p qemu-tests --bin test-images` builds every one that no variable of the environment replaces, and
+//! with `--long` those too that only long tests use; further words are the names of those to build.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use microdc::node_program::TARGET;
@@ -18,18 +18,24 @@ const PROFILE: &str = "guest";
 const OVERLAY: &str = "target/probe-overlay/usr/lib/microdc";
 
 fn main() -> Result<()> {
-    let names: Vec<String> = std::env::args().skip(1).collect();
+    let mut names: Vec<String> = std::env::args().skip(1).collect();
+    let words = names.len();
+    names.retain(|word| word != "--long");
+    let long = names.len() < words;
     if let Some(unknown) = names.iter().find(|name| IMAGES.iter().all(|image| image.name != name.as_str())) {
         let all: Vec<&str> = IMAGES.iter().map(|image| image.name).collect();
         bail!("there is no test image {unknown:?}; known: {}", all.join(", "));
     }
     let wanted = |image: &&TestImage| match names.as_slice() {
-        [] => image.replaced().is_none(),
+        [] => image.replaced().is_none() && (long || !image.long),
         names => names.iter().any(|name| name == image.name),
     };
     let images: Vec<&TestImage> = IMAGES.iter().filter(wanted).collect();
     let root = root();
-    let supplies = guest_programs(&root)?;
+    let mut supplies = guest_programs(&root)?;
+    if images.iter().any(|image| image.stand_ins.contains(&"garage")) {
+        supplies.push(garage(&root)?);
+    }
     // Those that may change their lock come first: others take the packages from it.
     let (first, then): (Vec<&TestImage>, Vec<_>) =
         images.into_iter().partition(|image| image.lock == LockUse::Refreshed || image.packages_of.is_none());
@@ -113,6 +119,16 @@ fn guest_programs(root: &Path) -> Result<Vec<Supply>> {
     let stand_in = programs.join("stand-in");
     let supply = |name: &str, file: &Path| Supply { name: name.to_owned(), file: file.to_owned() };
     Ok(vec![supply("k3s", &stand_in), supply("k3s-images", &images), supply("tinkerbell", &stand_in)])
+}
+
+/// Garage from its source (`qemu-tests/garage`), which takes some minutes the first time.
+fn garage(root: &Path) -> Result<Supply> {
+    let script = root.join("qemu-tests/garage");
+    let output = Command::new(&script).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("starting {}", script.display()))?;
+    ensure!(output.status.success(), "Garage does not compile: {} {}", script.display(), output.status);
+    let path = String::from_utf8(output.stdout).context("the path of Garage is not text")?;
+    Ok(Supply { name: "garage".to_owned(), file: path.trim_end().into() })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

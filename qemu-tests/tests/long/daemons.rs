@@ -26,9 +26,19 @@ fn awkward_daemons_come_up_in_one_boot_and_each_answers() {
     let [web, names, files] = [8080, 5335, 445].map(|port| machine.forward(port).unwrap());
     let node = machine.start().unwrap();
     let begin = Instant::now();
-    let daemons =
-        ["nginx", "unbound", "postgres", "smbd", "keepalived", "charon", "ovsdb-server", "ovs-vswitchd", "avahi"];
-    let tasks = ["initdb", "ovsdb-create", "determinant"];
+    let daemons = [
+        "nginx",
+        "unbound",
+        "postgres",
+        "smbd",
+        "keepalived",
+        "charon",
+        "ovsdb-server",
+        "ovs-vswitchd",
+        "avahi",
+        "mountd",
+    ];
+    let tasks = ["initdb", "ovsdb-create", "determinant", "exportfs", "nfsd"];
     let said = |name: &str, what: &str| node.console().contains(&format!("service {name} {what}"));
     while !(daemons.iter().all(|name| said(name, "ready")) && tasks.iter().all(|name| said(name, "done"))) {
         assert!(begin.elapsed() < LONG, "not every daemon is ready:\n{}", node.console());
@@ -57,6 +67,9 @@ fn awkward_daemons_come_up_in_one_boot_and_each_answers() {
     assert!(log.contains(&format!("numpy says 32, the token has {} letters", TOKEN.len())), "{log}");
     let log = agent.cat("/state/log/avahi");
     assert!(log.contains("Server startup complete. Host name is n1.local."), "{log}");
+    let mount = "/usr/bin/mount -i -t nfs4 -o addr=127.0.0.1,clientaddr=127.0.0.1,vers=4.2 127.0.0.1:/ /var/tmp";
+    run(mount);
+    agent.until("nfs", |agent| agent.cat("/var/tmp/determinant.py").contains("numpy").then_some(()));
     // It gives its containerd 15 s, which may not do here: the next start goes on where the first one ended.
     let version =
         "/usr/bin/docker --host unix:///run/docker-api/docker.sock version --format {{.Server.Os}}/{{.Server.Arch}}";

@@ -2,5 +2,6 @@
 //! in a shorter form.
 
 mod daemons;
+mod garage;
 mod many_cuts;
 mod powercut;

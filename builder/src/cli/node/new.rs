@@ -26,7 +26,8 @@ pub(in crate::cli) struct New {
 /// What every node's file has.
 const COMMON: &str = include_str!("../node_common.toml");
 /// What the file of a role that comes with microdc has besides.
-const STARTERS: [(&str, &str); 5] = [
+const STARTERS: [(&str, &str); 6] = [
+    ("garage", include_str!("../node_garage.toml")),
     ("k3s-agent", include_str!("../node_k3s_agent.toml")),
     ("k3s-server", include_str!("../node_k3s_server.toml")),
     ("minio", include_str!("../node_minio.toml")),

@@ -1,8 +1,8 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
 //!
 //! - [`NodeConfig`] the whole · [`network`] interfaces · [`disks`] · [`ssh`] · [`metrics`]
-//! - roles and parts, each by its table: [`router`], with [`lan`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`bgp`] · [`haproxy`] ·
-//!   [`nas`] · [`node_exporter`] · [`tailscale`] ·
+//! - roles and parts, each by its table: [`router`], with [`lan`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`garage`] · [`bgp`] ·
+//!   [`haproxy`] · [`nas`] · [`node_exporter`] · [`tailscale`] ·
 //!   [`certificates`]; [`listen`] where a service may listen
 //! - [`vars`] values of one's own
 //! - [`section`] what a section is; the table of them is [`NodeConfig`]'s · [`host`] names of hosts
@@ -15,6 +15,7 @@
 mod bgp;
 mod certificates;
 mod disks;
+mod garage;
 mod haproxy;
 mod host;
 mod k3s;
@@ -45,6 +46,7 @@ mod when;
 pub use bgp::{Bgp, Neighbor, PrefixRule};
 pub use certificates::Certificates;
 pub use disks::{DataKind, Disks, Serial};
+pub use garage::Garage;
 pub use haproxy::{Haproxy, Server};
 pub use host::{HostName, Hosts};
 pub use k3s::{Component, K3s, LabelKey, LabelValue, ServerUrl, Taint};
@@ -111,6 +113,7 @@ section::node_config! {
         k3s: K3s,
         tinkerbell: Tinkerbell,
         minio: Minio,
+        garage: Garage,
         bgp: Bgp,
         haproxy: Haproxy,
         nas: Nas,
