@@ -6,12 +6,13 @@ use microdc::profile::load;
 use std::path::Path;
 
 /// The mark of each service, in tenths. Where a service must reach further, its mark here is raised, and its part says why.
-const MARKS: [(&str, u32); 14] = [
+const MARKS: [(&str, u32); 15] = [
     ("bfdd", 11),
     ("bgpd", 14),
     ("chronyd", 14),
     ("dnsmasq", 14),
     ("firewall", 12),
+    ("garage", 10),
     ("hostkey", 15),
     // Containers are made with nearly every capability: SECURITY.md says what holds it.
     ("k3s", 73),

@@ -109,14 +109,13 @@ fn check_peer(peer: &str) -> Result<(), String> {
     if !is_hexadecimal(id) || place.is_empty() {
         return Err(format!("{peer:?} is not ID@HOST, where ID is what `garage node id` prints"));
     }
-    let host =
-        match place.rsplit_once(':') {
-            // An IPv6 address with no port has colons of its own.
-            Some((host, port)) if place.parse::<IpAddr>().is_err() => {
-                if port.parse::<u16>().is_ok_and(|port| port > 0) { Ok(host) } else { Err(port) }
-            }
-            _ => Ok(place),
-        };
+    let host = match place.rsplit_once(':') {
+        // An IPv6 address with no port has colons of its own.
+        Some((host, port)) if place.parse::<IpAddr>().is_err() && !place.ends_with(']') => {
+            if port.parse::<u16>().is_ok_and(|port| port > 0) { Ok(host) } else { Err(port) }
+        }
+        _ => Ok(place),
+    };
     let host = host.map_err(|port| format!("{port:?} is not a port"))?;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if bare.parse::<IpAddr>().is_err() && !is_domain(host) {
