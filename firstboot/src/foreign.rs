@@ -50,6 +50,7 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "command_line", reads: "the kernel's command line", run: command_line },
     Parser { name: "control_request", reads: "a request on PID 1's control socket", run: control_request },
     Parser { name: "data_marker", reads: "the marker of a claimed disk", run: data_marker },
+    Parser { name: "dhcp6_reply", reads: "an answer of a DHCPv6 server", run: dhcp6_reply },
     Parser { name: "disk_probe", reads: "what blkid says of a disk", run: disk_probe },
     Parser { name: "environment_file", reads: "a service's file of variables", run: environment_file },
     Parser { name: "firmware", reads: "what the firmware puts into the device tree", run: firmware_number },
@@ -140,6 +141,13 @@ fn command_line(bytes: &[u8]) {
 
 fn data_marker(bytes: &[u8]) {
     data::parse_marker(bytes);
+}
+
+fn dhcp6_reply(bytes: &[u8]) {
+    let _ = crate::net::dhcp6::message::Reply::parse(bytes);
+    // Behind a head that is right.
+    let head = [7, 0, 0, 1, 0, 2, 0, 1, 9];
+    let _ = crate::net::dhcp6::message::Reply::parse(&[&head, bytes].concat());
 }
 
 fn disk_probe(bytes: &[u8]) {

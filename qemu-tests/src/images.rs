@@ -38,8 +38,8 @@ const fn image(name: &'static str, variable: &'static str, profile: &'static str
 
 /// Every image under test.
 ///
-/// `router` and `minio` are the images as they get flashed; all others but `router-slow` have the probe.
-pub static IMAGES: [TestImage; 15] = [
+/// `router` and `minio` are the images as they get flashed; all others but `router-slow` and `kea` have the probe.
+pub static IMAGES: [TestImage; 16] = [
     TestImage { lock: LockUse::Refreshed, ..image("router", "MICRODC_TEST_IMAGE", "profiles/router.toml") },
     // A node that does nothing but claim its disks.
     TestImage {
@@ -80,6 +80,8 @@ pub static IMAGES: [TestImage; 15] = [
         long: true,
         ..image("garage", "MICRODC_TEST_GARAGE_IMAGE", "profiles/garage.toml")
     },
+    // A server of DHCPv6.
+    image("kea", "MICRODC_TEST_KEA_IMAGE", "qemu-tests/profiles/kea.toml"),
     // A container host with Debian's containerd and runc.
     image("containerd", "MICRODC_TEST_CONTAINERD_IMAGE", "qemu-tests/profiles/containerd.toml"),
     TestImage {
@@ -244,6 +246,15 @@ pub fn parts() -> PathBuf {
 #[must_use]
 pub fn daemons() -> PathBuf {
     built("daemons")
+}
+
+/// The image of a server of DHCPv6, Debian's Kea.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn kea() -> PathBuf {
+    built("kea")
 }
 
 /// The image of a container host with Debian's containerd and runc, and the probe.

@@ -1,10 +1,10 @@
 //! What the network says of itself: written by the network's child, read by the console's page and by `nodectl`. No
 //! secret is in it.
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// All interfaces that the node config names, and the resolvers in use. As JSON at [`crate::names::NETWORK_REPORT`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub struct InterfaceReport {
     pub bridge: Option<String>,
     pub addresses: Vec<IpNet>,
     pub lease: Option<LeaseReport>,
+    /// What servers of IPv6 have given.
+    #[serde(default)]
+    pub leases6: Vec<Lease6Report>,
     pub wireguard: Option<WireGuardReport>,
     /// What failed.
     pub trouble: Option<String>,
@@ -72,6 +75,16 @@ pub struct LeaseReport {
     pub server: Ipv4Addr,
     /// Seconds since the node was switched on, at which it ends.
     pub until_s: u64,
+}
+
+/// An address (a net of 128 bits) or a delegated prefix, in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lease6Report {
+    pub net: Ipv6Net,
+    pub delegated: bool,
+    pub server: Ipv6Addr,
+    /// Seconds since the node was switched on, at which it ends; `None`: never.
+    pub until_s: Option<u64>,
 }
 
 /// A WireGuard tunnel.
@@ -95,13 +108,24 @@ pub struct PeerReport {
 }
 
 impl std::fmt::Display for NetworkReport {
-    /// A line for each fact, beginning with `link`, `lease`, `tunnel`, `peer`, `default`, `time server`, `resolver` or `search`.
+    /// A line for each fact, beginning with `link`, `lease`, `prefix`, `tunnel`, `peer`, `default`, `time server`, `resolver` or `search`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for interface in &self.interfaces {
             writeln!(f, "{}", line(interface))?;
             if let Some(lease) = &interface.lease {
                 let LeaseReport { address, server, until_s } = lease;
                 writeln!(f, "lease {} {address} from {server} until uptime {until_s} s", interface.name)?;
+            }
+            for Lease6Report { net, delegated, server, until_s } in &interface.leases6 {
+                let name = &interface.name;
+                match delegated {
+                    true => write!(f, "prefix {name} {net}")?,
+                    false => write!(f, "lease {name} {}", net.addr())?,
+                }
+                match until_s {
+                    Some(until_s) => writeln!(f, " from {server} until uptime {until_s} s")?,
+                    None => writeln!(f, " from {server} for good")?,
+                }
             }
             if let Some(tunnel) = &interface.wireguard {
                 writeln!(f, "tunnel {} public key {} port {}", interface.name, tunnel.public_key, tunnel.port)?;
@@ -168,6 +192,14 @@ mod tests {
                 link: true,
                 mtu: 1420,
                 addresses: vec!["10.9.0.1/24".parse().unwrap()],
+                leases6: [("2001:db8::5/128", Some(90)), ("2001:db8:1::/56", None)]
+                    .map(|(net, until_s)| Lease6Report {
+                        net: net.parse().unwrap(),
+                        delegated: until_s.is_none(),
+                        server: "fe80::1".parse().unwrap(),
+                        until_s,
+                    })
+                    .to_vec(),
                 wireguard: Some(WireGuardReport {
                     public_key: "A=".to_owned(),
                     port: 51_820,
@@ -196,7 +228,8 @@ mod tests {
         };
         assert_eq!(
             report.to_string(),
-            "link wg0 up mtu 1420 10.9.0.1/24\ntunnel wg0 public key A= port 51820\n\
+            "link wg0 up mtu 1420 10.9.0.1/24\nlease wg0 2001:db8::5 from fe80::1 until uptime 90 s\n\
+             prefix wg0 2001:db8:1::/56 from fe80::1 for good\ntunnel wg0 public key A= port 51820\n\
              peer B= of wg0 at 10.0.0.2:51820 handshake none received 1 sent 2\n\
              default eth0 via 10.0.0.2 metric 1024 used\ndefault eth1 via 10.0.0.2 metric 1025 not used\n\
              time server 10.0.0.123\nresolver 10.0.0.53\nsearch rack.lan\n"

@@ -332,6 +332,7 @@ pub fn offer(answer: &Answer) -> Result<Offer, String> {
         on_link: !gateway.is_unspecified() && !address.contains(&gateway),
         metric: METRIC,
         dhcp: true,
+        unreachable: false,
     };
     let classless = |given: &ClasslessRoute| {
         Some(route(Ipv4Net::new(given.destination, given.prefix_length).ok()?, given.router))

@@ -1,5 +1,6 @@
 //! What PID 1 tells the network's child, in the file [`contract::names::NETWORK_JOB`].
 
+use super::subnets::Subnets;
 use contract::node::Network;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -17,4 +18,7 @@ pub struct NetworkJob {
     /// Whether NTP servers that leases name are used: the node config names none.
     #[serde(default)]
     pub time_servers: bool,
+    /// Interfaces that have parts of prefixes which servers delegate to this router.
+    #[serde(default)]
+    pub subnets: Subnets,
 }

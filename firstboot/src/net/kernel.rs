@@ -1,11 +1,12 @@
 //! Requests to the kernel's network side (rtnetlink(7)), by number of the interface.
 
+use super::life::Life;
 use super::plan::{Make, Step};
-use super::seen::{Address, Link, Route, Seen};
+use super::seen::{Address, BY_DHCP, Link, Route, Seen};
 use super::sysfs;
 use futures::TryStreamExt as _;
 use ipnet::IpNet;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, CacheInfo};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol, CacheInfo};
 use rtnetlink::packet_route::link::{BridgeStpState, LinkMessage};
 use rtnetlink::packet_route::route::{RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use rtnetlink::{
@@ -59,6 +60,7 @@ impl Kernel {
         let addresses: Vec<AddressMessage> = self.0.address().get().execute().try_collect().await?;
         let mut routes = self.routes_by(RouteProtocol::Static, RouteType::Unicast).await?;
         routes.extend(self.routes_by(RouteProtocol::Dhcp, RouteType::Unicast).await?);
+        routes.extend(self.routes_by(RouteProtocol::Dhcp, RouteType::Unreachable).await?);
         Ok(Seen {
             links: links.iter().filter_map(Link::of).collect(),
             addresses: addresses.iter().filter_map(Address::of).collect(),
@@ -98,15 +100,13 @@ impl Kernel {
                 .await
             }
             Step::Up { index, .. } => set(LinkUnspec::new_with_index(*index).up().build()).await,
-            Step::AddAddress { index, net, valid_s } => {
-                let mut request = self.0.address().add(*index, net.addr(), net.prefix_len()).replace();
-                if let Some(seconds) = *valid_s {
-                    // The kernel takes it away in time even when no one is there to do it.
-                    let mut info = CacheInfo::default();
-                    (info.ifa_valid, info.ifa_preferred) = (seconds, seconds);
-                    request.message_mut().attributes.push(AddressAttribute::CacheInfo(info));
+            Step::AddAddress { index, net, life } => {
+                // When an address gets an end, the kernel gives its route a wrong one, which counts as long over; with the next
+                // change it is right (net/ipv6/addrconf.c, `modify_prefix_route`; seen with Linux 6.18).
+                if net.addr().is_ipv6() && matches!(life, Life::Leased { .. }) {
+                    self.add_address(*index, *net, *life).await?;
                 }
-                request.execute().await
+                self.add_address(*index, *net, *life).await
             }
             Step::RemoveAddress { index, net } => self.remove_address(*index, *net).await,
             Step::AddRoute(route) => self.0.route().add(message(route)).replace().execute().await,
@@ -115,6 +115,23 @@ impl Kernel {
                 other => other,
             },
         }
+    }
+
+    /// Adds an address, or gives the one that is there another life.
+    async fn add_address(&self, index: u32, net: IpNet, life: Life) -> Result<(), Error> {
+        let mut request = self.0.address().add(index, net.addr(), net.prefix_len()).replace();
+        let attributes = &mut request.message_mut().attributes;
+        if let Life::Leased { preferred_s, valid_s } = life {
+            // The kernel takes it away in time even when no one is there to do it.
+            let mut info = CacheInfo::default();
+            info.ifa_valid = valid_s.unwrap_or(u32::MAX);
+            info.ifa_preferred = preferred_s.unwrap_or(u32::MAX).min(info.ifa_valid);
+            attributes.push(AddressAttribute::CacheInfo(info));
+        }
+        if life != Life::Fixed {
+            attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(BY_DHCP)));
+        }
+        request.execute().await
     }
 
     async fn remove_address(&self, index: u32, net: IpNet) -> Result<(), Error> {
@@ -178,6 +195,7 @@ fn message(route: &Route) -> RouteMessage {
             let builder = common!(builder);
             match route.via {
                 Some(IpAddr::V6(via)) => builder.gateway(via).build(),
+                _ if route.unreachable => builder.kind(RouteType::Unreachable).build(),
                 _ => builder.build(),
             }
         }

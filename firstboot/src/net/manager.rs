@@ -2,26 +2,24 @@
 
 use super::advertised::{Advertised, Listener};
 use super::board::Board;
-use super::dhcp::{self, Cable, Leases};
+use super::clients::Clients;
 use super::endpoints::{Names, There};
 use super::job::NetworkJob;
 use super::kernel::{Kernel, plain};
 use super::plan::{Step, plan};
-use super::report::{defaults, tunnel_report};
+use super::report::Facts;
 use super::seen::Seen;
 use super::settled::{has_all, missing};
 use super::sysfs;
-use super::wanted::{Wanted, wanted};
+use super::wanted::{Learnt, Wanted, wanted};
 use super::wireguard::{Tunnel, Tunnels};
-use contract::network::{InterfaceReport, LeaseReport, NetworkReport};
 use contract::node::{Endpoint, Interface, InterfaceName, Network, WireGuardKey};
 use ipnet::IpNet;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long those that wait for the network wait for an interface that does not get what it should have.
@@ -44,22 +42,22 @@ const TUNNEL_EVERY: Duration = Duration::from_secs(5);
 /// Everything the loop knows.
 struct Manager {
     network: Network,
-    host_name: Rc<str>,
     kernel: Kernel,
     tunnels: Option<Tunnels>,
     names: Names,
     advertised: Rc<RefCell<Advertised>>,
     listener: Rc<Listener>,
-    leases: Rc<RefCell<Leases>>,
+    clients: Clients,
     bell: Rc<Notify>,
     board: Board,
-    cables: BTreeMap<String, watch::Sender<Option<Cable>>>,
     /// Addresses that were added here, by number of the interface, and the interfaces that were cleared of what an earlier
     /// run may have left. Others may add addresses of their own (a virtual one for a cluster, say): they stay.
     ours: BTreeSet<(u32, IpNet)>,
     cleared: BTreeSet<u32>,
     /// The last thing that could not be done, by interface.
     troubles: BTreeMap<String, String>,
+    /// What node.toml asks for in vain, as it was said.
+    said_troubles: BTreeMap<String, String>,
     /// What was said of each interface's presence and link.
     said: BTreeMap<String, &'static str>,
     /// Ports whose default routes were put in order, by number.
@@ -82,19 +80,18 @@ pub async fn manage(job: NetworkJob) -> std::io::Result<()> {
     let advertised: Rc<RefCell<Advertised>> = Rc::default();
     let mut manager = Manager {
         network: job.network,
-        host_name: job.host_name.into(),
         kernel: Kernel::open()?,
         tunnels: None,
         names: Names::default(),
         listener: Listener::start(Rc::clone(&advertised), Rc::clone(&bell)),
         advertised,
-        leases: Rc::default(),
+        clients: Clients::new(job.host_name.into(), job.subnets, Rc::clone(&bell)),
         bell,
         board: Board::new(std::env::var_os("NOTIFY_SOCKET").map(Into::into)),
-        cables: BTreeMap::new(),
         ours: BTreeSet::new(),
         cleared: BTreeSet::new(),
         troubles: BTreeMap::new(),
+        said_troubles: BTreeMap::new(),
         said: BTreeMap::new(),
         ordered: BTreeSet::new(),
         absent: job.absent,
@@ -134,7 +131,7 @@ impl Manager {
     /// Brings everything as far as it goes now, and tells about it. Gives the longest time until the next turn.
     async fn turn(&mut self) -> Duration {
         let now = Instant::now();
-        let wanted = wanted(&self.network, &self.leases.borrow(), now);
+        let wanted = self.wanted(now);
         let mut troubles = BTreeMap::new();
         let seen = self.act(&wanted, &mut troubles).await;
         let tunnels = self.tend_tunnels(&seen, &mut troubles).await;
@@ -146,16 +143,17 @@ impl Manager {
         self.troubles = troubles;
         self.order_uplinks(&wanted, &seen);
         self.watch_links(&wanted, &seen);
-        self.lead_clients(&seen);
         self.hear_routers(&wanted, &seen);
+        self.clients.lead(&self.network, &seen, &self.advertised.borrow());
+        self.say_troubles(&wanted);
         let settled = self.settled(&wanted, &seen);
         if settled && !self.ready {
             self.ready = true;
         }
         let mut links = BTreeMap::new();
-        let report = self.report(&wanted, &seen, &tunnels, &mut links, now);
+        let report = self.facts(&wanted, &seen, &tunnels, now).report(&mut links);
         self.board.tell(&report, &links, self.ready);
-        let lease = self.leases.borrow().next_end(now).map(|end| end - now + Duration::from_millis(10));
+        let lease = self.clients.next_end(now).map(|end| end - now + Duration::from_millis(10));
         let deadlines = [
             Some(if self.troubles.is_empty() { LOOK_EVERY } else { RETRY_EVERY }),
             (!tunnels.is_empty()).then_some(TUNNEL_EVERY),
@@ -290,49 +288,16 @@ impl Manager {
         }
     }
 
-    /// Gives each DHCP client its interface, or takes it away from it.
-    fn lead_clients(&mut self, seen: &Seen) {
-        let of = |(name, interface): (&InterfaceName, &Interface)| {
-            let own = interface.addresses.iter().map(|net| (name.as_str().to_owned(), net.addr()));
-            own.collect::<Vec<_>>()
-        };
-        let fixed: Rc<[(String, IpAddr)]> = self.network.interfaces().iter().flat_map(of).collect();
-        for (name, interface) in self.network.interfaces() {
-            if !interface.dhcp {
-                continue;
-            }
-            let name = name.as_str();
-            let cable = seen.link(name).filter(|link| link.up && link.carrier).and_then(|link| {
-                let mac = link.mac.clone()?;
-                Some(Cable { index: link.index, mac })
-            });
-            let sender = self.cables.entry(name.to_owned()).or_insert_with(|| {
-                let (sender, receiver) = watch::channel(None);
-                tokio::task::spawn_local(dhcp::keep(dhcp::Task {
-                    name: name.to_owned(),
-                    host_name: Rc::clone(&self.host_name),
-                    leases: Rc::clone(&self.leases),
-                    fixed: fixed.clone(),
-                    bell: Rc::clone(&self.bell),
-                    said: RefCell::default(),
-                    cable: receiver,
-                }));
-                sender
-            });
-            sender.send_if_modified(|now| {
-                let changed = *now != cable;
-                *now = cable;
-                changed
-            });
-        }
-    }
-
     /// Asks the routers of ports that listen to them, and forgets what those of other ports have said.
     fn hear_routers(&mut self, wanted: &Wanted, seen: &Seen) {
         let listening = wanted.links.iter().filter(|want| want.advertisements);
         let links: Vec<_> = listening.filter_map(|want| seen.link(&want.name)).collect();
         for link in &links {
-            self.listener.ask(link.index, link.up && link.carrier);
+            let there = link.up && link.carrier;
+            self.listener.ask(link.index, there);
+            if !there {
+                self.advertised.borrow_mut().link_lost(link.index);
+            }
         }
         self.advertised.borrow_mut().only(&links.iter().map(|link| link.index).collect());
     }
@@ -341,7 +306,11 @@ impl Manager {
     fn settled(&self, wanted: &Wanted, seen: &Seen) -> bool {
         let waited = self.begin.elapsed();
         wanted.links.iter().all(|want| {
-            let fine = !self.troubles.contains_key(&want.name) && has_all(want, seen, waited >= LINK_PATIENCE);
+            let fine = !self.troubles.contains_key(&want.name) && {
+                let link = seen.link(&want.name);
+                let managed = link.is_some_and(|link| self.advertised.borrow().managed(link.index));
+                has_all(want, seen, waited >= LINK_PATIENCE, managed)
+            };
             let patience = match missing(want, wanted, seen) {
                 Some(port) if self.absent.contains(port) => Duration::ZERO,
                 Some(_) => ABSENT_PATIENCE,
@@ -355,92 +324,43 @@ impl Manager {
         })
     }
 
-    fn interface(&self, name: &str) -> Option<&Interface> {
-        let mut named = self.network.interfaces().iter();
-        named.find_map(|(key, interface)| (key.as_str() == name).then_some(interface))
+    fn wanted(&self, now: Instant) -> Wanted {
+        let (leases, leases6) = (self.clients.leases.borrow(), self.clients.leases6.borrow());
+        wanted(&self.network, Learnt { leases: &leases, leases6: &leases6, subnets: &self.clients.subnets }, now)
     }
 
-    /// Domains to search, each once, in the order of the interfaces.
-    fn search(&self, seen: &Seen, now: Instant) -> Vec<String> {
-        let mut found: Vec<String> = Vec::new();
-        let leases = self.leases.borrow();
-        for (name, interface) in self.network.interfaces() {
-            let lease = leases.of(name.as_str()).and_then(|lease| lease.in_force(now));
-            let mut given = lease.map_or_else(Vec::new, |lease| lease.offer.search.clone());
-            let index = seen.link(name.as_str()).map(|link| link.index);
-            given.extend(index.into_iter().flat_map(|index| self.advertised.borrow().domains(index, now)));
-            let list = if interface.search.is_empty() { &given } else { &interface.search };
-            for domain in list {
-                if !found.contains(domain) {
-                    found.push(domain.clone());
+    /// Says once what cannot be as node.toml says.
+    fn say_troubles(&mut self, wanted: &Wanted) {
+        for want in &wanted.links {
+            match &want.trouble {
+                Some(trouble) if self.said_troubles.get(&want.name) != Some(trouble) => {
+                    println!("{}: {trouble}", want.name);
+                    self.said_troubles.insert(want.name.clone(), trouble.clone());
                 }
+                Some(_) => {}
+                None => drop(self.said_troubles.remove(&want.name)),
             }
         }
-        found
     }
 
-    fn report(
-        &self,
-        wanted: &Wanted,
-        seen: &Seen,
-        tunnels: &BTreeMap<String, Tunnel>,
-        links: &mut BTreeMap<IpAddr, String>,
+    fn facts<'m>(
+        &'m self,
+        wanted: &'m Wanted,
+        seen: &'m Seen,
+        tunnels: &'m BTreeMap<String, Tunnel>,
         now: Instant,
-    ) -> NetworkReport {
-        let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
-        let leases = self.leases.borrow();
-        let (mut resolvers, mut time_servers): (Vec<IpAddr>, Vec<IpAddr>) = (Vec::new(), Vec::new());
-        let mut interfaces = Vec::new();
-        for want in wanted.links.iter().filter(|want| want.name != "lo" || !want.addresses.is_empty()) {
-            let lease = leases.of(&want.name).and_then(|lease| lease.in_force(now));
-            // The operator's resolvers replace those of the lease.
-            let own = self.interface(&want.name).map_or(&[][..], |interface| &interface.dns);
-            let mut given: Vec<IpAddr> = lease.map_or_else(Vec::new, |lease| lease.offer.dns.clone());
-            if let Some(link) = seen.link(&want.name) {
-                for resolver in self.advertised.borrow().resolvers(link.index, now) {
-                    given.push(resolver.into());
-                    if resolver.is_unicast_link_local() {
-                        links.insert(resolver.into(), want.name.clone());
-                    }
-                }
-            }
-            for resolver in if own.is_empty() { &given } else { own } {
-                if !resolvers.contains(resolver) {
-                    resolvers.push(*resolver);
-                }
-            }
-            for server in lease.iter().flat_map(|lease| &lease.offer.time_servers) {
-                if self.time_servers && !time_servers.contains(server) {
-                    time_servers.push(*server);
-                }
-            }
-            let lease = lease.map(|lease| LeaseReport {
-                address: lease.offer.address,
-                server: lease.offer.server,
-                until_s: u64::try_from(uptime).unwrap_or(0) + u64::from(lease.left_s(now)),
-            });
-            let link = seen.link(&want.name);
-            let shown = |address: &&super::seen::Address| {
-                let own = address.net.addr();
-                let link_local = matches!(own, IpAddr::V6(six) if six.is_unicast_link_local());
-                link.is_some_and(|link| link.index == address.index) && !link_local && !own.is_loopback()
-            };
-            interfaces.push(InterfaceReport {
-                name: want.name.clone(),
-                present: link.is_some(),
-                up: link.is_some_and(|link| link.up),
-                link: link.is_some_and(|link| link.carrier),
-                mtu: link.map_or(0, |link| link.mtu),
-                mac: link.and_then(|link| link.mac.clone()),
-                bridge: want.port_of.clone(),
-                addresses: seen.addresses.iter().filter(shown).map(|address| address.net).collect(),
-                lease,
-                wireguard: tunnels.get(&want.name).map(tunnel_report),
-                trouble: self.troubles.get(&want.name).cloned(),
-            });
+    ) -> Facts<'m> {
+        Facts {
+            network: &self.network,
+            leases: self.clients.leases.borrow(),
+            leases6: self.clients.leases6.borrow(),
+            advertised: self.advertised.borrow(),
+            troubles: &self.troubles,
+            take_time_servers: self.time_servers,
+            wanted,
+            seen,
+            tunnels,
+            now,
         }
-        interfaces.sort_by(|a, b| a.name.cmp(&b.name));
-        let search = self.search(seen, now);
-        NetworkReport { interfaces, resolvers, time_servers, search, defaults: defaults(seen) }
     }
 }

@@ -1,20 +1,25 @@
 //! The network, in children of PID 1 with few rights: what arrives from outside is parsed here, never in PID 1.
 //!
 //! - [`manager`] the loop: observe, plan, act, report, until nothing is left to do, on every change that the kernel reports
-//! - [`job`] what is to be done · [`wanted`] what there should be ([`route`] its routes) · [`seen`] what there is ·
-//!   [`plan`] the steps from one to the other · [`settled`] whether an interface has it all · [`kernel`] requests to
-//!   the kernel · [`wireguard`] tunnels, [`endpoints`] peers known by name · [`dhcp`] leases · [`advertised`] resolvers and domains by IPv6 · [`sysfs`] what the kernel shows as files
-//! - [`report`] parts of, and [`board`] what is reported to PID 1, to operators and to resolvers · [`page`] all of it as text
+//! - [`job`] what is to be done · [`wanted`] what there should be ([`route`] its routes, [`life`] how long an address is there,
+//!   [`subnets`] parts of delegated prefixes) · [`seen`] what there is · [`plan`] the steps from one to the other · [`settled`]
+//!   whether an interface has it all · [`kernel`] requests to the kernel, [`sysfs`] what it shows as files
+//! - [`clients`] who asks servers: [`dhcp`] for leases of IPv4, [`dhcp6`] for those of IPv6 · [`advertised`] what routers say ·
+//!   [`wireguard`] tunnels, [`endpoints`] peers known by name
+//! - [`report`] what there is to tell, [`board`] who is told: PID 1, operators, resolvers · [`page`] all of it as text
 //!
 //! `firstboot network` reads [`NETWORK_JOB`]. It says `READY=1` when every interface has what it should have or
 //! [`manager::PATIENCE`] is over, and stays for leases, links and interfaces that come and go.
 
 mod advertised;
 mod board;
+mod clients;
 mod dhcp;
+pub mod dhcp6;
 mod endpoints;
 mod job;
 mod kernel;
+mod life;
 mod manager;
 pub mod page;
 mod plan;
@@ -22,6 +27,7 @@ mod report;
 mod route;
 mod seen;
 mod settled;
+mod subnets;
 mod sysfs;
 mod wanted;
 mod wireguard;

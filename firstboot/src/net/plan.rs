@@ -1,10 +1,11 @@
 //! The next steps from the observed to the wanted state: a pure function, called again after each step and on every
 //! change that the kernel reports, until nothing is left to do.
 
+use super::life::Life;
 use super::route::WantedRoute;
-use super::seen::{IPV6_METRIC, Kind, Link, Route, Seen};
+use super::seen::{Address, IPV6_METRIC, Kind, Link, Route, Seen};
 use super::sysfs::accept_ra_value;
-use super::wanted::{Wanted, WantedLease, WantedLink};
+use super::wanted::{Wanted, WantedAddress, WantedLease, WantedLink};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -45,8 +46,7 @@ pub enum Step {
     AddAddress {
         index: u32,
         net: IpNet,
-        /// Seconds; `None`: for good.
-        valid_s: Option<u32>,
+        life: Life,
     },
     RemoveAddress {
         index: u32,
@@ -170,30 +170,47 @@ fn addresses(want: &WantedLink, link: &Link, seen: &Seen, steps: &mut Vec<Step>)
     for address in here().filter(|address| !address.by_kernel) {
         let wanted = want.addresses.iter().any(|wanted| wanted.net == address.net);
         // Left by an earlier run of this program: it stays in use until this run has its own answer.
-        let former_lease = want.lease == WantedLease::Pending && address.valid_s.is_some();
+        let lease = if address.net.addr().is_ipv4() { want.lease } else { want.lease6 };
+        let former_lease = lease == WantedLease::Pending && address.valid_s.is_some();
         if !wanted && !former_lease {
             steps.push(Step::RemoveAddress { index: link.index, net: address.net });
         }
     }
     for wanted in &want.addresses {
-        let there = here().find(|address| address.net == wanted.net).map(|address| address.valid_s);
-        let fits = match (there, wanted.valid_s) {
-            (None, _) => false,
-            (Some(there), wanted) => match (there, wanted) {
-                (None, None) => true,
-                (Some(there), Some(wanted)) => there.abs_diff(wanted) <= SLACK_S,
-                _ => false,
-            },
-        };
-        if !fits {
-            steps.push(Step::AddAddress { index: link.index, net: wanted.net, valid_s: wanted.valid_s });
+        let there = here().find(|address| address.net == wanted.net);
+        if let Some(life) = next_life(wanted, there) {
+            steps.push(Step::AddAddress { index: link.index, net: wanted.net, life });
         }
     }
 }
 
+/// The life that an address is to be given now; `None` when it has the right one. An IPv6 address gets its end when it is known to be
+/// no one else's: one that has an end and is found to be a duplicate is taken away by the kernel without a word
+/// (net/ipv6/addrconf.c, `addrconf_dad_stop`).
+fn next_life(wanted: &WantedAddress, there: Option<&Address>) -> Option<Life> {
+    let first = if wanted.life != Life::Fixed && wanted.net.addr().is_ipv6() { Life::Tried } else { wanted.life };
+    let Some(there) = there else { return Some(first) };
+    if there.in_doubt && first == Life::Tried {
+        return None;
+    }
+    let same = |there: Option<u32>, wanted: Option<u32>| match (there, wanted) {
+        (None, None) => true,
+        (Some(there), Some(wanted)) => there.abs_diff(wanted) <= SLACK_S,
+        _ => false,
+    };
+    let fits = match wanted.life {
+        Life::Fixed | Life::Tried => there.valid_s.is_none(),
+        // IPv4 has no preferred lifetimes.
+        Life::Leased { preferred_s, valid_s } => {
+            same(there.valid_s, valid_s) && (wanted.net.addr().is_ipv4() || same(there.preferred_s, preferred_s))
+        }
+    };
+    (!fits).then_some(wanted.life)
+}
+
 fn routes(want: &WantedLink, link: &Link, seen: &Seen, steps: &mut Vec<Step>) {
     let reachable = |route: &WantedRoute| match route.via {
-        _ if route.on_link => true,
+        _ if route.on_link || route.unreachable => true,
         // Without a link the kernel has no IPv6 route to the net either.
         Some(IpAddr::V6(via)) => link.carrier && (via.is_unicast_link_local() || covered(via.into(), link, seen)),
         Some(via) => covered(via, link, seen),
@@ -209,6 +226,7 @@ fn routes(want: &WantedLink, link: &Link, seen: &Seen, steps: &mut Vec<Step>) {
         },
         dhcp: route.dhcp,
         on_link: route.on_link,
+        unreachable: route.unreachable,
     };
     let wanted: Vec<Route> = want.routes.iter().filter(|route| reachable(route)).map(real).collect();
     let there = || seen.routes.iter().filter(|route| route.index == link.index);

@@ -3,8 +3,10 @@
 use super::*;
 use crate::net::dhcp::tests::offered;
 use crate::net::dhcp::{Lease, Leases};
+use crate::net::dhcp6::{self, Held, Leases6, Names};
 use crate::net::seen::{Address, Seen};
-use crate::net::wanted::{Wanted, wanted};
+use crate::net::subnets::Subnets;
+use crate::net::wanted::{Learnt, Wanted, wanted};
 use contract::node::NodeConfig;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -17,8 +19,16 @@ fn config(network: &str) -> Wanted {
 }
 
 fn wanted_with(network: &str, leases: &Leases, now: Instant) -> Wanted {
-    let config = NodeConfig::parse(format!("name = \"r1\"\n{network}").as_bytes()).unwrap();
-    wanted(&config.network, leases, now)
+    wanted_of(network, leases, &Leases6::default(), now)
+}
+
+/// With what servers of IPv6 have given; parts of prefixes go where `[router.subnet]` says.
+fn wanted_of(network: &str, leases: &Leases, leases6: &Leases6, now: Instant) -> Wanted {
+    let mut config = NodeConfig::parse(format!("name = \"r1\"\n{network}").as_bytes()).unwrap();
+    config.network.add_loopback();
+    let subnets = config.router.map(|router| router.subnets).unwrap_or_default();
+    let subnets: Subnets = subnets.into_iter().map(|(name, subnet)| (String::from(name), subnet)).collect();
+    wanted(&config.network, Learnt { leases, leases6, subnets: &subnets }, now)
 }
 
 fn port(index: u32, name: &str) -> Link {
@@ -66,9 +76,13 @@ fn take(seen: &mut Seen, step: &Step) {
         Step::Mtu { name, mtu, .. } => link(seen, &name, &|link| link.mtu = mtu),
         Step::Join { name, controller, .. } => link(seen, &name, &|link| link.controller = controller),
         Step::Up { name, .. } => link(seen, &name, &|link| link.up = true),
-        Step::AddAddress { index, net, valid_s } => {
+        Step::AddAddress { index, net, life } => {
             seen.addresses.retain(|address| (address.index, address.net) != (index, net));
-            seen.addresses.push(Address { index, net, by_kernel: false, valid_s, in_doubt: false });
+            let (preferred_s, valid_s) = match life {
+                Life::Fixed | Life::Tried => (None, None),
+                Life::Leased { preferred_s, valid_s } => (preferred_s, valid_s),
+            };
+            seen.addresses.push(Address { preferred_s, valid_s, ..address(index, net) });
         }
         Step::RemoveAddress { index, net } => {
             seen.addresses.retain(|address| (address.index, address.net) != (index, net));
@@ -87,6 +101,10 @@ fn take(seen: &mut Seen, step: &Step) {
         }
         Step::RemoveRoute(route) => seen.routes.retain(|there| !there.same(&route)),
     }
+}
+
+fn address(index: u32, net: IpNet) -> Address {
+    Address { index, net, by_kernel: false, preferred_s: None, valid_s: None, in_doubt: false, duplicate: false }
 }
 
 /// Rounds until nothing is left to do.
@@ -298,6 +316,90 @@ fn an_address_leased_before_a_restart_stays_until_there_is_an_answer() {
     assert_eq!(addresses(&seen, "eth0"), ["10.0.2.16/24"]);
 }
 
+/// A lease of these addresses and prefixes, in force for 100 s, preferred for 60.
+fn lease6(addresses: &[&str], prefixes: &[&str], now: Instant) -> Leases6 {
+    let (preferred, valid) = (Some(now + Duration::from_secs(60)), Some(now + Duration::from_secs(100)));
+    Leases6::with(
+        "eth0",
+        dhcp6::Lease {
+            server: "fe80::1".parse().unwrap(),
+            server_id: vec![1],
+            addresses: addresses.iter().map(|text| Held { value: text.parse().unwrap(), preferred, valid }).collect(),
+            prefixes: prefixes.iter().map(|text| Held { value: text.parse().unwrap(), preferred, valid }).collect(),
+            names: Names::default(),
+            renew: None,
+            rebind: None,
+        },
+    )
+}
+
+#[test]
+fn an_address_of_ipv6_gets_its_end_when_it_is_known_to_be_no_one_elses() {
+    let now = Instant::now();
+    let wanted =
+        wanted_of("[network.eth0]\nra = true\n", &Leases::default(), &lease6(&["2001:db8::5"], &[], now), now);
+    let mut seen = ports();
+    seen.links.iter_mut().for_each(|link| (link.up, link.accept_ra) = (true, Some(2)));
+    let steps = plan(&wanted, &seen);
+    let [.., Step::AddAddress { life: Life::Tried, .. }] = &steps[..] else { panic!("{steps:?}") };
+    steps.iter().for_each(|step| take(&mut seen, step));
+    seen.addresses[0].in_doubt = true;
+    assert!(!plan(&wanted, &seen).iter().any(|step| matches!(step, Step::AddAddress { .. })), "it is waited for");
+    // One that is someone else's stays as it is, to be seen, until its lease is declined.
+    seen.addresses[0].duplicate = true;
+    assert!(!plan(&wanted, &seen).iter().any(|step| matches!(step, Step::AddAddress { .. })));
+    (seen.addresses[0].in_doubt, seen.addresses[0].duplicate) = (false, false);
+    settle(&wanted, &mut seen);
+    assert_eq!((seen.addresses[0].preferred_s, seen.addresses[0].valid_s), (Some(60), Some(100)));
+    let gone = wanted_of("[network.eth0]\nra = true\n", &Leases::default(), &lease6(&[], &[], now), now);
+    settle(&gone, &mut seen);
+    assert_eq!(addresses(&seen, "eth0"), Vec::<String>::new());
+}
+
+const HOME: &str = "[network.eth0]\nra = true\n[network.eth1]\naddresses = [\"10.1.0.1/24\"]\n\
+                    [router]\n[router.subnet.eth1]\nfrom = \"eth0\"\nnumber = 2\n";
+
+#[test]
+fn a_delegated_prefix_comes_to_the_ports_behind_and_goes_with_its_time() {
+    let now = Instant::now();
+    let home = |leases6: &Leases6, now| wanted_of(HOME, &Leases::default(), leases6, now);
+    let lease = lease6(&[], &["2001:db8:1::/56"], now);
+    let mut seen = ports();
+    settle(&home(&lease, now), &mut seen);
+    assert_eq!(addresses(&seen, "eth1"), ["10.1.0.1/24", "2001:db8:1:2::1/64"]);
+    let refused: Vec<String> = seen
+        .routes
+        .iter()
+        .filter(|route| route.unreachable)
+        .map(|route| format!("{} {}", route.index, route.to))
+        .collect();
+    assert_eq!(refused, ["1 2001:db8:1::/56"]);
+    // Another one: the old part goes with it.
+    settle(&home(&lease6(&[], &["2001:db8:9::/60"], now), now), &mut seen);
+    assert_eq!(addresses(&seen, "eth1"), ["10.1.0.1/24", "2001:db8:9:2::1/64"]);
+    settle(&home(&lease, now + Duration::from_secs(100)), &mut seen);
+    assert_eq!((addresses(&seen, "eth1"), seen.routes.len()), (vec!["10.1.0.1/24".to_owned()], 0));
+    let small = home(&lease6(&[], &["2001:db8:1::/64"], now), now);
+    let trouble = small.links.iter().find_map(|link| link.trouble.clone()).unwrap();
+    assert_eq!(trouble, "the prefix 2001:db8:1::/64 of eth0 has no subnet number 2");
+}
+
+#[test]
+fn what_was_leased_before_a_restart_stays_until_there_is_an_answer_of_ipv6_too() {
+    let now = Instant::now();
+    let home = |leases6: &Leases6| wanted_of(HOME, &Leases::default(), leases6, now);
+    let mut seen = ports();
+    settle(&home(&lease6(&["2001:db8::5"], &["2001:db8:1::/56"], now)), &mut seen);
+    let before = seen.addresses.len();
+    settle(&home(&Leases6::default()), &mut seen);
+    assert_eq!(seen.addresses.len(), before, "a new run knows of no lease");
+    settle(&home(&lease6(&["2001:db8::6"], &[], now)), &mut seen);
+    assert_eq!(
+        (addresses(&seen, "eth0"), addresses(&seen, "eth1")),
+        (vec!["2001:db8::6/128".to_owned()], vec!["10.1.0.1/24".to_owned()])
+    );
+}
+
 proptest! {
     /// Whatever was there before, the plan comes to an end, and asks for nothing more.
     #[test]
@@ -313,7 +415,7 @@ proptest! {
         for (index, last, lasting) in there {
             let net: IpNet = format!("10.20.{last}.1/24").parse().unwrap();
             if !seen.addresses.iter().any(|address| (address.index, address.net) == (index, net)) {
-                seen.addresses.push(Address { index, net, by_kernel: false, valid_s: (!lasting).then_some(60), in_doubt: false });
+                seen.addresses.push(Address { valid_s: (!lasting).then_some(60), ..address(index, net) });
             }
         }
         let wanted = config(STICK);

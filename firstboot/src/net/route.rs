@@ -11,4 +11,6 @@ pub struct WantedRoute {
     pub metric: u32,
     pub on_link: bool,
     pub dhcp: bool,
+    /// What goes there is refused, but for what a longer prefix leads to.
+    pub unreachable: bool,
 }

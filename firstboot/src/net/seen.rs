@@ -54,10 +54,13 @@ pub struct Address {
     pub net: IpNet,
     /// It came from the kernel itself: link-local, loopback, or by router advertisement.
     pub by_kernel: bool,
-    /// Seconds until it goes by itself; `None`: never.
+    /// Seconds until it is used for nothing new, and until it goes by itself; `None`: never.
+    pub preferred_s: Option<u32>,
     pub valid_s: Option<u32>,
     /// It is not known yet to be no one else's, or it is known to be (RFC 4862, section 5.4): nothing may use it.
     pub in_doubt: bool,
+    /// It is known to be somebody else's.
+    pub duplicate: bool,
 }
 
 /// A route of the main table to one interface.
@@ -73,6 +76,8 @@ pub struct Route {
     pub dhcp: bool,
     /// The gateway is taken to be on the link although no address says so. Not told by the kernel; see [`Route::same`].
     pub on_link: bool,
+    /// What goes there is refused; the interface is the loopback one.
+    pub unreachable: bool,
 }
 
 impl Route {
@@ -82,6 +87,10 @@ impl Route {
         Route { on_link: false, ..*self } == Route { on_link: false, ..*other }
     }
 }
+
+/// Mark of an address that a server gave (`IFA_PROTO`; the kernel's own are below it, linux/if_addr.h): the number of DHCP among
+/// routes (linux/rtnetlink.h, `RTPROT_DHCP`).
+pub const BY_DHCP: u8 = 16;
 
 /// Metric that the kernel gives an IPv6 route without one (linux/ipv6_route.h, `IP6_RT_PRIO_USER`).
 pub const IPV6_METRIC: u32 = 1024;
@@ -152,30 +161,34 @@ impl Link {
 impl Address {
     #[must_use]
     pub fn of(message: &AddressMessage) -> Option<Address> {
-        let (mut own, mut valid_s, mut by_kernel) = (None, None, false);
+        let (mut own, mut preferred_s, mut valid_s, mut by_kernel) = (None, None, None, false);
+        let mut ours = false;
         for attribute in &message.attributes {
             match attribute {
                 // On a point-to-point link `Address` is the peer; `Local` is always one's own.
                 AddressAttribute::Local(address) => own = Some(*address),
                 AddressAttribute::Address(address) => own = own.or(Some(*address)),
                 AddressAttribute::CacheInfo(info) => {
+                    preferred_s = Some(info.ifa_preferred).filter(|&seconds| seconds != u32::MAX);
                     valid_s = Some(info.ifa_valid).filter(|&seconds| seconds != u32::MAX);
                 }
                 AddressAttribute::Protocol(protocol) => {
                     by_kernel |= !matches!(protocol, AddressProtocol::Other(_));
+                    ours |= u8::from(*protocol) == BY_DHCP;
                 }
                 _ => {}
             }
         }
         let net = IpNet::new(own?, message.header.prefix_len).ok()?;
         let six = matches!(net, IpNet::V6(_));
-        let in_doubt = message.header.flags.intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed);
+        let duplicate = message.header.flags.contains(AddressHeaderFlags::Dadfailed);
+        let in_doubt = duplicate || message.header.flags.contains(AddressHeaderFlags::Tentative);
         let permanent = message.header.flags.contains(AddressHeaderFlags::Permanent);
         // Before protocols were told (Linux 5.18) these were the marks.
         by_kernel |= net.addr().is_loopback()
-            || (six && !permanent)
+            || (six && !permanent && !ours)
             || matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
-        Some(Address { index: message.header.index, net, by_kernel, valid_s, in_doubt })
+        Some(Address { index: message.header.index, net, by_kernel, preferred_s, valid_s, in_doubt, duplicate })
     }
 }
 
@@ -189,7 +202,8 @@ impl Route {
             RouteProtocol::Dhcp => true,
             _ => return None,
         };
-        if header.kind != RouteType::Unicast {
+        let unreachable = header.kind == RouteType::Unreachable;
+        if header.kind != RouteType::Unicast && !unreachable {
             return None;
         }
         let six = header.address_family == rtnetlink::packet_route::AddressFamily::Inet6;
@@ -205,7 +219,7 @@ impl Route {
             }
         }
         let to = IpNet::new(to, header.destination_prefix_length).ok()?;
-        Some(Route { index: index?, to, via, metric, dhcp, on_link: false })
+        Some(Route { index: index?, to, via, metric, dhcp, on_link: false, unreachable })
     }
 }
 

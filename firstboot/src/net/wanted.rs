@@ -1,12 +1,23 @@
 //! The wanted state: from the node config and the current leases.
 
 use super::dhcp::{self, Leases};
+use super::dhcp6::Leases6;
+use super::life::Life;
 use super::route::WantedRoute;
+use super::subnets::{self, Subnets};
 use contract::node::{Interface, Network};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tokio::time::Instant;
+
+/// What servers have given, and where prefixes go.
+#[derive(Clone, Copy, Debug)]
+pub struct Learnt<'l> {
+    pub leases: &'l Leases,
+    pub leases6: &'l Leases6,
+    pub subnets: &'l Subnets,
+}
 
 /// Everything, each interface behind those that it is on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +37,10 @@ pub struct WantedLink {
     pub addresses: Vec<WantedAddress>,
     pub routes: Vec<WantedRoute>,
     pub lease: WantedLease,
+    /// The same for IPv6; where a part of a prefix goes, whether there was one.
+    pub lease6: WantedLease,
+    /// Why it cannot have what node.toml says.
+    pub trouble: Option<String>,
     /// How its default routes stand to those of other ports; `None`: it can have none, or it is the only one that can.
     pub uplink: Option<u32>,
 }
@@ -54,8 +69,7 @@ pub enum Made {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WantedAddress {
     pub net: IpNet,
-    /// Seconds from now; `None`: for good.
-    pub valid_s: Option<u32>,
+    pub life: Life,
 }
 
 /// The default route of the gateway's family.
@@ -68,7 +82,7 @@ fn default_of(gateway: IpAddr) -> IpNet {
 
 /// All interfaces that are named, those that others are on included.
 #[must_use]
-pub fn wanted(network: &Network, leases: &Leases, now: Instant) -> Wanted {
+pub fn wanted(network: &Network, learnt: Learnt<'_>, now: Instant) -> Wanted {
     let mut links: BTreeMap<String, (WantedLink, Vec<String>)> = BTreeMap::new();
     let uplinks = network.interfaces().values().filter(|interface| has_default(interface)).count();
     // Each port that learns its routes has a metric of its own, in the order of their names: the kernel has one IPv4 route
@@ -78,7 +92,8 @@ pub fn wanted(network: &Network, leases: &Leases, now: Instant) -> Wanted {
         let name = name.as_str();
         let metric = interface.metric.unwrap_or(next);
         next += u32::from(learns(interface));
-        let mut link = one(name, interface, leases, now, metric);
+        let mut link = one(name, interface, learnt.leases, now, metric);
+        take_six(&mut link, interface, learnt, now);
         link.uplink = (has_default(interface) && (uplinks > 1 || interface.metric.is_some())).then_some(metric);
         links.insert(name.to_owned(), (link, below(interface)));
     }
@@ -90,6 +105,9 @@ pub fn wanted(network: &Network, leases: &Leases, now: Instant) -> Wanted {
                 link.port_of = Some(name.as_str().to_owned());
             }
         }
+    }
+    if let Some((loopback, _)) = links.get_mut("lo") {
+        loopback.routes.extend(subnets::refused(learnt.subnets, learnt.leases6, now));
     }
     Wanted { links: ordered(links) }
 }
@@ -122,6 +140,39 @@ fn ordered(mut links: BTreeMap<String, (WantedLink, Vec<String>)>) -> Vec<Wanted
     order
 }
 
+/// What DHCPv6 brings to an interface: its own address, and a part of another one's prefix.
+fn take_six(link: &mut WantedLink, interface: &Interface, learnt: Learnt<'_>, now: Instant) {
+    let state = |known: bool, in_force: bool| match (known, in_force) {
+        (false, _) => WantedLease::Pending,
+        (true, true) => WantedLease::InForce,
+        (true, false) => WantedLease::Over,
+    };
+    if interface.takes_advertisements() {
+        let lease = learnt.leases6.of(&link.name);
+        let held = lease.into_iter().flat_map(|lease| &lease.addresses).filter(|held| held.in_force(now));
+        let mut any = false;
+        for held in held {
+            any = true;
+            let net = IpNet::V6(held.value.into());
+            let (preferred_s, valid_s) = held.left_s(now);
+            if !interface.addresses.contains(&net) {
+                link.addresses.push(WantedAddress { net, life: Life::Leased { preferred_s, valid_s } });
+            }
+        }
+        link.lease6 = state(lease.is_some(), any);
+    }
+    if let Some(subnet) = learnt.subnets.get(link.name.as_str()) {
+        let parts = subnets::parts(subnet, learnt.leases6, now);
+        link.lease6 = state(learnt.leases6.of(subnet.from.as_str()).is_some(), !parts.is_empty());
+        for part in parts {
+            match part {
+                Ok((net, life)) => link.addresses.push(WantedAddress { net, life }),
+                Err(trouble) => link.trouble = Some(trouble),
+            }
+        }
+    }
+}
+
 /// `metric` is that of routes by DHCP.
 fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant, metric: u32) -> WantedLink {
     let vlan = interface.vlan.as_ref().map(|vlan| Made::Vlan { on: vlan.on.as_str().to_owned(), id: vlan.id });
@@ -130,8 +181,8 @@ fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant, metric:
     let last_lease = leases.of(name);
     let lease = last_lease.and_then(|lease| lease.in_force(now));
     let mut addresses: Vec<WantedAddress> =
-        interface.addresses.iter().map(|&net| WantedAddress { net, valid_s: None }).collect();
-    let fixed = |to, via, metric| WantedRoute { to, via, metric, on_link: false, dhcp: false };
+        interface.addresses.iter().map(|&net| WantedAddress { net, life: Life::Fixed }).collect();
+    let fixed = |to, via, metric| WantedRoute { to, via, metric, on_link: false, dhcp: false, unreachable: false };
     let mut routes: Vec<WantedRoute> = interface
         .gateway
         .iter()
@@ -141,7 +192,8 @@ fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant, metric:
     if let Some(lease) = lease {
         let net = IpNet::V4(lease.offer.address);
         if !interface.addresses.contains(&net) {
-            addresses.push(WantedAddress { net, valid_s: Some(lease.left_s(now)) });
+            let left_s = Some(lease.left_s(now));
+            addresses.push(WantedAddress { net, life: Life::Leased { preferred_s: left_s, valid_s: left_s } });
         }
         routes.extend(lease.offer.routes.iter().map(|route| WantedRoute { metric, ..*route }));
     }
@@ -171,6 +223,8 @@ fn one(name: &str, interface: &Interface, leases: &Leases, now: Instant, metric:
             (true, Some(_), Some(_)) => WantedLease::InForce,
             (true, Some(_), None) => WantedLease::Over,
         },
+        lease6: WantedLease::NotAsked,
+        trouble: None,
         uplink: None,
     }
 }

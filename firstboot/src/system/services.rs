@@ -82,11 +82,13 @@ pub fn prepare(
 
 fn write_job(node: &Node, absent: BTreeSet<String>) -> std::io::Result<()> {
     let config = &node.intake.config;
+    let subnets = config.router.iter().flat_map(|router| router.subnets.clone());
     let job = NetworkJob {
         host_name: config.name.as_str().to_owned(),
         network: config.network.clone(),
         absent,
         time_servers: config.time.servers == Time::default().servers,
+        subnets: subnets.map(|(name, subnet)| (name.into(), subnet)).collect(),
     };
     let job = contract::secret::revealed(|| serde_json::to_vec(&job))?;
     write_atomic(Path::new(names::NETWORK_JOB), &job, Access::root(0o600))

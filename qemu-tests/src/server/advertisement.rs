@@ -1,4 +1,5 @@
-//! Router advertisements (RFC 4861, section 4.2) with one prefix, a resolver in it and a domain.
+//! Router advertisements (RFC 4861, section 4.2) with one prefix, a resolver in it and a domain; or of a link whose addresses come
+//! from servers; and what other routers advertise.
 
 use std::net::Ipv6Addr;
 
@@ -11,18 +12,51 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// know the way of.
 #[must_use]
 pub fn frame(prefix: Ipv6Addr) -> Vec<u8> {
-    // Hop limit, no flags, lifetime of the router 1800 s, reachable and retransmission times unspecified.
-    let mut message = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
-    message.extend([1, 1]);
-    message.extend(MAC);
-    // Prefix information: on the link, for addresses of your own, valid for 3600 s.
-    message.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0]);
-    message.extend(prefix.octets());
+    let mut message = head(0, 0xc0, prefix);
     // A resolver and a domain (RFC 8106), for 600 s.
     message.extend([25, 3, 0, 0, 0, 0, 2, 88]);
     message.extend(Ipv6Addr::from_bits(prefix.to_bits() | 0x53).octets());
     message.extend([31, 3, 0, 0, 0, 0, 2, 88]);
     message.extend(b"\x03six\x07example\0\0\0\0");
+    framed(message)
+}
+
+/// The frame: `prefix`/64 is on the link, but addresses of it, and all else, come from servers (the flags M and O).
+#[must_use]
+pub fn managed(prefix: Ipv6Addr) -> Vec<u8> {
+    framed(head(0xc0, 0x80, prefix))
+}
+
+/// Whether a frame is another router's advertisement of `prefix`/64: the preferred lifetime that it says, in seconds.
+#[must_use]
+pub fn preferred(frame: &[u8], prefix: Ipv6Addr) -> Option<u32> {
+    // Ethernet, IPv6 and ICMPv6 headers.
+    let is = frame.get(12..14) == Some(&[0x86, 0xdd]) && frame.get(20) == Some(&58) && frame.get(54) == Some(&134);
+    let mut rest = frame.get(54 + 16..).filter(|_| is)?;
+    while let [kind, units, ..] = rest {
+        let (option, after) = rest.split_at_checked(usize::from(*units).max(1) * 8)?;
+        if *kind == 3 && option.get(16..32) == Some(&prefix.octets()) {
+            return option.get(8..12)?.try_into().ok().map(u32::from_be_bytes);
+        }
+        rest = after;
+    }
+    None
+}
+
+/// An advertisement up to its first prefix.
+fn head(flags: u8, prefix_flags: u8, prefix: Ipv6Addr) -> Vec<u8> {
+    // Hop limit, flags, lifetime of the router 1800 s, reachable and retransmission times unspecified.
+    let mut message = vec![134, 0, 0, 0, 64, flags, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    message.extend([1, 1]);
+    message.extend(MAC);
+    // Prefix information, valid for 3600 s.
+    message.extend([3, 4, 64, prefix_flags, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0]);
+    message.extend(prefix.octets());
+    message
+}
+
+/// As a frame to every node of the link.
+fn framed(mut message: Vec<u8>) -> Vec<u8> {
     let length = u16::try_from(message.len()).unwrap_or(0);
     let pseudo =
         [&ROUTER.octets()[..], &ALL_NODES.octets(), &[0, 0], &length.to_be_bytes(), &[0, 0, 0, 58], &message];
@@ -40,4 +74,19 @@ pub fn frame(prefix: Ipv6Addr) -> Vec<u8> {
     frame.extend(ALL_NODES.octets());
     frame.extend(message);
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_advertisement_is_known_by_its_prefix() {
+        let prefix = "fd00:5::".parse().unwrap();
+        for frame in [frame(prefix), managed(prefix)] {
+            assert_eq!(preferred(&frame, prefix), Some(3600));
+            assert_eq!(preferred(&frame, "fd00:6::".parse().unwrap()), None);
+            assert_eq!(preferred(&frame[..frame.len() / 2], prefix), None);
+        }
+    }
 }

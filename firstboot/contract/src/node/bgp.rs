@@ -208,7 +208,7 @@ impl Neighbor {
             _ => {}
         }
         for (key, rules) in [("in", &self.accepted), ("out", &self.announced)] {
-            if let Some(rule) = rules.iter().find(|rule| rule.as_str().contains(':') == self.address.is_ipv4()) {
+            for rule in rules.iter().filter(|rule| rule.as_str().contains(':') == self.address.is_ipv4()) {
                 let message = format!("{} is not of the neighbour's address family", rule.as_str());
                 found.push((key, message));
             }
@@ -218,7 +218,7 @@ impl Neighbor {
 }
 
 impl Section for Bgp {
-    fn check_all(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
+    fn check(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
         if node.sections.contains(&"router") {
             found.push(problem(["bgp"], "a router sets what it announces, and to whom, under [router]"));
             return;

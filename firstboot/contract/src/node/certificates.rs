@@ -15,13 +15,13 @@ pub struct Certificates {
 }
 
 impl Section for Certificates {
-    fn check(&self, _: &Common<'_>) -> Result<(), Problem> {
+    fn check(&self, _: &Common<'_>, found: &mut Vec<Problem>) {
         for (at, pem) in self.trust.iter().enumerate() {
             let at = at.to_string();
-            Certificate::all(pem)
-                .map_err(|error| problem(["certificates", "trust", at.as_str()], error.to_string()))?;
+            if let Err(error) = Certificate::all(pem) {
+                found.push(problem(["certificates", "trust", at.as_str()], error.to_string()));
+            }
         }
-        Ok(())
     }
 }
 

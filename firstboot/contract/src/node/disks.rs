@@ -103,7 +103,7 @@ impl std::fmt::Display for Serial {
 }
 
 impl Disks {
-    pub(super) fn check(&self) -> Result<(), Problem> {
+    pub(super) fn check(&self, found: &mut Vec<Problem>) {
         if self.data == DataKind::None {
             for (key, serial) in [("serial", &self.serial), ("wipe", &self.wipe)] {
                 if let Some(serial) = serial {
@@ -111,16 +111,15 @@ impl Disks {
                         "it names {serial}, but no disk is claimed: disks.data says what data is to be (ext4, xfs, lvm \
                          or raw)"
                     );
-                    return Err(problem(["disks", key], message));
+                    found.push(problem(["disks", key], message));
                 }
             }
         }
-        match (&self.serial, &self.wipe) {
-            (Some(serial), Some(wipe)) if serial != wipe => {
-                let message = format!("it names {wipe}, but disks.serial chooses {serial}");
-                Err(problem(["disks", "wipe"], message))
-            }
-            _ => Ok(()),
+        if let (Some(serial), Some(wipe)) = (&self.serial, &self.wipe)
+            && serial != wipe
+        {
+            let message = format!("it names {wipe}, but disks.serial chooses {serial}");
+            found.push(problem(["disks", "wipe"], message));
         }
     }
 }

@@ -56,46 +56,45 @@ fn region() -> String {
 }
 
 impl Section for Garage {
-    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
-        let here = |key: &str, message: String| Err(problem(["garage", key], message));
+    fn check(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
+        let here = |key: &str, message: String| problem(["garage", key], message);
         let kept = is_kept(self.rpc_secret.expose());
         if !kept && !is_hexadecimal(self.rpc_secret.expose()) {
-            return here("rpc_secret", format!("{DIGITS} hexadecimal digits are required: openssl rand -hex 32"));
+            found.push(here("rpc_secret", format!("{DIGITS} hexadecimal digits are required: openssl rand -hex 32")));
         }
         let token = self.admin_token.expose();
         // RFC 6750, section 2.1: what a bearer token is made of.
         let bearer = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
         if !is_kept(token) && (token.len() < SHORTEST_TOKEN || !token.bytes().all(bearer)) {
             let message = format!("at least {SHORTEST_TOKEN} letters, digits and -._~+/= are required");
-            return here("admin_token", message);
+            found.push(here("admin_token", message));
         }
         if !REPLICAS.contains(&self.replicas) {
-            return here("replicas", format!("{} is not between 1 and 7", self.replicas));
+            found.push(here("replicas", format!("{} is not between 1 and 7", self.replicas)));
         }
         if let Some(address) = self.address {
             if address.is_unspecified() || address.is_loopback() {
-                return here("address", format!("other nodes cannot reach this one at {address}"));
+                found.push(here("address", format!("other nodes cannot reach this one at {address}")));
             }
-            listen::check_address(&["garage", "address"], address, node.network)?;
+            found.extend(listen::check_address(&["garage", "address"], address, node.network).err());
         }
         for (at, peer) in self.peers.iter().enumerate() {
             let number = at.to_string();
             if let Err(message) = check_peer(peer) {
-                return Err(problem(["garage", "peers", number.as_str()], message));
+                found.push(problem(["garage", "peers", number.as_str()], message));
             }
         }
         if let Some(listen) = self.listen {
-            listen::check_address(&["garage", "listen"], listen, node.network)?;
+            found.extend(listen::check_address(&["garage", "listen"], listen, node.network).err());
         }
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if self.region.is_empty() || self.region.len() > 63 || !self.region.bytes().all(plain) {
-            return here("region", "1 to 63 of a-z, 0-9 and - are required".to_owned());
+            found.push(here("region", "1 to 63 of a-z, 0-9 and - are required".to_owned()));
         }
         if !matches!(node.disks.data, DataKind::Xfs | DataKind::Ext4) {
             let message = "Garage keeps its objects on `data`: set data = \"xfs\" (or \"ext4\") under [disks]";
-            return Err(problem(["garage"], message));
+            found.push(problem(["garage"], message));
         }
-        Ok(())
     }
 }
 

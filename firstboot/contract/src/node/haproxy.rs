@@ -66,35 +66,34 @@ impl From<Server> for String {
 }
 
 impl Section for Haproxy {
-    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+    fn check(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
         let Common { network, .. } = *node;
-        let here = |key, message: &str| Err(problem(["haproxy", key], message));
+        let here = |key, message: &str| problem(["haproxy", key], message);
         if self.config.is_some() {
             if self.listen.is_some() || !self.servers.is_empty() {
-                return here(
-                    "config",
-                    "a complete configuration in `config` sets the address and the servers itself",
-                );
+                let message = "a complete configuration in `config` sets the address and the servers itself";
+                found.push(here("config", message));
             }
-            return Ok(());
+            return;
         }
-        let Some(listen) = self.listen else { return here("listen", "required, such as \"0.0.0.0:6443\"") };
-        listen::check(&["haproxy", "listen"], listen, network)?;
+        match self.listen {
+            None => found.push(here("listen", "required, such as \"0.0.0.0:6443\"")),
+            Some(listen) => found.extend(listen::check(&["haproxy", "listen"], listen, network).err()),
+        }
         if self.servers.is_empty() {
-            return here("servers", "required: at least one, such as \"10.0.0.1:6443\"");
+            found.push(here("servers", "required: at least one, such as \"10.0.0.1:6443\""));
         }
         let mut seen = BTreeSet::new();
         for (at, server) in self.servers.iter().enumerate() {
             let number = at.to_string();
-            let here = |message: &str| Err(problem(["haproxy", "servers", number.as_str()], message));
+            let here = |message: &str| problem(["haproxy", "servers", number.as_str()], message);
             if !seen.insert(server) {
-                return here("this server is listed twice");
+                found.push(here("this server is listed twice"));
             }
-            if server.as_str().parse() == Ok(listen) {
-                return here("it would forward connections to itself");
+            if self.listen.is_some_and(|listen| server.as_str().parse() == Ok(listen)) {
+                found.push(here("it would forward connections to itself"));
             }
         }
-        Ok(())
     }
 }
 

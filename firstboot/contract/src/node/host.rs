@@ -78,10 +78,10 @@ impl Hosts {
         self.0.iter().flat_map(|(name, list)| list.0.iter().map(move |address| (name.as_str(), *address)))
     }
 
-    pub(super) fn check(&self) -> Result<(), Problem> {
-        match self.0.keys().find(|name| !is_domain(name)) {
-            Some(name) => Err(problem(["hosts", name.as_str()], format!("{name:?} is not a valid host name"))),
-            None => Ok(()),
-        }
+    pub(super) fn check(&self, found: &mut Vec<Problem>) {
+        let wrong = self.0.keys().filter(|name| !is_domain(name));
+        found.extend(
+            wrong.map(|name| problem(["hosts", name.as_str()], format!("{name:?} is not a valid host name"))),
+        );
     }
 }

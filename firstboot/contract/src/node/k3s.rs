@@ -4,7 +4,7 @@
 use super::disks::DataKind;
 use super::haproxy::Server;
 use super::listen::may_be_own;
-use super::network::is_domain;
+use super::network::{Network, is_domain};
 use super::problem::{Problem, problem};
 use super::registries::Registries;
 use super::secrets::is_kept;
@@ -208,70 +208,66 @@ fn taint(text: &str) -> Result<(), String> {
 }
 
 impl Section for K3s {
-    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
-        let Common { disks, network, .. } = *node;
-        let here = |key: &str, message: &str| Err(problem(["k3s", key], message));
+    fn check(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
+        let here = |key: &str, message: &str| problem(["k3s", key], message);
         for (key, secret) in [("token", &self.token), ("agent_token", &self.agent_token)] {
-            if let Some(message) = secret.as_ref().and_then(|secret| wrong_token(secret.expose())) {
-                return here(key, message);
-            }
+            let wrong = secret.as_ref().and_then(|secret| wrong_token(secret.expose()));
+            found.extend(wrong.map(|message| here(key, message)));
         }
         if self.cluster_init && self.server.is_some() {
-            return here("cluster_init", "a node either starts a cluster or joins the one at k3s.server");
+            found.push(here("cluster_init", "a node either starts a cluster or joins the one at k3s.server"));
         }
         if self.server.is_some() && self.token.is_none() {
-            return here("server", "k3s.token is required to join it: the first server has it");
+            found.push(here("server", "k3s.token is required to join it: the first server has it"));
         }
-        for (at, address) in self.node_ip.iter().enumerate() {
-            let number = at.to_string();
-            let path = ["k3s", "node_ip", number.as_str()];
-            if address.is_unspecified() || address.is_loopback() || !may_be_own(*address, network) {
-                return Err(problem(
-                    path,
-                    format!(
-                        "{address} is not one of this node's addresses, which are under \
-                    network.*"
-                    ),
-                ));
-            }
+        self.check_labels(found);
+        self.check_addresses(node.network, found);
+        self.registries.check(found);
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.check(found);
         }
-        if let Some(key) = self.labels.keys().find(|key| !kubelet_takes(key.as_str())) {
+        if !matches!(node.disks.data, DataKind::Xfs | DataKind::Ext4) {
+            let message = "k3s keeps images and containers on `data`: set data = \"ext4\" (or \"xfs\") under [disks]";
+            found.push(problem(["k3s"], message));
+        }
+    }
+}
+
+impl K3s {
+    fn check_labels(&self, found: &mut Vec<Problem>) {
+        for key in self.labels.keys().filter(|key| !kubelet_takes(key.as_str())) {
             let message = format!(
                 "kubelet refuses to give its own node the label {}: of the labels under kubernetes.io and k8s.io it may set \
                  only those under node.kubernetes.io and kubelet.kubernetes.io, and a few well-known ones; set it with \
                  `kubectl label node`, or use a domain of your own",
                 key.as_str()
             );
-            return Err(problem(["k3s", "labels", key.as_str()], message));
+            found.push(problem(["k3s", "labels", key.as_str()], message));
         }
-        one_of_each("node_ip", self.node_ip.iter().map(IpAddr::is_ipv4))?;
-        for (key, nets) in [("cluster_cidr", &self.cluster_cidr), ("service_cidr", &self.service_cidr)] {
-            for (at, net) in nets.iter().enumerate() {
-                if net.addr() != net.network() {
-                    let number = at.to_string();
-                    let message = format!("{net} has host bits set; the network is {}", net.trunc());
-                    return Err(problem(["k3s", key, number.as_str()], message));
-                }
+    }
+
+    fn check_addresses(&self, network: &Network, found: &mut Vec<Problem>) {
+        for (at, address) in self.node_ip.iter().enumerate() {
+            if address.is_unspecified() || address.is_loopback() || !may_be_own(*address, network) {
+                let message = format!("{address} is not one of this node's addresses, which are under network.*");
+                found.push(problem(["k3s", "node_ip", at.to_string().as_str()], message));
             }
-            one_of_each(key, nets.iter().map(|net| net.addr().is_ipv4()))?;
+        }
+        found.extend(one_of_each("node_ip", self.node_ip.iter().map(IpAddr::is_ipv4)).err());
+        for (key, nets) in [("cluster_cidr", &self.cluster_cidr), ("service_cidr", &self.service_cidr)] {
+            for (at, net) in nets.iter().enumerate().filter(|(_, net)| net.addr() != net.network()) {
+                let message = format!("{net} has host bits set; the network is {}", net.trunc());
+                found.push(problem(["k3s", key, at.to_string().as_str()], message));
+            }
+            found.extend(one_of_each(key, nets.iter().map(|net| net.addr().is_ipv4())).err());
         }
         for (at, name) in self.tls_san.iter().enumerate() {
             // It becomes a word of a configuration file.
             if name.parse::<IpAddr>().is_err() && !is_domain(name) {
-                let number = at.to_string();
                 let message = format!("{name:?} is neither a host name nor an address");
-                return Err(problem(["k3s", "tls_san", number.as_str()], message));
+                found.push(problem(["k3s", "tls_san", at.to_string().as_str()], message));
             }
         }
-        self.registries.check()?;
-        if let Some(snapshots) = &self.snapshots {
-            snapshots.check()?;
-        }
-        if !matches!(disks.data, DataKind::Xfs | DataKind::Ext4) {
-            let message = "k3s keeps images and containers on `data`: set data = \"ext4\" (or \"xfs\") under [disks]";
-            return Err(problem(["k3s"], message));
-        }
-        Ok(())
     }
 }
 

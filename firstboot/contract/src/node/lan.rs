@@ -1,4 +1,5 @@
-//! What a router does for the networks behind it: addresses by DHCP, names by DNS, ports that lead inside.
+//! What a router does for the networks behind it: addresses by DHCP, parts of a delegated prefix, names by DNS, ports that lead
+//! inside.
 
 use super::host::{Addresses, HostName};
 use super::network::{InterfaceName, Network, is_domain};
@@ -21,6 +22,68 @@ pub struct Dhcp {
     /// Hosts that always get the same address.
     #[serde(default, rename = "host", skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<Reservation>,
+}
+
+/// A /64 of an IPv6 prefix that is delegated to this router (RFC 8415, section 6.3), announced by router advertisements.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Subnet {
+    /// The interface on which a DHCPv6 server delegates the prefix: the one to the provider.
+    pub from: InterfaceName,
+    /// Which /64 of the prefix, counted from 0.
+    #[serde(default)]
+    pub number: u16,
+}
+
+impl Subnet {
+    /// `before` are the subnets of interfaces that were looked at already.
+    pub(super) fn check(
+        &self,
+        name: &InterfaceName,
+        before: &BTreeMap<&InterfaceName, &Subnet>,
+        network: &Network,
+        found: &mut Vec<Problem>,
+    ) {
+        let named = name.as_str();
+        let mut wrong = |key: Option<&str>, message: String| {
+            found.push(problem(["router", "subnet", named].into_iter().chain(key), message));
+        };
+        match network.interfaces().get(name) {
+            None => wrong(None, format!("network.{named} does not exist")),
+            Some(interface) if interface.takes_advertisements() => {
+                wrong(
+                    None,
+                    format!("network.{named} gets its IPv6 addresses from another router; set ra = false there"),
+                );
+            }
+            Some(interface) if interface.wireguard.is_some() || named == "lo" => {
+                wrong(None, format!("network.{named} cannot carry router advertisements"));
+            }
+            Some(_) if network.bridge_of(name).is_some() => {
+                let bridge = network.bridge_of(name).map_or("", InterfaceName::as_str);
+                wrong(None, format!("{named} is a port of {bridge}; give the subnet to {bridge}"));
+            }
+            Some(_) => {}
+        }
+        let from = self.from.as_str();
+        if self.from == *name {
+            wrong(Some("from"), format!("a subnet of {named} cannot be from {named} itself"));
+        } else {
+            match network.interfaces().get(&self.from) {
+                None => wrong(Some("from"), format!("network.{from} does not exist")),
+                Some(interface) if interface.wireguard.is_some() || from == "lo" => {
+                    wrong(Some("from"), format!("network.{from} carries no DHCP"));
+                }
+                Some(_) => {}
+            }
+        }
+        let same = before.iter().find(|(_, other)| other.from == self.from && other.number == self.number);
+        if let Some((other, _)) = same {
+            let message = format!("{} already has subnet {} of {from}", other.as_str(), self.number);
+            wrong(Some("number"), message);
+        }
+    }
 }
 
 /// An address for one host.
@@ -65,36 +128,35 @@ impl Dhcp {
         3600
     }
 
-    pub(super) fn check(&self, name: &InterfaceName, network: &Network) -> Result<(), Problem> {
+    pub(super) fn check(&self, name: &InterfaceName, network: &Network, found: &mut Vec<Problem>) {
         let named = name.as_str();
         let nets = network.interfaces().get(name).map(|interface| interface.addresses.as_slice());
         let Some(nets) = nets else {
-            return Err(problem(["router", "dhcp", named], format!("network.{named} does not exist")));
+            found.push(problem(["router", "dhcp", named], format!("network.{named} does not exist")));
+            return;
         };
         let inside = |address: Ipv4Addr| nets.iter().any(|net| net.contains(&IpAddr::V4(address)));
         if !inside(self.first) || !inside(self.last) || self.first > self.last {
             let message =
                 format!("{} to {} is not a range within the addresses of network.{named}", self.first, self.last);
-            return Err(problem(["router", "dhcp", named, "first"], message));
+            found.push(problem(["router", "dhcp", named, "first"], message));
         }
         for (at, host) in self.hosts.iter().enumerate() {
             let number = at.to_string();
-            let here = |key, message| Err(problem(["router", "dhcp", named, "host", number.as_str(), key], message));
+            let here = |key, message| problem(["router", "dhcp", named, "host", number.as_str(), key], message);
             let before = self.hosts.get(..at).unwrap_or_default();
             if before.iter().any(|other| other.mac == host.mac) {
-                return here("mac", "this host is listed twice".to_owned());
+                found.push(here("mac", "this host is listed twice".to_owned()));
             }
             if before.iter().any(|other| other.address == host.address) {
-                return here("address", format!("{} is already for another host", host.address));
+                found.push(here("address", format!("{} is already for another host", host.address)));
             }
             if !inside(host.address) {
-                return here("address", format!("{} is not in a network of network.{named}", host.address));
-            }
-            if nets.iter().any(|net| net.addr() == IpAddr::V4(host.address)) {
-                return here("address", format!("{} is this router itself", host.address));
+                found.push(here("address", format!("{} is not in a network of network.{named}", host.address)));
+            } else if nets.iter().any(|net| net.addr() == IpAddr::V4(host.address)) {
+                found.push(here("address", format!("{} is this router itself", host.address)));
             }
         }
-        Ok(())
     }
 }
 
@@ -115,24 +177,18 @@ pub struct Dns {
 }
 
 impl Dns {
-    pub(super) fn check(&self) -> Result<(), Problem> {
+    pub(super) fn check(&self, found: &mut Vec<Problem>) {
         if let Some(domain) = self.domain.as_ref().filter(|domain| !is_domain(domain)) {
-            return Err(problem(["router", "dns", "domain"], format!("{domain:?} is not a valid domain name")));
+            found.push(problem(["router", "dns", "domain"], format!("{domain:?} is not a valid domain name")));
         }
         for (at, resolver) in self.upstream.iter().enumerate() {
             if resolver.is_unspecified() || resolver.is_loopback() || resolver.is_multicast() {
-                let at = at.to_string();
-                return Err(problem(
-                    ["router", "dns", "upstream", at.as_str()],
-                    format!("{resolver} is no resolver"),
-                ));
+                let message = format!("{resolver} is no resolver");
+                found.push(problem(["router", "dns", "upstream", at.to_string().as_str()], message));
             }
         }
-        match self.records.keys().find(|name| !is_domain(name.strip_prefix("*.").unwrap_or(name))) {
-            Some(name) => {
-                Err(problem(["router", "dns", "records", name.as_str()], format!("{name:?} is not a valid name")))
-            }
-            None => Ok(()),
+        for name in self.records.keys().filter(|name| !is_domain(name.strip_prefix("*.").unwrap_or(name))) {
+            found.push(problem(["router", "dns", "records", name.as_str()], format!("{name:?} is not a valid name")));
         }
     }
 }
@@ -209,6 +265,9 @@ mod tests {
             )
         };
         let forward = |keys: &str| format!("[[router.forward]]\n{keys}\n");
+        let subnet = |name: &str, from: &str, number: u16| {
+            format!("[router.subnet.{name}]\nfrom = \"{from}\"\nnumber = {number}\n")
+        };
         for (text, reason) in [
             (host("mac = \"dc:a6:32:01:02\"\naddress = \"10.1.0.5\""), "is not a hardware address"),
             (host("mac = \"dc:a6:32:01:02:03\"\naddress = \"10.2.0.5\""), "not in a network of network.eth1"),
@@ -225,6 +284,19 @@ mod tests {
                 "already leads",
             ),
             (forward("port = 80\nto = \"fd00::5\"\nto_port = 81"), "at the same port"),
+            (subnet("eth9", "eth0", 0), "router.subnet.eth9: network.eth9 does not exist"),
+            (subnet("eth1", "eth9", 0), "router.subnet.eth1.from: network.eth9 does not exist"),
+            (subnet("eth1", "eth1", 0), "from eth1 itself"),
+            (subnet("eth0", "eth1", 0), "set ra = false there"),
+            (subnet("eth1", "lo", 0), "network.lo does not exist"),
+            (
+                format!("{}{}[network.eth2]\n", subnet("eth1", "eth0", 3), subnet("eth2", "eth0", 3)),
+                "router.subnet.eth2.number: eth1 already has subnet 3 of eth0",
+            ),
+            (
+                format!("{}[network.eth2]\n[network.br0]\nbridge.ports = [\"eth2\"]\n", subnet("eth2", "eth0", 0)),
+                "eth2 is a port of br0",
+            ),
         ] {
             let found = parse(&text).unwrap_err();
             assert!(found.contains(reason), "{text}: {found}");
@@ -269,6 +341,13 @@ mod tests {
             assert!(hosts.iter().any(|found| found == line), "{line} in {hosts:#?}");
         }
         assert!(!hosts.iter().any(|line| line.contains('*')), "{hosts:#?}");
+        assert!(!conf.iter().any(|line| line.starts_with("enable-ra")), "{conf:#?}");
+        let six = parse("[router.subnet.eth1]\nfrom = \"eth0\"\n").unwrap();
+        let conf =
+            dnsmasq(include_str!("../../../../overlays/router/usr/lib/microdc/templates/dnsmasq.conf.j2"), &six);
+        for line in ["enable-ra", "interface=eth1", "dhcp-range=::,constructor:eth1,ra-stateless,64"] {
+            assert_eq!(conf.iter().filter(|found| *found == line).count(), 1, "{line} in {conf:#?}");
+        }
         let plain = parse(DHCP).unwrap();
         let conf =
             dnsmasq(include_str!("../../../../overlays/router/usr/lib/microdc/templates/dnsmasq.conf.j2"), &plain);

@@ -18,9 +18,9 @@ pub struct Metrics {
 }
 
 impl Section for Metrics {
-    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+    fn check(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
         let Common { network, .. } = *node;
-        listen::check(&["metrics", "listen"], self.listen, network)
+        found.extend(listen::check(&["metrics", "listen"], self.listen, network).err());
     }
 }
 

@@ -60,91 +60,85 @@ const OWN: [&str; 12] = [
 ];
 
 impl Section for Minio {
-    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+    fn check(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
         let Common { name, disks, network, hosts, .. } = *node;
-        self.credentials()?;
-        self.settings()?;
-        self.peers(name, network, hosts)?;
+        self.credentials(found);
+        self.settings(found);
+        self.peers(name, network, hosts, found);
         if !matches!(disks.data, DataKind::Xfs | DataKind::Ext4) {
             let message = "MinIO keeps its objects on `data`: set data = \"xfs\" (or \"ext4\") under [disks]";
-            return Err(problem(["minio"], message));
+            found.push(problem(["minio"], message));
         }
         if let Some(listen) = self.listen {
-            listen::check_address(&["minio", "listen"], listen, network)?;
+            found.extend(listen::check_address(&["minio", "listen"], listen, network).err());
         }
         if let Some(console) = self.console {
-            listen::check(&["minio", "console"], console, network)?;
+            found.extend(listen::check(&["minio", "console"], console, network).err());
             if console.port() == PORT {
-                return Err(problem(["minio", "console"], format!("port {PORT} is the S3 API's; 9001 is usual")));
+                found.push(problem(["minio", "console"], format!("port {PORT} is the S3 API's; 9001 is usual")));
             }
         }
-        Ok(())
     }
 }
 
 impl Minio {
-    fn credentials(&self) -> Result<(), Problem> {
+    fn credentials(&self, found: &mut Vec<Problem>) {
         for (key, secret, shortest) in
             [("user", &self.user, SHORTEST_USER), ("password", &self.password, SHORTEST_PASSWORD)]
         {
             // A star stands for what the node has.
-            if !is_kept(secret.expose()) {
-                let here = |message: String| problem(["minio", key], message);
-                if secret.expose().len() < shortest {
-                    return Err(here(format!("MinIO requires at least {shortest} bytes")));
-                }
-                value(secret).map_err(here)?;
+            if is_kept(secret.expose()) {
+                continue;
             }
+            if secret.expose().len() < shortest {
+                found.push(problem(["minio", key], format!("MinIO requires at least {shortest} bytes")));
+            }
+            found.extend(value(secret).err().map(|message| problem(["minio", key], message)));
         }
         // An S3 request names the user between these signs (Signature Version 4, "Authorization").
         if self.user.expose().contains(['=', ',', '/']) {
-            return Err(problem(["minio", "user"], "`=`, `,` and `/` are not allowed"));
+            found.push(problem(["minio", "user"], "`=`, `,` and `/` are not allowed"));
         }
-        Ok(())
     }
 
-    fn settings(&self) -> Result<(), Problem> {
+    fn settings(&self, found: &mut Vec<Problem>) {
         for (key, secret) in &self.settings {
-            let here = |message: String| Err(problem(["minio", "settings", key.as_str()], message));
             let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-            if !key.starts_with("MINIO_") || !key.bytes().all(plain) {
-                return here("not a setting of MinIO; their names are MINIO_ and upper-case letters".to_owned());
-            }
-            if OWN.contains(&key.as_str()) {
-                return here("this one is set from the other keys under [minio]".to_owned());
-            }
-            if let Err(message) = value(secret) {
-                return here(message);
-            }
+            let message = if !key.starts_with("MINIO_") || !key.bytes().all(plain) {
+                Some("not a setting of MinIO; their names are MINIO_ and upper-case letters".to_owned())
+            } else if OWN.contains(&key.as_str()) {
+                Some("this one is set from the other keys under [minio]".to_owned())
+            } else {
+                value(secret).err()
+            };
+            found.extend(message.map(|message| problem(["minio", "settings", key.as_str()], message)));
         }
-        Ok(())
     }
 
-    fn peers(&self, name: &HostName, network: &Network, hosts: &Hosts) -> Result<(), Problem> {
+    fn peers(&self, name: &HostName, network: &Network, hosts: &Hosts, found: &mut Vec<Problem>) {
         if self.peers.is_empty() {
-            return Ok(());
+            return;
         }
         let mut seen = BTreeSet::new();
         for (at, peer) in self.peers.iter().enumerate() {
             let number = at.to_string();
-            let here = |message: String| Err(problem(["minio", "peers", number.as_str()], message));
+            let here = |message: String| problem(["minio", "peers", number.as_str()], message);
             if peer.parse::<IpAddr>().is_err() && !is_domain(peer) {
-                return here(format!("{peer:?} is neither a host name nor an address"));
+                found.push(here(format!("{peer:?} is neither a host name nor an address")));
             }
             if !seen.insert(peer) {
-                return here("this peer is listed twice".to_owned());
+                found.push(here("this peer is listed twice".to_owned()));
             }
         }
-        let here = |message: String| Err(problem(["minio", "peers"], message));
+        let here = |message: String| problem(["minio", "peers"], message);
         let count = self.peers.len();
         if !SET.rev().any(|size| count.is_multiple_of(size)) {
-            return here(format!("{count} nodes cannot be divided into sets of 2 to 16, as MinIO needs them"));
+            found.push(here(format!("{count} nodes cannot be divided into sets of 2 to 16, as MinIO needs them")));
         }
         if !self.peers.iter().any(|peer| is_self(peer, name, network, hosts)) {
             let name = name.as_str();
-            return here(format!("this node is not among them: name it as {name:?} or by one of its addresses"));
+            found.push(here(format!("this node is not among them: name it as {name:?} or by one of its addresses")));
         }
-        Ok(())
     }
 }
 

@@ -10,6 +10,8 @@ use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 /// Most mistakes that are looked for.
 const MOST: usize = 20;
+/// Most mistakes of meaning among which they are chosen: each is looked up in the text.
+const ENOUGH: usize = 200;
 /// Tables that stand for themselves: their values can be judged whatever the network's are.
 const ALONE: [&str; 5] = ["cluster", "disks", "hosts", "time", "certificates"];
 
@@ -50,7 +52,7 @@ fn all(text: &str) -> Vec<NodeConfigError> {
                     let doubts = |table| taken_out.tables.contains(table);
                     !doubts(table) && (!doubts("network") || ALONE.contains(&table))
                 };
-                let problems = config.problems().into_iter().filter(|problem| sure(problem.table()));
+                let problems = config.problems().into_iter().filter(|problem| sure(problem.table())).take(ENOUGH);
                 found.extend(problems.map(|problem| problem.locate(text)));
                 break;
             }
@@ -219,6 +221,46 @@ mod tests {
                 ("line 6", "MTU of 6"),
                 ("line 8", "not one of"),
                 ("line 10", "neither a host name"),
+            ],
+        );
+    }
+
+    #[test]
+    fn several_mistakes_of_meaning_in_a_section_are_shown_together() {
+        has(
+            "name = \"s1\"\n[network.eth0]\naddresses = [\"10.0.0.0/24\", \"10.0.1.255/24\"]\n\
+             gateway = \"10.9.0.1\"\n[hosts]\n\"a b\" = \"10.0.0.2\"\n\"c d\" = \"10.0.0.3\"\n[k3s]\n\
+             cluster_init = true\nserver = \"https://10.0.0.9:6443\"\n\
+             cluster_cidr = [\"10.42.0.1/16\", \"10.43.0.0/16\"]\ntls_san = [\"a b\", \"fine\", \"c d\"]\n",
+            &[
+                ("line 3, column 14", "the network itself"),
+                ("line 3, column 29", "broadcast"),
+                ("line 4", "any of its addresses"),
+                ("line 6", "not a valid host name"),
+                ("line 7", "not a valid host name"),
+                ("line 8", "k3s keeps images"),
+                ("line 9", "starts a cluster or joins"),
+                ("line 10", "k3s.token is required"),
+                ("line 11, column 16", "one of each family"),
+                ("line 11, column 17", "host bits"),
+                ("line 12, column 12", "neither a host name"),
+                ("line 12, column 27", "neither a host name"),
+            ],
+        );
+        has(
+            "name = \"m1\"\n[minio]\nuser = \"a,\"\npassword = \"short\"\npeers = [\"m1\", \"m1\", \"x y\"]\n\
+             settings = { FOO = \"1\", MINIO_ADDRESS = \":9\" }\n[haproxy]\nservers = [\"10.0.0.1:1\", \"10.0.0.1:1\"]\n",
+            &[
+                ("line 2", "MinIO keeps"),
+                ("line 3", "at least 3"),
+                ("line 3", "are not allowed"),
+                ("line 4", "at least 8"),
+                ("line 5, column 16", "listed twice"),
+                ("line 5, column 22", "neither a host name"),
+                ("line 6", "not a setting of MinIO"),
+                ("line 6", "from the other keys"),
+                ("line 7", "required, such as"),
+                ("line 8", "listed twice"),
             ],
         );
     }

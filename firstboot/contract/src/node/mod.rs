@@ -50,7 +50,7 @@ pub use garage::Garage;
 pub use haproxy::{Haproxy, Server};
 pub use host::{HostName, Hosts};
 pub use k3s::{Component, K3s, LabelKey, LabelValue, ServerUrl, Taint};
-pub use lan::{Dhcp, Dns, Forward, Mac, Protocol, Reservation};
+pub use lan::{Dhcp, Dns, Forward, Mac, Protocol, Reservation, Subnet};
 pub use metrics::Metrics;
 pub use minio::Minio;
 pub use nas::{Initiator, Nas};
@@ -158,16 +158,15 @@ impl Time {
         vec!["pool.ntp.org".to_owned()]
     }
 
-    fn check(&self) -> Result<(), Problem> {
+    fn check(&self, found: &mut Vec<Problem>) {
         for (at, server) in self.servers.iter().enumerate() {
             // It becomes a word of a configuration file.
             if server.parse::<IpAddr>().is_err() && !network::is_domain(server) {
                 let at = at.to_string();
                 let message = format!("{server:?} is neither a host name nor an address");
-                return Err(problem(["time", "servers", at.as_str()], message));
+                found.push(problem(["time", "servers", at.as_str()], message));
             }
         }
-        Ok(())
     }
 }
 
@@ -217,11 +216,11 @@ impl NodeConfig {
             let message = format!("{} bytes; it must be 1 to 63", name.len());
             found.push(problem(["cluster", "name"], message));
         }
-        found.extend(self.disks.check().err());
+        self.disks.check(&mut found);
         network::check(&self.network, &mut found);
-        found.extend(self.hosts.check().err());
-        found.extend(self.time.check().err());
-        found.extend(self.ssh.check(&self.network).err());
+        self.hosts.check(&mut found);
+        self.time.check(&mut found);
+        self.ssh.check(&self.network, &mut found);
         let sections = self.sections();
         let Self { name, disks, network, hosts, .. } = self;
         self.check_sections(&Common { name, disks, network, hosts, sections: &sections }, &mut found);

@@ -16,9 +16,9 @@ pub struct NodeExporter {
 }
 
 impl Section for NodeExporter {
-    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+    fn check(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
         let Common { network, .. } = *node;
-        listen::check(&["node_exporter", "listen"], self.listen, network)
+        found.extend(listen::check(&["node_exporter", "listen"], self.listen, network).err());
     }
 }
 

@@ -24,19 +24,18 @@ pub struct Proxy {
 }
 
 impl Section for Proxy {
-    fn check(&self, _: &Common<'_>) -> Result<(), Problem> {
+    fn check(&self, _: &Common<'_>, found: &mut Vec<Problem>) {
         if self.http.is_none() && self.https.is_none() {
-            return Err(problem(["proxy"], "`http`, `https` or both are needed"));
+            found.push(problem(["proxy"], "`http`, `https` or both are needed"));
         }
         let plain = |text: &str| {
             let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:/*_".contains(&byte);
             !text.is_empty() && text.bytes().all(fine)
         };
-        if let Some(at) = self.except.iter().position(|text| !plain(text)) {
+        for (at, _) in self.except.iter().enumerate().filter(|(_, text)| !plain(text)) {
             let message = "this is not a name, a domain, an address or a network";
-            return Err(problem(["proxy", "except", at.to_string().as_str()], message));
+            found.push(problem(["proxy", "except", at.to_string().as_str()], message));
         }
-        Ok(())
     }
 }
 

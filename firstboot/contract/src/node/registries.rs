@@ -39,33 +39,32 @@ impl Registries {
     }
 
     /// What types alone cannot say.
-    pub(super) fn check(&self) -> Result<(), Problem> {
+    pub(super) fn check(&self, found: &mut Vec<Problem>) {
         for (name, urls) in &self.mirrors {
             let path = ["k3s", "registries", "mirrors", name.as_str()];
             if name != "*" && !is_host(name) {
-                return Err(problem(path, not_a_registry(name)));
+                found.push(problem(path, not_a_registry(name)));
             }
             if urls.is_empty() {
-                return Err(problem(path, "no mirror is named; write it like [\"https://cache.rack1.lan:5000\"]"));
+                found.push(problem(path, "no mirror is named; write it like [\"https://cache.rack1.lan:5000\"]"));
             }
             if let Some(url) = urls.iter().find(|url| !is_url(url)) {
                 let message =
                     format!("{url:?} is not a valid mirror; write it like \"https://cache.rack1.lan:5000\"");
-                return Err(problem(path, message));
+                found.push(problem(path, message));
             }
         }
         for (name, login) in &self.logins {
             let path = ["k3s", "registries", "logins", name.as_str()];
             if !is_host(name) {
-                return Err(problem(path, not_a_registry(name)));
+                found.push(problem(path, not_a_registry(name)));
             }
             // Both stand between double quotes in YAML.
             let plain = |text: &str| text.chars().all(|c| !c.is_control() && c != '"' && c != '\\');
             if login.username.is_empty() || !plain(&login.username) || !plain(login.password.expose()) {
-                return Err(problem(path, "a username and a password without `\"`, `\\` and line ends are needed"));
+                found.push(problem(path, "a username and a password without `\"`, `\\` and line ends are needed"));
             }
         }
-        Ok(())
     }
 }
 

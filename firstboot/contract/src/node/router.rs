@@ -1,7 +1,7 @@
 //! `[router]`: what a router announces, to whom, and what it does for its own networks.
 
 use super::bgp::{Neighbor, Speaker};
-use super::lan::{Dhcp, Dns, Forward};
+use super::lan::{Dhcp, Dns, Forward, Subnet};
 use super::network::InterfaceName;
 use super::problem::{Problem, problem};
 use super::section::{Common, Section};
@@ -40,6 +40,10 @@ pub struct Router {
     /// Interfaces on which this router gives addresses and answers DNS.
     #[serde(default)]
     pub dhcp: BTreeMap<InterfaceName, Dhcp>,
+    /// Interfaces that have a /64 of an IPv6 prefix which the provider delegates to this router. The prefix is asked for on the
+    /// interfaces that they are `from`.
+    #[serde(default, rename = "subnet", skip_serializing_if = "BTreeMap::is_empty")]
+    pub subnets: BTreeMap<InterfaceName, Subnet>,
     #[serde(default)]
     pub dns: Dns,
     #[serde(default)]
@@ -63,7 +67,7 @@ pub struct Firewall {
 }
 
 impl Section for Router {
-    fn check_all(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
+    fn check(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
         let Common { network, .. } = *node;
         let Router { asn, router_id, announce, neighbors, config, .. } = self;
         let (asn, router_id, config) = (*asn, *router_id, config.as_deref());
@@ -85,9 +89,14 @@ impl Section for Router {
             }
         }
         for (name, dhcp) in &self.dhcp {
-            found.extend(dhcp.check(name, network).err());
+            dhcp.check(name, network, found);
         }
-        found.extend(self.dns.check().err());
+        let mut before = BTreeMap::new();
+        for (name, subnet) in &self.subnets {
+            subnet.check(name, &before, network, found);
+            before.insert(name, subnet);
+        }
+        self.dns.check(found);
     }
 }
 
@@ -175,6 +184,20 @@ mod tests {
         assert_eq!(rules(&both, "10.0.0.9:9100"), [open]);
         // At every address: nothing is opened by itself.
         assert_eq!(rules(&both, "0.0.0.0:9100"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn answers_of_dhcpv6_reach_a_router_where_it_asks_and_those_behind_may_ask_it() {
+        let home = "[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n[router]\n[router.subnet.eth1]\nfrom = \"eth0\"\n";
+        let lines = firewall(&format!("{INSIDE}{home}"));
+        let asks =
+            |port: &str| format!("iifname \"{port}\" ip6 saddr fe80::/10 ip6 daddr fe80::/10 udp dport 546 accept");
+        for line in [asks("eth0"), "iifname \"eth1\" udp dport { 53, 547 } accept".to_owned()] {
+            assert_eq!(lines.iter().filter(|found| **found == line).count(), 1, "{line} in {lines:#?}");
+        }
+        assert!(firewall("[network.eth0]\ndhcp = true\n").contains(&asks("eth0")), "router advertisements are taken");
+        let fixed = firewall(&format!("{OUTSIDE}{INSIDE}[router]\nasn = 1\n"));
+        assert!(!fixed.iter().any(|line| line.contains("546") || line.contains("547")), "{fixed:#?}");
     }
 
     #[test]

@@ -18,18 +18,8 @@ pub struct Common<'n> {
 
 /// A section.
 pub trait Section {
-    /// What types alone cannot say.
-    ///
-    /// # Errors
-    /// What is wrong, and under which key.
-    fn check(&self, _node: &Common<'_>) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    /// All of it, for a section that has several parts.
-    fn check_all(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
-        found.extend(self.check(node).err());
-    }
+    /// What types alone cannot say: everything that is wrong, and under which key.
+    fn check(&self, _node: &Common<'_>, _found: &mut Vec<Problem>) {}
 }
 
 /// Declares the node config: what every node has, and a table of sections, a row each: the section's name and its type.
@@ -71,7 +61,7 @@ macro_rules! node_config {
 
             /// What the types of sections alone cannot say.
             fn check_sections(&self, common: &Common<'_>, found: &mut Vec<Problem>) {
-                $(if let Some(section) = &self.$section { section.check_all(common, found); })*
+                $(if let Some(section) = &self.$section { section.check(common, found); })*
             }
         }
     };

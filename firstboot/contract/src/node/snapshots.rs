@@ -51,28 +51,28 @@ pub struct S3 {
 
 impl Snapshots {
     /// What types alone cannot say.
-    pub(super) fn check(&self) -> Result<(), Problem> {
-        let here = |key: &str, message: &str| Err(problem(["k3s", "snapshots", key], message));
+    pub(super) fn check(&self, found: &mut Vec<Problem>) {
+        let here = |key: &str, message: &str| problem(["k3s", "snapshots", key], message);
         if self.schedule.as_ref().is_some_and(|schedule| !is_schedule(schedule)) {
-            return here("schedule", "this is not a schedule of cron's; write it like \"0 */6 * * *\"");
+            found.push(here("schedule", "this is not a schedule of cron's; write it like \"0 */6 * * *\""));
         }
         if self.keep == Some(0) {
-            return here("keep", "at least one snapshot is kept");
+            found.push(here("keep", "at least one snapshot is kept"));
         }
-        let Some(s3) = &self.s3 else { return Ok(()) };
-        let at = |key: &str, message: &str| Err(problem(["k3s", "snapshots", "s3", key], message));
+        let Some(s3) = &self.s3 else { return };
+        let at = |key: &str, message: &str| problem(["k3s", "snapshots", "s3", key], message);
         if !is_host(&s3.endpoint) {
-            return at("endpoint", "this is not a name or an address with a port, such as \"s3.rack1.lan:9000\"");
+            found.push(at("endpoint", "this is not a name or an address with a port, such as \"s3.rack1.lan:9000\""));
         }
         // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
         let bucket = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
         if !(3..=63).contains(&s3.bucket.len()) || !s3.bucket.bytes().all(bucket) {
-            return at("bucket", "a bucket's name has 3 to 63 lower-case letters, digits, hyphens and dots");
+            found.push(at("bucket", "a bucket's name has 3 to 63 lower-case letters, digits, hyphens and dots"));
         }
         let word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
         for (key, text) in [("folder", &s3.folder), ("region", &s3.region)] {
             if text.as_ref().is_some_and(|text| text.is_empty() || !text.bytes().all(word)) {
-                return at(key, "it consists of letters, digits, `-`, `_`, `.` and `/`");
+                found.push(at(key, "it consists of letters, digits, `-`, `_`, `.` and `/`"));
             }
         }
         // Both stand between double quotes in YAML.
@@ -80,10 +80,9 @@ impl Snapshots {
         for (key, secret) in [("access_key", &s3.access_key), ("secret_key", &s3.secret_key)] {
             let text = secret.expose();
             if !is_kept(text) && (text.is_empty() || !text.bytes().all(plain)) {
-                return at(key, "a key has printable ASCII characters, without spaces, `\"` and `\\`");
+                found.push(at(key, "a key has printable ASCII characters, without spaces, `\"` and `\\`"));
             }
         }
-        Ok(())
     }
 }
 

@@ -25,11 +25,10 @@ pub struct Ssh {
 
 impl Ssh {
     /// Addresses that the node can never have are refused: sshd would not start.
-    pub(super) fn check(&self, network: &Network) -> Result<(), Problem> {
+    pub(super) fn check(&self, network: &Network, found: &mut Vec<Problem>) {
         for (at, address) in self.listen.iter().enumerate() {
-            listen::check_address(&["ssh", "listen", &at.to_string()], *address, network)?;
+            found.extend(listen::check_address(&["ssh", "listen", &at.to_string()], *address, network).err());
         }
-        Ok(())
     }
 }
 

@@ -28,26 +28,25 @@ pub struct Tailscale {
 }
 
 impl Section for Tailscale {
-    fn check(&self, _: &Common<'_>) -> Result<(), Problem> {
+    fn check(&self, _: &Common<'_>, found: &mut Vec<Problem>) {
         let key = self.auth_key.expose();
         let word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_kept(key) && (!word(key) || key.contains(['"', '\\'])) {
-            return Err(problem(["tailscale", "auth_key"], "an authentication key is one word"));
+            found.push(problem(["tailscale", "auth_key"], "an authentication key is one word"));
         }
         if let Some(server) = &self.server
             && !is_server(server)
         {
             let message = format!("{server:?} is not a control server; write it like \"https://headscale.lan\"");
-            return Err(problem(["tailscale", "server"], message));
+            found.push(problem(["tailscale", "server"], message));
         }
         for (at, net) in self.announce.iter().enumerate() {
             if net.addr() != net.network() {
                 let at = at.to_string();
                 let message = format!("{net} has host bits set; the network is {}", net.trunc());
-                return Err(problem(["tailscale", "announce", at.as_str()], message));
+                found.push(problem(["tailscale", "announce", at.as_str()], message));
             }
         }
-        Ok(())
     }
 }
 

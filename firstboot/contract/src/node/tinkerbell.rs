@@ -128,28 +128,28 @@ fn yes() -> bool {
 }
 
 impl Section for Tinkerbell {
-    fn check(&self, node: &Common<'_>) -> Result<(), Problem> {
+    fn check(&self, node: &Common<'_>, found: &mut Vec<Problem>) {
         let Common { disks, network, .. } = *node;
         let address = IpAddr::V4(self.public_ip);
         if address.is_unspecified() || address.is_loopback() || !may_be_own(address, network) {
             let message = format!("{address} is not one of this node's addresses, which are under network.*");
-            return Err(problem(["tinkerbell", "public_ip"], message));
+            found.push(problem(["tinkerbell", "public_ip"], message));
         }
         if let Some(name) = self.dhcp.as_ref().and_then(|dhcp| dhcp.interface.as_ref())
             && !network.interfaces().is_empty()
             && !network.interfaces().contains_key(name)
         {
             let message = format!("network.{} does not exist", name.as_str());
-            return Err(problem(["tinkerbell", "dhcp", "interface"], message));
+            found.push(problem(["tinkerbell", "dhcp", "interface"], message));
         }
         let kubeconfig = self.kubeconfig.expose();
         if !is_kept(kubeconfig) && !kubeconfig.contains("clusters:") {
             let message = "this is not a kubeconfig: it names no `clusters:`";
-            return Err(problem(["tinkerbell", "kubeconfig"], message));
+            found.push(problem(["tinkerbell", "kubeconfig"], message));
         }
-        if let Some(name) = self.settings.keys().find(|name| OWN_FLAGS.contains(&name.as_ref())) {
+        for name in self.settings.keys().filter(|name| OWN_FLAGS.contains(&name.as_ref())) {
             let message = format!("the node sets {} by itself, from the other keys of [tinkerbell]", name);
-            return Err(problem(["tinkerbell", "settings", name.as_ref()], message));
+            found.push(problem(["tinkerbell", "settings", name.as_ref()], message));
         }
         if let Some(api) = &self.api {
             let files = [
@@ -158,15 +158,14 @@ impl Section for Tinkerbell {
                 ("key", api.key.expose()),
                 ("service_account_key", api.service_account_key.expose()),
             ];
-            if let Some((key, _)) = files.iter().find(|(_, text)| !is_kept(text) && !text.contains("-----BEGIN ")) {
-                return Err(problem(["tinkerbell", "api", key], "this is not a PEM file"));
+            for (key, _) in files.iter().filter(|(_, text)| !is_kept(text) && !text.contains("-----BEGIN ")) {
+                found.push(problem(["tinkerbell", "api", key], "this is not a PEM file"));
             }
         }
         if !matches!(disks.data, DataKind::Xfs | DataKind::Ext4) {
             let message = "Tinkerbell keeps machines and workflows on `data`: set data = \"ext4\" under [disks]";
-            return Err(problem(["tinkerbell"], message));
+            found.push(problem(["tinkerbell"], message));
         }
-        Ok(())
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a router advertisement says of names (RFC 4861, section 4.2; RFC 8106): resolvers (RDNSS) and domains to search (DNSSL).
+//! What a router advertisement says of names (RFC 4861, section 4.2; RFC 8106): resolvers (RDNSS) and domains to search (DNSSL);
+//! and whether servers have more to give.
 
 use super::super::dhcp::valid_names;
 use std::net::Ipv6Addr;
@@ -6,6 +7,10 @@ use std::net::Ipv6Addr;
 /// Length of an advertisement before its options, in bytes.
 const HEADER: usize = 16;
 const ADVERTISEMENT: u8 = 134;
+/// Where the flags are, and those for DHCPv6: addresses come from it, or other things do.
+const FLAGS: usize = 5;
+const MANAGED: u8 = 0x80;
+const OTHER: u8 = 0x40;
 /// Options, and the unit of their lengths in bytes.
 const RDNSS: u8 = 25;
 const DNSSL: u8 = 31;
@@ -14,6 +19,10 @@ const UNIT: usize = 8;
 /// What is said, each with its lifetime in seconds: 0 takes back, `u32::MAX` is for good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertisement {
+    /// The M flag.
+    pub managed: bool,
+    /// The O flag.
+    pub other: bool,
     pub resolvers: Vec<(Ipv6Addr, u32)>,
     pub domains: Vec<(String, u32)>,
 }
@@ -27,7 +36,9 @@ impl Advertisement {
             return None;
         }
         let mut rest = message.get(HEADER..)?;
-        let mut found = Advertisement::default();
+        let flags = message.get(FLAGS).copied().unwrap_or(0);
+        let (managed, other) = (flags & MANAGED != 0, flags & OTHER != 0);
+        let mut found = Advertisement { managed, other, ..Advertisement::default() };
         while let [kind, units, ..] = rest {
             let length = usize::from(*units) * UNIT;
             if length == 0 {
@@ -104,6 +115,18 @@ mod tests {
         let resolvers = [(address("fd00::53"), 600), (address("fe80::1"), 600), (address("fd00::54"), u32::MAX)];
         assert_eq!(found.resolvers, resolvers);
         assert_eq!(found.domains, [("lan".to_owned(), 0), ("home.example".to_owned(), 0)]);
+    }
+
+    #[test]
+    fn flags_say_what_servers_give() {
+        for (flags, managed, other) in
+            [(0, false, false), (0x80, true, false), (0x40, false, true), (0xff, true, true)]
+        {
+            let mut message = message(&[]);
+            message[5] = flags;
+            let found = Advertisement::read(&message).unwrap();
+            assert_eq!((found.managed, found.other), (managed, other), "{flags:#x}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Resolvers and domains by router advertisement, for as long as their lifetimes say (RFC 8106). Addresses and routes are the
-//! kernel's business.
+//! Resolvers and domains by router advertisement, for as long as their lifetimes say (RFC 8106), and whether there is DHCPv6 on a
+//! link. Addresses and routes are the kernel's business.
 
 pub mod message;
 
@@ -29,6 +29,10 @@ pub struct Advertised {
 /// What was said on one interface, each with the time at which it ends; `None`: never.
 #[derive(Debug, Default)]
 struct Said {
+    /// Whether a router has said, since there was a link, that servers give addresses, or other things. It is not taken back: of
+    /// several routers not each says it (RFC 4862, section 5.2, asks for nothing else).
+    managed: bool,
+    other: bool,
     resolvers: Vec<(Ipv6Addr, Option<Instant>)>,
     domains: Vec<(String, Option<Instant>)>,
 }
@@ -37,9 +41,12 @@ impl Advertised {
     /// Takes an advertisement. Returns whether anything has changed but lifetimes.
     fn take(&mut self, index: u32, advertisement: &Advertisement, now: Instant) -> bool {
         let said = self.links.entry(index).or_default();
+        let flags = (said.managed, said.other);
+        (said.managed, said.other) = (said.managed | advertisement.managed, said.other | advertisement.other);
+        let flags = flags != (said.managed, said.other);
         let resolvers = keep(&mut said.resolvers, &advertisement.resolvers, now);
         let domains = keep(&mut said.domains, &advertisement.domains, now);
-        resolvers || domains
+        flags || resolvers || domains
     }
 
     /// The resolvers of an interface that are in force.
@@ -54,6 +61,25 @@ impl Advertised {
     pub fn domains(&self, index: u32, now: Instant) -> Vec<String> {
         let said = self.links.get(&index).into_iter().flat_map(|said| &said.domains);
         said.filter(|(_, end)| in_force(*end, now)).map(|(domain, _)| domain.clone()).collect()
+    }
+
+    /// Whether addresses of an interface come from DHCPv6.
+    #[must_use]
+    pub fn managed(&self, index: u32) -> bool {
+        self.links.get(&index).is_some_and(|said| said.managed)
+    }
+
+    /// Whether other things do.
+    #[must_use]
+    pub fn other(&self, index: u32) -> bool {
+        self.links.get(&index).is_some_and(|said| said.other)
+    }
+
+    /// Takes note that an interface has lost its link: the next one may have other servers.
+    pub fn link_lost(&mut self, index: u32) {
+        if let Some(said) = self.links.get_mut(&index) {
+            (said.managed, said.other) = (false, false);
+        }
     }
 
     /// When the next of them ends.
@@ -154,6 +180,7 @@ mod tests {
         Advertisement {
             resolvers: resolvers.iter().map(|(text, lifetime)| (text.parse().unwrap(), *lifetime)).collect(),
             domains: domains.iter().map(|(text, lifetime)| ((*text).to_owned(), *lifetime)).collect(),
+            ..Advertisement::default()
         }
     }
 
@@ -178,6 +205,19 @@ mod tests {
         assert!(advertised.take(2, &said(&[("fd00::2", 0)], &[]), at(91)));
         assert_eq!(shown(&advertised, at(91)), " | ");
         assert_eq!(shown(&Advertised::default(), begin), " | ");
+    }
+
+    #[test]
+    fn that_there_are_servers_holds_until_the_link_is_lost() {
+        let now = Instant::now();
+        let mut advertised = Advertised::default();
+        let managed = Advertisement { managed: true, ..Advertisement::default() };
+        assert!(advertised.take(2, &managed, now));
+        assert!(!advertised.take(2, &Advertisement::default(), now), "another router takes nothing back");
+        assert!(advertised.managed(2) && !advertised.other(2) && !advertised.managed(3));
+        advertised.link_lost(2);
+        assert!(!advertised.managed(2));
+        assert!(advertised.take(2, &managed, now), "it is news again");
     }
 
     #[test]

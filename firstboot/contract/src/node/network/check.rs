@@ -11,7 +11,7 @@ const ETHERNET_MTU: u32 = 1500;
 /// Most interfaces, and most of each list.
 const MOST: usize = 256;
 
-/// Everything that is wrong, one mistake of each kind for each interface.
+/// Everything that is wrong.
 pub fn check(network: &Network, found: &mut Vec<Problem>) {
     if network.0.len() > MOST {
         found.push(problem(["network"], format!("more than {MOST} interfaces")));
@@ -21,13 +21,18 @@ pub fn check(network: &Network, found: &mut Vec<Problem>) {
     for (name, interface) in &network.0 {
         let name = name.as_str();
         found.extend(kind(name, interface).err());
-        found.extend(seen.addresses(name, interface).err());
-        found.extend(seen.routes(name, interface).err());
-        found.extend(routes(name, interface).err());
-        found.extend(sizes(name, interface).err());
-        found.extend(interface.wireguard.as_ref().and_then(|wireguard| wireguard.check(name).err()));
+        if sizes(name, interface, found) {
+            seen.addresses(name, interface, found);
+            seen.routes(name, interface, found);
+            routes(name, interface, found);
+        }
+        if let Some(wireguard) = &interface.wireguard {
+            wireguard.check(name, found);
+        }
     }
-    found.extend([ports(network), vlans(network), loops(network)].into_iter().filter_map(Result::err));
+    ports(network, found);
+    vlans(network, found);
+    found.extend(loops(network).err());
 }
 
 /// What the interfaces so far have: nothing of it may be on two.
@@ -40,19 +45,18 @@ struct Seen<'n> {
 }
 
 impl<'n> Seen<'n> {
-    fn addresses(&mut self, name: &'n str, interface: &Interface) -> Result<(), Problem> {
+    fn addresses(&mut self, name: &'n str, interface: &Interface, found: &mut Vec<Problem>) {
         for (at, net) in interface.addresses.iter().enumerate() {
             let at = at.to_string();
             let here = |message| problem(["network", name, "addresses", at.as_str()], message);
-            address(name, net).map_err(here)?;
+            found.extend(address(name, net).map_err(here).err());
             if let Some(other) = self.addresses.insert(net.addr(), name) {
-                return Err(here(format!("{} already has the address {}", other, net.addr())));
+                found.push(here(format!("{} already has the address {}", other, net.addr())));
             }
         }
-        Ok(())
     }
 
-    fn routes(&mut self, name: &'n str, interface: &Interface) -> Result<(), Problem> {
+    fn routes(&mut self, name: &'n str, interface: &Interface, found: &mut Vec<Problem>) {
         // Default routes by `gateway` and by `route` are the same thing to the kernel.
         let gateways = interface.gateway.iter().map(|gateway| ("gateway", *gateway, interface.metric.unwrap_or(0)));
         let others = interface.routes.iter().filter(|route| route.to.prefix_len() == 0);
@@ -63,7 +67,7 @@ impl<'n> Seen<'n> {
                 let message = format!(
                     "{other} already has a default gateway of this family ({family}) and metric; set a metric of its own"
                 );
-                return Err(problem(["network", name, key], message));
+                found.push(problem(["network", name, key], message));
             }
         }
         // The kernel has one IPv4 route for a net and a metric.
@@ -71,33 +75,33 @@ impl<'n> Seen<'n> {
             if let Some(other) = self.nets.insert((route.to, route.metric), name).filter(|other| *other != name) {
                 let at = at.to_string();
                 let message = format!("{other} already has a route to {} with this metric", route.to);
-                return Err(problem(["network", name, "route", at.as_str(), "to"], message));
+                found.push(problem(["network", name, "route", at.as_str(), "to"], message));
             }
         }
-        Ok(())
     }
 }
 
-fn sizes(name: &str, interface: &Interface) -> Result<(), Problem> {
+/// Returns whether the lists are short enough to be looked through.
+fn sizes(name: &str, interface: &Interface, found: &mut Vec<Problem>) -> bool {
     if let Some(mtu) = interface.mtu
         && !(1280..=9216).contains(&mtu)
     {
         let message = format!("an MTU of {mtu} bytes; it must be 1280 to 9216");
-        return Err(problem(["network", name, "mtu"], message));
-    }
-    for list in [interface.addresses.len(), interface.routes.len(), interface.dns.len()] {
-        if list > MOST {
-            return Err(problem(["network", name], format!("more than {MOST} entries")));
-        }
+        found.push(problem(["network", name, "mtu"], message));
     }
     for (at, domain) in interface.search.iter().enumerate() {
         if !is_domain(domain) {
             let at = at.to_string();
             let message = format!("{domain:?} is not a valid domain name");
-            return Err(problem(["network", name, "search", at.as_str()], message));
+            found.push(problem(["network", name, "search", at.as_str()], message));
         }
     }
-    Ok(())
+    let lengths = [interface.addresses.len(), interface.routes.len(), interface.dns.len()];
+    let fine = lengths.iter().all(|length| *length <= MOST);
+    if !fine {
+        found.push(problem(["network", name], format!("more than {MOST} entries")));
+    }
+    fine
 }
 
 /// Labels of letters, digits and hyphens, with dots between them (RFC 1123).
@@ -152,43 +156,40 @@ fn address(name: &str, net: &IpNet) -> Result<(), String> {
     Ok(())
 }
 
-fn routes(name: &str, interface: &Interface) -> Result<(), Problem> {
+fn routes(name: &str, interface: &Interface, found: &mut Vec<Problem>) {
     let own = |address: &IpAddr| interface.addresses.iter().any(|net| net.addr() == *address);
     for gateway in &interface.gateway {
-        let here = |message| Err(problem(["network", name, "gateway"], message));
+        let mut here = |message| found.push(problem(["network", name, "gateway"], message));
         if own(gateway) {
-            return here(format!("the gateway {gateway} is this node itself"));
-        }
-        if !interface.reaches(gateway) {
-            return here(format!("the gateway {gateway} is not in the network of any of its addresses"));
+            here(format!("the gateway {gateway} is this node itself"));
+        } else if !interface.reaches(gateway) {
+            here(format!("the gateway {gateway} is not in the network of any of its addresses"));
         }
     }
     let mut seen = BTreeSet::new();
     for (at, route) in interface.routes.iter().enumerate() {
         let number = at.to_string();
-        let here = |key: &str, message| Err(problem(["network", name, "route", number.as_str(), key], message));
+        let mut here =
+            |key: &str, message| found.push(problem(["network", name, "route", number.as_str(), key], message));
         if route.to.addr() != route.to.network() {
-            return here("to", format!("{} has host bits set; the network is {}", route.to, route.to.trunc()));
+            here("to", format!("{} has host bits set; the network is {}", route.to, route.to.trunc()));
         }
         if let Some(via) = route.via {
             if via.is_ipv4() != route.to.addr().is_ipv4() {
-                return here("via", format!("{via} is not of the family of {}", route.to));
-            }
-            if own(&via) {
-                return here("via", format!("{via} is this node itself"));
-            }
-            if !interface.reaches(&via) {
-                return here("via", format!("{via} is not in the network of any of its addresses"));
+                here("via", format!("{via} is not of the family of {}", route.to));
+            } else if own(&via) {
+                here("via", format!("{via} is this node itself"));
+            } else if !interface.reaches(&via) {
+                here("via", format!("{via} is not in the network of any of its addresses"));
             }
         }
         if !seen.insert((route.to, route.metric)) {
-            return here("to", format!("a route to {} with this metric already exists", route.to));
+            here("to", format!("a route to {} with this metric already exists", route.to));
         }
     }
-    Ok(())
 }
 
-fn ports(network: &Network) -> Result<(), Problem> {
+fn ports(network: &Network, found: &mut Vec<Problem>) {
     let mut bridges: BTreeMap<&InterfaceName, &str> = BTreeMap::new();
     for (name, interface) in &network.0 {
         let name = name.as_str();
@@ -196,48 +197,45 @@ fn ports(network: &Network) -> Result<(), Problem> {
         for (at, port) in ports {
             let at = at.to_string();
             let named = port.as_str();
-            let here = |message| Err(problem(["network", name, "bridge", "ports", at.as_str()], message));
+            let mut here = |message| found.push(problem(["network", name, "bridge", "ports", at.as_str()], message));
             if let Some(other) = bridges.insert(port, name) {
-                return here(format!("{named} is already a port of {other}"));
+                here(format!("{named} is already a port of {other}"));
             }
             if named == "lo" {
-                return here("the loopback interface cannot be a port".to_owned());
+                here("the loopback interface cannot be a port".to_owned());
             }
             let Some(settings) = network.0.get(port) else { continue };
             if settings.wireguard.is_some() {
-                return here(format!("{named} is a WireGuard tunnel, which carries no Ethernet frames"));
-            }
-            if settings.dhcp || settings.ra == Some(true) || !settings.addresses.is_empty() {
-                return here(format!("{named} is a port, so its addresses belong on {name}"));
+                here(format!("{named} is a WireGuard tunnel, which carries no Ethernet frames"));
+            } else if settings.dhcp || settings.ra == Some(true) || !settings.addresses.is_empty() {
+                here(format!("{named} is a port, so its addresses belong on {name}"));
             }
         }
     }
-    Ok(())
 }
 
-fn vlans(network: &Network) -> Result<(), Problem> {
+fn vlans(network: &Network, found: &mut Vec<Problem>) {
     let mut tags: BTreeMap<(&InterfaceName, u16), &str> = BTreeMap::new();
     for (name, interface) in &network.0 {
         let Some(vlan) = &interface.vlan else { continue };
         let name = name.as_str();
-        let here = |key, message| Err(problem(["network", name, "vlan", key], message));
+        let mut here = |key, message| found.push(problem(["network", name, "vlan", key], message));
         if !(1..=4094).contains(&vlan.id) {
-            return here("id", format!("{} is not a valid VLAN; 1 to 4094 are", vlan.id));
+            here("id", format!("{} is not a valid VLAN; 1 to 4094 are", vlan.id));
         }
         if let Some(other) = tags.insert((&vlan.on, vlan.id), name) {
-            return here("id", format!("{other} is already VLAN {} on {}", vlan.id, vlan.on.as_str()));
+            here("id", format!("{other} is already VLAN {} on {}", vlan.id, vlan.on.as_str()));
         }
         let on = network.0.get(&vlan.on);
         if vlan.on.as_str() == "lo" || on.is_some_and(|on| on.wireguard.is_some()) {
-            return here("on", format!("{} carries no Ethernet frames", vlan.on.as_str()));
+            here("on", format!("{} carries no Ethernet frames", vlan.on.as_str()));
         }
         let below = on.and_then(|on| on.mtu).unwrap_or(ETHERNET_MTU);
         if interface.mtu.is_some_and(|mtu| mtu > below) {
             let message = format!("more than the {below} bytes of {}", vlan.on.as_str());
-            return Err(problem(["network", name, "mtu"], message));
+            found.push(problem(["network", name, "mtu"], message));
         }
     }
-    Ok(())
 }
 
 /// An interface that is on itself, through others.

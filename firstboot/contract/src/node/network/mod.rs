@@ -159,6 +159,14 @@ impl Network {
         &self.0
     }
 
+    /// The bridge that an interface is a port of.
+    #[must_use]
+    pub fn bridge_of(&self, port: &InterfaceName) -> Option<&InterfaceName> {
+        let ports =
+            |interface: &Interface| interface.bridge.as_ref().is_some_and(|bridge| bridge.ports.contains(port));
+        self.0.iter().find(|(_, interface)| ports(interface)).map(|(name, _)| name)
+    }
+
     /// One interface.
     #[must_use]
     pub fn of(name: InterfaceName, interface: Interface) -> Network {

@@ -147,41 +147,38 @@ impl From<WireGuardKey> for String {
 }
 
 impl WireGuard {
-    pub(super) fn check(&self, name: &str) -> Result<(), Problem> {
+    pub(super) fn check(&self, name: &str, found: &mut Vec<Problem>) {
         let base = ["network", name, "wireguard"];
         let secret = |secret: &Secret, path: &[&str]| match WireGuardKey::parse(secret.expose()) {
-            Err(_) if is_kept(secret.expose()) => Ok(()),
-            Err(error) => Err(problem(base.iter().chain(path).copied(), error)),
+            Err(_) if is_kept(secret.expose()) => None,
+            Err(error) => Some(problem(base.iter().chain(path).copied(), error)),
             Ok(WireGuardKey(bytes)) if bytes == [0; 32] => {
-                Err(problem(base.iter().chain(path).copied(), "a key of zeros is not valid"))
+                Some(problem(base.iter().chain(path).copied(), "a key of zeros is not valid"))
             }
-            Ok(_) => Ok(()),
+            Ok(_) => None,
         };
-        secret(&self.private_key, &["private_key"])?;
+        found.extend(secret(&self.private_key, &["private_key"]));
         for (at, peer) in self.peers.iter().enumerate() {
             let number = at.to_string();
             let at_peer =
                 |key: &str, message: String| problem(base.into_iter().chain(["peer", number.as_str(), key]), message);
             let before = self.peers.get(..at).unwrap_or_default();
             if before.iter().any(|other| other.public_key == peer.public_key) {
-                return Err(at_peer("public_key", "this peer is listed twice".to_owned()));
+                found.push(at_peer("public_key", "this peer is listed twice".to_owned()));
             }
             if let Some(key) = &peer.preshared_key {
-                secret(key, &["peer", number.as_str(), "preshared_key"])?;
+                found.extend(secret(key, &["peer", number.as_str(), "preshared_key"]));
             }
             for net in &peer.allowed {
                 if net.addr() != net.network() {
-                    return Err(at_peer(
-                        "allowed",
-                        format!("{net} has host bits set; the network is {}", net.trunc()),
-                    ));
+                    let message = format!("{net} has host bits set; the network is {}", net.trunc());
+                    found.push(at_peer("allowed", message));
                 }
                 if before.iter().any(|other| other.allowed.contains(net)) {
-                    return Err(at_peer("allowed", format!("{net} already belongs to another peer")));
+                    found.push(at_peer("allowed", format!("{net} already belongs to another peer")));
                 }
             }
         }
-        Ok(())
     }
 }
 
