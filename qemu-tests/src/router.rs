@@ -50,6 +50,34 @@ impl Router {
         })
     }
 
+    /// A router whose FRR has a complete configuration of its owner's: it speaks with this neighbour as one of
+    /// [`Router::provider_config`] does, and announces also a static route, [`Router::kept`].
+    #[must_use]
+    pub fn whole_config(self, neighbour: Router) -> String {
+        let (n, m) = (self.number, neighbour.number);
+        let kept = self.kept();
+        format!(
+            "name = \"r{n}\"\n[network.eth0]\naddresses = [\"10.0.0.{n}/24\"]\n\
+             [network.eth1]\naddresses = [\"10.{n}.0.1/24\"]\n[router.firewall]\ntcp = [179]\n[router]\n\
+             config = \"\"\"\nfrr defaults datacenter\nhostname r{n}\nlog stdout informational\n!\n\
+             ip route {kept} Null0\n!\nip prefix-list lans seq 5 permit 10.0.0.0/8 le 24\n!\n\
+             route-map out permit 10\n match ip address prefix-list lans\nexit\n!\nrouter bgp {}\n\
+             \x20bgp router-id 10.0.0.{n}\n no bgp ebgp-requires-policy\n no bgp network import-check\n\
+             \x20neighbor 10.0.0.{m} remote-as {}\n neighbor 10.0.0.{m} timers connect 5\n\
+             \x20neighbor 10.0.0.{m} timers 3 9\n neighbor 10.0.0.{m} password {PASSWORD}\n\
+             \x20address-family ipv4 unicast\n  network 10.{n}.0.0/24\n  network 172.16.{n}.0/24\n\
+             \x20 redistribute static route-map out\n exit-address-family\nexit\n\"\"\"\n",
+            65_000 + u32::from(n),
+            65_000 + u32::from(m),
+        )
+    }
+
+    /// A network that goes nowhere, within what neighbours accept.
+    #[must_use]
+    pub fn kept(self) -> String {
+        format!("10.{}.7.0/24", self.number)
+    }
+
     /// `announced` are further networks; `keys` gives further keys of a neighbour.
     fn config(self, neighbours: &[Router], announced: &str, keys: impl Fn(Router) -> String) -> String {
         let n = self.number;
@@ -155,6 +183,8 @@ mod tests {
         let router = config.router.unwrap();
         assert_eq!((router.asn, router.neighbors[0].asn, router.neighbors.len()), (Some(65_001), 65_002, 1));
         assert_eq!(router.announce[0].to_string(), one.lan());
+        let config = contract::node::NodeConfig::parse(two.whole_config(one).as_bytes()).unwrap();
+        assert!(config.router.unwrap().config.is_some_and(|text| text.contains("\n  network 10.2.0.0/24\n")));
     }
 
     #[test]

@@ -23,14 +23,15 @@ fn seconds(time: Duration) -> String {
 #[test]
 fn two_routers_tell_each_other_the_way_and_outlast_a_killed_bgpd_and_a_pulled_cable() {
     let (backbone, lans) = (Network::new(), [Network::new(), Network::new()]);
-    let machine = |router: Router, neighbour: Router, image, lan| {
-        let config = router.provider_config(&[neighbour]);
+    let machine = |router: Router, config: String, image, lan| {
         router.machine(image, &[]).node_config(config).network(&backbone).network(lan)
     };
-    // One of them with the probe, by which bgpd is killed; the other as it gets flashed.
-    let r1 = machine(R1, R2, images::router_with_probe(), &lans[0]).port(PORT).start().unwrap();
-    let r2 = machine(R2, R1, images::router(), &lans[1]).start().unwrap();
+    // One of them with the probe, by which bgpd is killed; the other as it gets flashed, with a frr.conf of its owner's.
+    let r1 =
+        machine(R1, R1.provider_config(&[R2]), images::router_with_probe(), &lans[0]).port(PORT).start().unwrap();
+    let r2 = machine(R2, R2.whole_config(R1), images::router(), &lans[1]).start().unwrap();
     bgp_brings_a_prefix_into_the_others_kernel_and_packets_follow_it(&r1, &r2, &lans);
+    every_daemon_has_its_part_of_a_whole_frr_conf(&r1, &r2);
     a_killed_bgpd_is_restarted_and_its_session_comes_back(&r1, &r2);
     a_pulled_cable_takes_the_route_away_and_the_plugged_one_brings_it_back(&r1);
 }
@@ -60,6 +61,17 @@ fn bgp_brings_a_prefix_into_the_others_kernel_and_packets_follow_it(r1: &Node, r
     let answer = h1.ping(h2.address(), STEP).unwrap();
     assert_eq!(answer.packet.ttl, 62);
     assert!(wait_said(r1, "] health ").ends_with("health passed"), "{}", r1.console());
+}
+
+/// The static route is mgmtd's and staticd's to make; bgpd announces it.
+fn every_daemon_has_its_part_of_a_whole_frr_conf(r1: &Node, r2: &Node) {
+    let kept = R2.kept();
+    wait_route(r2, &["route blackhole", &kept, "proto zstatic"]).unwrap();
+    wait_route(r1, &[&kept, "via 10.0.0.2", "proto bgp"]).unwrap();
+    let page = r2.page("s", STEP).unwrap();
+    for daemon in ["zebra", "mgmtd", "staticd", "bgpd"] {
+        assert!(service(&page, daemon).contains(": ready"), "{page}");
+    }
 }
 
 fn a_killed_bgpd_is_restarted_and_its_session_comes_back(r1: &Node, r2: &Node) {
