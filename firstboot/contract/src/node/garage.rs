@@ -8,7 +8,7 @@ use super::secrets::is_kept;
 use super::section::{Common, Section};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Digits of the secret that the nodes of a cluster share, and of a node's identifier: 32 bytes in hexadecimal (Garage's
 /// reference manual, `rpc_secret` and `bootstrap_peers`).
@@ -33,7 +33,7 @@ pub struct Garage {
     /// This node's address for the other nodes. Default: Garage chooses one of the node's addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// Other nodes to connect to at start, each as `ID@HOST` or `ID@HOST:PORT`. A node remembers all that it has met.
+    /// Other nodes to connect to at start, each as `ID@HOST:PORT`. A node remembers all that it has met.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<String>,
     /// Address for S3, on port 3900. Default: every address of the node.
@@ -103,22 +103,19 @@ fn is_hexadecimal(text: &str) -> bool {
     text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// As `garage node id` prints it.
 fn check_peer(peer: &str) -> Result<(), String> {
-    let (id, place) = peer.split_once('@').unwrap_or((peer, ""));
-    if !is_hexadecimal(id) || place.is_empty() {
-        return Err(format!("{peer:?} is not ID@HOST, where ID is what `garage node id` prints"));
-    }
-    let host = match place.rsplit_once(':') {
-        // An IPv6 address with no port has colons of its own.
-        Some((host, port)) if place.parse::<IpAddr>().is_err() && !place.ends_with(']') => {
-            if port.parse::<u16>().is_ok_and(|port| port > 0) { Ok(host) } else { Err(port) }
-        }
-        _ => Ok(place),
+    let parts = peer.split_once('@').and_then(|(id, place)| Some((id, place.rsplit_once(':')?)));
+    let Some((_, (host, port))) = parts.filter(|(id, _)| is_hexadecimal(id)) else {
+        return Err(format!("{peer:?} is not ID@HOST:PORT, as `garage node id` prints it; 3901 is the usual port"));
     };
-    let host = host.map_err(|port| format!("{port:?} is not a port"))?;
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    if bare.parse::<IpAddr>().is_err() && !is_domain(host) {
-        return Err(format!("{host:?} is neither a host name nor an address"));
+    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(format!("{port:?} is not a port"));
+    }
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = bracketed.map_or(host.parse::<Ipv4Addr>().is_ok(), |inner| inner.parse::<Ipv6Addr>().is_ok());
+    if !address && !is_domain(host) {
+        return Err(format!("{host:?} is neither a host name nor an address (an IPv6 address stands in brackets)"));
     }
     Ok(())
 }
@@ -140,10 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn two_secrets_are_enough_and_peers_have_ports_or_the_usual_one() {
+    fn two_secrets_are_enough_and_peers_are_as_garage_prints_them() {
         let garage = parse(HEAD, &keys()).unwrap().garage.unwrap();
         assert_eq!((garage.replicas, garage.region.as_str(), garage.admin_api), (3, "garage", false));
-        for place in ["10.0.0.2", "10.0.0.2:3901", "g2", "g2.lan:3902", "fd00::2", "[fd00::2]", "[fd00::2]:3901"] {
+        for place in ["10.0.0.2:3901", "g2:3901", "g2.lan:3902", "[fd00::2]:3901"] {
             let text = format!("{}peers = [\"{SECRET}@{place}\"]", keys());
             assert_eq!(parse(HEAD, &text).unwrap().garage.unwrap().peers.len(), 1, "{place}");
         }
@@ -164,10 +161,13 @@ mod tests {
             (format!("{}address = \"127.0.0.1\"", keys()), "cannot reach this one"),
             (format!("{}listen = \"10.0.0.9\"", keys()), "not one of this node's addresses"),
             (format!("{}region = \"us east\"", keys()), "1 to 63 of a-z"),
-            (peer("10.0.0.2:3901"), "is not ID@HOST"),
-            (peer(&format!("{SECRET}@")), "is not ID@HOST"),
+            (peer("10.0.0.2:3901"), "is not ID@HOST:PORT"),
+            (peer(&format!("{SECRET}@")), "is not ID@HOST:PORT"),
+            (peer(&format!("{SECRET}@g2")), "is not ID@HOST:PORT"),
+            (peer(&format!("{SECRET}@fd00::2:3901")), "in brackets"),
+            (peer(&format!("{SECRET}@[g2]:3901")), "neither a host name"),
             (peer(&format!("{SECRET}@g2:0")), "is not a port"),
-            (peer(&format!("{SECRET}@g 2")), "neither a host name nor an address"),
+            (peer(&format!("{SECRET}@g 2:3901")), "neither a host name nor an address"),
         ] {
             let error = parse(HEAD, &text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
