@@ -9,6 +9,7 @@ use crate::disk::gpt::Table;
 use crate::initramfs::firmware;
 use crate::metrics::http;
 use crate::operator::command;
+use crate::probe::kubernetes;
 use crate::service::environment;
 use crate::system::update::installing;
 use crate::system::update::memory::Memory;
@@ -60,6 +61,11 @@ pub const PARSERS: &[Parser] = &[
     Parser { name: "http_answer", reads: "what a server of bundles says of its answer", run: http_answer },
     Parser { name: "http_request", reads: "a scrape of the metrics", run: http_request },
     Parser { name: "initramfs_spec", reads: "the initramfs's own file", run: initramfs_spec },
+    Parser {
+        name: "kubernetes_answer",
+        reads: "what a Kubernetes API says of itself and of a node",
+        run: kubernetes_answer,
+    },
     Parser { name: "release_key", reads: "a release key", run: release_key },
     Parser { name: "manifest", reads: "a manifest", run: manifest },
     Parser { name: "node_config", reads: "node.toml", run: node_config },
@@ -80,6 +86,11 @@ pub fn run(name: &str, bytes: &[u8]) {
     if let Some(parser) = PARSERS.iter().find(|parser| parser.name == name) {
         (parser.run)(bytes);
     }
+}
+
+fn kubernetes_answer(bytes: &[u8]) {
+    let _ = kubernetes::readiness(500, &text(bytes));
+    let _ = kubernetes::node("s1", &text(bytes), "5f0fd12a");
 }
 
 fn text(bytes: &[u8]) -> String {

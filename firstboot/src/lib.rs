@@ -43,6 +43,7 @@ mod guard;
 mod health;
 mod host_key;
 mod initramfs;
+mod kept;
 mod metrics;
 mod net;
 mod operator;

@@ -93,7 +93,6 @@ pub static IMAGES: [TestImage; 16] = [
         )
     },
     TestImage {
-        packages_of: Some("k3s-agent"),
         stand_ins: &["k3s"],
         ..image("k3s-agent-stand-in", "MICRODC_TEST_K3S_AGENT_IMAGE", "qemu-tests/profiles/k3s-agent-stand-in.toml")
     },

@@ -13,7 +13,7 @@
 //!
 //! The tests are in `tests/`, one file for each thing that is claimed.
 
-pub use guest::probe;
+pub use guest::{probe, s3};
 
 pub mod agent;
 pub mod attack;
@@ -26,7 +26,6 @@ pub mod forge;
 pub mod found;
 pub mod images;
 pub mod router;
-pub mod s3;
 pub mod server;
 pub mod site;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What k3s finds on a node, against what its documentation asks for. A stand-in runs in its place
 //! (qemu-tests/guest/src/bin/stand-in) and says what it found; the images are those of the profiles in everything else.
 
-use contract::control::{Call, Request as Ask, VERSION};
+use contract::control::{Call, Reply, Request as Ask, VERSION};
+use contract::health::{HealthReport, Verdict};
 use contract::layout::Partition;
 use contract::names::NODE_CONFIG;
 use emulator::{Machine, Network, Node};
@@ -30,6 +31,70 @@ fn start(image: PathBuf, name: &str, k3s: &str) -> Node {
     let node = machine.deadline(Duration::from_secs(900)).node_config(config).start().unwrap();
     wait_up(&node, name).unwrap();
     node
+}
+
+/// Where the stand-in's API has its answers, as the node sees it.
+pub const ANSWERS: &str = "/data/directories/var/lib/rancher/k3s/stand-in";
+/// What PID 1 answers.
+pub fn call(node: &Node, request: Ask) -> Reply {
+    let call = serde_json::to_string(&Call { version: VERSION, request }).unwrap();
+    let said = Agent(node).ask(&Request::Call(call)).unwrap();
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+pub fn health(node: &Node) -> HealthReport {
+    match call(node, Ask::Health) {
+        Reply::Health(report) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Watches the node's health until it passes: the lines that it said on the way. Nothing may be missing of what has to be
+/// there before: the API with etcd, and the node.
+fn the_gate_passes_only_when_the_node_is_in_the_cluster(node: &Node, wanted: &[&str]) {
+    let mut said: Vec<String> = Vec::new();
+    let begun = std::time::Instant::now();
+    loop {
+        let report = health(node);
+        if report.verdict == Verdict::Passed {
+            break;
+        }
+        let line = report.line();
+        if said.last() != Some(&line) {
+            said.push(line);
+        }
+        assert!(begun.elapsed() < STEP, "{said:#?}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    for words in wanted {
+        assert!(said.iter().any(|line| line.contains(words)), "{words} not in {said:#?}");
+    }
+    let ready =
+        |report: &HealthReport| report.checks.iter().filter(|check| check.name.starts_with("Kubernetes")).count();
+    assert!(ready(&health(node)) > 0);
+}
+
+pub fn until_health_says(node: &Node, words: &str) {
+    let begun = std::time::Instant::now();
+    loop {
+        let line = health(node).line();
+        if line.contains(words) {
+            return;
+        }
+        assert!(begun.elapsed() < STEP, "health never said {words:?}; now it is {line}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// A quorum that is lost turns the node red, with its name, and a quorum that is back makes it well.
+fn a_lost_quorum_is_named(node: &Node) {
+    let etcd = format!("{ANSWERS}/etcd");
+    Agent(node).write(&etcd, "RAFT NO LEADER");
+    until_health_says(node, "failed: etcd: http://localhost:2381/health answered 503");
+    until_health_says(node, "\"reason\":\"RAFT NO LEADER\"");
+    until_health_says(node, "Kubernetes API: etcd has no quorum");
+    Agent(node).write(&etcd, "");
+    until_health_says(node, "passed");
 }
 
 /// Settings of a YAML file without its comments.
@@ -149,7 +214,7 @@ const MODULES: [&str; 27] = [
 #[test]
 fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     let k3s = format!(
-        "cluster_init = true\ntoken = \"{TOKEN}\"\nnode_ip = \"10.0.0.11\"\ntls_san = [\"api.rack1.lan\", \"10.0.0.9\"]\n\
+        "cluster_init = true\nagent_token = \"{TOKEN}\"\nnode_ip = \"10.0.0.11\"\ntls_san = [\"api.rack1.lan\", \"10.0.0.9\"]\n\
          disable = [\"servicelb\", \"traefik\"]\nlabels = {{ \"example.org/disk\" = \"nvme\", board = \"cm4\" }}\n\
          taints = [\"example.org/slow=true:NoSchedule\"]\ncluster_cidr = [\"10.50.0.0/16\"]"
     );
@@ -159,7 +224,7 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     let wanted = [
         "node-name: \"s1\"",
         "cluster-init: true",
-        "token: \"K10a1b2c3::server:hunter2hunter2\"",
+        "agent-token: \"K10a1b2c3::server:hunter2hunter2\"",
         "node-ip: \"10.0.0.11\"",
         "tls-san:",
         "  - \"api.rack1.lan\"",
@@ -213,14 +278,21 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
         ]
     );
     the_token_is_nowhere_to_be_seen(&node);
-    node.expect("health passed", STEP * 2).unwrap();
+    let steps =
+        ["cluster has no node s1", "poststarthook/rbac/bootstrap-roles", "the node s1 is not Ready: KubeletNotReady"];
+    the_gate_passes_only_when_the_node_is_in_the_cluster(&node, &steps);
     let page = node.page("s", STEP).unwrap();
     assert!(service(&page, "k3s").contains(": ready"), "{page}");
+    a_lost_quorum_is_named(&node);
     it_does_not_take_the_node(Agent(&node));
-    let call = Call { version: VERSION, request: Ask::Kubeconfig { address: "fd00::11".to_owned() } };
-    let said = Agent(&node).ask(&Request::Call(serde_json::to_string(&call).unwrap())).unwrap();
+    let Reply::Kubeconfig(said) = call(&node, Ask::Kubeconfig { address: "fd00::11".to_owned() }) else { panic!() };
     assert!(said.contains("server: https://[fd00::11]:6443"), "{said}");
     node.expect("an operator was given the kubeconfig, for fd00::11", STEP).unwrap();
+    // Made by the server, since node.toml has none; an operator reads it, and nobody else sees it.
+    let Reply::K3sToken(token) = call(&node, Ask::K3sToken) else { panic!() };
+    assert!(token.starts_with("K10") && token.contains("::server:"), "{token}");
+    node.expect("an operator was given the cluster's token", STEP).unwrap();
+    assert!(!node.console().contains(&token));
 
     // What is kept is there after a power cut, and what is not is gone.
     node.kill();
@@ -229,6 +301,10 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     let found = Found::by(Agent(&node), "k3s");
     assert_eq!(settings(found.file("/run/rancher/k3s/config.yaml")), wanted);
     its_surroundings_are_what_k3s_asks_for(&found, "s1", Agent(&node), 2);
+    let Reply::K3sToken(again) = call(&node, Ask::K3sToken) else { panic!() };
+    assert_eq!(again, token);
+    // The API still has the node as it was, and ready, which says nothing of this start.
+    the_gate_passes_only_when_the_node_is_in_the_cluster(&node, &["its kubelet has not reported since"]);
     let once = "/data/directories/var/lib/rancher/k3s/agent/images/.cache.json";
     let exists = ["/usr/lib/microdc/probe", "exists", once].map(str::to_owned).to_vec();
     Agent(&node).ask(&Request::Run(exists)).unwrap();
@@ -268,7 +344,18 @@ fn an_agent_joins_with_what_k3s_documents_and_is_healthy() {
     );
     its_surroundings_are_what_k3s_asks_for(&found, "a1", Agent(&node), 1);
     Agent(&node).has_modules(&MODULES);
-    node.expect("health passed", STEP * 2).unwrap();
+    the_gate_passes_only_when_the_node_is_in_the_cluster(&node, &["the node a1 is not Ready: KubeletNotReady"]);
     it_does_not_take_the_node(Agent(&node));
     assert!(!node.console().contains("hunter"));
+
+    // As when it was flashed again, while the cluster still has the password of the node that it was.
+    let rejected = format!("{ANSWERS}/password-is-rejected");
+    Agent(&node).write(&rejected, "yes");
+    call(&node, Ask::Restart { service: "k3s".to_owned() });
+    until_health_says(&node, "service k3s: the cluster knows a node a1 with another password");
+    let line = health(&node).line();
+    assert!(line.contains("`kubectl delete node a1`") && line.contains("secret a1.node-password.k3s"), "{line}");
+    assert!(line.find("kubectl").unwrap() < line.find("it is starting").unwrap(), "the cause comes first: {line}");
+    Agent(&node).write(&rejected, "no");
+    until_health_says(&node, "passed");
 }

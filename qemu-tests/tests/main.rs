@@ -11,6 +11,7 @@ mod dependencies;
 mod fleet;
 mod home_router;
 mod k3s;
+mod k3s_restore;
 mod latency;
 mod long;
 mod metrics;

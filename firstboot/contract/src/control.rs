@@ -76,6 +76,21 @@ pub enum Request {
         /// A name or an IP address under which the node is reached.
         address: String,
     },
+    /// The token by which nodes join the cluster of a k3s server.
+    K3sToken,
+    /// Make a snapshot of the cluster's database. The answer comes when it is made.
+    K3sSnapshot,
+    /// Put a snapshot in place of the cluster's database, with this server as its only member. The answer comes when that is
+    /// done, and k3s starts again.
+    K3sRestore {
+        snapshot: String,
+        /// This node's name, as a confirmation.
+        node: String,
+    },
+    /// Make this server the only member of the cluster's database. As [`Request::K3sRestore`], without a snapshot.
+    K3sReset {
+        node: String,
+    },
     Metrics,
     Reboot,
     Poweroff,
@@ -122,6 +137,8 @@ pub enum Reply {
     Config(ConfigInForce),
     /// YAML, with a private key.
     Kubeconfig(String),
+    /// A secret, in one word.
+    K3sToken(String),
     Metrics(Box<Facts>),
     /// Progress of an update; more follow until [`UpdateEvent::is_last`].
     Update(UpdateEvent),

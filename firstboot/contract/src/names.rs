@@ -49,6 +49,8 @@ pub const STATE_TIMERS: &str = "timers";
 pub const STATE_MACHINE_ID: &str = "machine-id";
 /// On `state`: what the node remembers of updates, as JSON.
 pub const STATE_UPDATES: &str = "update.json";
+/// On `state`, while it is there: the node was cordoned for its restart, and has to be uncordoned.
+pub const STATE_CORDONED: &str = "k3s-cordoned";
 /// On `state`: room for the same that is taken beforehand, for when there is none left.
 pub const STATE_UPDATES_RESERVE: &str = "update.reserve";
 /// On `state` and on `data`: the folder below which persistent directories lie, by their path.

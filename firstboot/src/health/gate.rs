@@ -36,6 +36,8 @@ pub struct Gate {
     good_since: Option<Moment>,
     /// What the reasons of several checks come from.
     cause: Option<String>,
+    /// The same, for as long as it holds.
+    suspected: Option<String>,
 }
 
 impl Gate {
@@ -52,7 +54,14 @@ impl Gate {
             excuse: None,
         };
         let checks = specs.into_iter().map(check).collect();
-        Gate { checks, verdict: Verdict::Waiting, since: Moment::ZERO, good_since: None, cause: None }
+        Gate {
+            checks,
+            verdict: Verdict::Waiting,
+            since: Moment::ZERO,
+            good_since: None,
+            cause: None,
+            suspected: None,
+        }
     }
 
     #[must_use]
@@ -69,6 +78,15 @@ impl Gate {
     /// Names what the reasons of several checks come from; the first that is named stays.
     pub fn blame(&mut self, cause: impl FnOnce() -> String) {
         self.cause.get_or_insert_with(cause);
+    }
+
+    /// Names what the reasons come from now, or that it is no longer known. What was blamed comes first.
+    pub fn suspect(&mut self, cause: Option<String>) {
+        self.suspected = cause;
+    }
+
+    fn cause(&self) -> Option<String> {
+        self.cause.clone().or_else(|| self.suspected.clone())
     }
 
     /// Asks of each check why a trial does not fail with it; the verdict stays what it is.
@@ -90,7 +108,7 @@ impl Gate {
         let checks: Vec<CheckReport> =
             self.checks.iter().filter(|check| check.excuse.is_none()).map(Check::report).collect();
         let verdict = verdict(checks.iter().map(|check| check.verdict));
-        HealthReport { verdict, since_s: 0.0, checks, cause: self.cause.clone() }.line()
+        HealthReport { verdict, since_s: 0.0, checks, cause: self.cause() }.line()
     }
 
     /// A check that counts in a trial and never passed although its time is over, with its reason.
@@ -166,7 +184,7 @@ impl Gate {
             verdict: self.verdict,
             since_s: self.since.as_secs_f64(),
             checks: self.checks.iter().map(Check::report).collect(),
-            cause: self.cause.clone(),
+            cause: self.cause(),
         }
     }
 }
@@ -306,6 +324,21 @@ mod tests {
         assert_eq!(gate.overdue().as_deref(), Some("boot partition: refused"), "a trial does not wait either");
         assert_eq!(gate.deadline(|_| false), Some(s(603)));
         assert_eq!(yes(&mut gate, 0, 603), Verdict::Passed, "it was written anew");
+    }
+
+    #[test]
+    fn what_is_suspected_comes_first_for_as_long_as_it_is() {
+        let mut gate = Gate::new(vec![check("a", 60)]);
+        no(&mut gate, 0, 1);
+        gate.suspect(Some("the password is another".to_owned()));
+        assert_eq!(gate.report().line(), "waiting: the password is another; a: refused");
+        gate.suspect(None);
+        assert_eq!(gate.report().line(), "waiting: a: refused");
+        gate.suspect(Some("the password is another".to_owned()));
+        gate.blame(|| "no node.toml is in force".to_owned());
+        assert_eq!(gate.line(), "waiting: no node.toml is in force; a: refused");
+        yes(&mut gate, 0, 2);
+        assert_eq!(gate.report().line(), "passed");
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Health {
                 }
             }
         }
+        self.gate.suspect(services.cause());
         self.gate.judge(now)
     }
 

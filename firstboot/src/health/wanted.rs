@@ -3,7 +3,7 @@
 
 use crate::service::wanted;
 use contract::names::STATE_MOUNT;
-use contract::role::{HealthCheck, Probe, Service, Target};
+use contract::role::{HealthCheck, KubernetesProbe, Probe, Service, Target};
 use contract::storage::{Data, State, Storage};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -77,6 +77,11 @@ fn each(check: &HealthCheck, config: &Value) -> Vec<HealthCheck> {
         Probe::Tcp(Target::Config(path)) => (path, Probe::Tcp),
         Probe::Route(Target::Config(path)) => (path, Probe::Route),
         Probe::Neighbour(Target::Config(path)) => (path, Probe::Neighbour),
+        Probe::Kubernetes(asked) => {
+            let node = config.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let probe = Probe::Kubernetes(KubernetesProbe { node, ..asked.clone() });
+            return vec![HealthCheck { probe, ..check.clone() }];
+        }
         _ => return vec![check.clone()],
     };
     let mut found = Vec::new();
@@ -155,5 +160,22 @@ mod tests {
         assert_eq!(names, ["route 10.0.0.2", "route fd00::2", "way 10.0.0.2", "way fd00::2"]);
         assert_eq!(checks[1].probe, Probe::Route(Target::Is("fd00::2".to_owned())));
         assert_eq!(super::checks(&role, &BTreeMap::new(), &json!({"router": 1})), []);
+    }
+
+    #[test]
+    fn the_api_is_asked_for_the_node_of_the_node_config() {
+        let path = || "/etc/x".to_owned();
+        let asked = KubernetesProbe {
+            asks: contract::role::KubernetesQuestion::Node,
+            api: "https://localhost:6443".to_owned(),
+            ca: path(),
+            certificate: path(),
+            key: path(),
+            node: String::new(),
+        };
+        let check = HealthCheck { probe: Probe::Kubernetes(asked.clone()), ..route("node", None) };
+        let found = checks(&[check], &BTreeMap::new(), &json!({ "name": "s1" }));
+        let wanted = KubernetesProbe { node: "s1".to_owned(), ..asked };
+        assert_eq!(found[0].probe, Probe::Kubernetes(wanted));
     }
 }

@@ -23,7 +23,7 @@ fn json_text(reply: &Reply, one_line: bool) -> String {
         Reply::Disks(storage) => serde_json::to_value(storage),
         Reply::Network(network) => serde_json::to_value(network),
         Reply::Config(config) => serde_json::to_value(config),
-        Reply::Kubeconfig(text) => serde_json::to_value(text),
+        Reply::Kubeconfig(text) | Reply::K3sToken(text) => serde_json::to_value(text),
         Reply::Metrics(facts) => serde_json::to_value(facts),
         Reply::Update(event) if one_line => {
             return serde_json::to_string(event).unwrap_or_default() + "\n";
@@ -59,6 +59,7 @@ pub fn text(reply: &Reply) -> String {
             clean(&text)
         }
         Reply::Kubeconfig(text) => clean(text),
+        Reply::K3sToken(token) => clean(token) + "\n",
         Reply::Config(config) => {
             let mut text = format!("# {}\n", config.origin);
             for note in &config.notes {

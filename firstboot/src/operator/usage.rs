@@ -23,6 +23,12 @@ pub enum Usage {
     NoService(&'static str),
     #[error("kubeconfig needs the name or the address under which this node is reached")]
     NoAddress,
+    #[error("k3s needs a second word: `help k3s` lists them")]
+    NoK3s,
+    #[error("k3s restore needs the name of a snapshot, then the name of this node")]
+    NoSnapshot,
+    #[error("{0} replaces the cluster's database: confirm it with the name of this node behind it")]
+    NoConfirmation(&'static str),
     #[error("-n needs a number from 1 to {MAX_LINES}")]
     Lines,
     #[error("update needs the URL of a bundle (http:// or https://), or - for standard input")]

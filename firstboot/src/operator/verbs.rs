@@ -45,7 +45,7 @@ pub enum Act {
 }
 
 /// Every verb, in the order of the help page.
-pub static VERBS: [Verb; 17] = [
+pub static VERBS: [Verb; 18] = [
     Verb {
         summary: &["what the node is and how it is doing"],
         about: "name, role, version, slot, disk, addresses, services that are not ready, and problems since power-on",
@@ -110,6 +110,23 @@ pub static VERBS: [Verb; 17] = [
             it was given is written to the console",
         line: Line::Urls,
         ..ask("kubeconfig", kubeconfig)
+    },
+    Verb {
+        arguments: "COMMAND",
+        summary: &["a k3s server's token and database"],
+        options: &[
+            ("token", &["print the token by which nodes join"]),
+            ("snapshot", &["save the cluster's database now"]),
+            ("restore NAME NODE", &["replace the database by a snapshot; NODE is this node's name"]),
+            ("reset NODE", &["make this server the only member of the database"]),
+        ],
+        about: "`token` prints what goes into k3s.token of each node that joins; whoever has it can become a server of the \
+            cluster. `snapshot` saves the database on `data`, and in the bucket of [k3s.snapshots.s3]. `restore` stops k3s, \
+            puts a snapshot of this node or of the bucket in place of the database, and starts k3s again: all that \
+            happened in the cluster since then is lost, and every other server must be joined anew. `reset` does the same with \
+            the database that is there, for a cluster that has lost most of its servers. Pods go on meanwhile. The old \
+            database is kept on `data`",
+        ..ask("k3s", k3s)
     },
     Verb {
         arguments: "URL...",
@@ -299,6 +316,24 @@ fn kubeconfig(mut words: Words<'_>) -> Result<Request, Usage> {
     words.only(Request::Kubeconfig { address })
 }
 
+fn k3s(mut words: Words<'_>) -> Result<Request, Usage> {
+    match words.next() {
+        Some("token") => words.only(Request::K3sToken),
+        Some("snapshot") => words.only(Request::K3sSnapshot),
+        Some("restore") => {
+            let snapshot = words.next().filter(|word| !word.starts_with('-')).ok_or(Usage::NoSnapshot)?;
+            let node = words.next().ok_or(Usage::NoConfirmation("k3s restore"))?;
+            words.only(Request::K3sRestore { snapshot: snapshot.to_owned(), node: node.to_owned() })
+        }
+        Some("reset") => {
+            let node = words.next().ok_or(Usage::NoConfirmation("k3s reset"))?;
+            words.only(Request::K3sReset { node: node.to_owned() })
+        }
+        Some(word) => Err(words.excess(word)),
+        None => Err(Usage::NoK3s),
+    }
+}
+
 fn rollback(mut words: Words<'_>) -> Result<Request, Usage> {
     let force = words.rest.first() == Some(&"--force");
     if force {
@@ -357,6 +392,24 @@ mod tests {
         assert_eq!(kubeconfig(words(&["fd00::1"])), Ok(request));
         assert!(matches!(kubeconfig(words(&["--all"])), Err(Usage::Excess { .. })));
         assert!(matches!(kubeconfig(words(&["a", "b"])), Err(Usage::Excess { .. })));
+    }
+
+    #[test]
+    fn k3s_is_asked_for_something_that_is_named() {
+        let words = |rest| Words { verb: "k3s", rest };
+        assert_eq!(k3s(words(&["token"])), Ok(Request::K3sToken));
+        assert_eq!(k3s(words(&["snapshot"])), Ok(Request::K3sSnapshot));
+        let request = Request::K3sRestore { snapshot: "on-demand-s1-1".to_owned(), node: "s1".to_owned() };
+        assert_eq!(k3s(words(&["restore", "on-demand-s1-1", "s1"])), Ok(request));
+        assert_eq!(k3s(words(&["reset", "s1"])), Ok(Request::K3sReset { node: "s1".to_owned() }));
+        assert_eq!(k3s(words(&["restore"])), Err(Usage::NoSnapshot));
+        assert_eq!(k3s(words(&["restore", "--cluster-reset"])), Err(Usage::NoSnapshot));
+        assert_eq!(k3s(words(&["restore", "on-demand-s1-1"])), Err(Usage::NoConfirmation("k3s restore")));
+        assert_eq!(k3s(words(&["reset"])), Err(Usage::NoConfirmation("k3s reset")));
+        assert_eq!(k3s(words(&[])), Err(Usage::NoK3s));
+        for wrong in [&["tokens"][..], &["token", "x"], &["reset", "s1", "s2"], &["--all"]] {
+            assert!(matches!(k3s(words(wrong)), Err(Usage::Excess { .. })), "{wrong:?}");
+        }
     }
 
     #[test]

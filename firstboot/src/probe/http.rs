@@ -1,14 +1,15 @@
 //! Requests by HTTP and HTTPS. Redirects are answers like any other; proxies are not supported.
 
 use crate::tls;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use contract::role::HttpProbe;
 use std::io::Read as _;
 use std::time::Duration;
 use ureq::tls::TlsConfig;
 
-/// Bytes of the body that are inspected.
+/// Bytes of the body that are inspected, and of that of an error.
 const BODY: u64 = 64 * 1024;
+const SAID: u64 = 1024;
 
 /// Asks once.
 ///
@@ -16,30 +17,54 @@ const BODY: u64 = 64 * 1024;
 /// No answer, or not the one that counts as good.
 pub(super) fn check(request: &HttpProbe, limit: Duration) -> anyhow::Result<()> {
     let url = &request.url;
+    let trust = if url.starts_with("https://") { Some(trust(request)?) } else { None };
+    let mut answer = get(url, trust, limit)?;
+    let status = answer.status();
+    let good = request.status.map_or(status.is_success(), |wanted| status.as_u16() == wanted);
+    if !good {
+        let wanted = request.status.map_or_else(String::new, |wanted| format!(", not {wanted}"));
+        // What it says of itself: the reason, mostly.
+        let said = body(&mut answer, SAID).unwrap_or_default();
+        let said = said.lines().map(str::trim).find(|line| !line.is_empty()).map(|line| format!(": {line}"));
+        bail!("{url} answered {}{wanted}{}", status.as_u16(), said.unwrap_or_default());
+    }
+    if let Some(wanted) = &request.body {
+        let found = body(&mut answer, BODY).with_context(|| format!("the answer of {url} ends early"))?;
+        ensure!(found.contains(wanted.as_str()), "the answer of {url} does not contain {wanted:?}");
+    }
+    Ok(())
+}
+
+/// Asks once; an answer of any status is one.
+///
+/// # Errors
+/// No answer.
+pub(super) fn get(
+    url: &str,
+    trust: Option<TlsConfig>,
+    limit: Duration,
+) -> anyhow::Result<ureq::http::Response<ureq::Body>> {
     let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(limit))
         .max_redirects(0)
         .http_status_as_error(false)
         .proxy(None)
         .user_agent("microdc");
-    if url.starts_with("https://") {
-        config = config.tls_config(trust(request)?);
+    if let Some(trust) = trust {
+        config = config.tls_config(trust);
     }
     let agent: ureq::Agent = config.build().into();
-    let mut answer = agent.get(url).call().with_context(|| format!("no answer from {url}"))?;
-    let status = answer.status();
-    match request.status {
-        Some(wanted) => ensure!(status.as_u16() == wanted, "{url} answered {}, not {wanted}", status.as_u16()),
-        None => ensure!(status.is_success(), "{url} answered {}", status.as_u16()),
-    }
-    if let Some(wanted) = &request.body {
-        let mut body = Vec::new();
-        let reading = answer.body_mut().as_reader().take(BODY).read_to_end(&mut body);
-        reading.with_context(|| format!("the answer of {url} ends early"))?;
-        let found = String::from_utf8_lossy(&body).contains(wanted.as_str());
-        ensure!(found, "the answer of {url} does not contain {wanted:?}");
-    }
-    Ok(())
+    agent.get(url).call().with_context(|| format!("no answer from {url}"))
+}
+
+/// The first `longest` bytes of an answer's body as text.
+///
+/// # Errors
+/// When it ends early.
+pub(super) fn body(answer: &mut ureq::http::Response<ureq::Body>, longest: u64) -> std::io::Result<String> {
+    let mut body = Vec::new();
+    answer.body_mut().as_reader().take(longest).read_to_end(&mut body)?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 /// Whose certificates count.
@@ -52,7 +77,7 @@ fn trust(request: &HttpProbe) -> anyhow::Result<TlsConfig> {
 
 #[cfg(test)]
 #[path = "https_tests.rs"]
-mod https;
+pub(super) mod https;
 
 #[cfg(test)]
 mod tests {
@@ -83,7 +108,7 @@ mod tests {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nall well";
         assert_eq!(asked(answer, None, Some("well")), Ok(()));
         assert_eq!(asked(answer, Some(200), None), Ok(()));
-        assert!(asked(answer, Some(204), None).unwrap_err().ends_with("answered 200, not 204"));
+        assert!(asked(answer, Some(204), None).unwrap_err().ends_with("answered 200, not 204: all well"));
         assert!(asked(answer, None, Some("ill")).unwrap_err().ends_with("does not contain \"ill\""));
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nall\r\n5\r\n well\r\n0\r\n\r\n";
         assert_eq!(asked(chunked, None, Some("all well")), Ok(()));

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A server of OpenSSL's with a certificate of its own for localhost.
-struct Server(Child);
+pub struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -16,12 +16,12 @@ impl Drop for Server {
     }
 }
 
-fn openssl(arguments: &[&str]) {
+pub fn openssl(arguments: &[&str]) {
     let output = Command::new("openssl").args(arguments).output().expect("openssl is installed");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn certificate(folder: &Path, name: &str, key: &[&str]) -> [String; 2] {
+pub fn certificate(folder: &Path, name: &str, key: &[&str]) -> [String; 2] {
     let [cert, secret] = ["crt", "key"].map(|end| folder.join(format!("{name}.{end}")).to_str().unwrap().to_owned());
     let config = folder.join("openssl.cnf");
     std::fs::write(&config, "[req]\ndistinguished_name = dn\n[dn]\n").unwrap();
@@ -32,11 +32,23 @@ fn certificate(folder: &Path, name: &str, key: &[&str]) -> [String; 2] {
     [cert, secret]
 }
 
-fn serve([cert, key]: &[String; 2], more: &[&str]) -> (Server, String) {
+fn serve(own: &[String; 2], more: &[&str]) -> (Server, String) {
+    let (server, api) = serve_files(own, &[&["-www"], more].concat(), Path::new("/"));
+    (server, api + "/")
+}
+
+/// Files of `folder` where `more` says so. Gives the server and its address without a path.
+pub fn serve_files([cert, key]: &[String; 2], more: &[&str], folder: &Path) -> (Server, String) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let mut command = Command::new("openssl");
-    command.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-cert", cert, "-key", key, "-www"]);
-    let child = command.args(more).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    command.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-cert", cert, "-key", key]);
+    let child = command
+        .current_dir(folder)
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
     let server = Server(child.unwrap());
     for _ in 0..200 {
         if std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_ok() {
@@ -44,7 +56,7 @@ fn serve([cert, key]: &[String; 2], more: &[&str]) -> (Server, String) {
         }
         std::thread::sleep(Duration::from_millis(25));
     }
-    (server, format!("https://127.0.0.1:{port}/"))
+    (server, format!("https://127.0.0.1:{port}"))
 }
 
 fn ask(url: &str, ca: Option<&str>) -> Result<(), String> {

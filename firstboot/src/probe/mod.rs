@@ -2,11 +2,12 @@
 //! network is read here, never in PID 1. `PROBE` is a [`contract::role::Probe`] as JSON, its target resolved. Status 0:
 //! it is. Status 1: it is not, and one line says why.
 //!
-//! - here connections, space and memory · [`http`] requests · [`route`] routes and neighbours ·
+//! - here connections, space and memory · [`http`] requests · [`kubernetes`] the cluster's API · [`route`] routes and neighbours ·
 //!   [`storage`] disks · [`boot_partition`] what boots
 
 mod boot_partition;
 mod http;
+pub mod kubernetes;
 mod route;
 mod storage;
 
@@ -38,6 +39,7 @@ fn check(probe: &Probe, limit: Duration) -> anyhow::Result<()> {
     match probe {
         Probe::Tcp(target) => connect(text(target)?, limit),
         Probe::Http(request) => http::check(request, limit),
+        Probe::Kubernetes(request) => kubernetes::check(request, limit),
         Probe::Route(target) => route::leads_to(text(target)?),
         Probe::Neighbour(target) => route::answers(text(target)?, limit),
         Probe::Disk { path, free_bytes, free_percent } => space(path, *free_bytes, *free_percent),

@@ -2,13 +2,14 @@
 //!
 //! - [`machine`] the rules, without processes or clocks · [`unit`] one service with its process, output and sockets
 //! - [`supervisor`] all of them: order, readiness, stop · [`status`] what they say of themselves to others
-//! - [`keeper`] what holds containers that outlive their engine
+//! - [`keeper`] what holds containers that outlive their engine · [`beside`] other programs among a service's processes
 //! - [`places`] where they have their things · [`confine`] what keeps each from the rest of the node · [`log`] what they write,
 //!   [`log_file`] in files
 //! - [`timer`] when they are run by the clock · [`environment`] their variables ·
 //!   [`running_probe`] a child that
 //!   looks whether something is as it should be
 
+mod beside;
 pub mod confine;
 pub mod environment;
 mod keeper;

@@ -94,8 +94,8 @@ impl RunningProbe {
         let asked = serde_json::to_string(probe).map_err(|error| error.to_string())?;
         let run = [names::FIRSTBOOT.to_owned(), "probe".to_owned(), limit.as_millis().to_string(), asked];
         let identity = match probe {
-            // The folder is root's. Root without capabilities may write there and little else.
-            Probe::Storage { .. } | Probe::BootPartition => Identity::default(),
+            // The folder is root's, and so is the kubelet's key. Root without capabilities may reach these and little else.
+            Probe::Storage { .. } | Probe::BootPartition | Probe::Kubernetes(_) => Identity::default(),
             _ => Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() },
         };
         // The child gives up by itself and says how far it came; the deadline here is for one that does not.

@@ -32,6 +32,13 @@ impl Supervisor {
         self.units.iter().filter(|unit| !unit.machine.satisfied()).map(|unit| unit.name.as_str()).collect()
     }
 
+    /// What the log of a service that is not ready says is wrong, where its profile explains that.
+    #[must_use]
+    pub fn cause(&self) -> Option<String> {
+        let waiting = self.units.iter().filter(|unit| !unit.machine.satisfied());
+        waiting.filter_map(|unit| Some(format!("service {}: {}", unit.name, unit.cause.as_ref()?))).next()
+    }
+
     /// Services that still have a process.
     #[must_use]
     pub fn running(&self) -> Vec<&str> {

@@ -71,7 +71,11 @@ impl Supervisor {
     pub fn new(services: BTreeMap<String, Service>, config: &serde_json::Value, places: Places) -> Supervisor {
         let units: Vec<Unit> = services
             .into_iter()
-            .map(|(name, spec)| {
+            .map(|(name, mut spec)| {
+                let node = config.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+                for cause in &mut spec.causes {
+                    cause.means = cause.means.replace("{name}", node);
+                }
                 let wanted = spec.when.as_ref().is_none_or(|path| wanted(config, path));
                 Unit::new(name, spec, wanted, &places)
             })
@@ -145,7 +149,7 @@ impl Supervisor {
 
     fn may_start(&self, at: usize) -> bool {
         let Some(unit) = self.units.get(at) else { return false };
-        let waiting = *unit.machine.state() == State::Waiting;
+        let waiting = *unit.machine.state() == State::Waiting && !unit.held;
         if !waiting || !unit.spec.after.iter().all(|name| self.satisfied(name)) {
             return false;
         }
@@ -216,6 +220,9 @@ impl Supervisor {
                 }
                 Action::KillAll => unit.kill_all(&self.places, gone, self.stopping),
                 Action::Tell(notice) => {
+                    if matches!(notice, Notice::Ready | Notice::Done) {
+                        unit.cause = None;
+                    }
                     if notice == Notice::Done
                         && let Err(error) = unit.remember_done(&self.places)
                     {
@@ -339,7 +346,9 @@ impl Supervisor {
         let of_unit = |unit: &Unit| {
             let probe = if matches!(unit.machine.state(), State::Starting { .. }) { unit.probe_due() } else { None };
             let remains = match unit.machine.state() {
-                State::Waiting => !self.stopping && unit.spec.after.iter().all(|name| self.satisfied(name)),
+                State::Waiting => {
+                    !self.stopping && !unit.held && unit.spec.after.iter().all(|name| self.satisfied(name))
+                }
                 State::Stopping { then: Then::Remains, .. } => true,
                 _ => false,
             };

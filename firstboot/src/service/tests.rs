@@ -26,6 +26,7 @@ fn shell(script: &str) -> Service {
         after: Vec::new(),
         ready: None,
         check: None,
+        causes: Vec::new(),
         restart: Restart { first_delay_ms: 20, longest_delay_ms: 100, quiet_ms: 60_000 },
         kill: contract::role::Kill::All,
         stop_timeout_ms: 300,

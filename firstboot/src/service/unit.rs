@@ -1,14 +1,14 @@
 //! One service with its process: the pipe it writes to, its cgroup, its readiness check.
 
+mod beside;
 mod ending;
 
 use super::confine::{cell, command, confinement};
-use super::environment;
 use super::keeper::Keeper;
 use super::log::Log;
 use super::log_file::{LogEvent, LogFile};
 use super::machine::{Exit, Machine, Moment, Policy};
-use super::places::{PATH, Places};
+use super::places::Places;
 use super::running_probe::RunningProbe;
 use super::timer::{self, Timer};
 use crate::config::store::{Access, write_atomic};
@@ -54,6 +54,8 @@ pub struct Unit {
     pub log: Log,
     /// What it last said of itself (`STATUS=` on the notify socket).
     pub status: Option<String>,
+    /// What the last line of its log means that its profile explains, since it was last ready.
+    pub cause: Option<String>,
     started: Moment,
     pipe: Option<(OwnedFd, OwnedFd)>,
     notify: Option<NotifySocket>,
@@ -69,6 +71,8 @@ pub struct Unit {
     pub timer: Option<Timer>,
     /// Whether an operator asked for its next run, which `once` and `unless` do not keep from coming.
     pub asked: bool,
+    /// Whether it is kept from starting while something else works on what it keeps.
+    pub held: bool,
     /// Whether it was told that somebody else speaks in its name.
     pub stranger_told: bool,
     shown: usize,
@@ -91,6 +95,7 @@ impl Unit {
             asked_to_end: BTreeSet::new(),
             log: Log::new(None, history),
             status: None,
+            cause: None,
             started: Moment::ZERO,
             pipe: None,
             notify: None,
@@ -101,6 +106,7 @@ impl Unit {
             memory_kills: 0,
             killed_at: None,
             asked: false,
+            held: false,
             stranger_told: false,
             shown: 0,
             unshown: 0,
@@ -215,25 +221,6 @@ impl Unit {
     /// The cgroup in which it sees its own ones.
     fn cell_cgroup(&self, places: &Places) -> Option<Cgroup> {
         Cgroup::create(&places.cgroups.as_ref()?.join(&self.name), CELL).ok()
-    }
-
-    /// Its variables: PATH and the notify socket, then its files, then its own.
-    fn environment(&mut self, places: &Places) -> Result<Vec<(String, String)>, String> {
-        let mut variables = vec![("PATH".to_owned(), PATH.to_owned())];
-        if self.spec.ready == Some(Ready::Notify) {
-            let path = places.notify.join(&self.name);
-            let (uid, gid) = (self.spec.identity.uid, self.spec.identity.gid);
-            let socket = NotifySocket::bind(&path, uid, gid);
-            self.notify = Some(socket.map_err(|error| format!("cannot bind {}: {error}", path.display()))?);
-            variables.push(("NOTIFY_SOCKET".to_owned(), path.to_string_lossy().into_owned()));
-        }
-        for (key, value) in environment::read_all(&self.spec.environment_files)? {
-            environment::set(&mut variables, key, value);
-        }
-        for (key, value) in &self.spec.environment {
-            environment::set(&mut variables, key.clone(), value.clone());
-        }
-        Ok(variables)
     }
 
     /// Why it need not be run, where that is so.
@@ -432,7 +419,17 @@ impl Unit {
         let length = rustix::io::read(read, &mut buffer).unwrap_or(0);
         let stamp = self.stamp();
         let lines = self.log.write(buffer.get(..length).unwrap_or_default(), &stamp);
+        for line in &lines {
+            self.explain(line);
+        }
         self.show(lines, starting)
+    }
+
+    /// Notes what a line of its log means, where its profile says that.
+    fn explain(&mut self, line: &str) {
+        if let Some(cause) = self.spec.causes.iter().find(|cause| line.contains(&cause.line)) {
+            self.cause = Some(cause.means.clone());
+        }
     }
 
     fn show(&mut self, mut lines: Vec<String>, starting: bool) -> Vec<String> {

@@ -106,6 +106,7 @@ pub(super) fn network_service(services: &BTreeMap<String, Service>) -> Service {
         after: services.iter().filter_map(before).collect(),
         ready: Some(Ready::Notify),
         check: None,
+        causes: Vec::new(),
         restart: Restart::default(),
         kill: contract::role::Kill::All,
         stop_timeout_ms: 3_000,

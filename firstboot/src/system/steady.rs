@@ -1,9 +1,11 @@
 //! The steady state: one thread, one loop. It waits for signals, what services write and say, the console, the power
 //! button and the next deadline; and it feeds the watchdog, so that a loop that hangs resets the node.
 //!
-//! - here the loop · [`turn`] what it knows · [`requests`] what an operator asks · [`updates`] taking and trying updates, [`trial`] by what a trial is judged · [`routes`] the page that
+//! - here the loop · [`turn`] what it knows · [`requests`] what an operator asks · [`job`] and [`jobs`] commands of k3s · [`updates`] taking and trying updates, [`trial`] by what a trial is judged · [`routes`] the page that
 //!   a child writes · [`tell`] what the console is told · [`stop`] the orderly end
 
+mod job;
+mod jobs;
 mod requests;
 mod routes;
 mod stop;
@@ -25,6 +27,7 @@ use crate::health::Health;
 use crate::service::{Exit, Moment, Source, Supervisor};
 use crate::sys::reboot::Action;
 use crate::sys::signal::{Signal, Signals};
+use job::Job;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, wait};
 use std::os::fd::AsFd as _;
@@ -72,6 +75,8 @@ pub fn run(node: Node, supervisor: Supervisor, health: Health, updates: Updates)
         network_said: false,
         late_at: Some(now() + LATE),
         stop: None,
+        job: None,
+        uncordon_at: Moment::ZERO,
     };
     match Signals::open() {
         Ok(signals) => turn.signals = Some(signals),
@@ -117,6 +122,7 @@ impl Loop {
         self.reap(now);
         self.supervisor.step(now);
         self.tell();
+        self.step_job(now);
         self.judge(now);
         self.node.board.refresh(now);
         self.update(now);
@@ -141,6 +147,7 @@ impl Loop {
             // Others are orphans, or the writer of a page: reaped, and that is all.
             let _known = self.supervisor.exited(pid, exit, now)
                 || self.health.exited(pid, exit, now)
+                || self.job_exited(pid, exit)
                 || self.installer_exited(pid, exit);
         }
     }
@@ -150,6 +157,7 @@ impl Loop {
         if self.stop.is_none() && self.health.step(&self.supervisor, now) {
             say(format_args!("health {}", self.health.report().line()));
         }
+        self.uncordon(now);
     }
 
     /// Waits for the first thing that happens.
@@ -166,6 +174,7 @@ impl Loop {
             self.update_due.filter(|_| self.stop.is_none()),
             self.page.as_ref().map(|page| page.deadline),
             self.stop.as_ref().map(Stop::deadline),
+            self.job.as_ref().map(Job::deadline),
             Some(now + TURN),
         ];
         let until = deadlines.into_iter().flatten().min().unwrap_or(now).saturating_sub(now);
@@ -222,7 +231,7 @@ impl Loop {
             match signal {
                 Signal::Child => {}
                 Signal::PowerOff => self.stop(Action::PowerOff),
-                Signal::Reboot => self.stop(Action::Reboot),
+                Signal::Reboot => self.stop_drained(Action::Reboot),
             }
         }
     }

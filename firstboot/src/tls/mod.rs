@@ -6,13 +6,15 @@
 //! Secrets are erased from memory when they are no longer needed: the key exchange here, keys and secrets by rustls,
 //! ciphers by their crate. The state of a keyed hash is not: it dies with its short-lived process.
 //!
-//! - here what is trusted, and who signed · [`record`] how records are encrypted
+//! - here what is trusted, and who signed · [`identity`] who this node says it is · [`record`] how records are encrypted
 
+mod identity;
 mod record;
 #[cfg(test)]
 mod vectors;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
+pub use identity::identity;
 use p256::ecdsa::signature::Verifier as _;
 use record::SUITE;
 use rustls::crypto::{
@@ -25,7 +27,7 @@ use rustls::pki_types::{
 use rustls::sign::SigningKey;
 use rustls::{Error, NamedGroup, PeerMisbehaved, SignatureScheme};
 use std::sync::Arc;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{ClientCert, RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
 /// What those certificates vouch for that are in the PEM file `path`.
@@ -33,16 +35,18 @@ use zeroize::Zeroizing;
 /// # Errors
 /// The file cannot be read, or holds no certificate.
 pub fn trusting(path: &str) -> anyhow::Result<TlsConfig> {
+    let pem = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    verified(&pem, None).with_context(|| path.to_owned())
+}
+
+/// What the certificates of a PEM text vouch for. A server that asks who calls is told `identity`.
+///
+/// # Errors
+/// The text holds no certificate.
+pub fn verified(pem: &str, identity: Option<ClientCert>) -> anyhow::Result<TlsConfig> {
     let builder = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(provider()));
-    let pem = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
-    let mut trusted: Vec<Certificate<'static>> = Vec::new();
-    for item in parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.with_context(|| format!("cannot parse {path}"))? {
-            trusted.push(certificate);
-        }
-    }
-    ensure!(!trusted.is_empty(), "{path} holds no certificate");
-    Ok(builder.root_certs(RootCerts::Specific(Arc::new(trusted))).build())
+    let trusted = identity::certificates(pem)?;
+    Ok(builder.root_certs(RootCerts::Specific(Arc::new(trusted))).client_cert(identity).build())
 }
 
 /// Anybody's certificate: for what is trusted by a signature of its own.
@@ -67,7 +71,7 @@ fn provider() -> CryptoProvider {
     }
 }
 
-/// Random numbers of the kernel; and no keys: a probe does not say who it is.
+/// Random numbers of the kernel, and keys of [`identity`].
 #[derive(Debug)]
 struct Kernel;
 
@@ -78,8 +82,8 @@ impl SecureRandom for Kernel {
 }
 
 impl KeyProvider for Kernel {
-    fn load_private_key(&self, _key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
-        Err(Error::General("probes have no keys".to_owned()))
+    fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        identity::load(&key)
     }
 }
 

@@ -1,16 +1,16 @@
 //! Checks of the health gate: each looks at exactly one thing, and that thing exists.
 
 use super::super::diagnostic::{Place, did_you_mean};
-use super::super::schema::{Health as HealthText, Http, Target as TargetText};
+use super::super::schema::{Health as HealthText, Http, Kubernetes, Target as TargetText};
 use super::super::spanned::Spanned;
 use super::super::value::Located;
 use super::Checker;
-use contract::role::{HealthCheck, HttpProbe, Probe, Target};
+use contract::role::{HealthCheck, HttpProbe, KubernetesProbe, KubernetesQuestion, Probe, Target};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// The kinds of checks, as a profile names them.
-const KINDS: &str = "`service`, `tcp`, `http`, `run`, `route`, `neighbour`, `disk` and `memory`";
+const KINDS: &str = "`service`, `tcp`, `http`, `kubernetes`, `run`, `route`, `neighbour`, `disk` and `memory`";
 /// Whose rights a program has that looks at something.
 const NOBODY: &str = "nobody";
 
@@ -64,6 +64,13 @@ impl Checker<'_> {
         }
         if let Some(http) = &written.http {
             found.push((format!("http {}", http.url), Probe::Http(self.http(http, place))));
+        }
+        if let Some(asked) = &written.kubernetes {
+            let name = match asked.asks {
+                KubernetesQuestion::Api => "Kubernetes API",
+                KubernetesQuestion::Node => "Kubernetes node",
+            };
+            found.push((name.to_owned(), Probe::Kubernetes(self.kubernetes(asked, place))));
         }
         if let Some(run) = &written.run {
             self.program(run, place);
@@ -130,6 +137,25 @@ impl Checker<'_> {
             body: http.body.clone(),
             ca: http.ca.clone(),
             insecure: http.insecure,
+        }
+    }
+
+    fn kubernetes(&mut self, written: &Kubernetes, place: &Place) -> KubernetesProbe {
+        let server = written.api.strip_prefix("https://");
+        if !server.is_some_and(|server| server.contains(':') && !server.contains(['/', '?', '#', '@'])) {
+            let help = Some("write it like \"https://localhost:6443\"".to_owned());
+            self.wrong(place, format!("{:?} is not the address of an API server", written.api), help);
+        }
+        for path in [&written.ca, &written.certificate, &written.key] {
+            self.absolute(path, place);
+        }
+        KubernetesProbe {
+            asks: written.asks,
+            api: written.api.clone(),
+            ca: written.ca.clone(),
+            certificate: written.certificate.clone(),
+            key: written.key.clone(),
+            node: String::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use super::super::schema::{Check as CheckText, Looker, Ready as ReadyText, Servi
 use super::super::value::Located;
 use super::Checker;
 use contract::role::{
-    Check, Directory, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox,
+    Cause, Check, Directory, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox,
     Schedule, Service, ServiceKind, TIME, Timer,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,6 +101,7 @@ impl Checker<'_> {
             after: written.after.clone(),
             ready,
             check: written.check.as_ref().map(|check| self.check(check, place)),
+            causes: self.causes(&written.causes, place),
             restart: Restart {
                 first_delay_ms: written.restart.first_delay.map_or(default.first_delay_ms, |span| span.0),
                 longest_delay_ms: written.restart.longest_delay.map_or(default.longest_delay_ms, |span| span.0),
@@ -131,6 +132,16 @@ impl Checker<'_> {
             needs_data: !written.data.is_empty(),
             when: written.when.as_ref().map(|when| when.get_ref().clone()),
         }
+    }
+
+    /// What lines of its log mean.
+    fn causes(&mut self, written: &[Cause], place: &Place) -> Vec<Cause> {
+        if written.iter().any(|cause| cause.line.trim().is_empty() || cause.means.trim().is_empty()) {
+            let message =
+                "an entry of `causes` has an empty `line` or `means`: every line would match, or say nothing";
+            self.wrong(place, message.to_owned(), None);
+        }
+        written.to_vec()
     }
 
     /// When it is run by the clock.

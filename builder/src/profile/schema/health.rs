@@ -2,12 +2,12 @@
 
 use super::super::quantity::{Bytes, Milliseconds, Percent};
 use super::super::spanned::Spanned;
-use contract::role::Capability;
+use contract::role::{Capability, KubernetesQuestion};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// A check of the health gate: exactly one of `service`, `tcp`, `http`, `run`, `route`, `neighbour`, `disk` and
-/// `memory`.
+/// A check of the health gate: exactly one of `service`, `tcp`, `http`, `kubernetes`, `run`, `route`, `neighbour`, `disk`
+/// and `memory`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
@@ -21,6 +21,8 @@ pub struct Health {
     pub tcp: Option<Spanned<Target>>,
     /// An HTTP request and the expected answer.
     pub http: Option<Http>,
+    /// What the Kubernetes API must say, asked by the kubelet's certificate.
+    pub kubernetes: Option<Kubernetes>,
     /// A program that must exit with status 0.
     pub run: Option<Vec<String>>,
     /// With `run`: the user that it runs as.
@@ -75,6 +77,23 @@ pub struct Http {
     /// Accept any certificate: fine for a node's own service on its loopback interface.
     #[serde(default)]
     pub insecure: bool,
+}
+
+/// What the Kubernetes API must say.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Kubernetes {
+    /// `api`: the API server and its etcd are ready (`/readyz`). `node`: this node is part of the cluster, and its kubelet has
+    /// reported since power-on that it is ready.
+    pub asks: KubernetesQuestion,
+    /// `https://`, an address or `localhost`, and a port.
+    pub api: String,
+    /// Absolute path of the certificate that the API's is signed by.
+    pub ca: String,
+    /// Absolute path of the client's certificate.
+    pub certificate: String,
+    /// Absolute path of its private key (ECDSA with P-256, `EC PRIVATE KEY`).
+    pub key: String,
 }
 
 /// Free space that a file system must have: `free`, `free_percent`, or both.

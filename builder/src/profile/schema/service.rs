@@ -3,7 +3,7 @@
 use super::super::quantity::{Bytes, Milliseconds};
 use super::super::spanned::Spanned;
 use super::health::Http;
-use contract::role::{Capability, Kill, Sandbox, ServiceKind};
+use contract::role::{Capability, Cause, Kill, Sandbox, ServiceKind};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -32,6 +32,10 @@ pub struct Service {
     /// arguments, such as `["/usr/sbin/nft", "-c", "-f", "/run/nftables.conf"]`. It runs as the service would, for at most
     /// 20 s.
     pub check: Option<Check>,
+    /// What lines of its log mean, such as `[{ line = "address already in use", means = "port 80 is taken: ..." }]`. While it is
+    /// not ready, the health report begins with the meaning of the last such line.
+    #[serde(default)]
+    pub causes: Vec<Cause>,
     /// Restart delays.
     #[serde(default)]
     pub restart: Restart,

@@ -19,6 +19,8 @@ use std::net::IpAddr;
 
 /// Longest token that is taken, in bytes; k3s makes ones of 106.
 const LONGEST_TOKEN: usize = 512;
+/// How long a node may be drained, in seconds.
+const DRAIN: std::ops::RangeInclusive<u32> = 10..=3600;
 /// Longest name in a label, and longest prefix before it, in bytes (Kubernetes, "Labels and Selectors").
 const LONGEST_NAME: usize = 63;
 const LONGEST_PREFIX: usize = 253;
@@ -68,6 +70,10 @@ pub struct K3s {
     /// Copies of the cluster's database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<Snapshots>,
+    /// Seconds that the pods of this server have to move to other nodes before it restarts or powers off in order. Without it
+    /// the node is not drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<u32>,
     /// Components of k3s to leave out: `traefik`, `servicelb` ...
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disable: Vec<Component>,
@@ -222,6 +228,9 @@ impl Section for K3s {
         }
         self.check_labels(found);
         self.check_addresses(node.network, found);
+        if self.drain.is_some_and(|seconds| !DRAIN.contains(&seconds)) {
+            found.push(here("drain", "pods have 10 to 3600 seconds to move"));
+        }
         self.registries.check(found);
         if let Some(snapshots) = &self.snapshots {
             snapshots.check(found);
@@ -356,6 +365,8 @@ mod tests {
             ("taints = [\"a=b\"]", "not a valid taint"),
             ("taints = [\"a=b:Never\"]", "not a valid taint"),
             ("tls_san = [\"a, b\"]", "neither a host name nor an address"),
+            ("drain = 9", "10 to 3600 seconds"),
+            ("drain = true", "invalid type"),
             ("disable = [\"etcd\"]", "unknown variant"),
             ("token = 3", "a secret is a string"),
         ] {

@@ -37,6 +37,7 @@ pub enum Probe {
     /// Someone accepts connections at `address:port`.
     Tcp(Target),
     Http(HttpProbe),
+    Kubernetes(KubernetesProbe),
     /// The program ends with status 0. It runs as this user, with these capabilities and no others.
     Program {
         run: Vec<String>,
@@ -96,4 +97,33 @@ pub struct HttpProbe {
     /// Any certificate will do, for `https`: right for a node's own service on its own loopback.
     #[serde(default)]
     pub insecure: bool,
+}
+
+/// What a node asks the Kubernetes API, by its kubelet's certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KubernetesProbe {
+    pub asks: KubernetesQuestion,
+    /// `https://`, a host that is an address or `localhost`, and a port.
+    pub api: String,
+    /// File of certificates (PEM) that the API's must be signed by.
+    pub ca: String,
+    /// Files of the client's certificate and of its private key (PEM; ECDSA with P-256).
+    pub certificate: String,
+    pub key: String,
+    /// This node's name. PID 1 takes it from the node config: what makes containers may change the kernel's host name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node: String,
+}
+
+/// What must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum KubernetesQuestion {
+    /// The API server is ready (`/readyz`), etcd included.
+    Api,
+    /// This node, under its name in the node config, is part of the cluster: its kubelet has reported in this run of the kernel that it
+    /// is ready.
+    Node,
 }

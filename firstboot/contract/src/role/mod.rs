@@ -11,11 +11,11 @@ mod sandbox;
 mod service;
 
 pub use capability::Capability;
-pub use health::{HealthCheck, HttpProbe, Probe, Target};
+pub use health::{HealthCheck, HttpProbe, KubernetesProbe, KubernetesQuestion, Probe, Target};
 pub use name::{Compatible, Incompatible, NameError, ProfileName, Role};
 pub use sandbox::{Sandbox, SystemCalls};
 pub use service::{
-    Check, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Schedule, Service,
+    Cause, Check, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Schedule, Service,
     ServiceKind, TIME, Timer,
 };
 

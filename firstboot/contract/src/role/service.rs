@@ -24,6 +24,9 @@ pub struct Service {
     /// What must accept the files rendered for it before a node config is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
+    /// What lines of its log mean for whoever asks why it is not ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
     pub restart: Restart,
     /// What ends with its program.
     #[serde(default, skip_serializing_if = "Kill::is_all")]
@@ -169,6 +172,17 @@ pub struct Check {
     /// Words in a line of its output that mean a mistake, whatever its status: some programs report mistakes and end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mistake: Option<String>,
+}
+
+/// Words that a service writes to its log when something known is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Cause {
+    /// What a line of its log contains.
+    pub line: String,
+    /// What is wrong, and what to do. `{name}` stands for the node's name.
+    pub means: String,
 }
 
 /// A file of lines `KEY=value`, as in systemd's `EnvironmentFile`: blank lines and those beginning with `#` or `;` do not

@@ -19,6 +19,7 @@ fn service(uid: u32, run: &[&str], sandbox: Sandbox) -> Service {
         after: Vec::new(),
         ready: None,
         check: None,
+        causes: Vec::new(),
         restart: Restart::default(),
         kill: contract::role::Kill::All,
         stop_timeout_ms: 0,

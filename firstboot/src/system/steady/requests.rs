@@ -3,8 +3,9 @@
 use super::super::answers::{self, View};
 use super::super::control::{Rank, Source as ControlSource, group_number};
 use super::super::events::{now, say};
-use super::super::kubeconfig;
+use super::super::k3s::files;
 use super::super::visitors::Visitors;
+use super::jobs::Command;
 use super::turn::Loop;
 use crate::sys::reboot::Action;
 use contract::control::{FACTS_GROUP, FACTS_SOCKET, GROUP, Reply, Request, SOCKET};
@@ -41,13 +42,25 @@ impl Loop {
             Request::Disks => Reply::Disks(Box::new(self.node.storage.clone())),
             Request::Network => Reply::Network(answers::network(&self.supervisor)),
             Request::Config => answers::config(&self.node),
-            Request::Kubeconfig { address } => match kubeconfig::at(Path::new(kubeconfig::FILE), &address) {
+            Request::Kubeconfig { address } => match files::kubeconfig(Path::new(files::KUBECONFIG), &address) {
                 Ok(text) => {
                     say(format_args!("an operator was given the kubeconfig, for {address}"));
                     Reply::Kubeconfig(text)
                 }
                 Err(why) => Reply::Refused(why),
             },
+            Request::K3sToken => match files::token(Path::new(files::TOKEN)) {
+                Ok(token) => {
+                    say("an operator was given the cluster's token");
+                    Reply::K3sToken(token)
+                }
+                Err(why) => Reply::Refused(why),
+            },
+            Request::K3sSnapshot => return self.begin_k3s(client, &Command::Snapshot, now),
+            Request::K3sRestore { snapshot, node } => {
+                return self.begin_k3s(client, &Command::Restore { snapshot, node }, now);
+            }
+            Request::K3sReset { node } => return self.begin_k3s(client, &Command::Reset { node }, now),
             Request::Logs { service, lines, follow } => {
                 match answers::logs(&self.supervisor, service.as_deref(), lines) {
                     Ok((lines, seen)) if follow => {
@@ -79,6 +92,9 @@ impl Loop {
     fn stop_asked(&mut self, action: Action, words: &str) -> Reply {
         if self.stop.is_some() {
             return Reply::Refused("the node is already stopping".to_owned());
+        }
+        if let Some(job) = self.job.as_ref().filter(|job| job.holds()) {
+            return Reply::Refused(format!("{job} is under way; it must not be interrupted"));
         }
         say("an operator asked for it");
         self.stop_answered(action);

@@ -18,9 +18,25 @@ impl Loop {
         self.stop_at(action, now());
     }
 
+    /// Decides for an orderly stop as soon as the node's pods have moved, or their time for that is over.
+    pub(super) fn stop_drained(&mut self, action: Action) {
+        if self.stop.is_none() {
+            let at = self.drain(now()).unwrap_or_else(now);
+            self.stop_at(action, at);
+        }
+    }
+
     /// Decides for an orderly stop when whoever asked for it has had time to read the answer.
     pub(super) fn stop_answered(&mut self, action: Action) {
-        self.stop_at(action, now() + FAREWELL);
+        let drained = if self.stop.is_none() { self.drain(now()) } else { None };
+        self.stop_at(action, drained.unwrap_or_else(|| now() + FAREWELL));
+    }
+
+    /// The node is drained, or will not be: the services need not wait any longer.
+    pub(super) fn end_drain(&mut self, now: Moment) {
+        if let Some(stop) = self.stop.as_mut().filter(|stop| !stop.begun) {
+            stop.at = now;
+        }
     }
 
     fn stop_at(&mut self, action: Action, at: Moment) {

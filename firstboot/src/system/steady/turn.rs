@@ -5,6 +5,7 @@ use super::super::node::Node;
 use super::super::room::Watch;
 use super::super::screen::Screen;
 use super::super::update::Updates;
+use super::job::Job;
 use crate::health::Health;
 use crate::service::{Moment, Supervisor};
 use crate::sys::reboot::Action;
@@ -47,6 +48,9 @@ pub struct Loop {
     pub(super) network_said: bool,
     pub(super) late_at: Option<Moment>,
     pub(super) stop: Option<Stop>,
+    /// The command of k3s that is under way, and when the node is uncordoned at the earliest.
+    pub(super) job: Option<Job>,
+    pub(super) uncordon_at: Moment,
 }
 
 /// A page that a child writes.

@@ -27,6 +27,7 @@
 //! | `cat FILE` | writes what is in it, and ends |
 //! | `rewrite FILE` | writes the first sector as it is, says what came of it, and ends |
 //! | `exists FILE` | ends well when it does |
+//! | `remove PATH` | removes a file, or a folder with all in it, and ends |
 //! | `talk TEXT`, `talk-and-end TEXT` | writes it |
 //! | `until-term FILE` | writes `beat` into a file every second; asked to end, writes `TERM`, and `ended` 5 s later, and ends |
 //! | `attack` | tries what someone would who has taken a service over, says how each attempt went, and ends |
@@ -168,6 +169,13 @@ pub fn run(act: &str, rest: &[&str]) {
             let there = fs::exists(file).unwrap_or(false);
             println!("{file} is {}", if there { "there" } else { "missing" });
             exit(i32::from(!there));
+        }
+        ("remove", [path]) => {
+            let found = fs::symlink_metadata(path);
+            let removed =
+                found.and_then(|found| if found.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) });
+            println!("{path}: {removed:?}");
+            exit(i32::from(removed.is_err()));
         }
         ("list", [folder]) => {
             let listed = fs::read_dir(folder).map(|entries| {

@@ -18,6 +18,12 @@ const FOLDER: &str = "/run/stand-in";
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let name = Path::new(&arguments[0]).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(done) = (name == "k3s").then(|| k3s::command(&arguments)).flatten() {
+        if let Err(why) = &done {
+            println!("level=fatal msg=\"{why}\"");
+        }
+        std::process::exit(i32::from(done.is_err()));
+    }
     println!("stand-in for {name}: not the real one");
     let mut facts = Facts::about(&arguments);
     match name.as_str() {
@@ -93,6 +99,11 @@ impl Facts {
 
 /// Answers every request on this address with 200 and `body`.
 fn answer(address: &str, body: &'static str) {
+    answer_as(address, move || (200, body.to_owned()));
+}
+
+/// Answers every request on this address with the status and the body of that moment.
+fn answer_as(address: &str, say: impl Fn() -> (u16, String) + Send + 'static) {
     let listener = match TcpListener::bind(address) {
         Ok(listener) => listener,
         Err(error) => {
@@ -104,9 +115,10 @@ fn answer(address: &str, body: &'static str) {
         for mut caller in listener.incoming().flatten() {
             let mut request = [0; 2048];
             let _ = caller.read(&mut request);
+            let (status, body) = say();
             let length = body.len();
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-            let _ = caller.write_all((head + body).as_bytes());
+            let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = caller.write_all((head + &body).as_bytes());
         }
     });
 }

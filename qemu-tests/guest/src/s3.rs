@@ -1,4 +1,4 @@
-//! A client of S3 on this host's loopback: plain HTTP, requests signed by Signature Version 4 (Amazon S3 API Reference,
+//! A client of S3: plain HTTP, requests signed by Signature Version 4 (Amazon S3 API Reference,
 //! "Authenticating Requests: Using the Authorization Header").
 
 use contract::hash::Digest;
@@ -43,16 +43,23 @@ struct Request<'a> {
 /// # Errors
 /// When no one answers by HTTP.
 pub fn ask(port: u16, account: Option<Account<'_>>, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
-    let host = format!("127.0.0.1:{port}");
+    ask_at(&format!("127.0.0.1:{port}"), account, method, path, body)
+}
+
+/// Asks the S3 server at `address:port`; without an account, as anyone.
+///
+/// # Errors
+/// When no one answers by HTTP.
+pub fn ask_at(host: &str, account: Option<Account<'_>>, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let time = timestamp(now);
     let digest = Digest::of(body);
     let mut fields = format!("x-amz-date: {time}\r\nx-amz-content-sha256: {digest}\r\n");
     if let Some(account) = account {
-        let request = Request { method, host: &host, path, query: "", body: digest, time: &time };
+        let request = Request { method, host, path, query: "", body: digest, time: &time };
         fields += &format!("Authorization: {}\r\n", authorization(account, &request));
     }
-    http(port, method, path, &fields, body)
+    http_at(host, method, path, &fields, body)
 }
 
 /// Asks the HTTP server behind a port of this host's loopback; `fields` are further lines of the request's head, each with
@@ -61,11 +68,15 @@ pub fn ask(port: u16, account: Option<Account<'_>>, method: &str, path: &str, bo
 /// # Errors
 /// When no one answers by HTTP.
 pub fn http(port: u16, method: &str, path: &str, fields: &str, body: &[u8]) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    http_at(&format!("127.0.0.1:{port}"), method, path, fields, body)
+}
+
+fn http_at(host: &str, method: &str, path: &str, fields: &str, body: &[u8]) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {}\r\nConnection: close\r\n{fields}\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\nConnection: close\r\n{fields}\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes())?;
