@@ -6,7 +6,7 @@ use microdc::profile::load;
 use std::path::Path;
 
 /// The mark of each service, in tenths. Where a service must reach further, its mark here is raised, and its part says why.
-const MARKS: [(&str, u32); 15] = [
+const MARKS: [(&str, u32); 17] = [
     ("bfdd", 11),
     ("bgpd", 14),
     ("chronyd", 14),
@@ -16,6 +16,8 @@ const MARKS: [(&str, u32); 15] = [
     ("hostkey", 15),
     // Containers are made with nearly every capability: SECURITY.md says what holds it.
     ("k3s", 73),
+    // Root, and all of the node's network: it sends raw packets and moves addresses.
+    ("keepalived", 20),
     ("metrics", 11),
     ("mgmtd", 10),
     ("minio", 10),
@@ -23,6 +25,7 @@ const MARKS: [(&str, u32); 15] = [
     ("sshd", 25),
     ("staticd", 10),
     ("tinkerbell", 14),
+    ("vip", 12),
     ("zebra", 14),
 ];
 

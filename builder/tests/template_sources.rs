@@ -1,4 +1,4 @@
-//! Every setting that the templates of k3s and Tinkerbell write is documented somewhere, and profiles/SOURCES.md says where.
+//! Every setting that the templates of k3s, Tinkerbell and keepalived write is documented somewhere, and profiles/SOURCES.md says where.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,8 +15,16 @@ fn keys_of(template: &str) -> Vec<String> {
     lines.filter_map(key).filter(|key| !key.is_empty()).collect()
 }
 
+/// The keys of keepalived's template: the first word of each line, but for the name of the file that it tracks.
+fn words_of(template: &str) -> Vec<String> {
+    let lines =
+        template.lines().map(str::trim_start).filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+    let words = lines.filter_map(|line| line.split_whitespace().next());
+    words.filter(|word| *word != "api").map(str::to_owned).collect()
+}
+
 #[test]
-fn every_key_of_the_k3s_and_tinkerbell_templates_has_its_source_and_no_source_is_without_its_key() {
+fn every_key_of_the_templates_of_k3s_tinkerbell_and_keepalived_has_its_source_and_no_source_is_without_its_key() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let table = std::fs::read_to_string(root.join("profiles/SOURCES.md")).unwrap();
     let rows: BTreeSet<String> = table
@@ -33,8 +41,10 @@ fn every_key_of_the_k3s_and_tinkerbell_templates_has_its_source_and_no_source_is
             name.contains(".yaml") || name.contains(".environment")
         })
     });
-    let keys: BTreeSet<String> =
+    let mut keys: BTreeSet<String> =
         templates.into_iter().flatten().flat_map(|path| keys_of(&std::fs::read_to_string(path).unwrap())).collect();
+    let keepalived = root.join("overlays/vip/usr/lib/microdc/templates/keepalived.conf.j2");
+    keys.extend(words_of(&std::fs::read_to_string(keepalived).unwrap()));
     assert!(keys.len() > 40, "{keys:?}");
     assert_eq!(keys, rows);
 }

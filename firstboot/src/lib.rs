@@ -13,6 +13,7 @@
 //! - `probe`: [`probe`], a short-lived child that looks whether something is as it should be
 //! - `time`: [`truetime`], a child that reports when the clock is correct
 //! - `update`: [`update`], a child that installs a bundle into the standby slot
+//! - `vip`: [`vip`], a child that gives this node the address of all servers while its own API answers
 //! - `page`: [`net::page`], a short-lived child that writes the routing table for the console
 //!
 //! A library for tests alone, by the feature `testing`: [`foreign`] has the parsers of untrusted bytes, for fuzzing;
@@ -54,6 +55,7 @@ mod system;
 mod tls;
 mod truetime;
 mod update;
+mod vip;
 
 #[cfg(any(test, feature = "testing"))]
 pub use claim::dry_run;
@@ -83,6 +85,7 @@ pub fn run() {
         Some("probe") => probe::run(),
         Some("time") => truetime::run(),
         Some("update") => update::run(),
+        Some("vip") => vip::run(rest),
         Some(other) => {
             eprintln!("firstboot: unknown command {other:?}; this program is started by the kernel and by itself");
             std::process::exit(2);

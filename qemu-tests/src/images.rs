@@ -39,7 +39,7 @@ const fn image(name: &'static str, variable: &'static str, profile: &'static str
 /// Every image under test.
 ///
 /// `router` and `minio` are the images as they get flashed; all others but `router-slow` and `kea` have the probe.
-pub static IMAGES: [TestImage; 16] = [
+pub static IMAGES: [TestImage; 17] = [
     TestImage { lock: LockUse::Refreshed, ..image("router", "MICRODC_TEST_IMAGE", "profiles/router.toml") },
     // A node that does nothing but claim its disks.
     TestImage {
@@ -72,6 +72,11 @@ pub static IMAGES: [TestImage; 16] = [
     },
     // Every part that no other image has.
     image("parts", "MICRODC_TEST_PARTS_IMAGE", "qemu-tests/profiles/parts.toml"),
+    // A server with an address that it shares with others.
+    TestImage {
+        packages_of: Some("k3s-server"),
+        ..image("vip", "MICRODC_TEST_VIP_IMAGE", "qemu-tests/profiles/vip.toml")
+    },
     // Daemons that are awkward without maintainer scripts.
     TestImage { long: true, ..image("daemons", "MICRODC_TEST_DAEMONS_IMAGE", "qemu-tests/profiles/daemons.toml") },
     // With Garage compiled from its source, because upstream's program cannot be fetched everywhere.
@@ -236,6 +241,15 @@ pub fn minio_with_probe() -> PathBuf {
 #[must_use]
 pub fn parts() -> PathBuf {
     built("parts")
+}
+
+/// The image of a server with an address that it shares with others, with the probe.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn vip() -> PathBuf {
+    built("vip")
 }
 
 /// The image of daemons that are awkward without maintainer scripts, with the probe.

@@ -4,6 +4,7 @@
 //! - [`disks`] nodes that claim disks · [`foreign`] disks that they must leave alone
 //! - [`images`] where the images under test are · [`forge`] faulty releases made from them
 //! - [`router`] node configs of routers, and what a router is expected to say
+//! - [`vip`] servers that share an address, and their client
 //! - [`agent`] asks the probe in a node · [`found`] what a stand-in found there
 //! - [`attack`] what a service that fell could reach
 //! - [`bundles`] bundles of those · [`site`] a node and an operator who comes by ssh · [`updates`] nodes that take updates
@@ -31,3 +32,4 @@ pub mod site;
 #[cfg(test)]
 mod sources;
 pub mod updates;
+pub mod vip;

@@ -33,3 +33,4 @@ mod tinkerbell;
 mod trial;
 mod trial_choice;
 mod update;
+mod vip;

@@ -1,7 +1,7 @@
 //! The control sockets of PID 1: what `nodectl` asks and what PID 1 answers. Both sides use these types.
 //!
-//! Stream sockets at [`SOCKET`], where operators may ask everything, and at [`FACTS_SOCKET`], where the child that serves
-//! metrics may ask for [`Request::Metrics`] and nothing else. The client sends one [`Call`] as a line of JSON of at
+//! Stream sockets at [`SOCKET`], where operators may ask everything, and at [`FACTS_SOCKET`], where children that serve metrics
+//! or watch a service may ask for [`Request::Metrics`] and nothing else. The client sends one [`Call`] as a line of JSON of at
 //! most [`MAX_REQUEST`] bytes; the node sends one [`Reply`] as a line of JSON and closes. After a request to follow
 //! logs, lines of [`Reply::Logs`] come until the client closes.
 //!

@@ -42,6 +42,8 @@ fn the_reference_names_every_key() {
         "[tinkerbell.dhcp]\nzz = 1",
         "[tinkerbell.api]\nzz = 1",
         "[[bgp.neighbor]]\nzz = 1",
+        "[[router.elastic]]\nzz = 1",
+        "[vip]\naddress = []\n[vip.vrrp]\nzz = 1",
         "[time]\nzz = 1",
     ];
     let sections = NodeConfig::SECTIONS.iter().map(|section| format!("[{section}]\nzz = 1"));

@@ -134,7 +134,35 @@ impl Kernel {
         request.execute().await
     }
 
-    async fn remove_address(&self, index: u32, net: IpNet) -> Result<(), Error> {
+    /// Gives an interface an address for so many seconds, or for so many more. No connection of IPv6 begins from it unless asked to
+    /// (a preferred lifetime of zero: RFC 4862, section 5.5.4).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn lend_address(&self, index: u32, net: IpNet, valid_s: u32) -> Result<(), Error> {
+        let mut request = self.0.address().add(index, net.addr(), net.prefix_len()).replace();
+        let mut info = CacheInfo::default();
+        info.ifa_valid = valid_s;
+        info.ifa_preferred = if net.addr().is_ipv4() { valid_s } else { 0 };
+        request.message_mut().attributes.push(AddressAttribute::CacheInfo(info));
+        request.execute().await
+    }
+
+    /// The addresses of an interface.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn addresses(&self, index: u32) -> Result<Vec<IpNet>, Error> {
+        let found: Vec<AddressMessage> =
+            self.0.address().get().set_link_index_filter(index).execute().try_collect().await?;
+        Ok(found.iter().filter_map(Address::of).map(|address| address.net).collect())
+    }
+
+    /// Takes an address from an interface, if it has it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn remove_address(&self, index: u32, net: IpNet) -> Result<(), Error> {
         let messages: Vec<AddressMessage> =
             self.0.address().get().set_link_index_filter(index).execute().try_collect().await?;
         for message in messages {

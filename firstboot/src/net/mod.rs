@@ -8,6 +8,8 @@
 //!   [`wireguard`] tunnels, [`endpoints`] peers known by name
 //! - [`report`] what there is to tell, [`board`] who is told: PID 1, operators, resolvers · [`page`] all of it as text
 //!
+//! [`loopback`] is for another child: addresses that come and go with a service.
+//!
 //! `firstboot network` reads [`NETWORK_JOB`]. It says `READY=1` when every interface has what it should have or
 //! [`manager::PATIENCE`] is over, and stays for leases, links and interfaces that come and go.
 
@@ -20,6 +22,7 @@ mod endpoints;
 mod job;
 mod kernel;
 mod life;
+mod loopback;
 mod manager;
 pub mod page;
 mod plan;
@@ -33,6 +36,7 @@ mod wanted;
 mod wireguard;
 
 pub use job::NetworkJob;
+pub use loopback::LoopbackAddresses;
 pub use sysfs::first_ethernet;
 
 use contract::names::NETWORK_JOB;

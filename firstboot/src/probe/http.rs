@@ -16,23 +16,57 @@ const SAID: u64 = 1024;
 /// # Errors
 /// No answer, or not the one that counts as good.
 pub(super) fn check(request: &HttpProbe, limit: Duration) -> anyhow::Result<()> {
-    let url = &request.url;
-    let trust = if url.starts_with("https://") { Some(trust(request)?) } else { None };
-    let mut answer = get(url, trust, limit)?;
-    let status = answer.status();
-    let good = request.status.map_or(status.is_success(), |wanted| status.as_u16() == wanted);
-    if !good {
-        let wanted = request.status.map_or_else(String::new, |wanted| format!(", not {wanted}"));
-        // What it says of itself: the reason, mostly.
-        let said = body(&mut answer, SAID).unwrap_or_default();
-        let said = said.lines().map(str::trim).find(|line| !line.is_empty()).map(|line| format!(": {line}"));
-        bail!("{url} answered {}{wanted}{}", status.as_u16(), said.unwrap_or_default());
+    Asker::new(request.clone(), limit)?.ask(false)
+}
+
+/// Asks again and again, on a connection that is kept open where the server keeps it.
+#[derive(Debug)]
+pub struct Asker {
+    request: HttpProbe,
+    limit: Duration,
+    agent: ureq::Agent,
+}
+
+impl Asker {
+    /// `limit` is the time for each answer.
+    ///
+    /// # Errors
+    /// The certificates to trust cannot be read.
+    pub fn new(request: HttpProbe, limit: Duration) -> anyhow::Result<Asker> {
+        let agent = asker_agent(&request, limit)?;
+        Ok(Asker { request, limit, agent })
     }
-    if let Some(wanted) = &request.body {
-        let found = body(&mut answer, BODY).with_context(|| format!("the answer of {url} ends early"))?;
-        ensure!(found.contains(wanted.as_str()), "the answer of {url} does not contain {wanted:?}");
+
+    /// Asks once. `anew`: on a new connection.
+    ///
+    /// # Errors
+    /// No answer, or not the one that counts as good.
+    pub fn ask(&mut self, anew: bool) -> anyhow::Result<()> {
+        if anew {
+            self.agent = asker_agent(&self.request, self.limit)?;
+        }
+        let HttpProbe { url, status: wanted_status, body: wanted, .. } = &self.request;
+        let mut answer = self.agent.get(url).call().with_context(|| format!("no answer from {url}"))?;
+        let status = answer.status();
+        let good = wanted_status.map_or(status.is_success(), |wanted| status.as_u16() == wanted);
+        if !good {
+            let wanted = wanted_status.map_or_else(String::new, |wanted| format!(", not {wanted}"));
+            // What it says of itself: the reason, mostly.
+            let said = body(&mut answer, SAID).unwrap_or_default();
+            let said = said.lines().map(str::trim).find(|line| !line.is_empty()).map(|line| format!(": {line}"));
+            bail!("{url} answered {}{wanted}{}", status.as_u16(), said.unwrap_or_default());
+        }
+        if let Some(wanted) = wanted {
+            let found = body(&mut answer, BODY).with_context(|| format!("the answer of {url} ends early"))?;
+            ensure!(found.contains(wanted.as_str()), "the answer of {url} does not contain {wanted:?}");
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+fn asker_agent(request: &HttpProbe, limit: Duration) -> anyhow::Result<ureq::Agent> {
+    let trust = if request.url.starts_with("https://") { Some(trust(request)?) } else { None };
+    Ok(agent(trust, limit))
 }
 
 /// Asks once; an answer of any status is one.
@@ -44,6 +78,10 @@ pub(super) fn get(
     trust: Option<TlsConfig>,
     limit: Duration,
 ) -> anyhow::Result<ureq::http::Response<ureq::Body>> {
+    agent(trust, limit).get(url).call().with_context(|| format!("no answer from {url}"))
+}
+
+fn agent(trust: Option<TlsConfig>, limit: Duration) -> ureq::Agent {
     let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(limit))
         .max_redirects(0)
@@ -53,8 +91,7 @@ pub(super) fn get(
     if let Some(trust) = trust {
         config = config.tls_config(trust);
     }
-    let agent: ureq::Agent = config.build().into();
-    agent.get(url).call().with_context(|| format!("no answer from {url}"))
+    config.build().into()
 }
 
 /// The first `longest` bytes of an answer's body as text.

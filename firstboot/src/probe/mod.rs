@@ -11,6 +11,8 @@ pub mod kubernetes;
 mod route;
 mod storage;
 
+pub use http::Asker;
+
 use anyhow::{Context as _, bail, ensure};
 use contract::names::BOOT_REPORT;
 use contract::role::{Probe, Target};
@@ -60,7 +62,11 @@ fn text(target: &Target) -> anyhow::Result<&str> {
     }
 }
 
-fn connect(address: &str, limit: Duration) -> anyhow::Result<()> {
+/// Connects once.
+///
+/// # Errors
+/// Nobody accepts connections there.
+pub fn connect(address: &str, limit: Duration) -> anyhow::Result<()> {
     let address: SocketAddr =
         address.parse().with_context(|| format!("{address} is not a valid address with a port"))?;
     TcpStream::connect_timeout(&address, limit).with_context(|| format!("no connection to {address}"))?;

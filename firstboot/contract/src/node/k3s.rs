@@ -296,13 +296,12 @@ fn wrong_token(token: &str) -> Option<&'static str> {
 }
 
 /// At most one of IPv4 and one of IPv6.
-fn one_of_each(key: &str, mut is_ipv4: impl Iterator<Item = bool>) -> Result<(), Problem> {
-    let mut seen = [false; 2];
-    let twice = is_ipv4.any(|four| {
-        let family = if four { &mut seen[0] } else { &mut seen[1] };
-        std::mem::replace(family, true)
-    });
-    if twice { Err(problem(["k3s", key], "at most one of each family is allowed")) } else { Ok(()) }
+fn one_of_each(key: &str, is_ipv4: impl Iterator<Item = bool>) -> Result<(), Problem> {
+    if values::one_of_each(is_ipv4) {
+        Ok(())
+    } else {
+        Err(problem(["k3s", key], "at most one of each family is allowed"))
+    }
 }
 
 #[cfg(test)]

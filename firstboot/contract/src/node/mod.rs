@@ -1,9 +1,9 @@
 //! `node.toml`: what the operator says of one node. The same code checks it on the host and on the node.
 //!
 //! - [`NodeConfig`] the whole · [`network`] interfaces · [`disks`] · [`ssh`] · [`metrics`]
-//! - roles and parts, each by its table: [`router`], with [`lan`] · [`k3s`] · [`tinkerbell`] · [`minio`] · [`garage`] · [`bgp`] ·
-//!   [`haproxy`] · [`nas`] · [`node_exporter`] · [`tailscale`] ·
-//!   [`certificates`]; [`listen`] where a service may listen
+//! - roles and parts, each by its table: [`router`], with [`lan`] and [`elastic`] · [`k3s`] · [`tinkerbell`] · [`minio`] ·
+//!   [`garage`] · [`bgp`] · [`haproxy`] · [`vip`] · [`nas`] · [`node_exporter`] · [`tailscale`] · [`certificates`]; [`listen`]
+//!   where a service may listen; [`address`] addresses that are no interface's own
 //! - [`vars`] values of one's own
 //! - [`section`] what a section is; the table of them is [`NodeConfig`]'s · [`host`] names of hosts
 //! - [`secrets`] what is moved off bootsel · [`when`] what of it profiles ask for
@@ -12,9 +12,11 @@
 //! The doc comments of the fields are what editors and `microdc schema node` show: each type derives `JsonSchema` under
 //! the feature `schema`, and what is written as plain text says how it looks with `schemars(with = ...)`.
 
+mod address;
 mod bgp;
 mod certificates;
 mod disks;
+mod elastic;
 mod garage;
 mod haproxy;
 mod host;
@@ -41,11 +43,13 @@ mod tinkerbell;
 mod tinkerbell_flags;
 mod values;
 mod vars;
+mod vip;
 mod when;
 
 pub use bgp::{Bgp, Neighbor, PrefixRule};
 pub use certificates::Certificates;
 pub use disks::{DataKind, Disks, Serial};
+pub use elastic::Elastic;
 pub use garage::Garage;
 pub use haproxy::{Haproxy, Server};
 pub use host::{HostName, Hosts};
@@ -68,6 +72,7 @@ pub use ssh::{PublicKey, Ssh};
 pub use tailscale::Tailscale;
 pub use tinkerbell::{Api, DhcpMode, Netboot, Tinkerbell, Url};
 pub use vars::{VarProblem, Vars};
+pub use vip::{Vip, Vrrp};
 pub use when::{paths as when_paths, wanted};
 
 use ipnet::IpNet;
@@ -116,6 +121,7 @@ section::node_config! {
         garage: Garage,
         bgp: Bgp,
         haproxy: Haproxy,
+        vip: Vip,
         nas: Nas,
         node_exporter: NodeExporter,
         tailscale: Tailscale,
@@ -224,6 +230,11 @@ impl NodeConfig {
         let sections = self.sections();
         let Self { name, disks, network, hosts, .. } = self;
         self.check_sections(&Common { name, disks, network, hosts, sections: &sections }, &mut found);
+        if let Some(vip) = &self.vip {
+            let of_router = || self.router.as_ref().map(|router| (router.config.is_some(), &router.neighbors));
+            let speaker = self.bgp.as_ref().map(|bgp| (bgp.config.is_some(), &bgp.neighbors)).or_else(of_router);
+            found.extend(vip.check_announced(speaker.map(|(whole, list)| (whole, list.as_slice()))).err());
+        }
         found
     }
 }

@@ -1,6 +1,7 @@
 //! `[router]`: what a router announces, to whom, and what it does for its own networks.
 
 use super::bgp::{Neighbor, Speaker};
+use super::elastic::Elastic;
 use super::lan::{Dhcp, Dns, Forward, Subnet};
 use super::network::InterfaceName;
 use super::problem::{Problem, problem};
@@ -37,6 +38,9 @@ pub struct Router {
     /// Ports that lead from outside to a host behind this router.
     #[serde(default, rename = "forward", skip_serializing_if = "Vec::is_empty")]
     pub forwards: Vec<Forward>,
+    /// Public addresses that are mapped to hosts behind this router, both ways, and announced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elastic: Vec<Elastic>,
     /// Interfaces on which this router gives addresses and answers DNS.
     #[serde(default)]
     pub dhcp: BTreeMap<InterfaceName, Dhcp>,
@@ -87,6 +91,15 @@ impl Section for Router {
                 let message = "needs router.masquerade, which says where outside is";
                 found.push(problem(["router", "forward", number.as_str()], message));
             }
+        }
+        for (at, elastic) in self.elastic.iter().enumerate() {
+            let number = at.to_string();
+            let wrong = elastic.check(self.elastic.get(..at).unwrap_or_default(), network).into_iter();
+            found.extend(wrong.map(|(key, message)| problem(["router", "elastic", number.as_str(), key], message)));
+        }
+        if self.firewall.rules.is_some() && !self.elastic.is_empty() {
+            let message = "a complete ruleset in router.firewall.rules does the mapping itself";
+            found.push(problem(["router", "elastic"], message));
         }
         for (name, dhcp) in &self.dhcp {
             dhcp.check(name, network, found);

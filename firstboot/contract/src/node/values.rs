@@ -26,3 +26,12 @@ pub fn one_or_many<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer:
     }
     deserializer.deserialize_any(OneOrMany(PhantomData))
 }
+
+/// Whether there is at most one of IPv4 and one of IPv6.
+pub fn one_of_each(mut is_ipv4: impl Iterator<Item = bool>) -> bool {
+    let mut seen = [false; 2];
+    !is_ipv4.any(|four| {
+        let family = if four { &mut seen[0] } else { &mut seen[1] };
+        std::mem::replace(family, true)
+    })
+}

@@ -91,7 +91,13 @@ fn listen(own: Own, frames: &Receiver<Vec<u8>>, seen: &Seen, answer: impl Fn(Vec
                 }
                 seen.state().neighbours.insert(address, mac);
             }
-            Content::Arp { .. } => continue,
+            // Whatever a neighbour says of its address corrects what is known of it (RFC 826, "Packet Reception").
+            Content::Arp { sender: (mac, address), .. } => {
+                if let Some(known) = seen.state().neighbours.get_mut(&address) {
+                    *known = mac;
+                }
+                continue;
+            }
             Content::Ip(packet) => {
                 if let Body::Echo { reply: false, id, sequence, data } = &packet.body
                     && packet.to == own.address
@@ -258,6 +264,27 @@ mod tests {
         a.send(b.address(), 7, body.clone(), LONG).unwrap();
         let got = b.receive("udp", LONG, |packet| packet.body == body).unwrap();
         assert_eq!((got.packet.from, got.packet.ttl), (a.address(), 7));
+    }
+
+    #[test]
+    fn an_address_that_moves_is_followed_when_its_new_holder_says_so() {
+        let (network, a, b) = hosts();
+        let shared = Ipv4Addr::new(10, 0, 0, 9);
+        let says = |host: &Host| {
+            let content = Content::Arp { reply: false, sender: (host.mac(), shared), target: shared };
+            host.send_frame(&frame::build(Mac::BROADCAST, host.mac(), &content));
+        };
+        // Nobody asked for it: it is not kept.
+        says(&b);
+        assert!(a.resolve(shared, Duration::from_millis(600)).is_err());
+        let first = network.host(shared, 24, None).unwrap();
+        assert_eq!(a.resolve(shared, LONG).unwrap(), first.mac());
+        drop(first);
+        says(&b);
+        let begin = Instant::now();
+        while a.resolve(shared, LONG).unwrap() != b.mac() {
+            assert!(begin.elapsed() < LONG, "the old holder is still believed");
+        }
     }
 
     #[test]

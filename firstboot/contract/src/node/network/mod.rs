@@ -143,7 +143,7 @@ impl Interface {
     }
 
     /// Whether `address` can be reached on the link, as far as the config tells.
-    fn reaches(&self, address: &IpAddr) -> bool {
+    pub(super) fn reaches(&self, address: &IpAddr) -> bool {
         let link_local = matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
         let may_come = match address {
             IpAddr::V4(_) => self.dhcp,

@@ -17,6 +17,8 @@
 //! | `notify [SOCKET]` | says `READY=1` and a status, by a child; to another service's socket when named |
 //! | `tcp ADDRESS`, `unix PATH`, `touch PATH` | listens, or makes a file (but for the fault `late`), after a second |
 //! | `http ADDRESS` | answers 503 for a second, then what /run/http says (`STATUS BODY`), else 200 |
+//! | `api PORT ADDRESS ...` | answers `pong` by HTTP, and each datagram to one of the addresses with the node's name and what was in it |
+//! | `speak-bgp OWN PEER ASN NETWORK` | announces a /24 to a BGP neighbour, from this address of its own |
 //! | `listen ADDRESS` | answers each caller with the address that it sees |
 //! | `fetch ADDRESS` | writes what it is answered there, and ends |
 //! | `half-open ADDRESS COUNT` | holds so many connections without a word, and counts those that ssh greets |
@@ -129,6 +131,11 @@ pub fn run(act: &str, rest: &[&str]) {
             }
         }
         ("http", [address]) => http(address),
+        ("api", [port, addresses @ ..]) => super::api::run(port, addresses),
+        ("speak-bgp", [own, peer, asn, network]) => {
+            println!("the session has ended: {:?}", super::bgp::speak(own, peer, asn, network));
+            exit(96);
+        }
         ("listen", [address]) => listen(address),
         ("fetch", [address]) => fetch(address),
         ("half-open", [address, count]) => half_open(address, count.parse().unwrap_or(0)),

@@ -3,7 +3,9 @@
 
 mod acts;
 mod agent;
+mod api;
 mod attack;
+mod bgp;
 mod enter;
 mod fault;
 mod hang;
