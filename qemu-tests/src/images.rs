@@ -38,7 +38,7 @@ const fn image(name: &'static str, variable: &'static str, profile: &'static str
 
 /// Every image under test.
 ///
-/// `router` and `minio` are the images as they get flashed; all others but `router-slow` and `kea` have the probe.
+/// `router`, `minio` and `garage` are the images as they get flashed; all others but `router-slow` and `kea` have the probe.
 pub static IMAGES: [TestImage; 17] = [
     TestImage { lock: LockUse::Refreshed, ..image("router", "MICRODC_TEST_IMAGE", "profiles/router.toml") },
     // A node that does nothing but claim its disks.

@@ -136,10 +136,11 @@ fn authorization(account: Account<'_>, request: &Request<'_>) -> String {
     format!("AWS4-HMAC-SHA256 Credential={}/{scope},SignedHeaders={signed},Signature={signature}", account.user)
 }
 
-/// HMAC-SHA-256 (RFC 2104) with a key of at most 64 bytes.
+/// HMAC-SHA-256 (RFC 2104).
 fn hmac(key: &[u8], text: &[u8]) -> Digest {
     let mut block = [0; 64];
-    block[..key.len()].copy_from_slice(key);
+    let short = if key.len() > block.len() { Digest::of(key).0.to_vec() } else { key.to_vec() };
+    block[..short.len()].copy_from_slice(&short);
     let inner = Digest::of(&[&block.map(|byte| byte ^ 0x36), text].concat());
     Digest::of(&[block.map(|byte| byte ^ 0x5c).as_slice(), &inner.0].concat())
 }
@@ -189,6 +190,13 @@ mod tests {
             let found = authorization(account, &request);
             assert!(found.ends_with(&format!("Signature={signature}")), "{query}: {found}");
         }
+    }
+
+    /// Test case 6 of RFC 4231.
+    #[test]
+    fn a_long_key_is_hashed_first() {
+        let digest = hmac(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First");
+        assert_eq!(digest.to_string(), "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
     }
 
     #[test]
