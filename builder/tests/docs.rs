@@ -106,7 +106,7 @@ fn the_timers_service_runs_a_script_that_is_there() {
 #[test]
 fn the_nightly_workflow_runs_the_check_and_shellcheck_takes_its_scripts() {
     let top = docs().join("../..");
-    for script in [".ci/run", ".ci/stages", "qemu-tests/run", "qemu-tests/needs"] {
+    for script in [".ci/run", ".ci/stages", "qemu-tests/run", "qemu-tests/needs", "qemu-tests/garage"] {
         let output =
             Command::new("shellcheck").args(["-x", "-s", "bash", script]).current_dir(&top).output().unwrap();
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stdout));
