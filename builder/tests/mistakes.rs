@@ -119,7 +119,7 @@ fn mistakes_in_a_profile_are_shown_where_they_are() {
         ),
         // Something that no node.toml has: the service would never run.
         (
-            "when = \"router.dhcp\"",
+            "when = \"router.dhcp or router.subnet\"",
             "when = \"router.dchp\"",
             &["`router.dchp` is not a key of node.toml", "`router.dhcp`"],
         ),
