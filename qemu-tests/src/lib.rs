@@ -1,6 +1,6 @@
 //! Boot tests: the bytes that `microdc build` wrote, booted and broken in the emulated CM4. `run` runs them all.
 //!
-//! - [`figures`] what is measured · [`benchmark`] what the benchmarks share
+//! - [`figures`] what is measured · [`memory`] what services need of it · [`benchmark`] what the benchmarks share
 //! - [`disks`] nodes that claim disks · [`foreign`] disks that they must leave alone
 //! - [`images`] where the images under test are · [`forge`] faulty releases made from them
 //! - [`router`] node configs of routers, and what a router is expected to say
@@ -26,6 +26,7 @@ pub mod foreign;
 pub mod forge;
 pub mod found;
 pub mod images;
+pub mod memory;
 pub mod router;
 pub mod server;
 pub mod site;

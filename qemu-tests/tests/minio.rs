@@ -6,6 +6,7 @@ use qemu_tests::agent::Agent;
 use qemu_tests::attack::{only_what_is_expected_is_reached, reached};
 use qemu_tests::figures::figure;
 use qemu_tests::images;
+use qemu_tests::memory;
 use qemu_tests::probe::PORT;
 use qemu_tests::s3::{self, Account, Answer};
 use std::time::{Duration, Instant};
@@ -23,8 +24,9 @@ const OBJECT: usize = 3 << 20;
 struct Member {
     name: String,
     node: Node,
-    /// Of this host's loopback, led to the node's S3 port.
+    /// Of this host's loopback, led to the node's S3 port and to its metrics.
     port: u16,
+    metrics: u16,
 }
 
 fn node_config(number: u8, of: u8) -> String {
@@ -35,7 +37,7 @@ fn node_config(number: u8, of: u8) -> String {
         "name = \"m{number}\"\n[cluster]\nname = \"rack1\"\n\
          [network.eth0]\naddresses = [\"10.0.0.{number}/24\"]\n\
          [network.eth1]\naddresses = [\"10.0.2.15/24\"]\n\
-         [hosts]\n{hosts}[disks]\ndata = \"xfs\"\n\
+         [metrics]\nlisten = \"10.0.2.15:9100\"\n[hosts]\n{hosts}[disks]\ndata = \"xfs\"\n\
          [minio]\nuser = \"{}\"\npassword = \"{}\"\n{peers}",
         ROOT.user, ROOT.password
     )
@@ -54,8 +56,8 @@ fn start(machine: Machine, number: u8, of: u8, rack: &Network) -> Member {
         .network(rack)
         .user_network()
         .node_config(node_config(number, of));
-    let port = machine.forward(9000).unwrap();
-    Member { name, node: machine.start().unwrap(), port }
+    let [port, metrics] = [9000, 9100].map(|port| machine.forward(port).unwrap());
+    Member { name, node: machine.start().unwrap(), port, metrics }
 }
 
 impl Member {
@@ -178,6 +180,10 @@ mod long {
             member.said("] health passed");
             assert!(!member.node.console().contains(ROOT.password), "the password stands on a console");
         }
+
+        let memory = members.iter().map(|member| memory::of_service(member.metrics, "minio")).fold(0.0, f64::max);
+        let memory = memory / 1_048_576.0;
+        figure("MinIO, most memory of four nodes with its page cache", format_args!("{memory:.0} MiB"));
 
         // One loses its power: what is there can be read through those that are left, and more can be written.
         members[1].node.kill();

@@ -4,6 +4,7 @@
 use emulator::{Machine, Network, Node, Nvme};
 use qemu_tests::figures::figure;
 use qemu_tests::images;
+use qemu_tests::memory;
 use qemu_tests::s3::{self, Account, Answer, http};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -96,15 +97,6 @@ impl Member {
             std::thread::sleep(Duration::from_secs(1));
         }
     }
-
-    /// Memory of Garage and its page cache, in bytes, by the node's own metrics.
-    fn memory(&self) -> f64 {
-        let page = http(self.metrics, "GET", "/metrics", "", b"").unwrap();
-        let page = String::from_utf8(page.body).unwrap();
-        let sample =
-            page.lines().find_map(|line| line.strip_prefix("microdc_service_memory_bytes{service=\"garage\"} "));
-        sample.unwrap_or_else(|| panic!("no memory of garage in\n{page}")).parse().unwrap()
-    }
 }
 
 /// Bytes that do not repeat, from a number (Knuth's MMIX generator).
@@ -191,7 +183,7 @@ fn four_garage_nodes_go_on_with_one_off_and_are_whole_again_with_another_in_its_
         let answer = s3::ask(members[1].s3, account, "GET", "/rack/1", b"").unwrap();
         assert_eq!(answer.status, 403, "{account:?}: {}", String::from_utf8_lossy(&answer.body));
     }
-    let memory = members.iter().map(Member::memory).fold(0.0, f64::max);
+    let memory = members.iter().map(|member| memory::of_service(member.metrics, "garage")).fold(0.0, f64::max);
     figure("Garage, most memory of four nodes with its page cache", format_args!("{:.0} MiB", memory / 1_048_576.0));
 
     // One loses its power for good: the others read and write.
