@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The region that MinIO answers for when it is told none.
 const REGION: &str = "us-east-1";
 /// Longest wait for one answer.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Someone who may ask.
 #[derive(Clone, Copy, Debug)]
