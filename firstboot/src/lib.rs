@@ -47,6 +47,7 @@ mod initramfs;
 mod kept;
 mod metrics;
 mod net;
+mod notify;
 mod operator;
 mod probe;
 mod service;

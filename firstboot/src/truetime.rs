@@ -1,9 +1,8 @@
 //! `firstboot time`: a child that says `READY=1` when the clock follows a time server, so that services can come after the
 //! true time as they come after the network. It needs no rights.
 
+use crate::notify::Notify;
 use crate::sys::time;
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,17 +15,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Watches the clock for ever.
 pub fn run() {
-    let notify = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from);
-    let tell = |message: &str| {
-        if let Some(path) = &notify
-            && let Err(error) = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), path))
-        {
-            println!("cannot tell PID 1: {error}");
-        }
-    };
+    let notify = Notify::inherited();
     let begin = Instant::now();
     let mut said = false;
-    tell("STATUS=waiting for a time server");
+    notify.tell("STATUS=waiting for a time server");
     while !time::is_true() {
         if !said && begin.elapsed() >= LATE {
             println!("no time server has set the clock yet; services that need the correct time are waiting");
@@ -34,13 +26,13 @@ pub fn run() {
         }
         sleep(LOOK_EVERY);
     }
-    tell("READY=1\nSTATUS=set by a time server");
+    notify.tell("READY=1\nSTATUS=set by a time server");
     let mut before = true;
     loop {
         sleep(LOOK_AGAIN);
         let now = time::is_true();
         if now != before {
-            tell(if now { "STATUS=set by a time server" } else { "STATUS=no time server answers any more" });
+            notify.tell(if now { "STATUS=set by a time server" } else { "STATUS=no time server answers any more" });
             before = now;
         }
     }

@@ -9,6 +9,7 @@ pub mod text;
 #[cfg(test)]
 mod grammar;
 
+use crate::notify::Notify;
 use crate::operator::client;
 use anyhow::Context as _;
 use contract::control::{FACTS_SOCKET, Reply, Request};
@@ -16,7 +17,6 @@ use contract::per_source::PerSource;
 use http::{Asked, HEAD_MAX};
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ pub fn run(arguments: &[String]) {
 
 async fn serve(address: SocketAddr) -> anyhow::Result<()> {
     let listener = listen(address).await;
-    tell(&format!("READY=1\nSTATUS=at http://{address}/metrics"));
+    Notify::inherited().tell(&format!("READY=1\nSTATUS=at http://{address}/metrics"));
     take_all(listener).await
 }
 
@@ -92,21 +92,12 @@ async fn listen(address: SocketAddr) -> TcpListener {
                 let why = format!("cannot listen on {address}: {error}");
                 if why != said {
                     println!("{why}; retrying");
-                    tell(&format!("STATUS={why}"));
+                    Notify::inherited().tell(&format!("STATUS={why}"));
                     said = why;
                 }
             }
         }
         tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// Tells PID 1 (sd_notify(3)).
-fn tell(message: &str) {
-    if let Some(path) = std::env::var_os("NOTIFY_SOCKET")
-        && let Err(error) = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), path))
-    {
-        println!("cannot tell PID 1: {error}");
     }
 }
 

@@ -2,18 +2,18 @@
 //! the resolvers to every program.
 
 use crate::config::store::{Access, write_atomic};
+use crate::notify::Notify;
 use contract::names::{NETWORK_REPORT, NETWORK_TIME_SOURCES, RUN_RESOLV_CONF};
 use contract::network::NetworkReport;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What was said last.
 #[derive(Debug, Default)]
 pub struct Board {
-    notify: Option<PathBuf>,
+    notify: Notify,
     ready: bool,
     said: String,
     resolvers: String,
@@ -22,9 +22,8 @@ pub struct Board {
 }
 
 impl Board {
-    /// `notify` is PID 1's socket.
     #[must_use]
-    pub fn new(notify: Option<PathBuf>) -> Board {
+    pub fn new(notify: Notify) -> Board {
         Board { notify, ..Board::default() }
     }
 
@@ -48,11 +47,7 @@ impl Board {
         }
         let mark = if ready { "READY=1\n" } else { "" };
         let message = format!("{mark}STATUS={said}");
-        if let Some(path) = &self.notify
-            && let Err(error) = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), path))
-        {
-            println!("cannot tell PID 1: {error}");
-        }
+        self.notify.tell(&message);
         (self.said, self.ready) = (said, ready);
     }
 }
@@ -164,14 +159,14 @@ mod tests {
     fn pid_1_is_told_and_told_again_only_when_something_changed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
+        let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
         let receive = || {
             let mut buffer = [0; 500];
             socket.recv(&mut buffer).ok().map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned())
         };
         let said = "STATUS=eth0 10.0.0.1/24 fd00::1/64, eth1 no address";
-        let mut board = Board::new(Some(path));
+        let mut board = Board::new(Notify::to(path));
         board.tell(&report(), &BTreeMap::new(), false);
         assert_eq!(receive().as_deref(), Some(said));
         board.tell(&report(), &BTreeMap::new(), false);

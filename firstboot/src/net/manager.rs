@@ -87,7 +87,7 @@ pub async fn manage(job: NetworkJob) -> std::io::Result<()> {
         advertised,
         clients: Clients::new(job.host_name.into(), job.subnets, Rc::clone(&bell)),
         bell,
-        board: Board::new(std::env::var_os("NOTIFY_SOCKET").map(Into::into)),
+        board: Board::new(crate::notify::Notify::inherited()),
         ours: BTreeSet::new(),
         cleared: BTreeSet::new(),
         troubles: BTreeMap::new(),

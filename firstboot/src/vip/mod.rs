@@ -11,6 +11,7 @@ mod look;
 mod verdict;
 
 use crate::net::LoopbackAddresses;
+use crate::notify::Notify;
 use crate::sys::signal::{Signal, Signals};
 use anyhow::Context as _;
 use contract::names::ROLE_SPEC;
@@ -18,8 +19,6 @@ use contract::role::RoleSpec;
 use look::Looks;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::net::IpAddr;
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::time::Duration;
 use verdict::{Change, Verdict};
 
@@ -48,30 +47,23 @@ fn watch(arguments: &[String]) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(ADDRESSES).with_context(|| format!("cannot read {ADDRESSES}"))?;
     let mut place = Place { addresses: LoopbackAddresses::open(addresses(&text)?)?, said: None };
     let signals = Signals::open().context("signals cannot be awaited")?;
-    let notify = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from);
-    let tell = |message: &str| {
-        if let Some(path) = &notify
-            && let Err(error) = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), path))
-        {
-            println!("cannot tell PID 1: {error}");
-        }
-    };
+    let notify = Notify::inherited();
     let mut verdict = Verdict::default();
     // What an earlier run may have left is believed no more.
     place.down()?;
-    tell("READY=1\nSTATUS=the API has not answered yet");
+    notify.tell("READY=1\nSTATUS=the API has not answered yet");
     loop {
         let found = looks.take(verdict.is_up());
         match verdict.found(found.is_ok()) {
             Some(Change::Up) => {
                 println!("the API answers");
-                tell("STATUS=the API answers");
+                notify.tell("STATUS=the API answers");
             }
             Some(Change::Down) => {
                 place.down()?;
                 let why = found.err().map_or_else(String::new, |why| format!(": {why:#}"));
                 println!("the API does not answer{why}");
-                tell(&format!("STATUS=the API does not answer{why}"));
+                notify.tell(&format!("STATUS=the API does not answer{why}"));
             }
             None => {}
         }
