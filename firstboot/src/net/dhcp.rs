@@ -15,7 +15,10 @@ mod socket;
 
 pub use search::valid as valid_names;
 
+use super::random::unguessable;
 use super::route::WantedRoute;
+use super::said::{Said, say_once};
+use super::sysfs::hardware;
 use answer::{Answer, ClasslessRoute};
 use client::{Client, Pace, Renewal};
 use ipnet::{IpNet, Ipv4Net};
@@ -41,8 +44,6 @@ const RETRY_EVERY: Duration = Duration::from_secs(2);
 const PACE: Pace = Pace { first: Duration::from_millis(2500), longest: Duration::from_secs(10) };
 /// A lease is not renewed more often, whatever its server says.
 const LEAST: Duration = Duration::from_secs(1);
-/// Most refusals that are remembered as said.
-const MOST_SAID: usize = 64;
 
 /// What a lease gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +144,7 @@ pub struct Task {
     /// Rung when the lease has changed.
     pub bell: Rc<Notify>,
     /// What was said of useless answers and of what was left out of others.
-    pub said: RefCell<BTreeSet<String>>,
+    pub said: Said,
     /// `None` while the interface is not there, is down, or has no link.
     pub cable: watch::Receiver<Option<Cable>>,
 }
@@ -215,7 +216,7 @@ async fn hold(task: &Task, cable: &Cable) {
 async fn acquire(task: &Task, cable: &Cable) -> Result<Bound, String> {
     let (client, link) = (task.client(cable)?, Link::open(cable.index)?);
     let mut judge = |reply: &Reply| task.judge(reply);
-    let (reply, bound) = client.acquire(&link, number, &mut judge).await.map_err(|error| error.to_string())?;
+    let (reply, bound) = client.acquire(&link, unguessable, &mut judge).await.map_err(|error| error.to_string())?;
     task.accept(&reply);
     Ok(bound)
 }
@@ -224,7 +225,8 @@ async fn renew(task: &Task, cable: &Cable, bound: &Bound) -> Result<Renewal<Boun
     let client = task.client(cable)?;
     let link = Link::open(cable.index)?.towards(&task.name, bound.own, bound.server).await;
     let mut judge = |reply: &Reply| task.judge(reply);
-    let renewal = client.renew(&link, number(), bound.own, &mut judge).await.map_err(|error| error.to_string())?;
+    let renewal =
+        client.renew(&link, unguessable(), bound.own, &mut judge).await.map_err(|error| error.to_string())?;
     Ok(match renewal {
         Renewal::Renewed((reply, bound)) => {
             task.accept(&reply);
@@ -233,13 +235,6 @@ async fn renew(task: &Task, cable: &Cable, bound: &Bound) -> Result<Renewal<Boun
         Renewal::Refused => Renewal::Refused,
         Renewal::Unanswered => Renewal::Unanswered,
     })
-}
-
-/// By which an answer is known: nobody else on the link may guess it.
-fn number() -> u32 {
-    let mut bytes = [0; 4];
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    u32::from_ne_bytes(bytes)
 }
 
 /// An answer that can be used.
@@ -258,14 +253,7 @@ impl Task {
 
     /// Says what is wrong with a server's answer, once.
     fn refuse(&self, why: String) {
-        let mut said = self.said.borrow_mut();
-        if said.len() >= MOST_SAID {
-            said.clear();
-        }
-        if !said.contains(&why) {
-            println!("{}: DHCP: {why}", self.name);
-            said.insert(why);
-        }
+        say_once(&self.said, format_args!("{}: DHCP", self.name), why);
     }
 
     /// What an answer gives; `None` when it is useless.
@@ -306,12 +294,6 @@ impl Task {
         }
         self.bell.notify_one();
     }
-}
-
-/// `02:00:00:00:00:01`.
-fn hardware(text: &str) -> Option<[u8; 6]> {
-    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-    bytes?.try_into().ok()
 }
 
 /// What a server's answer means. It comes from outside: nothing in it is taken for granted.

@@ -5,7 +5,7 @@
 //!   [`subnets`] parts of delegated prefixes) · [`seen`] what there is · [`plan`] the steps from one to the other · [`settled`]
 //!   whether an interface has it all · [`kernel`] requests to the kernel, [`sysfs`] what it shows as files
 //! - [`clients`] who asks servers: [`dhcp`] for leases of IPv4, [`dhcp6`] for those of IPv6 · [`advertised`] what routers say ·
-//!   [`wireguard`] tunnels, [`endpoints`] peers known by name
+//!   [`wireguard`] tunnels, [`endpoints`] peers known by name · [`said`] remarks, once each · [`random`] numbers by chance
 //! - [`report`] what there is to tell, [`board`] who is told: PID 1, operators, resolvers · [`page`] all of it as text
 //!
 //! [`loopback`] is for another child: addresses that come and go with a service.
@@ -26,8 +26,10 @@ mod loopback;
 mod manager;
 pub mod page;
 mod plan;
+mod random;
 mod report;
 mod route;
+mod said;
 mod seen;
 mod settled;
 mod subnets;

@@ -28,6 +28,13 @@ fn names() -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
+/// The bytes of a hardware address of Ethernet, such as `02:00:00:00:00:01`.
+#[must_use]
+pub fn hardware(text: &str) -> Option<[u8; 6]> {
+    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    bytes?.try_into().ok()
+}
+
 /// The Ethernet port with the lowest number that is a device of its own, and its hardware address.
 #[must_use]
 pub fn first_ethernet() -> Option<(String, String)> {

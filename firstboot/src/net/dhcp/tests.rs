@@ -1,5 +1,6 @@
 //! What answers of servers become.
 
+use super::super::said::MOST_SAID;
 use super::answer::tests::reply;
 use super::*;
 

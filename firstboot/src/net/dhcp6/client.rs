@@ -1,6 +1,7 @@
 //! The conversation with DHCPv6 servers (RFC 8415, section 18.2), a question at a time. It knows neither sockets nor
 //! interfaces, so that it is tested with servers of every kind.
 
+use super::super::random::unguessable;
 use super::message::{Asked, Kind, Question, Reply};
 use super::pace::{self, Chance, Pace};
 use std::io;
@@ -92,7 +93,7 @@ impl Client<'_> {
         pace: Pace,
         mut judge: impl FnMut(&Heard) -> Verdict<T>,
     ) -> io::Result<Option<T>> {
-        let number = chance().0 & 0xff_ffff;
+        let number = unguessable() & 0xff_ffff;
         let Client { own_id, association, host_name, unit } = *self;
         let question = Question { kind, number, own_id, server_id, association, asked, host_name };
         let begin = Instant::now();
@@ -144,12 +145,9 @@ impl Client<'_> {
     }
 }
 
-/// By chance, so that nobody else on the link may guess it.
 #[must_use]
 pub fn chance() -> Chance {
-    let mut bytes = [0; 4];
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    Chance(u32::from_ne_bytes(bytes))
+    Chance(unguessable())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What all interfaces have been given, and what each is to ask for.
 
+use super::super::sysfs::hardware;
 use super::lease::{Lease, Names, Wanted};
 use contract::hash::Digest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,10 +61,8 @@ pub struct Order {
 /// whatever becomes of the node's disks.
 #[must_use]
 pub fn own_id(mac: &str) -> Option<Vec<u8>> {
-    let bytes: Option<Vec<u8>> = mac.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
     // DUID-LL, of Ethernet.
-    let bytes = bytes.filter(|bytes| bytes.len() == 6)?;
-    Some([&[0, 3, 0, 1], &bytes[..]].concat())
+    Some([&[0, 3, 0, 1], &hardware(mac)?[..]].concat())
 }
 
 /// The number of an interface (section 12): the same for as long as it has its name.

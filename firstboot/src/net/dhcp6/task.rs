@@ -1,5 +1,6 @@
 //! What the task of an interface knows, what it makes of answers, and what it says.
 
+use super::super::said::{Said, say_once};
 use super::client::{Client, Heard};
 use super::lease::{Judge, Lease, Names, Outcome};
 use super::leases::{Leases6, Order, association};
@@ -10,9 +11,6 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-
-/// Most remarks that are remembered as said.
-const MOST_SAID: usize = 64;
 
 /// What a task shares with the loop.
 pub struct Task {
@@ -25,7 +23,7 @@ pub struct Task {
     pub fixed: Rc<[(String, IpAddr)]>,
     /// Rung when something has changed.
     pub bell: Rc<Notify>,
-    pub said: RefCell<BTreeSet<String>>,
+    pub said: Said,
     /// `None` while there is nothing to do, or no link to do it on.
     pub order: watch::Receiver<Option<Order>>,
     /// What times count in: a second.
@@ -44,14 +42,7 @@ impl Task {
 
     /// Says something of a server's answer, once.
     pub(super) fn say(&self, what: String) {
-        let mut said = self.said.borrow_mut();
-        if said.len() >= MOST_SAID {
-            said.clear();
-        }
-        if !said.contains(&what) {
-            println!("{}: DHCPv6: {what}", self.name);
-            said.insert(what);
-        }
+        say_once(&self.said, format_args!("{}: DHCPv6", self.name), what);
     }
 
     /// The lease, while anything of it that is wanted is in force.
