@@ -37,18 +37,17 @@ pub(super) fn check(request: &KubernetesProbe, limit: Duration) -> anyhow::Resul
         KubernetesQuestion::Node => {
             let name = request.node.as_str();
             let mut answer = http::get(&format!("{api}/api/v1/nodes/{name}"), Some(tls), limit)?;
-            match answer.status().as_u16() {
-                200 => {}
-                404 => bail!("the cluster has no node {name}: it has not joined yet, or was deleted"),
-                status => {
-                    let body = http::body(&mut answer, LONGEST).unwrap_or_default();
-                    readiness(status, &body)?;
-                    bail!("the API server answered {status}");
+            let status = answer.status().as_u16();
+            let body = http::body(&mut answer, LONGEST);
+            match status {
+                200 => {
+                    let body = body.context("the answer of the API server ends early")?;
+                    let boot = std::fs::read_to_string(BOOT_ID).context(BOOT_ID)?;
+                    node(name, &body, boot.trim())
                 }
+                404 => bail!("the cluster has no node {name}: it has not joined yet, or was deleted"),
+                status => readiness(status, &body.unwrap_or_default()),
             }
-            let body = http::body(&mut answer, LONGEST).context("the answer of the API server ends early")?;
-            let boot = std::fs::read_to_string(BOOT_ID).context(BOOT_ID)?;
-            node(name, &body, boot.trim())
         }
     }
 }

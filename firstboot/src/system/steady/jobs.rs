@@ -39,11 +39,9 @@ pub enum Command {
 impl Loop {
     /// Begins what an operator asks for. The answer comes when it is done.
     pub(super) fn begin_k3s(&mut self, client: u64, command: &Command, now: Moment) {
-        match self.k3s_command(command) {
-            Ok((kind, run)) => match self.begin_job(kind, run, Some(client), now) {
-                Ok(()) => self.control.watch(client),
-                Err(why) => self.control.reply(client, &Reply::Refused(why), now),
-            },
+        let begun = self.k3s_command(command);
+        match begun.and_then(|(kind, run)| self.begin_job(kind, run, Some(client), now)) {
+            Ok(()) => self.control.watch(client),
             Err(why) => self.control.reply(client, &Reply::Refused(why), now),
         }
     }
