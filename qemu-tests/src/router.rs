@@ -118,6 +118,22 @@ pub fn wait_up(node: &Node, name: &str) -> Result<String, WaitError> {
     Ok(line)
 }
 
+/// Asks for the page of the network until it is as wanted; gives it.
+///
+/// # Panics
+/// When it does not become so.
+pub fn wait_page(node: &Node, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let begin = std::time::Instant::now();
+    loop {
+        let page = node.page("r", STEP).expect("the node shows no page");
+        if wanted(&page) {
+            return page;
+        }
+        assert!(begin.elapsed() < STEP, "{what}: the last page was:\n{page}\n{}", node.console());
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
 /// Asks for the page of routes until one of them has all of `words`; gives that line.
 ///
 /// # Errors

@@ -87,14 +87,7 @@ impl Bench {
             .deadline(Duration::from_secs(3600))
             .start()
             .unwrap();
-        let machine = Machine::new(image)
-            .name(name)
-            .serial("MICRODC1")
-            .eeprom(Eeprom::prepared())
-            .port(PORT)
-            .network(&backbone)
-            .user_network()
-            .deadline(Duration::from_secs(3600));
+        let machine = machine(name, image).network(&backbone).user_network();
         let site = Site::of(machine, |ssh| {
             format!(
                 "name = \"r1\"\n[network.eth0]\naddresses = [\"10.0.0.1/24\"]\n\
@@ -117,13 +110,7 @@ impl Bench {
     /// When it does not get there.
     #[must_use]
     pub fn alone(name: &str) -> Bench {
-        let machine = Machine::new(images::trials())
-            .name(name)
-            .serial("MICRODC1")
-            .eeprom(Eeprom::prepared())
-            .port(PORT)
-            .user_network()
-            .deadline(Duration::from_secs(3600));
+        let machine = machine(name, &images::trials()).user_network();
         let site =
             Site::of(machine, |ssh| format!("name = \"n1\"\n[network.eth0]\naddresses = [\"10.0.2.15/24\"]\n{ssh}"));
         wait_up(&site.node, "n1").unwrap();
@@ -290,6 +277,12 @@ impl Bench {
         let console = self.node().console();
         mark + console.get(mark..).and_then(|rest| rest.find(text)).map_or(0, |at| at + text.len())
     }
+}
+
+/// The node that takes updates, without network cards.
+fn machine(name: &str, image: &std::path::Path) -> Machine {
+    let machine = Machine::new(image).name(name).serial("MICRODC1").eeprom(Eeprom::prepared()).port(PORT);
+    machine.deadline(Duration::from_secs(3600))
 }
 
 /// Watches from the neighbour how the router's prefix goes and comes back. Gives for how long it was away.

@@ -2,9 +2,9 @@
 
 use emulator::network::Host;
 use emulator::network::frame::{Body, Packet};
-use emulator::{Machine, Network, Node};
+use emulator::{Machine, Network};
 use qemu_tests::images;
-use qemu_tests::router::{STEP, service, wait_up};
+use qemu_tests::router::{STEP, service, wait_page, wait_up};
 use qemu_tests::server::advertisement;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -114,18 +114,6 @@ const INSIDE_SIX: &str = "2001:db8:1:1::1/64";
 /// Whether the page of the network has a line with all of these words.
 fn has(page: &str, words: &[&str]) -> bool {
     page.lines().any(|line| words.iter().all(|word| line.contains(word)))
-}
-
-fn wait_page(node: &Node, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-    let begin = Instant::now();
-    loop {
-        let page = node.page("r", STEP).unwrap();
-        if wanted(&page) {
-            return page;
-        }
-        assert!(begin.elapsed() < STEP, "{what}: the last page was:\n{page}\n{}", node.console());
-        std::thread::sleep(Duration::from_millis(250));
-    }
 }
 
 /// The preferred lifetimes of the LAN's prefix, in the order in which a capture has them.

@@ -98,14 +98,8 @@ impl Member {
     }
 }
 
-/// Bytes that do not repeat, from a number (Knuth's MMIX generator).
 fn object(seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    std::iter::repeat_with(next).take(OBJECT).collect()
+    s3::object(seed, OBJECT)
 }
 
 fn seconds(time: Duration) -> String {

@@ -2,9 +2,9 @@
 
 use emulator::network::Host;
 use emulator::network::frame::Body;
-use emulator::{Machine, Network, Node};
+use emulator::{Machine, Network};
 use qemu_tests::images;
-use qemu_tests::router::{STEP, wait_route, wait_up};
+use qemu_tests::router::{STEP, wait_page, wait_route, wait_up};
 use qemu_tests::server::advertisement;
 use qemu_tests::server::dhcp::{DhcpServer, Manner};
 use std::net::Ipv4Addr;
@@ -20,19 +20,6 @@ fn machine(name: &str, config: &str) -> Machine {
 
 fn four(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, last)
-}
-
-/// Asks for the page of the network until it is as wanted.
-fn wait_page(node: &Node, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-    let begin = Instant::now();
-    loop {
-        let page = node.page("r", STEP).unwrap();
-        if wanted(&page) {
-            return page;
-        }
-        assert!(begin.elapsed() < STEP, "{what}: the last page was:\n{page}");
-        std::thread::sleep(Duration::from_millis(250));
-    }
 }
 
 fn lines<'p>(page: &'p str, words: &[&str]) -> Vec<&'p str> {

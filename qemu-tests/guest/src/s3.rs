@@ -25,6 +25,17 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// Bytes that do not repeat, from a number (Knuth's MMIX generator).
+#[must_use]
+pub fn object(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
 /// What is signed besides the account.
 struct Request<'a> {
     method: &'a str,

@@ -99,14 +99,8 @@ impl Member {
     }
 }
 
-/// Bytes that do not repeat, from a number (Knuth's MMIX generator).
 fn object(seed: u8) -> Vec<u8> {
-    let mut state = u64::from(seed);
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    std::iter::repeat_with(next).take(SIZE).collect()
+    s3::object(seed.into(), SIZE)
 }
 
 /// A node's place in the layout: 1 GB in one zone.
