@@ -110,6 +110,59 @@ fn mistakes_in_health_checks_and_services_are_shown_in_their_place() {
 }
 
 #[test]
+fn a_folder_of_a_service_may_have_a_limit() {
+    let spec = spec(
+        "persistent = [\"/etc/web\", { path = \"/var/lib/web\", limit = \"200 MiB\" }]\n\
+         data = [{ path = \"/srv/web\", limit = \"2GiB\" }]\n\
+         [directory.\"/var/cache/web\"]\npersistent = true\nlimit = \"1MiB\"",
+    );
+    let limit = |path: &str| spec.directories.iter().find(|directory| directory.path == path).unwrap().limit_bytes;
+    assert_eq!(
+        ["/etc/web", "/var/lib/web", "/srv/web", "/var/cache/web"].map(limit),
+        [None, Some(200 << 20), Some(2 << 30), Some(1 << 20)]
+    );
+    for folder in ["/etc/web", "/var/lib/web", "/srv/web"] {
+        assert!(spec.services["web"].sandbox.folders.contains(&folder.to_owned()), "{folder}");
+    }
+    // Nodes of earlier releases read the others as they always have.
+    let text = serde_json::to_string(&spec.directories).unwrap();
+    assert_eq!(text.matches("limit_bytes").count(), 3, "{text}");
+}
+
+#[test]
+fn a_limit_that_cannot_hold_is_shown_where_it_is_written() {
+    let of_web = |more: &str| format!("persistent = [{{ path = \"/var/lib/web\", limit = \"9MiB\" }}]\n{more}");
+    for (text, wanted, at) in [
+        ("persistent = [{ path = \"/v\", limit = \"9MB\" }]".to_owned(), "\"9MB\" is not a valid size", "9MB"),
+        ("persistent = [{ path = \"/v\", limt = \"9MiB\" }]".to_owned(), "did you mean `limit`?", "limt"),
+        ("persistent = [{ path = \"/v\" }]".to_owned(), "missing field `limit`", "path"),
+        ("persistent = [7]".to_owned(), "limit = \"200MiB\" }", "7"),
+        ("persistent = [{ path = \"/v\", limit = \"0B\" }]".to_owned(), "is 0B, less than 1MiB", "0B"),
+        ("data = [{ path = \"/v\", limit = \"1023KiB\" }]".to_owned(), "is 1023KiB, less than 1MiB", "1023KiB"),
+        ("persistent = [{ path = \"/v\", limit = \"1GiB\" }]".to_owned(), "keep the folder on `data`", "1GiB"),
+        ("[directory.\"/run/v\"]\nlimit = \"2MiB\"".to_owned(), "is not persistent", "2MiB"),
+        (of_web("[directory.\"/var/lib/web/a\"]\npersistent = true"), "/var/lib/web/a is kept as well", "9MiB"),
+        (of_web("[directory.\"/var/lib\"]\npersistent = true"), "/var/lib is kept as well", "9MiB"),
+        (of_web("capabilities = [\"SYS_RESOURCE\"]"), "which has the capability SYS_RESOURCE", "9MiB"),
+        (of_web("sandbox = { unconfined = true }"), "which has `sandbox.unconfined`", "9MiB"),
+        (
+            of_web(
+                "[service.other]\nrun = [\"/usr/bin/web\"]\nsandbox = { unconfined = true, folders = [\"/var/lib/web\"] }",
+            ),
+            "does not hold for the service other",
+            "9MiB",
+        ),
+    ] {
+        let shown = with(&text).mistake();
+        assert!(shown.contains(wanted), "{text}: {shown}");
+        let marked = shown.lines().any(|line| line.contains(at) && line.contains('|'));
+        assert!(marked && shown.contains("t.toml"), "{text}: {shown}");
+    }
+    // Beside it is not in it.
+    spec(&of_web("[directory.\"/var/lib/web2\"]\npersistent = true"));
+}
+
+#[test]
 fn a_profile_says_what_a_trial_must_show_and_by_when() {
     let usual = contract::role::Trial::default();
     assert_eq!(spec("").update, usual);

@@ -1,5 +1,7 @@
 //! Nodes under test that do nothing but claim their disks.
 
+use crate::agent::Agent;
+use crate::foreign;
 use crate::images;
 use crate::probe::{self, Request};
 use crate::router::{STEP, wait_up};
@@ -75,6 +77,37 @@ impl Settled {
 #[must_use]
 pub fn machine_id(node: &Node) -> String {
     String::from_utf8(ask(node, &Request::Cat("/run/machine-id".to_owned()))).unwrap()
+}
+
+/// Runs e2fsprogs' debugger over `state` of a node that is off.
+///
+/// # Panics
+/// When it cannot be run, or the disk has no such partition.
+pub fn debugfs(node: &Node, request: &str) {
+    let offset = node.disk().extent(Partition::State).unwrap().offset;
+    let path = format!("{}?offset={offset}", node.disk().path().display());
+    foreign::run("debugfs", &["-w", "-R", request], "", path.as_ref());
+}
+
+/// What a service said that has filled its folder, once it has.
+///
+/// # Panics
+/// When it does not in time.
+#[must_use]
+pub fn filled(agent: Agent<'_>, service: &str) -> String {
+    agent.until("a service has filled its folder", |agent| {
+        Some(agent.cat(&format!("/state/log/{service}"))).filter(|log| log.contains("fill end"))
+    })
+}
+
+/// What came of one of its attempts.
+///
+/// # Panics
+/// When it said nothing of it.
+#[must_use]
+pub fn said_of(said: &str, what: &str) -> String {
+    let line = said.lines().find_map(|line| line.split_once(&format!(" fill {what}: ")));
+    line.unwrap_or_else(|| panic!("nothing of {what} in {said}")).1.to_owned()
 }
 
 /// How a claim ended.

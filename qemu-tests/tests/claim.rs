@@ -3,7 +3,8 @@
 use contract::node::Serial;
 use emulator::{Disk, Fault, Node, Nvme};
 use firstboot::dry_run::{Claimant, Outcome};
-use qemu_tests::disks::{self, Claim, claim};
+use qemu_tests::agent::Agent;
+use qemu_tests::disks::{self, Claim, claim, filled, said_of};
 use qemu_tests::foreign::{self, Foreign};
 use qemu_tests::images;
 use qemu_tests::probe::Request;
@@ -171,9 +172,10 @@ fn a_disk_that_is_pulled_out_is_noticed_and_does_not_take_the_node_with_it(
 #[test]
 fn a_node_with_nvme_alone_takes_the_rest_of_it_and_knows_it_again_after_a_new_installation() {
     // As much memory as boards of the middle size have.
-    let node = disks::machine("data = \"xfs\"").memory(4096).start().unwrap();
+    let node = disks::machine("data = \"xfs\"\n[time]\nserve = [\"10.0.0.0/24\"]").memory(4096).start().unwrap();
     assert_eq!(claim(&node), Claim::Made("xfs /dev/nvme0n1p7".to_owned()));
     wait_up(&node, "n1").unwrap();
+    a_limit_holds_on_data(&node);
     disks::ask(&node, &Request::Write { path: "/data/kept".to_owned(), text: "precious".to_owned() });
     node.power_off().unwrap();
     node.wait_off(STEP).unwrap();
@@ -186,6 +188,22 @@ fn a_node_with_nvme_alone_takes_the_rest_of_it_and_knows_it_again_after_a_new_in
     assert_eq!(claim(&node), Claim::Found("xfs /dev/nvme0n1p7".to_owned()));
     wait_up(&node, "n1").unwrap();
     assert_eq!(disks::ask(&node, &Request::Cat("/data/kept".to_owned())), b"precious");
+}
+
+/// XFS counts by itself, and says that there is no space.
+fn a_limit_holds_on_data(node: &Node) {
+    let agent = Agent(node);
+    agent.write("/run/go-fill", "");
+    let said = filled(agent, "filler-on-data");
+    let new = said_of(&said, "new");
+    let (mib, why) = new.split_once(" MiB, then ").unwrap_or_else(|| panic!("{said}"));
+    assert!((4..=8).contains(&mib.parse().unwrap()) && why.starts_with("No space left"), "{said}");
+    for attempt in ["file attributes", "folder attributes", "folder flags"] {
+        assert_eq!(said_of(&said, attempt), "Operation not permitted (os error 1)", "{said}");
+    }
+    assert!(said_of(&said, "again").contains("No space left"), "{said}");
+    let page = node.page("s", STEP).unwrap();
+    assert!(page.contains("the folder /srv/filler of the service filler-on-data is nearly full: "), "{page}");
 }
 
 #[test]

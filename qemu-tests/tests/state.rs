@@ -2,7 +2,8 @@
 
 use contract::layout::Partition;
 use emulator::Node;
-use qemu_tests::disks::{self, Settled};
+use qemu_tests::agent::Agent;
+use qemu_tests::disks::{self, Settled, debugfs, filled, said_of};
 use qemu_tests::foreign;
 use qemu_tests::router::{STEP, wait_up};
 use std::os::unix::fs::FileExt as _;
@@ -16,21 +17,16 @@ fn settled() -> Node {
     disks::machine_on(&SETTLED.path()).prepare().unwrap()
 }
 
-/// Runs e2fsprogs' debugger over `state` of a node that is off.
-fn debugfs(node: &Node, request: &str) {
-    let offset = node.disk().extent(Partition::State).unwrap().offset;
-    let path = format!("{}?offset={offset}", node.disk().path().display());
-    foreign::run("debugfs", &["-w", "-R", request], "", path.as_ref());
-}
-
 #[test]
-fn a_lost_superblock_is_repaired_and_nothing_is_forgotten() {
+fn a_lost_superblock_is_repaired_and_nothing_is_forgotten_and_a_limit_holds_before_and_after_state_is_full() {
     let mut node = settled();
+    before_there_was_a_limit(&node);
     node.disk().write(Partition::State, 1024, &[0xff; 1024]).unwrap();
     node.power_on().unwrap();
     node.expect("had to be repaired", STEP).unwrap();
     wait_up(&node, "n1").unwrap();
     assert_eq!(disks::machine_id(&node), SETTLED.machine_id);
+    a_service_takes_its_limit_and_no_more(&node);
     // Full: the node comes up and says it.
     node.power_off().unwrap();
     node.wait_off(STEP).unwrap();
@@ -44,6 +40,43 @@ fn a_lost_superblock_is_repaired_and_nothing_is_forgotten() {
     assert_eq!(disks::machine_id(&node), SETTLED.machine_id);
     let page = node.page("s", STEP).unwrap();
     assert!(page.contains("warning state is nearly full"), "{page}");
+    // And what the folder holds was counted again.
+    assert!(page.contains(NEARLY_FULL), "{page}");
+}
+
+const NEARLY_FULL: &str = "warning the folder /var/lib/filler of the service filler is nearly full: ";
+
+/// Leaves the folder of a service with a limit as if it never had one, with 2 MiB in it.
+fn before_there_was_a_limit(node: &Node) {
+    let old = tempfile::NamedTempFile::new().unwrap();
+    old.as_file().write_all_at(&vec![0x5a; 2 << 20], 0).unwrap();
+    debugfs(node, &format!("write {} old", old.path().display()));
+    debugfs(node, "ln old directories/var/lib/filler/old");
+    debugfs(node, "unlink old");
+    debugfs(node, "set_inode_field directories/var/lib/filler projid 0");
+}
+
+/// Its folder holds 4 MiB at most, 2 of which it had before: then writes fail, whatever it does to its own files. Others write.
+fn a_service_takes_its_limit_and_no_more(node: &Node) {
+    let agent = Agent(node);
+    agent.write("/run/go-fill", "");
+    let said = filled(agent, "filler");
+    let of = |what: &str| said_of(&said, what);
+    assert_eq!(of("new"), "1 MiB, then EDQUOT", "{said}");
+    for attempt in ["file attributes", "file flags", "folder attributes", "folder flags"] {
+        assert_eq!(of(attempt), "Operation not permitted (os error 1)", "{attempt}: {said}");
+    }
+    assert_eq!(of("again"), "0 MiB, then EDQUOT", "{said}");
+    // What was there before there was a limit counted, or to remove it would make no room.
+    assert_eq!(of("old removed"), "done", "{said}");
+    assert!(["1 MiB, then EDQUOT", "2 MiB, then EDQUOT"].contains(&of("room").as_str()), "{said}");
+    let page = node.page("s", STEP).unwrap();
+    assert!(page.contains(NEARLY_FULL) && page.contains(" of 4 MiB are used; at its limit"), "{page}");
+    assert!(!page.contains("state is nearly full"), "{page}");
+    agent.until("another service writes", |agent| {
+        (agent.cat("/state/directories/var/lib/beside/here") == "here\n").then_some(())
+    });
+    agent.write("/state/by-the-probe", "x");
 }
 
 #[test]

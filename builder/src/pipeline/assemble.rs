@@ -124,8 +124,8 @@ fn places(spec: &RoleSpec, tree: &mut Tree) -> Result<()> {
 /// What an overlay puts below a folder that a service keeps is never seen: the folder on the disk is mounted over it.
 fn hidden(profile: &Profile, tree: &Tree) -> Result<()> {
     for (name, entry) in &profile.services {
-        let kept = entry.value.persistent.iter().map(|path| (path, "persistent"));
-        for (folder, key) in kept.chain(entry.value.data.iter().map(|path| (path, "data"))) {
+        let kept = entry.value.persistent.iter().map(|folder| (folder.path(), "persistent"));
+        for (folder, key) in kept.chain(entry.value.data.iter().map(|folder| (folder.path(), "data"))) {
             let below = format!("{}/", folder.trim_matches('/'));
             let content = |node: &Node| {
                 !matches!(node.kind, Kind::Directory)

@@ -8,7 +8,8 @@ use crate::boot::modules::{self, Module};
 use crate::boot::{firmware, initramfs};
 use crate::cache::{Cache, Key};
 use crate::format::fat::FatFile;
-use crate::profile::Profile;
+use crate::profile::check::limits;
+use crate::profile::{Located, Profile};
 use crate::report::Reporter;
 use crate::tree::{Package, origin};
 use anyhow::{Context as _, Result};
@@ -28,7 +29,7 @@ impl Modules {
     pub(super) fn order(profile: &Profile, kernel: &Package) -> Result<Modules> {
         let release = Kernel::find(kernel)?.release;
         let all = modules::Modules::find(kernel, &release)?;
-        let in_order = |list: &[crate::profile::Located<String>]| {
+        let in_order = |list: &[Located<String>]| {
             let names: Vec<String> = list.iter().map(|name| name.value.clone()).collect();
             all.in_order(&names).map_err(|error| {
                 // Shown at the name that leads to it.
@@ -40,8 +41,11 @@ impl Modules {
             })
         };
         let initramfs = in_order(&profile.kernel.initramfs)?;
+        // Limits of folders have theirs.
+        let of_limits = limits::first(profile).map(|place| Located { value: limits::MODULE.to_owned(), place });
+        let wanted: Vec<_> = profile.kernel.modules.iter().cloned().chain(of_limits).collect();
         // What the initramfs has loaded need not be loaded again.
-        let mut system = in_order(&profile.kernel.modules)?;
+        let mut system = in_order(&wanted)?;
         system.retain(|module| initramfs.iter().all(|other| other.name != module.name));
         Ok(Modules { initramfs, system })
     }

@@ -20,7 +20,7 @@
 use crate::board::Board;
 use crate::health::HealthReport;
 use crate::layout::Slot;
-use crate::storage::Storage;
+use crate::storage::{FolderUse, Storage};
 use crate::update::{UpdateEvent, UpdateStatus};
 use crate::words::words;
 use serde::{Deserialize, Serialize};
@@ -197,6 +197,9 @@ pub struct Facts {
     pub status: Status,
     pub services: Vec<ServiceStatus>,
     pub storage: Storage,
+    /// Folders that have limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<FolderUse>,
 }
 
 /// One service.

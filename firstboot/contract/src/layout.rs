@@ -19,6 +19,14 @@ pub const BOOT_SIZE: u64 = 128 * MIB;
 pub const DEFAULT_ROOT_SIZE: u64 = 512 * MIB;
 /// Size of `state`, made on the node, in bytes.
 pub const STATE_SIZE: u64 = 1024 * MIB;
+/// Bytes at the end of `state` for its record.
+pub const STATE_RECORD: u64 = 64 * 1024;
+
+/// Length of the file system of `state` in a partition of `length` bytes. As much behind it takes one that was damaged.
+#[must_use]
+pub const fn state_file_system(length: u64) -> u64 {
+    length.saturating_sub(STATE_RECORD) / 2 / MIB * MIB
+}
 /// Length of the trailer, at the very end of a root partition, in bytes.
 pub const TRAILER_SIZE: u64 = 64 * 1024;
 /// Length of every `autoboot.txt`, and the longest that is sure to be read, in bytes: Raspberry Pi's documentation limits it

@@ -56,6 +56,8 @@ pub const STATE_UPDATES_RESERVE: &str = "update.reserve";
 /// On `state` and on `data`: the folder below which persistent directories lie, by their path.
 pub const KEPT_DIRECTORIES: &str = "directories";
 
+/// On `state` and on `data`, where they are ext4: how much the folders with limits hold, as the kernel counts it.
+pub const QUOTAS: &str = ".project-quotas";
 /// On `state` and on `data`: the 4 KiB that are written and read again to check whether the disk still works.
 pub const DISK_CHECK: &str = ".disk-check";
 

@@ -116,6 +116,20 @@ pub enum Data {
     },
 }
 
+/// A folder of services that has a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderUse {
+    /// Absolute path.
+    pub path: String,
+    /// The services that keep it.
+    pub services: Vec<String>,
+    pub used_bytes: u64,
+    pub limit_bytes: u64,
+    /// Files and folders in it.
+    pub files: u64,
+    pub files_limit: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,22 +20,15 @@
 
 use super::phase::Phase;
 use contract::hash::Digest;
-use contract::layout::{Extent, MIB};
+use contract::layout::{Extent, MIB, STATE_RECORD as RESERVED};
 use contract::signatures;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use uuid::Uuid;
 
 const MAGIC: &[u8; 8] = b"microdcS";
-/// Bytes at the end of the partition for the record.
-const RESERVED: u64 = 64 * 1024;
 const RECORD: usize = 64;
 /// How much at each end has to be zero for a partition to count as blank, in bytes.
 const LOOKED_AT: u64 = MIB;
-/// Length of the file system in a partition of `length` bytes. As much behind it takes one that was damaged.
-pub fn file_system(length: u64) -> u64 {
-    length.saturating_sub(RESERVED) / 2 / MIB * MIB
-}
-
 /// Label of the file system.
 pub const LABEL: &str = "microdc-state";
 

@@ -72,7 +72,7 @@ impl Claimant {
     fn state(&self, disk: &mut FileDisk, size: u64) -> anyhow::Result<Outcome> {
         let place = state::prepare(disk, size, "the disk")?;
         let Extent { offset, length } = place.extent;
-        let half = content::file_system(length);
+        let half = contract::layout::state_file_system(length);
         if place.content == Content::Ours {
             return self.whole(&disk.0, Extent { offset, length: half }).map(|()| Outcome::Found);
         }
@@ -90,6 +90,7 @@ impl Claimant {
             cluster: self.cluster.clone(),
             node: self.node.clone(),
             disks: Disks { data: DataKind::Ext4, serial: None, wipe: self.wipe.clone() },
+            limits: false,
         };
         let owner = request.owner(self.serial.clone(), &plan);
         let data = plan.place.data;

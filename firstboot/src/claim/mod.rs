@@ -4,7 +4,8 @@
 //!   [`bootsel`] the node config that the operator dropped there · [`choice`] which slot the EEPROM starts
 //! - [`data`](mod@data) the rest of the system disk, or a disk of its own
 //! - [`dry_run`] the same on files, for tests
-//! - [`content`] what a partition holds · [`phase`] how far a claim has come · [`filesystem`] Debian's own mke2fs and e2fsck
+//! - [`content`] what a partition holds · [`phase`] how far a claim has come · [`filesystem`] Debian's own mke2fs and e2fsck ·
+//!   [`projects`] mounts that folders with limits can be on
 
 pub mod bootsel;
 pub mod choice;
@@ -14,6 +15,7 @@ pub mod data;
 pub mod dry_run;
 mod filesystem;
 mod phase;
+mod projects;
 mod state;
 
 pub use bootsel::{node_config as bootsel_node_config, overwrite as bootsel_overwrite};

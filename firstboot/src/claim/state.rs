@@ -8,6 +8,7 @@
 use super::content::{self, Content, LABEL};
 use super::filesystem::{Check, Tools};
 use super::phase::Phase;
+use super::projects;
 use crate::console;
 use crate::disk::gpt::Table;
 use crate::disk::io::DiskIo;
@@ -18,7 +19,7 @@ use crate::sys::mount::{self, DATA_ONLY, Flags};
 use anyhow::{Context as _, bail};
 use contract::blank;
 use contract::initramfs::BootReport;
-use contract::layout::{Extent, MIB, STATE_SIZE};
+use contract::layout::{Extent, MIB, STATE_SIZE, state_file_system};
 use contract::names::{STATE_LOGS, STATE_MOUNT};
 use contract::storage::State;
 use std::ffi::OsStr;
@@ -31,10 +32,10 @@ use uuid::Uuid;
 /// Most that is taken into memory from a disk without writes, in bytes.
 const TAKEN_ALONG: u64 = 16 * MIB;
 
-/// Makes (at the first boot), checks and mounts `state`. To be called by PID 1 while it has no other children. Feeds the
-/// watchdog of `report` while it works.
-pub fn state(report: &BootReport) -> State {
-    match persistent(report) {
+/// Makes (at the first boot), checks and mounts `state`, so that folders on it can have `limits` where there are any. To be
+/// called by PID 1 while it has no other children. Feeds the watchdog of `report` while it works.
+pub fn state(report: &BootReport, limits: bool) -> State {
+    match persistent(report, limits) {
         Ok(outcome) => outcome,
         Err(error) => {
             let mut reason = format!("{error:#}");
@@ -46,7 +47,7 @@ pub fn state(report: &BootReport) -> State {
     }
 }
 
-fn persistent(report: &BootReport) -> anyhow::Result<State> {
+fn persistent(report: &BootReport, limits: bool) -> anyhow::Result<State> {
     let tools = Tools { watchdog: report.watchdog.as_ref().map(|watchdog| watchdog.fd) };
     if list::disk(&report.disk, &report.disk).read_only {
         return Ok(State::Volatile { reason: from_read_only(report) });
@@ -84,8 +85,9 @@ fn persistent(report: &BootReport) -> anyhow::Result<State> {
             }
         }
     }
-    mount::mount(Path::new(&device), Path::new(STATE_MOUNT), "ext4", DATA_ONLY | Flags::NOATIME, None)
+    let note = projects::mount(&device, STATE_MOUNT, "ext4", DATA_ONLY | Flags::NOATIME, limits)
         .with_context(|| format!("mounting {device} at {STATE_MOUNT}"))?;
+    notes.extend(note);
     Ok(State::Persistent { device, created, notes })
 }
 
@@ -97,14 +99,14 @@ fn make(partition: &mut File, device: &str, place: &Place, tools: Tools) -> anyh
     };
     record(Phase::Making).with_context(|| format!("writing to {device}"))?;
     let uuid = layout::derived(&place.disk_guid, "file system state");
-    tools.make(device, content::file_system(length), LABEL, &uuid)?;
+    tools.make(device, state_file_system(length), LABEL, &uuid)?;
     record(Phase::Made).with_context(|| format!("writing to {device}"))
 }
 
 /// Copies the file system in the first half of a partition of `length` bytes to the second half, and says where it stands
 /// now, in bytes from the start of the partition. Power may go meanwhile: the first half stays as it is.
 fn set_aside(partition: &mut (impl DiskIo + ?Sized), length: u64, turn: impl Fn()) -> anyhow::Result<Extent> {
-    let half = content::file_system(length);
+    let half = state_file_system(length);
     let (mut from, mut to) = (vec![0; MIB as usize], vec![0; MIB as usize]);
     for at in (0..half).step_by(MIB as usize) {
         partition.seek(SeekFrom::Start(at))?;

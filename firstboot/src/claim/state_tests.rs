@@ -101,7 +101,7 @@ fn what_is_set_aside_is_the_damaged_file_system_byte_by_byte() {
     let mut file = tempfile::tempfile().unwrap();
     let length = 9 * MIB;
     file.set_len(length).unwrap();
-    let half = content::file_system(length);
+    let half = contract::layout::state_file_system(length);
     assert!(half == 4 * MIB && 2 * half < length);
     let bytes: Vec<u8> = (0..half).map(|at| (at * 7 / 512) as u8).collect();
     file.write_all_at(&bytes, 0).unwrap();

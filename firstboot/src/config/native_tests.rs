@@ -41,6 +41,7 @@ fn accept(service: Service, text: &str) -> Result<Vec<String>, String> {
             mode: 0o700,
             persistent: false,
             data: false,
+            limit_bytes: None,
         }],
         templates: vec![Template { from: "x.j2".to_owned(), to: "/run/x/x.cfg".to_owned(), owner, mode: 0o400 }],
         services: BTreeMap::from([("x".to_owned(), service)]),

@@ -5,7 +5,7 @@ use contract::board::{Board, THROTTLED_BITS, eeprom};
 use contract::control::{Facts, ServiceState, ServiceStatus};
 use contract::health::{HealthReport, Verdict};
 use contract::layout::Slot;
-use contract::storage::{DataClaim, Storage};
+use contract::storage::{DataClaim, FolderUse, Storage};
 use contract::update::{Phase, PhaseKind, UpdateStatus};
 use std::fmt::Write as _;
 
@@ -49,6 +49,7 @@ pub fn of(facts: &Facts) -> String {
     health(&mut page, &status.health);
     update(&mut page, &status.update);
     storage(&mut page, &facts.storage);
+    folders(&mut page, &facts.folders);
     services(&mut page, &facts.services);
     page.text
 }
@@ -132,6 +133,22 @@ fn storage(page: &mut Page, storage: &Storage) {
     let mut claims = page.family("microdc_data_claim", "gauge", "1 for the outcome of the claim of data.");
     for &claim in DataClaim::ALL {
         claims.sample(&[("claim", claim.word())], flag(claim == storage.data.claim()));
+    }
+}
+
+fn folders(page: &mut Page, folders: &[FolderUse]) {
+    type Value = fn(&FolderUse) -> u64;
+    let families: [(&'static str, &str, Value); 4] = [
+        ("microdc_folder_used_bytes", "What a folder with a limit holds.", |folder| folder.used_bytes),
+        ("microdc_folder_limit_bytes", "The most that the folder may hold.", |folder| folder.limit_bytes),
+        ("microdc_folder_files", "Files and folders in a folder with a limit.", |folder| folder.files),
+        ("microdc_folder_files_limit", "How many files and folders it may have.", |folder| folder.files_limit),
+    ];
+    for (name, help, value) in families {
+        let mut family = page.family(name, "gauge", help);
+        for folder in folders {
+            family.sample(&[("path", &folder.path), ("services", &folder.services.join(","))], value(folder) as f64);
+        }
     }
 }
 
@@ -259,6 +276,14 @@ mod tests {
                 data: contract::storage::Data::Refused { reason: "x".to_owned() },
                 ..Storage::default()
             },
+            folders: vec![FolderUse {
+                path: "/var/lib/frr".to_owned(),
+                services: vec!["bgpd".to_owned(), "zebra".to_owned()],
+                used_bytes: 4096,
+                limit_bytes: 1 << 21,
+                files: 3,
+                files_limit: 1024,
+            }],
             services: vec![
                 service("bgpd", ServiceState::BackOff, None, None),
                 service("zebra", ServiceState::Ready, Some(9.5), Some(4096)),
@@ -287,6 +312,10 @@ mod tests {
             ("microdc_update_default_slot{slot=\"A\"}", 0.0),
             ("microdc_data_claim{claim=\"refused\"}", 1.0),
             ("microdc_data_claim{claim=\"ready\"}", 0.0),
+            ("microdc_folder_used_bytes{path=\"/var/lib/frr\",services=\"bgpd,zebra\"}", 4096.0),
+            ("microdc_folder_limit_bytes{path=\"/var/lib/frr\",services=\"bgpd,zebra\"}", 2_097_152.0),
+            ("microdc_folder_files{path=\"/var/lib/frr\",services=\"bgpd,zebra\"}", 3.0),
+            ("microdc_folder_files_limit{path=\"/var/lib/frr\",services=\"bgpd,zebra\"}", 1024.0),
             ("microdc_init_resident_memory_bytes", 2_400_000.0),
             ("microdc_service_state{service=\"bgpd\",state=\"back-off\"}", 1.0),
             ("microdc_service_state{service=\"bgpd\",state=\"ready\"}", 0.0),

@@ -13,6 +13,11 @@ pub const fn read<T>(group: u8, number: u8) -> u32 {
     2 << 30 | (size_of::<T>() as u32) << 16 | none(group, number)
 }
 
+/// `_IOW(group, number, T)`: the kernel reads a `T`.
+pub const fn write<T>(group: u8, number: u8) -> u32 {
+    1 << 30 | (size_of::<T>() as u32) << 16 | none(group, number)
+}
+
 /// `_IOWR(group, number, T)`: both ways.
 pub const fn read_write<T>(group: u8, number: u8) -> u32 {
     3 << 30 | (size_of::<T>() as u32) << 16 | none(group, number)

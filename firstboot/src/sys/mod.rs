@@ -15,6 +15,7 @@ pub mod notify;
 pub mod packet;
 pub mod peer;
 pub mod process;
+pub mod quota;
 pub mod reboot;
 pub mod signal;
 pub mod socket;

@@ -28,6 +28,7 @@ impl View<'_> {
             status: self.status(now),
             services: services(self.supervisor, now),
             storage: self.node.storage.clone(),
+            folders: self.node.folders(),
         }
     }
 
@@ -62,7 +63,7 @@ impl View<'_> {
 
     /// What was said as a warning since power-on, and what is short on room now.
     fn warnings(&self) -> Vec<String> {
-        let room = self.node.state_is_kept().then(super::room::problem).flatten();
+        let room = super::room::problems(self.node).into_iter().map(|(_, problem)| problem);
         self.node.warnings.list().iter().cloned().chain(room).collect()
     }
 

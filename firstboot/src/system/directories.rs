@@ -54,7 +54,8 @@ fn keep(disk: &Path, directory: &Directory) -> io::Result<()> {
     Ok(rustix::mount::mount_bind(&kept, target)?)
 }
 
-fn kept_path(disk: &Path, path: &str) -> PathBuf {
+/// Where a folder is that is shown at `path`.
+pub fn kept_path(disk: &Path, path: &str) -> PathBuf {
     disk.join(KEPT_DIRECTORIES).join(path.trim_start_matches('/'))
 }
 
@@ -96,6 +97,7 @@ mod tests {
             mode: 0o2750,
             persistent: false,
             data: false,
+            limit_bytes: None,
         };
         for _ in 0..2 {
             make(&directory).unwrap();

@@ -1,6 +1,6 @@
 //! The system half of PID 1, after switch root. Stages in order, each in its own file:
 //! [`mounts`] → [`modules`] → [`lock`] → write protection → [`clock`] → state → node config → [`update`]: what this boot is →
-//! [`identity`] → [`certificates`] → [`sysctls`] → [`directories`] → templates → services and network, in [`steady`], until a reboot or power-off is
+//! [`identity`] → [`certificates`] → [`sysctls`] → [`directories`] → [`limits`] → templates → services and network, in [`steady`], until a reboot or power-off is
 //! asked for.
 //!
 //! No stage ends the boot: problems are reported on the console and kept for the status page, and the node comes up as
@@ -16,6 +16,7 @@ mod events;
 mod identity;
 mod k3s;
 mod keys;
+mod limits;
 mod lock;
 mod modules;
 mod mounts;
@@ -70,29 +71,31 @@ pub fn run() {
     protect::all(&report).iter().for_each(|reason| warnings.add(reason));
     feed();
     clock::floor(report.built, &mut warnings);
-    let state = state(&report, &mut warnings);
+    let state = state(&report, limits::wanted(&role, false), &mut warnings);
     feed();
     clock::floor(clock::saved(), &mut warnings);
     let lasting = matches!(state, State::Persistent { .. });
     let intake = node_config(&report, &role, lasting, cgroups.as_deref(), &mut warnings);
     let updates = Updates::begin(&report, role.update, &mut warnings);
     feed();
-    let (disks, data) = data(&report, &intake, &mut warnings);
+    let (disks, data) = data(&report, &intake, limits::wanted(&role, true), &mut warnings);
     feed();
     identity::run(&intake.config, &mut warnings);
     certificates::run(&intake.config, &mut warnings);
     sysctls::run(&role.sysctls, &mut warnings);
     directories::run(&role.directories, &data, &mut warnings);
+    let storage = Storage { disks, state, data };
+    let limits = limits::run(&role, &storage, &feed, &mut warnings);
     let missing = templates::render_all(&role.templates, Path::new(names::TEMPLATES), Path::new("/"), &intake.config);
     feed();
     let board = board::Watch::begin(&mut warnings);
-    let node = Node { report, role, intake, storage: Storage { disks, state, data }, board, warnings };
+    let node = Node { report, role, intake, storage, limits, board, warnings };
     let (supervisor, health) = services::prepare(&node, cgroups, &missing, updates.baseline().absent);
     steady::run(node, supervisor, health, updates);
 }
 
-fn state(report: &BootReport, warnings: &mut Warnings) -> State {
-    let state = claim::state(report);
+fn state(report: &BootReport, limits: bool, warnings: &mut Warnings) -> State {
+    let state = claim::state(report, limits);
     match &state {
         State::Persistent { device, created, notes } => {
             if *created {
@@ -109,8 +112,8 @@ fn state(report: &BootReport, warnings: &mut Warnings) -> State {
     state
 }
 
-fn data(report: &BootReport, intake: &Intake, warnings: &mut Warnings) -> (Vec<Disk>, Data) {
-    let (disks, data) = claim::data(report, &intake.config);
+fn data(report: &BootReport, intake: &Intake, limits: bool, warnings: &mut Warnings) -> (Vec<Disk>, Data) {
+    let (disks, data) = claim::data(report, &intake.config, limits);
     match &data {
         Data::NotWanted => {}
         Data::Ready { device, kind, created, notes, .. } => {

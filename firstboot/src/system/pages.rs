@@ -2,9 +2,10 @@
 
 use crate::service::Supervisor;
 use contract::control::{Facts, ServiceState, ServiceStatus};
+use contract::layout::MIB;
 use contract::names::CONSOLE_PREFIX;
 use contract::role::NETWORK;
-use contract::storage::Data;
+use contract::storage::{Data, FolderUse};
 use contract::text;
 use std::fmt::{Display, Write as _};
 
@@ -35,7 +36,7 @@ pub fn help() -> String {
 #[must_use]
 pub fn status(facts: &Facts, time: &dyn Display) -> String {
     let mut body = String::new();
-    let Facts { status, services, storage } = facts;
+    let Facts { status, services, storage, folders } = facts;
     let mut fact = |name: &str, value: &dyn Display| {
         let _ = writeln!(body, "{name} {}", text::line(&value.to_string()));
     };
@@ -49,6 +50,9 @@ pub fn status(facts: &Facts, time: &dyn Display) -> String {
         Data::NotWanted => {}
         Data::Ready { kind, device, serial, .. } => fact("data", &format_args!("{kind} on {device} ({serial})")),
         Data::Refused { .. } => fact("data", &"none"),
+    }
+    for FolderUse { path, used_bytes, limit_bytes, .. } in folders {
+        fact("folder", &format_args!("{path}: {} of {} MiB", used_bytes / MIB, limit_bytes / MIB));
     }
     fact("config", &status.config);
     fact("time", time);
@@ -168,6 +172,7 @@ mod tests {
                 },
                 ..Storage::default()
             },
+            limits: Vec::new(),
             board: crate::system::board::Watch::default(),
             warnings,
         }

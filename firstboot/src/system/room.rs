@@ -1,7 +1,11 @@
-//! How much room is left on `state`, looked at while the node runs: services keep folders there, and logs.
+//! How much room is left on `state` and in folders that have limits, looked at while the node runs: services keep folders
+//! there, and logs.
 
+use super::limits;
+use super::node::Node;
 use contract::layout::MIB;
 use contract::names::STATE_MOUNT;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,36 +21,38 @@ struct Room {
     all_files: u64,
 }
 
-/// Whether it was said that there is little left.
+/// What was said to have little room left.
 #[derive(Debug, Default)]
 pub struct Watch {
-    said: bool,
+    said: BTreeSet<String>,
 }
 
 impl Watch {
-    /// Looks. Gives a line for the console when little is left that was not told, or when there is room again.
-    pub fn look(&mut self) -> Option<String> {
-        self.take(problem())
+    /// Looks. Gives lines for the console: what has little left and was not told, and what has room again.
+    pub fn look(&mut self, node: &Node) -> Vec<String> {
+        self.take(problems(node))
     }
 
-    fn take(&mut self, problem: Option<String>) -> Option<String> {
-        match (problem, self.said) {
-            (Some(problem), false) => {
-                self.said = true;
-                Some(format!("warning: {problem}"))
-            }
-            (None, true) => {
-                self.said = false;
-                Some("state has room again".to_owned())
-            }
-            _ => None,
-        }
+    fn take(&mut self, problems: Vec<(String, String)>) -> Vec<String> {
+        let now: BTreeSet<String> = problems.iter().map(|(place, _)| place.clone()).collect();
+        let new = problems.into_iter().filter(|(place, _)| !self.said.contains(place));
+        let mut lines: Vec<String> = new.map(|(_, problem)| format!("warning: {problem}")).collect();
+        lines.extend(self.said.difference(&now).map(|place| format!("{place} has room again")));
+        self.said = now;
+        lines
     }
 }
 
-/// What is wrong with the room on `state` now.
+/// What is wrong with the room on `state` and in the folders that have limits, now: each place with its problem.
 #[must_use]
-pub fn problem() -> Option<String> {
+pub fn problems(node: &Node) -> Vec<(String, String)> {
+    let state = node.state_is_kept().then(state).flatten().map(|problem| ("state".to_owned(), problem));
+    let folders = node.folders().into_iter().filter_map(|used| Some((used.path.clone(), limits::problem(&used)?)));
+    state.into_iter().chain(folders).collect()
+}
+
+/// What is wrong with the room on `state`.
+fn state() -> Option<String> {
     let found = rustix::fs::statvfs(Path::new(STATE_MOUNT)).ok()?;
     words(Room {
         free: found.f_bavail.saturating_mul(found.f_frsize),
@@ -92,10 +98,14 @@ mod tests {
     #[test]
     fn it_is_said_once_and_again_only_after_there_was_room() {
         let mut watch = Watch::default();
-        assert_eq!(watch.take(None), None);
-        assert_eq!(watch.take(Some("full".to_owned())).as_deref(), Some("warning: full"));
-        assert_eq!(watch.take(Some("fuller".to_owned())), None);
-        assert_eq!(watch.take(None).as_deref(), Some("state has room again"));
-        assert!(watch.take(Some("full".to_owned())).is_some());
+        let found = |places: &[(&str, &str)]| {
+            places.iter().map(|(place, problem)| ((*place).to_owned(), (*problem).to_owned())).collect::<Vec<_>>()
+        };
+        assert!(watch.take(found(&[])).is_empty());
+        assert_eq!(watch.take(found(&[("state", "full")])), ["warning: full"]);
+        assert!(watch.take(found(&[("state", "fuller")])).is_empty());
+        assert_eq!(watch.take(found(&[("state", "full"), ("/var/lib/web", "its limit")])), ["warning: its limit"]);
+        assert_eq!(watch.take(found(&[("/var/lib/web", "its limit")])), ["state has room again"]);
+        assert_eq!(watch.take(found(&[("state", "full")])), ["warning: full", "/var/lib/web has room again"]);
     }
 }

@@ -177,6 +177,7 @@ mod tests {
                 status: status.clone(),
                 services: services.to_vec(),
                 storage: contract::storage::Storage::default(),
+                folders: Vec::new(),
             },
             size,
         )

@@ -112,11 +112,9 @@ impl Loop {
                 self.node.warnings.add(format_args!("cannot save the time: {error}"));
             }
         }
-        if now >= self.room_at && self.node.state_is_kept() {
+        if now >= self.room_at {
             self.room_at = now + room::LOOK_EVERY;
-            if let Some(line) = self.room.look() {
-                say(line);
-            }
+            self.room.look(&self.node).iter().for_each(say);
         }
         // A dead child must be known before it is asked whether others may start.
         self.reap(now);
@@ -166,7 +164,7 @@ impl Loop {
         let deadlines = [
             Some(self.feed_at),
             Some(self.save_at),
-            self.node.state_is_kept().then_some(self.room_at),
+            Some(self.room_at),
             self.supervisor.deadline(now),
             self.control.deadline(),
             self.stop.is_none().then(|| self.health.deadline()).flatten(),

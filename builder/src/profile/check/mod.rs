@@ -1,10 +1,11 @@
 //! Turns a profile into the role spec that the node reads: names become numbers, references are followed.
 //!
-//! - here accounts, and what is made at boot · [`service`] · [`health`] · [`update`]
+//! - here accounts, and what is made at boot · [`service`] · [`limits`] of folders · [`health`] · [`update`]
 //! - what is checked as soon as a profile is read: [`node_toml`] what it says about node.toml · [`packages`] ·
 //!   [`vars`] what nodes set for themselves
 
 mod health;
+pub mod limits;
 mod node_toml;
 mod packages;
 mod service;
@@ -62,6 +63,7 @@ pub fn role_spec(profile: &Profile, version: &str, modules: Vec<String>) -> Resu
     let sysctls = checker.sysctls();
     let services = checker.services();
     directories.extend(checker.kept_folders());
+    checker.limits(&directories, &services);
     let health = checker.health();
     let update = checker.update();
     if !checker.mistakes.is_empty() {
@@ -152,7 +154,10 @@ impl Checker<'_> {
             self.absolute(path, &entry.place);
             let written = &entry.value;
             let owner = self.owner(&written.owner, &entry.place);
-            Directory { path: path.clone(), owner, mode: written.mode.0, persistent: written.persistent, data: false }
+            let on = written.persistent.then_some(limits::Disk::State);
+            let limit_bytes = self.limit(path, written.limit.as_ref(), &entry.place, on);
+            let (mode, persistent) = (written.mode.0, written.persistent);
+            Directory { path: path.clone(), owner, mode, persistent, data: false, limit_bytes }
         };
         profile.directories.iter().map(one).collect()
     }

@@ -4,6 +4,7 @@ use super::super::diagnostic::{Place, did_you_mean};
 use super::super::schema::{Check as CheckText, Looker, Ready as ReadyText, Service as ServiceText};
 use super::super::value::Located;
 use super::Checker;
+use super::limits::Disk;
 use contract::role::{
     Cause, Check, Directory, EnvironmentFile, Kill, Limits, Mount, NETWORK, NO_TIMEOUT_MS, Ready, Restart, Sandbox,
     Schedule, Service, ServiceKind, TIME, Timer,
@@ -260,7 +261,7 @@ impl Checker<'_> {
             self.wrong(place, "`sandbox.containers` is for root with new privileges".to_owned(), Some(help));
         }
         let kept = written.persistent.iter().chain(&written.data);
-        sandbox.folders.extend(kept.cloned());
+        sandbox.folders.extend(kept.map(|folder| folder.path().to_owned()));
         sandbox
     }
 
@@ -270,15 +271,25 @@ impl Checker<'_> {
         let mut kept: Vec<Directory> = Vec::new();
         for entry in profile.services.values() {
             let owner = self.accounts.users.get(&entry.value.user).cloned().unwrap_or_default();
-            let on_state = entry.value.persistent.iter().map(|path| (path, false));
-            for (path, data) in on_state.chain(entry.value.data.iter().map(|path| (path, true))) {
+            let on_state = entry.value.persistent.iter().map(|folder| (folder, Disk::State));
+            for (folder, disk) in on_state.chain(entry.value.data.iter().map(|folder| (folder, Disk::Data))) {
+                let path = folder.path();
                 self.absolute(path, &entry.place);
-                if profile.directories.contains_key(path) || kept.iter().any(|other| other.path == *path) {
+                if profile.directories.contains_key(path) || kept.iter().any(|other| other.path == path) {
                     let message = format!("{path} is kept by two entries of this profile");
                     self.wrong(&entry.place, message, Some("remove one of them".to_owned()));
                 }
                 let owner = contract::role::Identity { groups: Vec::new(), ..owner.clone() };
-                kept.push(Directory { path: path.clone(), owner, mode: KEPT_MODE, persistent: true, data });
+                let limit_bytes = self.limit(path, folder.limit(), &entry.place, Some(disk));
+                let data = disk == Disk::Data;
+                kept.push(Directory {
+                    path: path.to_owned(),
+                    owner,
+                    mode: KEPT_MODE,
+                    persistent: true,
+                    data,
+                    limit_bytes,
+                });
             }
         }
         kept

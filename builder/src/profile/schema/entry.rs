@@ -1,6 +1,7 @@
 //! Named entries and tables of an array, each of which counts as a whole: artifacts, accounts, directories, templates.
 
-use super::super::quantity::Mode;
+use super::super::quantity::{Bytes, Mode};
+use super::super::spanned::Spanned;
 use contract::var::{VarKind, VarValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -72,6 +73,8 @@ pub struct Directory {
     /// Kept on `state` across reboots and updates.
     #[serde(default)]
     pub persistent: bool,
+    /// With `persistent`: the most that it may hold, such as `"200MiB"`. Writes beyond it fail.
+    pub limit: Option<Spanned<Bytes>>,
 }
 
 /// A file rendered from the node config at boot.

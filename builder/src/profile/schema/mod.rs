@@ -11,7 +11,7 @@ mod service;
 
 pub use entry::{Artifact, Directory, Group, Template, User, Var};
 pub use health::{Disk as DiskHealth, Health, Http, Kubernetes, Target};
-pub use service::{Check, Limits, Looker, Mount, Ready, Restart, Service};
+pub use service::{Check, Folder, Limits, Looker, Mount, Ready, Restart, Service};
 
 use super::field::kind::{Entries, Includes, List, Need, One, PerFile, Table, Tables};
 use super::field::table;

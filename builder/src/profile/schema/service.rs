@@ -5,8 +5,11 @@ use super::super::spanned::Spanned;
 use super::health::Http;
 use contract::role::{Capability, Cause, Kill, Sandbox, ServiceKind};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A program that firstboot runs.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -76,12 +79,13 @@ pub struct Service {
     /// Its programs may gain privileges by setuid bits and file capabilities.
     #[serde(default)]
     pub new_privileges: bool,
-    /// Folders owned by its user (0750), kept on `state` across reboots and updates.
+    /// Folders owned by its user (0750), kept on `state` across reboots and updates. With a `limit`, writes beyond it fail:
+    /// `{ path = "/var/lib/web", limit = "200MiB" }`.
     #[serde(default)]
-    pub persistent: Vec<String>,
+    pub persistent: Vec<Folder>,
     /// Like `persistent`, but on `data`: without a file system there, the service is not started.
     #[serde(default)]
-    pub data: Vec<String>,
+    pub data: Vec<Folder>,
     /// Private folders in memory, removed with its last process.
     #[serde(default)]
     pub temporary: Vec<String>,
@@ -154,6 +158,67 @@ pub enum Check {
         /// Words in a line of its output that mean a mistake, whatever its exit status.
         mistake: String,
     },
+}
+
+/// A folder that a service keeps.
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+#[schemars(untagged)]
+pub enum Folder {
+    /// Its absolute path.
+    Path(String),
+    Limited(LimitedFolder),
+}
+
+/// A folder that a service keeps, with the most that it may hold.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitedFolder {
+    /// Its absolute path.
+    pub path: String,
+    /// The most that it may hold.
+    pub limit: Spanned<Bytes>,
+}
+
+impl Folder {
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            Folder::Path(path) | Folder::Limited(LimitedFolder { path, .. }) => path,
+        }
+    }
+
+    #[must_use]
+    pub fn limit(&self) -> Option<&Spanned<Bytes>> {
+        match self {
+            Folder::Path(_) => None,
+            Folder::Limited(folder) => Some(&folder.limit),
+        }
+    }
+}
+
+/// By hand, so that a mistake in a table is told as it is.
+impl<'de> Deserialize<'de> for Folder {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Folder, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Folder;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path, or { path = \"/var/lib/web\", limit = \"200MiB\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<Folder, E> {
+                Ok(Folder::Path(path.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Folder, A::Error> {
+                LimitedFolder::deserialize(MapAccessDeserializer::new(map)).map(Folder::Limited)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// A bind mount.

@@ -96,6 +96,21 @@ pub struct Directory {
     /// With `persistent`: kept on `data` in place of `state`.
     #[serde(default)]
     pub data: bool,
+    /// With `persistent`: the most that it may hold, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+}
+
+/// For each of these bytes of its limit, a folder may hold one file or folder: as many as a file system of that size has
+/// (`inode_ratio` in mke2fs.conf(5)).
+const BYTES_A_FILE: u64 = 16 * 1024;
+/// A folder with a limit may hold so many at least.
+const LEAST_FILES: u64 = 1024;
+
+/// How many files and folders a folder with this limit may hold.
+#[must_use]
+pub fn files_limit(limit_bytes: u64) -> u64 {
+    (limit_bytes / BYTES_A_FILE).max(LEAST_FILES)
 }
 
 /// A file rendered from the node config at boot.

@@ -1,7 +1,8 @@
 //! What `data` is made into, by Debian's own tools in the image.
 
 use super::super::filesystem::{Check, Tools};
-use crate::sys::mount::{self, Flags};
+use super::super::projects;
+use crate::sys::mount::Flags;
 use anyhow::{Context as _, bail, ensure};
 use contract::names::DATA_MOUNT;
 use contract::node::DataKind;
@@ -58,13 +59,13 @@ pub fn make(kind: DataKind, partition: &str, length: u64, uuid: &Uuid, tools: To
     }
 }
 
-/// Checks and mounts what is to be mounted. Returns whether something had to be repaired.
+/// Checks and mounts what is to be mounted, so that folders on it can have `limits`. Returns what the operator should know.
 ///
 /// # Errors
 /// When it cannot be used. Nothing is recreated then: the data may still be saved.
-pub fn attach(kind: DataKind, partition: &str, tools: Tools) -> anyhow::Result<bool> {
+pub fn attach(kind: DataKind, partition: &str, limits: bool, tools: Tools) -> anyhow::Result<Vec<String>> {
     if !matches!(kind, DataKind::Ext4 | DataKind::Xfs) {
-        return Ok(false);
+        return Ok(Vec::new());
     }
     // XFS replays its journal when it is mounted; its repair is for an operator to begin.
     let check = if kind == DataKind::Ext4 { tools.check(partition)? } else { Check::Clean };
@@ -72,9 +73,10 @@ pub fn attach(kind: DataKind, partition: &str, tools: Tools) -> anyhow::Result<b
         bail!("the file system on {partition} cannot be repaired; it is left as it is: {words}");
     }
     let flags = Flags::NODEV | Flags::NOSUID | Flags::NOATIME;
-    mount::mount(Path::new(partition), Path::new(DATA_MOUNT), kind.name(), flags, None)
+    let without_limits = projects::mount(partition, DATA_MOUNT, kind.name(), flags, limits)
         .with_context(|| format!("mounting {partition} at {DATA_MOUNT}; its data is left as it is"))?;
-    Ok(check == Check::Repaired)
+    let repaired = (check == Check::Repaired).then(|| format!("the file system on {partition} had to be repaired"));
+    Ok(repaired.into_iter().chain(without_limits).collect())
 }
 
 fn run(tools: Tools, program: &str, arguments: &[&str]) -> anyhow::Result<()> {

@@ -56,6 +56,8 @@ pub(super) struct Request {
     pub cluster: Option<String>,
     pub node: String,
     pub disks: Disks,
+    /// Whether folders on it have limits.
+    pub limits: bool,
 }
 
 /// What the child answers, as JSON on its standard output.
@@ -65,14 +67,15 @@ struct Answer {
     data: Data,
 }
 
-/// Lists the disks; claims, checks and mounts `data` as the node config says. To be called by PID 1 while it has no other
+/// Lists the disks; claims, checks and mounts `data` as the node config says, with `limits` where folders on it have any. To be called by PID 1 while it has no other
 /// children, after `state`. Feeds the watchdog of `report` meanwhile.
-pub fn data(report: &BootReport, config: &NodeConfig) -> (Vec<Disk>, Data) {
+pub fn data(report: &BootReport, config: &NodeConfig, limits: bool) -> (Vec<Disk>, Data) {
     let request = Request {
         system: report.disk.clone(),
         cluster: config.cluster.name.clone(),
         node: config.name.as_str().to_owned(),
         disks: config.disks.clone(),
+        limits,
     };
     match ask(report, &request) {
         Ok(Answer { disks, data }) => (disks, data),

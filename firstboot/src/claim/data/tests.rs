@@ -28,6 +28,7 @@ fn request(node: &str, kind: DataKind) -> Request {
         cluster: Some("rack".to_owned()),
         node: node.to_owned(),
         disks: Disks { data: kind, ..Disks::default() },
+        limits: false,
     }
 }
 

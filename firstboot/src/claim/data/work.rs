@@ -86,10 +86,7 @@ impl Work {
             sync(Path::new(&device))?;
             claim.finish()?;
         }
-        let mut notes = Vec::new();
-        if kind::attach(kind, &device, TOOLS)? {
-            notes.push(format!("the file system on {device} had to be repaired"));
-        }
+        let mut notes = kind::attach(kind, &device, self.request.limits, TOOLS)?;
         match &self.request.disks.wipe {
             Some(wipe) if *wipe == serial => notes.push(format!(
                 "{name} (serial number {serial}) belongs to this node: remove wipe from node.toml, it is no longer \

@@ -1,6 +1,7 @@
 //! The seccomp filter of a service.
 
 use super::calls::{self, Call};
+use crate::sys::quota::{SET_ATTRIBUTES, SET_FLAGS};
 use contract::role::{Capability, Sandbox, Service, SystemCalls};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -21,15 +22,16 @@ const ARCH: TargetArch = TargetArch::x86_64;
 /// `CLONE_NEW*`: all kinds of namespaces (linux/sched.h).
 const NAMESPACES: u64 = 0x7e02_0080;
 
-/// The filters for a service, the main one last. What is not allowed fails with EPERM.
+/// The filters for a service, the main one last. What is not allowed fails with EPERM. Where folders of the role have `limits`,
+/// it takes no file out of its folder's project.
 ///
 /// # Errors
 /// When the rules make no program, which only a mistake in them would do.
-pub fn filters(service: &Service) -> Result<Vec<BpfProgram>, BackendError> {
+pub fn filters(service: &Service, limits: bool) -> Result<Vec<BpfProgram>, BackendError> {
     if service.sandbox.unconfined {
         return Ok(Vec::new());
     }
-    allowing(&service.sandbox, &service.capabilities)
+    allowing(&service.sandbox, &service.capabilities, limits)
 }
 
 /// The filters for a child of PID 1 without capabilities.
@@ -45,7 +47,7 @@ pub fn of_reader() -> Result<Vec<BpfProgram>, BackendError> {
 /// # Errors
 /// As [`filters`].
 pub fn of_looker(capabilities: &[Capability]) -> Result<Vec<BpfProgram>, BackendError> {
-    allowing(&Sandbox::default(), capabilities)
+    allowing(&Sandbox::default(), capabilities, true)
 }
 
 /// The filter for the child of PID 1 that claims disks: what nothing may call, and what it and its tools have no use for.
@@ -64,7 +66,7 @@ pub fn of_claim() -> Result<Vec<BpfProgram>, BackendError> {
     ])
 }
 
-fn allowing(sandbox: &Sandbox, capabilities: &[Capability]) -> Result<Vec<BpfProgram>, BackendError> {
+fn allowing(sandbox: &Sandbox, capabilities: &[Capability], limits: bool) -> Result<Vec<BpfProgram>, BackendError> {
     let mut filters = Vec::new();
     if sandbox.fixed_capabilities {
         let capset = Rules::from([(libc::SYS_capset, Vec::new())]);
@@ -84,20 +86,36 @@ fn allowing(sandbox: &Sandbox, capabilities: &[Capability]) -> Result<Vec<BpfPro
     let clone = if namespaces { Vec::new() } else { vec![SeccompRule::new(vec![clone])?] };
     rules.insert(libc::SYS_clone, clone);
     rules.insert(libc::SYS_socket, families(capabilities)?);
+    if limits {
+        rules.insert(libc::SYS_ioctl, vec![SeccompRule::new(any_but_projects()?)?]);
+    }
     filters.push(program(rules, SeccompAction::Errno(PERMITTED), SeccompAction::Allow)?);
     Ok(filters)
 }
+
+/// Requests of ioctl but for those that change whose project a file is: its owner may make them.
+fn any_but_projects() -> Result<Vec<SeccompCondition>, BackendError> {
+    let other = |request: u32| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request.into());
+    [SET_ATTRIBUTES, SET_FLAGS].into_iter().map(other).collect()
+}
+
+/// quotactl_fd(2): the same number on all machines, and newer than some C libraries.
+const QUOTACTL_FD: Call = 443;
 
 /// `BPF_RAW_TRACEPOINT_OPEN` and `BPF_LINK_CREATE`: programs that watch the kernel, and processes through it.
 const WATCHING: [u64; 2] = [17, 28];
 
 /// The filter for what makes containers, and for all that it starts. What is refused fails with EPERM, all else is allowed:
-/// other kernels and modules, files by handle, the clock, swap, accounting, and looking into the kernel.
+/// other kernels and modules, files by handle, the clock, swap, accounting, and looking into the kernel; where folders of the
+/// role have `limits`, also to change those.
 ///
 /// # Errors
 /// As [`filters`].
-pub fn of_containers(service: &Service) -> Result<Vec<BpfProgram>, BackendError> {
+pub fn of_containers(service: &Service, limits: bool) -> Result<Vec<BpfProgram>, BackendError> {
     let mut refused: Rules = calls::NEVER.iter().map(|&call| (call, Vec::new())).collect();
+    if limits {
+        refused.extend([libc::SYS_quotactl, QUOTACTL_FD].map(|call| (call, Vec::new())));
+    }
     if !service.sandbox.system_calls.contains(&SystemCalls::Bpf) {
         refused.insert(libc::SYS_perf_event_open, Vec::new());
         let watching = |command: u64| {

@@ -23,6 +23,12 @@ impl Ground {
         Ground { directories: role.directories.clone(), templates: role.templates.clone() }
     }
 
+    /// Whether folders of the role have limits.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        self.directories.iter().any(|directory| directory.limit_bytes.is_some())
+    }
+
     /// The folders that a service may change: those that its profile names, and those of its user. Root's belong to no
     /// service in particular.
     #[must_use]

@@ -34,10 +34,12 @@ pub fn confinement(service: &Service, ground: &Ground) -> Result<Confinement, St
     }
     if service.sandbox.containers {
         let changes = host::changes(service, ground)?;
-        let filters = filter::of_containers(service).map_err(|error| format!("cannot make its filter: {error}"))?;
+        let filters = filter::of_containers(service, ground.has_limits())
+            .map_err(|error| format!("cannot make its filter: {error}"))?;
         return Ok(Confinement { changes, filters, keyring: true, containers: true, scoped: false });
     }
     let changes = view::changes(service, ground)?;
-    let filters = filter::filters(service).map_err(|error| format!("cannot make its filter: {error}"))?;
+    let filters =
+        filter::filters(service, ground.has_limits()).map_err(|error| format!("cannot make its filter: {error}"))?;
     Ok(Confinement { changes, filters, scoped: true, keyring: true, containers: false })
 }

@@ -41,17 +41,21 @@ fn service(uid: u32, run: &[&str], sandbox: Sandbox) -> Service {
 
 fn directory(path: &str, uid: u32, persistent: bool) -> Directory {
     let owner = Identity { uid, gid: uid, groups: Vec::new() };
-    Directory { path: path.to_owned(), owner, mode: 0o750, persistent, data: false }
+    Directory { path: path.to_owned(), owner, mode: 0o750, persistent, data: false, limit_bytes: None }
 }
 
 fn ground() -> Ground {
+    Ground::of(&role())
+}
+
+fn role() -> RoleSpec {
     let template = |to: &str, uid, mode| Template {
         from: "x.j2".to_owned(),
         to: to.to_owned(),
         owner: Identity { uid, gid: uid, groups: Vec::new() },
         mode,
     };
-    Ground::of(&RoleSpec {
+    RoleSpec {
         format: 1,
         role: contract::role::Role::literal("router"),
         summary: String::new(),
@@ -73,7 +77,7 @@ fn ground() -> Ground {
         health: Vec::new(),
         vars: BTreeMap::new(),
         update: contract::role::Trial::default(),
-    })
+    }
 }
 
 const MOUNTS: &str = "\
@@ -124,9 +128,13 @@ fn root_services_see_no_secrets_of_others_and_only_operators_the_socket() {
 
 /// Runs a shell's script as root, confined, and returns what it wrote.
 fn confined(script: &str, sandbox: Sandbox, capabilities: &[Capability]) -> String {
+    confined_on(&Ground::default(), script, sandbox, capabilities)
+}
+
+fn confined_on(ground: &Ground, script: &str, sandbox: Sandbox, capabilities: &[Capability]) -> String {
     let mut service = service(0, &["/bin/sh", "-c", script], sandbox);
     service.capabilities = capabilities.to_vec();
-    let confinement = confinement(&service, &Ground::default()).unwrap();
+    let confinement = confinement(&service, ground).unwrap();
     said(&service.run, &confinement, capabilities)
 }
 
@@ -200,6 +208,18 @@ fn what_is_asked_for_by_name_is_there() {
 }
 
 #[test]
+fn where_folders_have_limits_a_service_changes_no_attributes_of_its_files_but_may_read_them() {
+    let limited = Directory { limit_bytes: Some(1 << 20), ..directory("/var/lib/frr", 110, true) };
+    let with = Ground::of(&RoleSpec { directories: vec![limited], ..role() });
+    let without = Ground::of(&role());
+    // Not on every machine has the file system such attributes: then both ways fail, and not for want of a right.
+    let script = "echo x >/tmp/x; chattr +A /tmp/x 2>&1 | grep -c 'not permitted'; chattr -p 7 /tmp/x 2>&1 | grep -c 'not permitted'; \
+                  lsattr /tmp/x 2>&1 | grep -c 'not permitted'";
+    assert_eq!(confined_on(&with, script, Sandbox::default(), &[]), "1\n1\n0\n");
+    assert_eq!(confined_on(&without, script, Sandbox::default(), &[]), "0\n0\n0\n");
+}
+
+#[test]
 fn capabilities_stay_as_they_are_where_a_program_would_change_them() {
     // capsh would end with an error if it could not have what it asks for.
     let script = "grep CapEff /proc/self/status; setpriv --bounding-set -all --inh-caps -all true && echo asked; \
@@ -235,7 +255,7 @@ fn every_filter_is_short_enough_for_the_kernel_and_no_group_allows_what_nobody_m
     let all = Sandbox { system_calls: SystemCalls::ALL.to_vec(), fixed_capabilities: true, ..Sandbox::default() };
     let mut widest = service(0, &["/x"], all);
     widest.capabilities = Capability::ALL.to_vec();
-    let filters = [filter::filters(&widest), filter::of_reader(), filter::of_claim()];
+    let filters = [filter::filters(&widest, true), filter::of_reader(), filter::of_claim()];
     for filter in filters.into_iter().flat_map(Result::unwrap) {
         assert!(filter.len() <= 4096, "{}", filter.len());
     }

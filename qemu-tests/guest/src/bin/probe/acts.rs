@@ -4,6 +4,7 @@
 //! | act | what it does |
 //! |---|---|
 //! | `sleep` | nothing |
+//! | `fill FOLDER` | writes files there until it cannot, tries to get them out of its limit, says how each attempt went |
 //! | `await FILE ACT ...` | waits for a file, then acts |
 //! | `facts FOLDER ...` | writes what it finds around itself |
 //! | `exit STATUS` | ends |
@@ -56,6 +57,7 @@ pub fn run(act: &str, rest: &[&str]) {
             return run(act, rest);
         }
         ("facts", folders) => facts(folders),
+        ("fill", [folder]) => super::fill::run(folder),
         ("exit", [status]) => exit(status.parse().unwrap_or(99)),
         ("hold-memory", [mib]) => hold_memory(mib.parse().unwrap_or(0)),
         ("hold-by-child", [mib]) => loop {

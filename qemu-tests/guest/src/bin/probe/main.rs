@@ -8,6 +8,7 @@ mod attack;
 mod bgp;
 mod enter;
 mod fault;
+mod fill;
 mod hang;
 mod oci;
 mod ptrace;
