@@ -87,6 +87,7 @@ pub fn run() {
         Some("time") => truetime::run(),
         Some("update") => update::run(),
         Some("vip") => vip::run(rest),
+        Some("vip-api") => vip::api::run(rest),
         Some(other) => {
             eprintln!("firstboot: unknown command {other:?}; this program is started by the kernel and by itself");
             std::process::exit(2);

@@ -73,10 +73,7 @@ pub static IMAGES: [TestImage; 17] = [
     // Every part that no other image has.
     image("parts", "MICRODC_TEST_PARTS_IMAGE", "qemu-tests/profiles/parts.toml"),
     // A server with an address that it shares with others.
-    TestImage {
-        packages_of: Some("k3s-server"),
-        ..image("vip", "MICRODC_TEST_VIP_IMAGE", "qemu-tests/profiles/vip.toml")
-    },
+    image("vip", "MICRODC_TEST_VIP_IMAGE", "qemu-tests/profiles/vip.toml"),
     // Daemons that are awkward without maintainer scripts.
     TestImage { long: true, ..image("daemons", "MICRODC_TEST_DAEMONS_IMAGE", "qemu-tests/profiles/daemons.toml") },
     // With Garage compiled from its source, because upstream's program cannot be fetched everywhere.

@@ -25,6 +25,9 @@ const MORE: &str = "[k3s.registries.mirrors]\n\"registry.example\" = [\"https://
     [k3s.snapshots]\nschedule = \"0 */6 * * *\"\nkeep = 7\n[k3s.snapshots.s3]\nendpoint = \"s3.rack1.lan:9000\"\n\
     bucket = \"etcd\"\naccess_key = \"hunter5hunter5\"\nsecret_key = \"hunter6hunter6\"\n";
 
+/// The address of all servers of the cluster.
+const VIP: &str = "10.0.0.10";
+
 fn start(image: PathBuf, name: &str, k3s: &str) -> Node {
     let config = format!("name = \"{name}\"\n{NETWORK}{PROXY}[k3s]\n{k3s}\n{MORE}");
     let machine = Machine::new(image).name(name).network(&Network::new()).port(PORT).disk_size(6 << 30);
@@ -87,14 +90,39 @@ pub fn until_health_says(node: &Node, words: &str) {
 }
 
 /// A quorum that is lost turns the node red, with its name, and a quorum that is back makes it well.
-fn a_lost_quorum_is_named(node: &Node) {
+fn a_lost_quorum_is_named_and_takes_the_address(node: &Node) {
     let etcd = format!("{ANSWERS}/etcd");
+    it_has_the_address(node, true);
     Agent(node).write(&etcd, "RAFT NO LEADER");
     until_health_says(node, "failed: etcd: http://localhost:2381/health answered 503");
     until_health_says(node, "\"reason\":\"RAFT NO LEADER\"");
     until_health_says(node, "Kubernetes API: etcd has no quorum");
+    it_has_the_address(node, false);
     Agent(node).write(&etcd, "");
     until_health_says(node, "passed");
+    it_has_the_address(node, true);
+}
+
+/// Waits until the node has the address of all servers, or has it no more.
+fn it_has_the_address(node: &Node, wanted: bool) {
+    let line = format!("-- {VIP}");
+    Agent(node).until("the address of all servers comes and goes with the API", |agent| {
+        let has = agent.cat("/proc/net/fib_trie").lines().any(|found| found.trim_end().ends_with(&line));
+        (has == wanted).then_some(())
+    });
+}
+
+/// The watcher may change addresses, and is told by another service whether the API is ready.
+fn only_who_asks_the_api_sees_the_kubelets_key(agent: Agent<'_>) {
+    let read = |service: &str, file: &str| {
+        let words = ["/usr/lib/microdc/firstboot", "confine-as", service, "/usr/lib/microdc/probe", "cat", file];
+        agent.ask(&Request::Run(words.map(str::to_owned).to_vec()))
+    };
+    let key = "/var/lib/rancher/k3s/agent/client-kubelet.key";
+    assert!(read("vip-api", key).unwrap().contains("EC PRIVATE KEY"));
+    read("vip", key).unwrap_err();
+    read("vip", "/run/vip/down").unwrap();
+    only_what_is_expected_is_reached(agent, &[("vip-api", &[])]);
 }
 
 /// Settings of a YAML file without its comments.
@@ -216,7 +244,8 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     let k3s = format!(
         "cluster_init = true\nagent_token = \"{TOKEN}\"\nnode_ip = \"10.0.0.11\"\ntls_san = [\"api.rack1.lan\", \"10.0.0.9\"]\n\
          disable = [\"servicelb\", \"traefik\"]\nlabels = {{ \"example.org/disk\" = \"nvme\", board = \"cm4\" }}\n\
-         taints = [\"example.org/slow=true:NoSchedule\"]\ncluster_cidr = [\"10.50.0.0/16\"]"
+         taints = [\"example.org/slow=true:NoSchedule\"]\ncluster_cidr = [\"10.50.0.0/16\"]\n\
+         [vip]\naddress = \"{VIP}\"\n[vip.vrrp]\ninterface = \"eth0\""
     );
     let mut node = start(images::k3s_server(), "s1", &k3s);
     let found = Found::by(Agent(&node), "k3s");
@@ -229,6 +258,7 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
         "tls-san:",
         "  - \"api.rack1.lan\"",
         "  - \"10.0.0.9\"",
+        "  - \"10.0.0.10\"",
         "cluster-cidr: \"10.50.0.0/16\"",
         "disable:",
         "  - \"servicelb\"",
@@ -283,7 +313,8 @@ fn a_first_server_finds_what_k3s_documents_and_is_healthy() {
     the_gate_passes_only_when_the_node_is_in_the_cluster(&node, &steps);
     let page = node.page("s", STEP).unwrap();
     assert!(service(&page, "k3s").contains(": ready"), "{page}");
-    a_lost_quorum_is_named(&node);
+    a_lost_quorum_is_named_and_takes_the_address(&node);
+    only_who_asks_the_api_sees_the_kubelets_key(Agent(&node));
     it_does_not_take_the_node(Agent(&node));
     let Reply::Kubeconfig(said) = call(&node, Ask::Kubeconfig { address: "fd00::11".to_owned() }) else { panic!() };
     assert!(said.contains("server: https://[fd00::11]:6443"), "{said}");

@@ -1,6 +1,7 @@
 //! One address for all servers of a cluster: each announces it by BGP, or one that is elected holds it, while its own API
 //! answers. And public addresses that stand for hosts behind a router.
 
+use contract::role::{HttpProbe, Probe};
 use emulator::network::frame::Body;
 use emulator::{Network, Node};
 use qemu_tests::agent::Agent;
@@ -15,6 +16,10 @@ use std::time::{Duration, Instant};
 /// Longest time until another server answers. The aim is a second; nodes on a busy machine take longer. What tells this from
 /// BGP's own timers is that those take 9 s.
 const TAKEN_OVER: Duration = Duration::from_secs(8);
+
+/// Signals of the kernel (signal(7)).
+const STOP: i32 = 19;
+const CONTINUE: i32 = 18;
 
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 const PRIVATE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 20);
@@ -37,7 +42,26 @@ fn take_away(client: &mut Client<'_>, servers: &mut [Node], what: &str, away: im
 }
 
 fn kill_api(node: &mut Node) {
-    Agent(node).ask(&Request::Kill { name: "api".to_owned(), signal: 9 }).unwrap();
+    signal(node, "api", 9);
+}
+
+/// Sends a signal to all processes with this name.
+fn signal(node: &Node, name: &str, signal: i32) {
+    Agent(node).ask(&Request::Kill { name: name.to_owned(), signal }).unwrap();
+}
+
+/// What k3s's supervisor says when it is asked whether anything answers.
+fn something_answers(node: &Node) {
+    let ping = HttpProbe {
+        url: "http://127.0.0.1:6443/ping".to_owned(),
+        status: Some(200),
+        body: Some("pong".to_owned()),
+        ca: None,
+        insecure: false,
+    };
+    let asked = serde_json::to_string(&Probe::Http(ping)).unwrap();
+    let words = ["/usr/lib/microdc/firstboot", "probe", "10000", &asked];
+    Agent(node).ask(&Request::Run(words.map(str::to_owned).to_vec())).unwrap();
 }
 
 #[test]
@@ -74,6 +98,13 @@ fn servers_announce_an_address_by_bgp_while_their_api_answers_and_a_public_addre
     assert!(!client.servers_of_flows(40).contains(&Server::ALL[killed].name()));
     assert!(!has(&servers[killed], BY_BGP));
     // It takes part again by itself.
+    wait_route(&routers[1], &all).unwrap();
+
+    let what = "three servers with BGP, an API that hangs behind /ping to another server's answer";
+    let hung = take_away(&mut client, &mut servers, what, |node| signal(node, "openssl", STOP));
+    something_answers(&servers[hung]);
+    assert!(!has(&servers[hung], BY_BGP) && !client.servers_of_flows(40).contains(&Server::ALL[hung].name()));
+    signal(&servers[hung], "openssl", CONTINUE);
     wait_route(&routers[1], &all).unwrap();
 
     let what = "three servers with BGP and BFD, power cut to another server's answer";

@@ -81,7 +81,8 @@ pub(super) fn get(
     agent(trust, limit).get(url).call().with_context(|| format!("no answer from {url}"))
 }
 
-fn agent(trust: Option<TlsConfig>, limit: Duration) -> ureq::Agent {
+/// `limit` is the time for each answer.
+pub(super) fn agent(trust: Option<TlsConfig>, limit: Duration) -> ureq::Agent {
     let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(limit))
         .max_redirects(0)

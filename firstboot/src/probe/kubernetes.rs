@@ -26,16 +26,11 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// # Errors
 /// No answer, or not the one that counts as good.
 pub(super) fn check(request: &KubernetesProbe, limit: Duration) -> anyhow::Result<()> {
-    let tls = identified(request)?;
-    let api = &request.api;
     match request.asks {
-        KubernetesQuestion::Api => {
-            let mut answer = http::get(&format!("{api}/readyz?verbose"), Some(tls), limit)?;
-            let status = answer.status().as_u16();
-            readiness(status, &http::body(&mut answer, LONGEST).unwrap_or_default())
-        }
+        KubernetesQuestion::Api => ApiAsker::new(request.clone(), limit).ask(),
         KubernetesQuestion::Node => {
-            let name = request.node.as_str();
+            let (api, name) = (&request.api, request.node.as_str());
+            let tls = identified(request)?;
             let mut answer = http::get(&format!("{api}/api/v1/nodes/{name}"), Some(tls), limit)?;
             let status = answer.status().as_u16();
             let body = http::body(&mut answer, LONGEST);
@@ -49,6 +44,39 @@ pub(super) fn check(request: &KubernetesProbe, limit: Duration) -> anyhow::Resul
                 status => readiness(status, &body.unwrap_or_default()),
             }
         }
+    }
+}
+
+/// Asks again and again whether the API is ready, on a connection that is kept open where the server keeps it.
+#[derive(Debug)]
+pub struct ApiAsker {
+    request: KubernetesProbe,
+    limit: Duration,
+    agent: Option<ureq::Agent>,
+}
+
+impl ApiAsker {
+    /// `limit` is the time for each answer.
+    #[must_use]
+    pub fn new(request: KubernetesProbe, limit: Duration) -> ApiAsker {
+        ApiAsker { request, limit, agent: None }
+    }
+
+    /// Asks once. After a failure it asks on a new connection, with the certificates and the key as they are then.
+    ///
+    /// # Errors
+    /// No answer, or what is not ready.
+    pub fn ask(&mut self) -> anyhow::Result<()> {
+        let agent = match self.agent.take() {
+            Some(agent) => agent,
+            None => http::agent(Some(identified(&self.request)?), self.limit),
+        };
+        let url = format!("{}/readyz?verbose", self.request.api);
+        let mut answer = agent.get(&url).call().with_context(|| format!("no answer from {url}"))?;
+        let status = answer.status().as_u16();
+        readiness(status, &http::body(&mut answer, LONGEST).unwrap_or_default())?;
+        self.agent = Some(agent);
+        Ok(())
     }
 }
 

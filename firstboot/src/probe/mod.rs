@@ -12,6 +12,7 @@ mod route;
 mod storage;
 
 pub use http::Asker;
+pub use kubernetes::ApiAsker;
 
 use anyhow::{Context as _, bail, ensure};
 use contract::names::BOOT_REPORT;

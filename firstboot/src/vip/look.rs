@@ -1,22 +1,19 @@
-//! What is looked at: requests and ports at each look; services only before the address is taken, since they stop answering
-//! when they end.
+//! What is looked at: the Kubernetes API, requests and ports at each look; services only before the address is taken, since
+//! requests go unanswered when they end.
 
+use super::api::{Api, SOCKET, asks_for_readiness};
+use super::checks::{LIMIT, named, twice};
 use crate::operator::client;
 use crate::probe::{Asker, connect};
 use anyhow::{Context as _, bail, ensure};
 use contract::control::{FACTS_SOCKET, Reply, Request, ServiceState, ServiceStatus};
 use contract::role::{HealthCheck, HttpProbe, Probe, Target};
-use std::time::{Duration, Instant};
-
-/// Time for one answer: longer than a busy server takes, and with the pause between two looks less than a second.
-const LIMIT: Duration = Duration::from_millis(700);
-/// A failure that comes sooner than this is asked about once more: a connection that was kept open may have been closed by
-/// the other end meanwhile.
-const SOON: Duration = Duration::from_millis(200);
+use std::path::Path;
 
 /// Everything that must be as it should.
 #[derive(Debug)]
 pub struct Looks {
+    api: Option<Api>,
     requests: Vec<Asker>,
     ports: Vec<String>,
     services: Vec<String>,
@@ -29,20 +26,24 @@ impl Looks {
     /// A name that is not there, or whose check cannot be made so often.
     pub fn of(names: &[String], checks: &[HealthCheck]) -> anyhow::Result<Looks> {
         ensure!(!names.is_empty(), "`vip` needs the names of health checks, or URLs");
-        let mut looks = Looks { requests: Vec::new(), ports: Vec::new(), services: Vec::new() };
+        let mut looks = Looks { api: None, requests: Vec::new(), ports: Vec::new(), services: Vec::new() };
         for name in names {
             if name.starts_with("http://") || name.starts_with("https://") {
                 let request = HttpProbe { url: name.clone(), status: None, body: None, ca: None, insecure: true };
                 looks.requests.push(Asker::new(request, LIMIT)?);
                 continue;
             }
-            let check = checks.iter().find(|check| check.name == *name);
-            let check = check.with_context(|| format!("the profile has no health check {name:?}"))?;
-            match &check.probe {
+            match &named(checks, name)?.probe {
+                Probe::Kubernetes(request) if asks_for_readiness(request) => {
+                    looks.api = Some(Api::at(Path::new(SOCKET)));
+                }
                 Probe::Http(request) => looks.requests.push(Asker::new(request.clone(), LIMIT)?),
                 Probe::Tcp(Target::Is(address)) => looks.ports.push(address.clone()),
                 Probe::Service { name, .. } => looks.services.push(name.clone()),
-                _ => bail!("the health check {name:?} is neither a request, nor a port, nor a service"),
+                _ => bail!(
+                    "the health check {name:?} is neither a request, nor a port, nor a service, nor does it ask whether the \
+                     Kubernetes API is ready"
+                ),
             }
         }
         Ok(looks)
@@ -53,6 +54,9 @@ impl Looks {
     /// # Errors
     /// What is not as it should be.
     pub fn take(&mut self, up: bool) -> anyhow::Result<()> {
+        if let Some(api) = &mut self.api {
+            api.ask()?;
+        }
         for request in &mut self.requests {
             twice(|again| request.ask(again))?;
         }
@@ -61,12 +65,6 @@ impl Looks {
         }
         if up || self.services.is_empty() { Ok(()) } else { ready(&self.services, &services()?) }
     }
-}
-
-/// Asks once more where the first failure came soon.
-fn twice(mut ask: impl FnMut(bool) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let begin = Instant::now();
-    ask(false).or_else(|error| if begin.elapsed() < SOON { ask(true) } else { Err(error) })
 }
 
 /// The services of this node, as PID 1 knows them.
@@ -98,6 +96,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
 
     fn check(name: &str, probe: Probe) -> HealthCheck {
         HealthCheck { name: name.to_owned(), probe, deadline_ms: 1, every_ms: 1, timeout_ms: 1, when: None }

@@ -1,12 +1,16 @@
 //! `firstboot vip WHAT ...`: watches the API of this node, and gives the node the address of all servers (`[vip]` of node.toml)
-//! only while the API answers. `WHAT` are health checks of the role by name (requests, ports, services), and URLs.
+//! only while the API answers. `WHAT` are health checks of the role by name (the readiness of the Kubernetes API, requests, ports,
+//! services), and URLs.
 //!
 //! Where BGP announces the address, it is on the loopback interface while the API answers, and bgpd announces it while it is
 //! there. Where a holder is elected, keepalived reads [`DOWN`]. The address has a time to live in the kernel, so that nobody
 //! who has stopped watching keeps it.
 //!
-//! - here the loop · [`look`] what is looked at · [`verdict`] when it counts as up and as down
+//! - here the loop · [`look`] what is looked at · [`api`] who asks the Kubernetes API · [`checks`] the role's health checks ·
+//!   [`verdict`] when it counts as up and as down
 
+pub mod api;
+mod checks;
 mod look;
 mod verdict;
 
@@ -14,8 +18,6 @@ use crate::net::LoopbackAddresses;
 use crate::notify::Notify;
 use crate::sys::signal::{Signal, Signals};
 use anyhow::Context as _;
-use contract::names::ROLE_SPEC;
-use contract::role::RoleSpec;
 use look::Looks;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::net::IpAddr;
@@ -41,9 +43,7 @@ pub fn run(arguments: &[String]) {
 
 /// Returns when it is asked to end.
 fn watch(arguments: &[String]) -> anyhow::Result<()> {
-    let role = std::fs::read(ROLE_SPEC).with_context(|| format!("cannot read {ROLE_SPEC}"))?;
-    let role: RoleSpec = serde_json::from_slice(&role).with_context(|| format!("cannot read {ROLE_SPEC}"))?;
-    let mut looks = Looks::of(arguments, &role.health)?;
+    let mut looks = Looks::of(arguments, &checks::of_role()?)?;
     let text = std::fs::read_to_string(ADDRESSES).with_context(|| format!("cannot read {ADDRESSES}"))?;
     let mut place = Place { addresses: LoopbackAddresses::open(addresses(&text)?)?, said: None };
     let signals = Signals::open().context("signals cannot be awaited")?;

@@ -18,7 +18,7 @@
 //! | `notify [SOCKET]` | says `READY=1` and a status, by a child; to another service's socket when named |
 //! | `tcp ADDRESS`, `unix PATH`, `touch PATH` | listens, or makes a file (but for the fault `late`), after a second |
 //! | `http ADDRESS` | answers 503 for a second, then what /run/http says (`STATUS BODY`), else 200 |
-//! | `api PORT ADDRESS ...` | answers `pong` by HTTP, and each datagram to one of the addresses with the node's name and what was in it |
+//! | `api PORT TLS ADDRESS ...` | answers `pong` by HTTP, whether it is ready by TLS, and each datagram with the node's name and what was in it |
 //! | `speak-bgp OWN PEER ASN NETWORK` | announces a /24 to a BGP neighbour, from this address of its own |
 //! | `listen ADDRESS` | answers each caller with the address that it sees |
 //! | `fetch ADDRESS` | writes what it is answered there, and ends |
@@ -133,7 +133,7 @@ pub fn run(act: &str, rest: &[&str]) {
             }
         }
         ("http", [address]) => http(address),
-        ("api", [port, addresses @ ..]) => super::api::run(port, addresses),
+        ("api", [port, tls, addresses @ ..]) => super::api::run(port, tls, addresses),
         ("speak-bgp", [own, peer, asn, network]) => {
             println!("the session has ended: {:?}", super::bgp::speak(own, peer, asn, network));
             exit(96);
