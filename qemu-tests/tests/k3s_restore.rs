@@ -85,6 +85,7 @@ fn a_database_comes_back_from_a_snapshot_in_our_own_store_and_pods_leave_before_
     let object = s3::ask(port, Some(KEEPER), "GET", &format!("/etcd/rack1/{name}"), b"").unwrap();
     assert_eq!((object.status, object.body.as_slice()), (200, b"volumes-of-rack1".as_slice()));
 
+    snapshots_are_listed_with_where_they_are(&node, name);
     destructive_commands_ask_for_the_nodes_name(&node, name);
     // The control plane is wiped, snapshots and all.
     remove(&node, DATABASE);
@@ -104,6 +105,14 @@ fn a_database_comes_back_from_a_snapshot_in_our_own_store_and_pods_leave_before_
     for secret in ["hunter7", "K10"] {
         assert!(!node.console().contains(secret), "{secret} stands on the console");
     }
+}
+
+fn snapshots_are_listed_with_where_they_are(node: &Node, name: &str) {
+    let Reply::K3sSnapshots(found) = call(node, Ask::K3sSnapshots) else { panic!() };
+    let seen: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.size_bytes, one.here)).collect();
+    assert_eq!(seen, [(name, 16, true), (name, 16, false)], "{found:?}");
+    assert_eq!(found[1].location, format!("s3://etcd/rack1/{name}"));
+    assert!(found[0].created.ends_with('Z'), "{found:?}");
 }
 
 fn destructive_commands_ask_for_the_nodes_name(node: &Node, snapshot: &str) {

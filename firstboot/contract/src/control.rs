@@ -80,6 +80,8 @@ pub enum Request {
     K3sToken,
     /// Make a snapshot of the cluster's database. The answer comes when it is made.
     K3sSnapshot,
+    /// The snapshots that k3s knows: of all servers, and in the bucket.
+    K3sSnapshots,
     /// Put a snapshot in place of the cluster's database, with this server as its only member. The answer comes when that is
     /// done, and k3s starts again.
     K3sRestore {
@@ -139,6 +141,8 @@ pub enum Reply {
     Kubeconfig(String),
     /// A secret, in one word.
     K3sToken(String),
+    /// Oldest first.
+    K3sSnapshots(Vec<K3sSnapshot>),
     Metrics(Box<Facts>),
     /// Progress of an update; more follow until [`UpdateEvent::is_last`].
     Update(UpdateEvent),
@@ -242,6 +246,20 @@ words! {
 pub struct LogLine {
     pub service: String,
     pub line: String,
+}
+
+/// A snapshot of a cluster's database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct K3sSnapshot {
+    /// By which it is restored.
+    pub name: String,
+    pub size_bytes: u64,
+    /// When it was made, as RFC 3339 writes it.
+    pub created: String,
+    /// `file://` and its path on the server that made it, or `s3://`, the bucket and its place there.
+    pub location: String,
+    /// Whether it is on this node.
+    pub here: bool,
 }
 
 /// The network.

@@ -1,6 +1,6 @@
 //! Answers of PID 1 as text for people, and as JSON for programs.
 
-use contract::control::{Reply, ServiceStatus, Status};
+use contract::control::{K3sSnapshot, Reply, ServiceStatus, Status};
 use contract::health::{HealthReport, Verdict};
 use std::fmt::Write as _;
 
@@ -24,6 +24,7 @@ fn json_text(reply: &Reply, one_line: bool) -> String {
         Reply::Network(network) => serde_json::to_value(network),
         Reply::Config(config) => serde_json::to_value(config),
         Reply::Kubeconfig(text) | Reply::K3sToken(text) => serde_json::to_value(text),
+        Reply::K3sSnapshots(snapshots) => serde_json::to_value(snapshots),
         Reply::Metrics(facts) => serde_json::to_value(facts),
         Reply::Update(event) if one_line => {
             return serde_json::to_string(event).unwrap_or_default() + "\n";
@@ -60,6 +61,7 @@ pub fn text(reply: &Reply) -> String {
         }
         Reply::Kubeconfig(text) => clean(text),
         Reply::K3sToken(token) => clean(token) + "\n",
+        Reply::K3sSnapshots(snapshots) => clean(&snapshots_text(snapshots)),
         Reply::Config(config) => {
             let mut text = format!("# {}\n", config.origin);
             for note in &config.notes {
@@ -158,6 +160,24 @@ fn services_text(services: &[ServiceStatus]) -> String {
     text
 }
 
+fn snapshots_text(snapshots: &[K3sSnapshot]) -> String {
+    if snapshots.is_empty() {
+        return "there are no snapshots\n".to_owned();
+    }
+    let width = snapshots.iter().map(|snapshot| snapshot.name.len()).max().unwrap_or(0).max(8);
+    let mut text = format!("{:width$}  {:>9}  {:<25}  PLACE\n", "SNAPSHOT", "SIZE", "CREATED");
+    for snapshot in snapshots {
+        let place = match snapshot.location.as_str() {
+            _ if snapshot.here => "this node",
+            location if location.starts_with("file://") => "another server",
+            location => location,
+        };
+        let size = super::disks::size(snapshot.size_bytes);
+        let _ = writeln!(text, "{:width$}  {size:>9}  {:<25}  {place}", snapshot.name, snapshot.created);
+    }
+    text
+}
+
 /// Seconds as `12.3 s`, `5 min 2 s`, `3 h 4 min` or `2 d 3 h`.
 fn duration(seconds: f64) -> String {
     let whole = seconds as u64;
@@ -189,6 +209,28 @@ mod tests {
     use super::*;
     use contract::control::{ConfigInForce, LogLine};
     use contract::health::CheckReport;
+
+    #[test]
+    fn snapshots_are_a_table_that_says_where_each_is() {
+        let snapshot = |location: &str, here| K3sSnapshot {
+            name: "on-demand-s1-1".to_owned(),
+            size_bytes: 5 << 20,
+            created: "2023-11-14T22:13:20Z".to_owned(),
+            location: location.to_owned(),
+            here,
+        };
+        let all = [
+            snapshot("file:///var/s", true),
+            snapshot("file:///var/s", false),
+            snapshot("s3://etcd/rack1/on-demand-s1-1", false),
+        ];
+        let found = text(&Reply::K3sSnapshots(all.to_vec()));
+        let lines: Vec<&str> = found.lines().collect();
+        assert_eq!(lines[0], "SNAPSHOT             SIZE  CREATED                    PLACE");
+        assert_eq!(lines[1], "on-demand-s1-1    5.0 MiB  2023-11-14T22:13:20Z       this node");
+        assert!(lines[2].ends_with("  another server") && lines[3].ends_with("  s3://etcd/rack1/on-demand-s1-1"));
+        assert_eq!(text(&Reply::K3sSnapshots(Vec::new())), "there are no snapshots\n");
+    }
 
     #[test]
     fn services_are_a_table() {

@@ -117,11 +117,13 @@ pub static VERBS: [Verb; 18] = [
         options: &[
             ("token", &["print the token by which nodes join"]),
             ("snapshot", &["save the cluster's database now"]),
+            ("snapshots", &["list what was saved: name, size, time and place"]),
             ("restore NAME NODE", &["replace the database by a snapshot; NODE is this node's name"]),
             ("reset NODE", &["make this server the only member of the database"]),
         ],
         about: "`token` prints what goes into k3s.token of each node that joins; whoever has it can become a server of the \
-            cluster. `snapshot` saves the database on `data`, and in the bucket of [k3s.snapshots.s3]. `restore` stops k3s, \
+            cluster. `snapshot` saves the database on `data`, and in the bucket of [k3s.snapshots.s3]. \
+            `snapshots` lists those of all servers and of the bucket, as k3s knows them. `restore` stops k3s, \
             puts a snapshot of this node or of the bucket in place of the database, and starts k3s again: all that \
             happened in the cluster since then is lost, and every other server must be joined anew. `reset` does the same with \
             the database that is there, for a cluster that has lost most of its servers. Pods go on meanwhile. The old \
@@ -320,6 +322,7 @@ fn k3s(mut words: Words<'_>) -> Result<Request, Usage> {
     match words.next() {
         Some("token") => words.only(Request::K3sToken),
         Some("snapshot") => words.only(Request::K3sSnapshot),
+        Some("snapshots") => words.only(Request::K3sSnapshots),
         Some("restore") => {
             let snapshot = words.next().filter(|word| !word.starts_with('-')).ok_or(Usage::NoSnapshot)?;
             let node = words.next().ok_or(Usage::NoConfirmation("k3s restore"))?;
@@ -399,6 +402,7 @@ mod tests {
         let words = |rest| Words { verb: "k3s", rest };
         assert_eq!(k3s(words(&["token"])), Ok(Request::K3sToken));
         assert_eq!(k3s(words(&["snapshot"])), Ok(Request::K3sSnapshot));
+        assert_eq!(k3s(words(&["snapshots"])), Ok(Request::K3sSnapshots));
         let request = Request::K3sRestore { snapshot: "on-demand-s1-1".to_owned(), node: "s1".to_owned() };
         assert_eq!(k3s(words(&["restore", "on-demand-s1-1", "s1"])), Ok(request));
         assert_eq!(k3s(words(&["reset", "s1"])), Ok(Request::K3sReset { node: "s1".to_owned() }));

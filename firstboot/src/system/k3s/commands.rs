@@ -23,6 +23,15 @@ pub fn snapshot(run: &[String]) -> Result<Vec<String>, String> {
     Ok(words(program, &["etcd-snapshot", "save"]).into_iter().chain(rest.iter().cloned()).collect())
 }
 
+/// Lists the snapshots of all servers and of the bucket.
+///
+/// # Errors
+/// This node is not a server.
+pub fn snapshots(run: &[String]) -> Result<Vec<String>, String> {
+    let (program, rest) = server(run)?;
+    Ok(words(program, &["etcd-snapshot", "list"]).into_iter().chain(rest.iter().cloned()).collect())
+}
+
 /// Makes this server the only member of the cluster's etcd.
 ///
 /// # Errors
@@ -133,6 +142,10 @@ mod tests {
             joined(snapshot(&server)),
             "/usr/bin/k3s etcd-snapshot save --config /run/rancher/k3s/config.yaml"
         );
+        assert_eq!(
+            joined(snapshots(&server)),
+            "/usr/bin/k3s etcd-snapshot list --config /run/rancher/k3s/config.yaml"
+        );
         assert_eq!(joined(reset(&server)), format!("{SERVER} --cluster-reset"));
         assert_eq!(
             joined(drain(&server, "s1", Duration::from_secs(90))),
@@ -144,7 +157,7 @@ mod tests {
             "/usr/bin/k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml uncordon s1"
         );
         let agent = run("/usr/bin/k3s agent --config /run/rancher/k3s/config.yaml");
-        for refused in [snapshot(&agent), reset(&agent), uncordon(&agent, "a1"), snapshot(&[])] {
+        for refused in [snapshot(&agent), snapshots(&agent), reset(&agent), uncordon(&agent, "a1"), snapshot(&[])] {
             assert!(refused.unwrap_err().contains("not a k3s server"));
         }
     }

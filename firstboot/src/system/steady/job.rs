@@ -1,12 +1,17 @@
 //! A command of k3s that is under way, and what its last lines say of it.
 
+use super::super::k3s::commands::SNAPSHOTS;
+use super::super::k3s::snapshots;
 use crate::service::{Exit, Moment};
+use contract::control::Reply;
 use rustix::process::Pid;
 use std::fmt;
+use std::path::Path;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Snapshot,
+    Snapshots,
     Restore,
     Reset,
     Drain,
@@ -50,6 +55,7 @@ impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             Kind::Snapshot => "a snapshot of the cluster's database",
+            Kind::Snapshots => "the list of snapshots of the cluster's database",
             Kind::Restore => "the restoration of the cluster's database",
             Kind::Reset => "the reset of the cluster's database",
             Kind::Drain => "the draining of this node",
@@ -58,10 +64,14 @@ impl fmt::Display for Job {
     }
 }
 
-/// What came of a command that ended well.
-pub(super) fn outcome(kind: Kind, lines: &[String]) -> String {
+/// What came of a command that ended well: the answer for who asked for it.
+///
+/// # Errors
+/// It did not do what it is for.
+pub(super) fn outcome(kind: Kind, lines: &[String]) -> Result<Reply, String> {
     let said = |word: &str| lines.iter().rev().find(|line| line.contains(word)).map(|line| message(line));
-    match kind {
+    let words = match kind {
+        Kind::Snapshots => return snapshots::list(lines, Path::new(SNAPSHOTS)).map(Reply::K3sSnapshots),
         Kind::Snapshot => said("Snapshot").unwrap_or_else(|| "a snapshot was made".to_owned()),
         Kind::Restore => {
             "the snapshot is the cluster's database now, and this server its only member; k3s starts again. Every \
@@ -75,7 +85,8 @@ pub(super) fn outcome(kind: Kind, lines: &[String]) -> String {
         }
         Kind::Drain => "the node is drained".to_owned(),
         Kind::Uncordon => "the node is uncordoned".to_owned(),
-    }
+    };
+    Ok(Reply::Done(words))
 }
 
 /// The last line that says what went wrong.
@@ -104,8 +115,14 @@ mod tests {
     #[test]
     fn what_k3s_says_of_its_snapshot_is_the_answer() {
         let log = lines(&["level=info msg=\"Snapshot on-demand-s1-1 saved.\"", "level=info msg=\"Reconciling\""]);
-        assert_eq!(outcome(Kind::Snapshot, &log), "Snapshot on-demand-s1-1 saved.");
-        assert_eq!(outcome(Kind::Snapshot, &[]), "a snapshot was made");
+        let done = |words: &str| Ok(Reply::Done(words.to_owned()));
+        assert_eq!(outcome(Kind::Snapshot, &log), done("Snapshot on-demand-s1-1 saved."));
+        assert_eq!(outcome(Kind::Snapshot, &[]), done("a snapshot was made"));
+        assert_eq!(
+            outcome(Kind::Snapshots, &lines(&["Name Location Size Created"])),
+            Ok(Reply::K3sSnapshots(Vec::new()))
+        );
+        assert!(outcome(Kind::Snapshots, &log).is_err());
     }
 
     #[test]

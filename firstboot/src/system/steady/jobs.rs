@@ -17,6 +17,7 @@ use std::time::Duration;
 
 /// Longest time for each of them. k3s gives up on a bucket after 5 minutes; a database is some 100 MiB.
 const SNAPSHOT: Duration = Duration::from_secs(15 * 60);
+const SNAPSHOTS: Duration = Duration::from_secs(6 * 60);
 const RESET: Duration = Duration::from_secs(30 * 60);
 const UNCORDON: Duration = Duration::from_secs(60);
 /// Longer than kubectl itself waits for pods.
@@ -32,6 +33,7 @@ const ALREADY: &str = "already cordoned";
 /// What an operator may ask for.
 pub enum Command {
     Snapshot,
+    Snapshots,
     Restore { snapshot: String, node: String },
     Reset { node: String },
 }
@@ -53,6 +55,7 @@ impl Loop {
         let run = self.supervisor.command(SERVICE)?;
         let (node, kind, command) = match command {
             Command::Snapshot => return Ok((Kind::Snapshot, commands::snapshot(run)?)),
+            Command::Snapshots => return Ok((Kind::Snapshots, commands::snapshots(run)?)),
             Command::Restore { snapshot, node } => {
                 let bucket = self.node.intake.config.k3s.as_ref().and_then(|k3s| k3s.snapshots.as_ref()?.s3.as_ref());
                 let here = Path::new(commands::SNAPSHOTS);
@@ -83,6 +86,7 @@ impl Loop {
         }
         let time = match kind {
             Kind::Snapshot => SNAPSHOT,
+            Kind::Snapshots => SNAPSHOTS,
             Kind::Restore | Kind::Reset => RESET,
             Kind::Uncordon => UNCORDON,
             Kind::Drain => self.drain_time().unwrap_or_default() + DRAIN_ROOM,
@@ -95,7 +99,7 @@ impl Loop {
         } else {
             job.pid = Some(self.supervisor.run_beside(SERVICE, &job.run)?);
         }
-        if client.is_some() {
+        if client.is_some() && kind != Kind::Snapshots {
             say(format_args!("an operator asked for {job}"));
         }
         self.job = Some(job);
@@ -145,7 +149,7 @@ impl Loop {
         }
         let result = match exit {
             _ if job.late => Err("it did not end in time".to_owned()),
-            Exit::Status(0) => Ok(outcome(job.kind, &lines)),
+            Exit::Status(0) => outcome(job.kind, &lines),
             exit => Err(complaint(&lines).map_or_else(|| exit.to_string(), |line| format!("{exit}: {line}"))),
         };
         match job.kind {
@@ -161,11 +165,13 @@ impl Loop {
         self.answer_job(job, result, now);
     }
 
-    fn answer_job(&mut self, job: &Job, result: Result<String, String>, now: Moment) {
+    fn answer_job(&mut self, job: &Job, result: Result<Reply, String>, now: Moment) {
         let reply = match result {
-            Ok(words) => {
-                say(&words);
-                Reply::Done(words)
+            Ok(reply) => {
+                if let Reply::Done(words) = &reply {
+                    say(words);
+                }
+                reply
             }
             Err(why) => {
                 let more = if job.holds() { "; k3s is started again" } else { "" };

@@ -57,6 +57,7 @@ impl Loop {
                 Err(why) => Reply::Refused(why),
             },
             Request::K3sSnapshot => return self.begin_k3s(client, &Command::Snapshot, now),
+            Request::K3sSnapshots => return self.begin_k3s(client, &Command::Snapshots, now),
             Request::K3sRestore { snapshot, node } => {
                 return self.begin_k3s(client, &Command::Restore { snapshot, node }, now);
             }

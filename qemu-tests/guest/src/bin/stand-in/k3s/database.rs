@@ -2,6 +2,7 @@
 //! messages of k3s 1.36 ("k3s etcd-snapshot", pkg/etcd).
 
 use super::setting;
+use contract::calendar::stamp;
 use guest::s3::{Account, ask_at};
 use std::fs;
 use std::net::TcpStream;
@@ -38,6 +39,31 @@ pub fn save(rest: &[&str]) -> Result<(), String> {
         bucket(&config, "PUT", &name, &content)?;
     }
     println!("level=info msg=\"Snapshot {name} saved.\"");
+    Ok(())
+}
+
+/// `etcd-snapshot list`: what the running server knows of, in columns (pkg/cli/etcdsnapshot), among lines of its log.
+pub fn list(rest: &[&str]) -> Result<(), String> {
+    let config = configuration(rest)?;
+    if TcpStream::connect("127.0.0.1:6443").is_err() {
+        return Err("failed to list snapshots: dial tcp 127.0.0.1:6443: connect: connection refused".to_owned());
+    }
+    println!("level=warning msg=\"Unknown flag --node-name found in config.yaml, skipping\"");
+    let here = format!("{FOLDER}/snapshots");
+    let mut rows = Vec::new();
+    for entry in fs::read_dir(&here).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let found = entry.metadata().map_err(|error| format!("{here}: {error}"))?;
+        let made = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let (size, made) = (found.len(), stamp(made.as_secs()));
+        rows.push(format!("{name} file://{here}/{name} {size} {made}"));
+        if setting(&config, "etcd-s3").is_some() {
+            let place = ["etcd-s3-bucket", "etcd-s3-folder"].map(|key| setting(&config, key).unwrap_or_default());
+            rows.push(format!("{name} s3://{}/{name} {size} {made}", place.join("/")));
+        }
+    }
+    println!("Name Location Size Created");
+    rows.iter().for_each(|row| println!("{row}"));
     Ok(())
 }
 

@@ -40,6 +40,7 @@ pub fn command(arguments: &[String]) -> Option<Result<(), String>> {
     match words.as_slice() {
         ["kubectl", rest @ ..] => Some(kubectl::run(rest)),
         ["etcd-snapshot", "save", rest @ ..] => Some(database::save(rest)),
+        ["etcd-snapshot", "list", rest @ ..] => Some(database::list(rest)),
         ["server", rest @ ..] if rest.contains(&"--cluster-reset") => Some(database::reset(rest)),
         _ => None,
     }
