@@ -6,7 +6,7 @@
 //!
 //! Beside the pipeline: [`inventory`] says in each image what it is made of, [`open`] opens images for inspection,
 //! [`diff`] compares them, [`sbom`] lists what is in them, [`audit`] looks for known vulnerabilities in them, [`verify`]
-//! checks images, [`flash`] writes them onto disks, [`signing`] signs them where the private key is, [`serve`] serves
+//! checks images, [`flash`] writes them onto disks, [`installer`] is what boards boot by network to install themselves, [`signing`] signs them where the private key is, [`serve`] serves
 //! bundles and images to nodes. For users: [`scaffold`] creates profiles, [`schema`] describes files, [`doctor`] checks
 //! the machine, [`node_check`] compares node configs with profiles, [`scripts`] reads what maintainer scripts would do,
 //! [`gitignore`] keeps private keys out of git. [`foreign`] lists every parser of untrusted bytes.
@@ -24,6 +24,7 @@ pub mod foreign;
 pub mod format;
 pub mod gitignore;
 pub mod image;
+pub mod installer;
 pub mod inventory;
 pub mod lock;
 pub mod node_check;

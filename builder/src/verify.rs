@@ -6,6 +6,7 @@
 mod read;
 mod unsigned;
 
+pub(crate) use unsigned::spec_in;
 pub use unsigned::{Unsigned, unsigned};
 
 use crate::boot::eeprom::{self, EepromError};

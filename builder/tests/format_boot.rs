@@ -2,8 +2,8 @@
 
 use crate::format_support::*;
 use contract::initramfs::InitramfsSpec;
-use contract::layout::{BOOT_SIZE, BOOTSEL_SIZE, Partition};
-use contract::role::Role;
+use contract::layout::{BOOT_SIZE, BOOTSEL_SIZE, DEFAULT_ROOT_SIZE, Partition};
+use contract::role::{Compatible, ProfileName, Role};
 use microdc::boot::initramfs::{self, Inputs};
 use microdc::boot::modules::Module;
 use microdc::format::fat::{self, BOOT, BOOTSEL, FatError, FatFile, FatType};
@@ -222,7 +222,15 @@ fn the_initramfs_holds_init_its_spec_and_the_modules_in_order() {
     let modules = [module("virtio_blk"), module("nvme")];
     let keys = [public(1), public(2)];
     let firstboot = vec![7; 300_000];
-    let inputs = Inputs { firstboot: &firstboot, role: &ROUTER, modules: &modules, keys: &keys, disk_timeout_s: 30 };
+    let inputs = Inputs {
+        firstboot: &firstboot,
+        compatible: &Compatible { role: ROUTER, profile: ProfileName::from(&ROUTER) },
+        root_size: DEFAULT_ROOT_SIZE,
+        bootsel: b"bootsel",
+        modules: &modules,
+        keys: &keys,
+        disk_timeout_s: 30,
+    };
     let packed = initramfs::make(&inputs).unwrap();
     assert_eq!(packed.path, "initramfs.img");
     let plain = zstd::decode_all(&packed.bytes[..]).unwrap();

@@ -30,6 +30,7 @@ mod format_image;
 mod format_root;
 mod format_tree;
 mod hostile;
+mod installer;
 mod looking;
 mod mistakes;
 mod node_check;

@@ -17,6 +17,7 @@ static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("a.img");
     write_image(&image, None);
+    crate::installer::installable(&folder.path().join("installer.img"));
     let trusted = [public(1)];
     let request = microdc::bundle::Request { image: &image, slot: None, trusted: &trusted, frame_blocks: 8 };
     microdc::bundle::write(&request, Some(&folder.path().join("a.bundle")), &|_| Ok(())).unwrap();
@@ -57,6 +58,8 @@ fn calls(run: &str) -> Vec<Vec<String>> {
         "node new router r1",
         "schema node",
         "schema profile --markdown",
+        "installer installer.img --key one.pub --to RUN-installer --install http://10.0.0.1/a.bundle",
+        "installer installer.img --key one.pub --to RUN-installer --install http://10.0.0.1/a.bundle --json",
         "schema profile",
         "serve . --listen 127.0.0.1:0",
         "verify a.bundle --key one.pub",

@@ -1,7 +1,7 @@
 //! The server of bundles, asked over raw connections: files and parts of them come as they are, and nothing comes that is
 //! not in the folder.
 
-use contract::names::{HTTP_NODE, HTTP_PROGRESS};
+use contract::names::{HTTP_FAILED, HTTP_NODE, HTTP_PROGRESS};
 use microdc::serve::{Event, Server};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -287,7 +287,8 @@ fn the_log_tells_of_each_request_and_of_each_tenth_of_a_node() {
         let said = format!("{HTTP_NODE}: r1\n{HTTP_PROGRESS}: {done}/100");
         assert_eq!(ask(&server, &format!("GET /router-1.bundle HTTP/1.1\nRange: bytes=8-9\n{said}")).status, 206);
     }
-    assert_eq!(get(&server, "/nothing").status, 404);
+    let failed = format!("{HTTP_NODE}: r2\n{HTTP_FAILED}: nvme0n1 holds an XFS file system");
+    assert_eq!(ask(&server, &format!("HEAD /nothing HTTP/1.1\n{failed}")).status, 404);
     let index = String::from_utf8(get(&server, "/").body).unwrap();
     assert!(index.contains("/router-1.bundle  3000000 bytes") && index.contains("r1: 100 %"), "{index}");
     let json = ask(&server, "GET / HTTP/1.1\nAccept: application/json").body;
@@ -308,6 +309,8 @@ fn the_log_tells_of_each_request_and_of_each_tenth_of_a_node() {
         .filter_map(|event| if let Event::Progress { percent, .. } = event { Some(*percent) } else { None })
         .collect();
     assert_eq!(percents, [0, 50, 99, 100]);
+    let failed = events.iter().find(|event| matches!(event, Event::Failed { .. })).map(ToString::to_string);
+    assert_eq!(failed.as_deref(), Some("r2: not installed: nvme0n1 holds an XFS file system"));
     let Event::Request { node, status, from, bytes, cut, path, .. } = &events[0] else { panic!("{:?}", events[0]) };
     assert_eq!((node.as_deref(), *status, *from, *bytes, *cut), (Some("r1"), 206, Some(8), 2, false));
     assert_eq!(path, "/router-1.bundle");

@@ -6,7 +6,8 @@ use crate::end_to_end::{MICRODC, router, said, sha256sum};
 use crate::format_support::*;
 use contract::hash::Digest;
 use contract::keys::PrivateKey;
-use contract::role::Role;
+use contract::layout::DEFAULT_ROOT_SIZE;
+use contract::role::{Compatible, ProfileName, Role};
 use microdc::boot::initramfs;
 use microdc::format::fat::FatFile;
 use microdc::image::{self, ImageSpec, ImageSummary};
@@ -24,8 +25,15 @@ const ROUTER: Role = Role::literal("router");
 /// A boot partition whose initramfs trusts the keys 1 and 2.
 fn boot_that_trusts() -> Vec<FatFile> {
     let keys = [public(1), public(2)];
-    let inputs =
-        initramfs::Inputs { firstboot: b"program", role: &ROUTER, modules: &[], keys: &keys, disk_timeout_s: 5 };
+    let inputs = initramfs::Inputs {
+        firstboot: b"program",
+        compatible: &Compatible { role: ROUTER, profile: ProfileName::from(&ROUTER) },
+        root_size: DEFAULT_ROOT_SIZE,
+        bootsel: b"bootsel",
+        modules: &[],
+        keys: &keys,
+        disk_timeout_s: 5,
+    };
     let made = initramfs::make(&inputs).unwrap();
     boot_files().into_iter().map(|file| if file.path == made.path { made.clone() } else { file }).collect()
 }

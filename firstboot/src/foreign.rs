@@ -147,7 +147,11 @@ fn bundle_stream(bytes: &[u8]) {
 }
 
 fn command_line(bytes: &[u8]) {
-    let _ = firmware::root_hash(&text(bytes));
+    let line = text(bytes);
+    let _ = firmware::root_hash(&line);
+    if let Ok(Some(options)) = contract::installer::InstallOptions::parse(&line) {
+        let _ = options.node_configs(&contract::installer::Board::new(Some(bytes), Some(&line)));
+    }
 }
 
 fn data_marker(bytes: &[u8]) {

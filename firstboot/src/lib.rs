@@ -8,6 +8,7 @@
 //! - `metrics`: [`metrics`], a child without rights that serves metrics
 //! - `contain`: [`contain`], the first process of a service that makes containers
 //! - `confine-as`: [`system::confine_as`], a program confined as a service is, for tests
+//! - `install`: [`installer`], a child in the initramfs that puts a bundle onto a disk
 //! - `host-key`: [`host_key`], a oneshot service that makes the ssh host key
 //! - `nodectl`, or called by that name: [`operator`]
 //! - `probe`: [`probe`], a short-lived child that looks whether something is as it should be
@@ -44,6 +45,7 @@ mod guard;
 mod health;
 mod host_key;
 mod initramfs;
+mod installer;
 mod kept;
 mod metrics;
 mod net;
@@ -81,6 +83,7 @@ pub fn run() {
         Some("contain") => contain::run(rest),
         Some("confine-as") => system::confine_as(rest),
         Some("host-key") => host_key::run(rest),
+        Some("install") => installer::run(),
         Some("nodectl") => operator::run(rest),
         Some("page") => net::page::run(),
         Some("probe") => probe::run(),

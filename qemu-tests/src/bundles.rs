@@ -5,6 +5,7 @@ use crate::forge::Forged;
 use crate::images;
 use contract::bundle::FRAME_BLOCKS;
 use contract::hash::Digest;
+use contract::keys::PublicKey;
 use microdc::bundle::{self, Request};
 use std::collections::HashMap;
 use std::io;
@@ -29,7 +30,15 @@ fn remembered(blocks: &[u8]) -> io::Result<Vec<u8>> {
 /// # Panics
 /// When it cannot be made.
 pub fn write(release: &Forged, path: &Path) {
-    let trusted = [images::signing_key().public()];
+    write_by(release, path, &images::signing_key().public());
+}
+
+/// As [`write`], of a release that another key has signed.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn write_by(release: &Forged, path: &Path, key: &PublicKey) {
+    let trusted = [key.clone()];
     let request = Request { image: release.path(), slot: None, trusted: &trusted, frame_blocks: FRAME_BLOCKS };
     let made = bundle::write_by(&remembered, &request, Some(path), &|_| Ok(()));
     made.unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -10,6 +10,7 @@ mod damage;
 mod dependencies;
 mod fleet;
 mod home_router;
+mod installer;
 mod k3s;
 mod k3s_restore;
 mod latency;

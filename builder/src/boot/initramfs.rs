@@ -7,8 +7,8 @@ use crate::format::cpio::{Archive, What};
 use crate::format::fat::FatFile;
 use contract::initramfs::InitramfsSpec;
 use contract::keys::PublicKey;
-use contract::names::{INITRAMFS, INITRAMFS_SPEC};
-use contract::role::Role;
+use contract::names::{INITRAMFS, INITRAMFS_BOOTSEL, INITRAMFS_SPEC};
+use contract::role::Compatible;
 use std::io::Write as _;
 
 /// Where the modules stand, in no folders.
@@ -20,7 +20,12 @@ const ZSTD_LEVEL: i32 = 9;
 pub struct Inputs<'a> {
     /// The bytes of firstboot, a static AArch64 program.
     pub firstboot: &'a [u8],
-    pub role: &'a Role,
+    /// The profile that it is built for.
+    pub compatible: &'a Compatible,
+    /// Size of each root partition of the image, in bytes.
+    pub root_size: u64,
+    /// The partition `bootsel` of the image, zeros behind it left out.
+    pub bootsel: &'a [u8],
     /// In load order.
     pub modules: &'a [Module],
     pub keys: &'a [PublicKey],
@@ -60,7 +65,9 @@ pub fn make(inputs: &Inputs<'_>) -> Result<FatFile, InitramfsError> {
 pub fn archive(inputs: &Inputs<'_>) -> Result<Vec<u8>, InitramfsError> {
     let file_name = |module: &Module| module.path.rsplit('/').next().unwrap_or_default().to_owned();
     let spec = InitramfsSpec {
-        role: inputs.role.clone(),
+        role: inputs.compatible.role.clone(),
+        profile: inputs.compatible.profile.clone(),
+        root_size: inputs.root_size,
         modules: inputs.modules.iter().map(|module| format!("/{MODULES}/{}", file_name(module))).collect(),
         keys: inputs.keys.to_vec(),
         disk_timeout_s: inputs.disk_timeout_s,
@@ -75,6 +82,7 @@ pub fn archive(inputs: &Inputs<'_>) -> Result<Vec<u8>, InitramfsError> {
     archive.add("dev/null", 0o666, What::CharDevice { major: 1, minor: 3 });
     archive.add("init", 0o755, What::File(inputs.firstboot));
     archive.add(spec_path, 0o644, What::File(&serde_json::to_vec(&spec)?));
+    archive.add(INITRAMFS_BOOTSEL.trim_start_matches('/'), 0o644, What::File(inputs.bootsel));
     for module in inputs.modules {
         let read = |source| InitramfsError::Module { name: module.name.clone(), source };
         let bytes = module.content.to_bytes().map_err(read)?;

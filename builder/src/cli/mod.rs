@@ -14,6 +14,7 @@ mod doctor;
 mod flash;
 mod from;
 mod inspect;
+mod installer;
 mod keys;
 mod lock;
 mod man;
@@ -52,6 +53,7 @@ enum Verb {
     Verify(verify::Verify),
     Bundle(bundle::Bundle),
     Flash(flash::Flash),
+    Installer(installer::Installer),
     New(new::New),
     Doctor(doctor::Doctor),
     Inspect(inspect::Inspect),
@@ -137,6 +139,7 @@ fn run(cli: Cli, interrupted: &Arc<AtomicBool>) -> Result<()> {
         Verb::Verify(verify) => verify.run(),
         Verb::Bundle(bundle) => bundle.run(interrupted),
         Verb::Flash(flash) => flash.run(interrupted),
+        Verb::Installer(installer) => installer.run(),
         Verb::Inspect(inspect) => inspect.run(interrupted),
         Verb::Diff(diff) => diff.run(),
         Verb::Sbom(sbom) => sbom.run(),

@@ -8,6 +8,7 @@ use crate::boot::modules::{self, Module};
 use crate::boot::{firmware, initramfs};
 use crate::cache::{Cache, Key};
 use crate::format::fat::FatFile;
+use crate::image;
 use crate::profile::check::limits;
 use crate::profile::{Located, Profile};
 use crate::report::Reporter;
@@ -15,7 +16,6 @@ use crate::tree::{Package, origin};
 use anyhow::{Context as _, Result};
 use contract::keys::PublicKey;
 use contract::names::{CMDLINE_TXT, CONFIG_TXT, INITRAMFS, KERNEL};
-use contract::role::Role;
 use emulator::devicetree::Tree;
 use std::collections::BTreeMap;
 
@@ -110,7 +110,6 @@ pub(super) fn kernel_config(profile: &Profile, kernel: &Package) -> Result<()> {
 pub(super) struct Inputs<'a> {
     pub cache: &'a Cache,
     pub profile: &'a Profile,
-    pub role: &'a Role,
     pub kernel: &'a Package,
     pub firmware: &'a Package,
     pub firstboot: &'a [u8],
@@ -142,15 +141,22 @@ pub(super) fn files(inputs: &Inputs<'_>) -> Result<Boot> {
     }
     files.extend(device_trees);
     let key = super::stage_key("kernel").with("image", kernel.digest()?.0).finish();
+    let bootsel = image::bootsel(None)?;
+    let (compatible, root_size) = (&inputs.profile.compatible, inputs.profile.layout.root_size());
     let initramfs = initramfs::Inputs {
         firstboot: inputs.firstboot,
-        role: inputs.role,
+        compatible,
+        root_size,
+        bootsel: &bootsel,
         modules: inputs.modules,
         keys: inputs.trusted,
         disk_timeout_s: inputs.disk_timeout_s,
     };
     let mut initramfs_key = super::stage_key("initramfs").with("firstboot", inputs.firstboot);
-    initramfs_key.add("role", inputs.role.name());
+    initramfs_key.add("role", compatible.role.name());
+    initramfs_key.add("profile", compatible.profile.as_str());
+    initramfs_key.add("root size", root_size.to_le_bytes());
+    initramfs_key.add("bootsel", &bootsel);
     initramfs_key.add("timeout", inputs.disk_timeout_s.to_le_bytes());
     for module in inputs.modules {
         initramfs_key.add("module", &module.path);

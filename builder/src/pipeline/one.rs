@@ -162,7 +162,6 @@ impl Build<'_> {
         let _packing = enter(&self.gates.pack);
         boot::files(&boot::Inputs {
             cache: self.cache,
-            role: &self.profile.role.value,
             profile: self.profile,
             kernel: inputs.kernel,
             firmware: inputs.firmware,

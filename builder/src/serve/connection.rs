@@ -70,6 +70,9 @@ fn talk(mut stream: &TcpStream, peer: SocketAddr, shared: &Shared) -> io::Result
             let (percent, done, blocks) = (now.percent(), now.done, now.blocks);
             (shared.log)(&Event::Progress { node, file: now.file, done, blocks, percent });
         }
+        if let Some((node, reason)) = request.report.and_then(|report| Some((report.node, report.failed?))) {
+            (shared.log)(&Event::Failed { node, reason });
+        }
         said?;
         // A client that takes nothing more, or a file that became shorter: its end cannot be said in any other way.
         if cut {

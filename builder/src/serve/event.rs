@@ -28,6 +28,8 @@ pub enum Event {
     },
     /// A node has come a tenth further.
     Progress { node: String, file: String, done: u64, blocks: u64, percent: u64 },
+    /// An installer gave up for a while.
+    Failed { node: String, reason: String },
 }
 
 impl std::fmt::Display for Event {
@@ -51,6 +53,7 @@ impl std::fmt::Display for Event {
             Event::Progress { node, file, done, blocks, percent } => {
                 write!(f, "{node}: {percent} % of {} ({done} of {blocks} blocks)", file.escape_debug())
             }
+            Event::Failed { node, reason } => write!(f, "{node}: not installed: {}", reason.escape_debug()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The head of an HTTP/1.1 request (RFC 9112). Whatever is not supported is rejected with a status code.
 
 use super::nodes::Report;
-use contract::names::{HTTP_NODE, HTTP_PROGRESS};
+use contract::names::{HTTP_FAILED, HTTP_NODE, HTTP_PROGRESS};
 
 /// Longest head of a request, in bytes, and most of its fields.
 pub(super) const HEAD_MAX: usize = 16 * 1024;
@@ -60,7 +60,7 @@ pub(super) fn parse(bytes: &[u8]) -> Asked {
     if !matches!(method, "GET" | "HEAD") {
         return refused(405);
     }
-    let (mut hosts, mut node, mut progress) = (0, None, None);
+    let (mut hosts, mut node, mut progress, mut failed) = (0, None, None, None);
     for field in head.headers.iter() {
         let name = field.name;
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
@@ -91,6 +91,7 @@ pub(super) fn parse(bytes: &[u8]) -> Asked {
             () if is("if-none-match") => once(&mut request.if_none_match),
             () if is(HTTP_NODE) => once(&mut node),
             () if is(HTTP_PROGRESS) => once(&mut progress),
+            () if is(HTTP_FAILED) => once(&mut failed),
             () => true,
         };
         if !fine {
@@ -100,7 +101,7 @@ pub(super) fn parse(bytes: &[u8]) -> Asked {
     if hosts == 0 && head.version == Some(1) {
         return refused(400);
     }
-    request.report = Report::parse(node.as_deref(), progress.as_deref());
+    request.report = Report::parse(node.as_deref(), progress.as_deref(), failed.as_deref());
     Asked::For(Box::new(request), length)
 }
 
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!((length, request.path.as_str()), (head, "/a.bundle"));
         assert_eq!(request.range.as_deref(), Some("bytes=1-2"));
         assert!(request.keep && !request.head_only);
-        assert_eq!(request.report, Report::parse(Some("r1"), Some("3/9")));
+        assert_eq!(request.report, Report::parse(Some("r1"), Some("3/9"), None));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use super::read::Blocks;
 use super::{VerifyError, extent, open, table};
 use crate::format::cpio_read;
 use crate::format::fat_read::{InFile, Reader};
-use contract::initramfs::InitramfsSpec;
 use contract::keys::PublicKey;
 use contract::layout::{Slot, TRAILER_SIZE, trailer_offset};
 use contract::names::{INITRAMFS, INITRAMFS_SPEC};
@@ -56,8 +55,18 @@ pub fn unsigned(path: &Path) -> Result<Option<Unsigned>, VerifyError> {
     Ok(None)
 }
 
-/// The release keys that an initramfs trusts.
+/// The release keys that an initramfs trusts. Other builders have written more, or less, beside them.
 fn keys_in(packed: &[u8]) -> Result<Vec<PublicKey>, String> {
+    #[derive(serde::Deserialize)]
+    struct Trusted {
+        keys: Vec<PublicKey>,
+    }
+    let spec: Trusted = serde_json::from_slice(&spec_in(packed)?).map_err(|error| format!("{INITRAMFS}: {error}"))?;
+    Ok(spec.keys)
+}
+
+/// The bytes of what an initramfs is told ([`contract::initramfs::InitramfsSpec`]).
+pub(crate) fn spec_in(packed: &[u8]) -> Result<Vec<u8>, String> {
     let bad = |what: &dyn std::fmt::Display| format!("{INITRAMFS}: {what}");
     let mut archive = Vec::new();
     let unpacked = zstd::Decoder::new(packed).and_then(|plain| {
@@ -70,7 +79,5 @@ fn keys_in(packed: &[u8]) -> Result<Vec<PublicKey>, String> {
     }
     let path = INITRAMFS_SPEC.trim_start_matches('/');
     let spec = cpio_read::file(&archive, path).map_err(|error| bad(&error))?;
-    let spec = spec.ok_or_else(|| bad(&format!("it has no {path}")))?;
-    let spec: InitramfsSpec = serde_json::from_slice(spec).map_err(|error| bad(&error))?;
-    Ok(spec.keys)
+    Ok(spec.ok_or_else(|| bad(&format!("it has no {path}")))?.to_vec())
 }

@@ -3,7 +3,7 @@
 use crate::hash::Digest;
 use crate::keys::PublicKey;
 use crate::layout::Slot;
-use crate::role::{Compatible, Role};
+use crate::role::{Compatible, ProfileName, Role};
 use serde::{Deserialize, Serialize};
 
 /// Stored as JSON at [`crate::names::INITRAMFS_SPEC`].
@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct InitramfsSpec {
     pub role: Role,
+    /// Of the image that it was built for: the installer takes bundles of this profile alone.
+    pub profile: ProfileName,
+    /// Size of each root partition that the installer makes, in bytes.
+    pub root_size: u64,
     /// Absolute paths of kernel modules (`.ko` or `.ko.xz`), in load order.
     pub modules: Vec<String>,
     /// Release keys: one or two ([`crate::keys::MAX_TRUSTED`]).

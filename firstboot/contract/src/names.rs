@@ -17,9 +17,15 @@ pub const INITRAMFS: &str = "initramfs.img";
 
 /// Kernel option that names the root hash of the slot: `microdc.root=<64 hex digits>`.
 pub const OPT_ROOT: &str = "microdc.root";
+/// Kernel options of the installer: [`crate::installer`] has their values.
+pub const OPT_INSTALL: &str = "microdc.install";
+pub const OPT_NODES: &str = "microdc.nodes";
+pub const OPT_DISK: &str = "microdc.disk";
 
 /// In the initramfs: [`crate::initramfs::InitramfsSpec`] as JSON.
 pub const INITRAMFS_SPEC: &str = "/etc/microdc/initramfs.json";
+/// In the initramfs: the partition `bootsel` as it is in the image, zeros behind it left out; the installer writes it.
+pub const INITRAMFS_BOOTSEL: &str = "/etc/microdc/bootsel.img";
 /// In the root file system: [`crate::role::RoleSpec`] as JSON.
 pub const ROLE_SPEC: &str = "/usr/lib/microdc/role.json";
 /// In the root file system: an empty file, at which `/init` of the initramfs, PID 1's own program, is shown.
@@ -93,6 +99,8 @@ pub const VERITY_NAME: &str = "microdc-root";
 
 /// Name of the virtio-serial port over which an emulated node asks the emulator for a trial boot.
 pub const TRYBOOT_PORT: &str = "microdc.tryboot";
+/// Serial number of the board, in the device tree.
+pub const DT_SERIAL: &str = "/proc/device-tree/serial-number";
 /// Folder of the device tree in which the firmware reports how it booted (big-endian u32 values).
 pub const DT_BOOTLOADER: &str = "/proc/device-tree/chosen/bootloader";
 
@@ -101,6 +109,8 @@ pub const HTTP_NODE: &str = "X-Microdc-Node";
 /// Header of a request for a bundle: how far the node is, as `DONE/ALL` in 4 KiB blocks. When the slot is complete, the node
 /// says so with a HEAD request in which both numbers are the same; what answers that request does not matter to it.
 pub const HTTP_PROGRESS: &str = "X-Microdc-Progress";
+/// Header of a HEAD request for a bundle: why an installer did not install it, in ASCII. What answers does not matter.
+pub const HTTP_FAILED: &str = "X-Microdc-Failed";
 
 /// Prefix of every line that firstboot writes to the console.
 pub const CONSOLE_PREFIX: &str = "microdc: ";

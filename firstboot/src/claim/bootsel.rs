@@ -9,7 +9,7 @@ use contract::layout::Partition;
 use contract::names::{BOOTSEL_MOUNT, NODE_CONFIG};
 use contract::node::MAX_LENGTH;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -42,6 +42,24 @@ pub fn node_config(report: &BootReport) -> anyhow::Result<Left> {
     let read = left(target);
     mount::detach(target).with_context(|| format!("unmounting {BOOTSEL_MOUNT}"))?;
     read.with_context(|| format!("reading {NODE_CONFIG} on bootsel"))
+}
+
+/// Puts `node.toml` on a `bootsel` that was just written, on this device: for the installer.
+///
+/// # Errors
+/// When it cannot be mounted or written.
+pub fn leave(device: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let target = Path::new(BOOTSEL_MOUNT);
+    std::fs::create_dir_all(target).with_context(|| format!("making {BOOTSEL_MOUNT}"))?;
+    mount::mount(device, target, "vfat", DATA_ONLY, Some(OPTIONS))
+        .with_context(|| format!("mounting {} (bootsel) at {BOOTSEL_MOUNT} for writing", device.display()))?;
+    let written = File::create(target.join(NODE_CONFIG)).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    // Not detached: it must be complete on the disk before the disk can be booted from.
+    mount::unmount(target).with_context(|| format!("unmounting {BOOTSEL_MOUNT}"))?;
+    written.with_context(|| format!("writing {NODE_CONFIG} to bootsel"))
 }
 
 /// Overwrites these places of `node.toml` on `bootsel`, whose content is `bytes`, with `*`: the very sectors that held the

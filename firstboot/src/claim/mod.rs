@@ -18,6 +18,6 @@ mod phase;
 mod projects;
 mod state;
 
-pub use bootsel::{node_config as bootsel_node_config, overwrite as bootsel_overwrite};
-pub use data::{data, run};
+pub use bootsel::{leave as bootsel_leave, node_config as bootsel_node_config, overwrite as bootsel_overwrite};
+pub use data::{data, refusal, run};
 pub use state::state;

@@ -113,6 +113,12 @@ impl Table {
         Ok(Ok(Table { disk_guid, copy, alternate, first_usable, array }))
     }
 
+    /// A table without partitions, for a disk that has none at either end.
+    pub fn empty(disk_guid: Uuid) -> Table {
+        let array = vec![0; ENTRIES * ENTRY_LEN];
+        Table { disk_guid, copy: Copy::Backup, alternate: 0, first_usable: ARRAY_SECTORS + 2, array }
+    }
+
     /// The partitions, in the order of their numbers. Entries that make no sense are left out.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         (1u32..).zip(self.array.as_chunks::<ENTRY_LEN>().0).filter_map(|(number, bytes)| {
@@ -189,27 +195,46 @@ impl Table {
     /// of the disk is found. A table that was read from the backup has no other copy that holds: then the primary goes
     /// first.
     pub fn writes(&self, size: u64, head: &[u8]) -> Vec<Write> {
-        let last = (size / SECTOR).saturating_sub(1);
-        let backup_array = last.saturating_sub(ARRAY_SECTORS);
-        let mut backup = self.array.clone();
-        backup.extend(self.header(last, 1, backup_array, size));
-        let backup = Write { offset: backup_array * SECTOR, bytes: backup };
         let mut writes = Vec::new();
-
-        let mut primary = head.get(..SECTOR as usize).unwrap_or_default().to_vec();
-        primary.resize(SECTOR as usize, 0);
-        stretch_protective_mbr(&mut primary, size);
-        primary.extend(self.header(1, last, 2, size));
-        primary.extend(&self.array);
-        let rest = primary.split_off(HEAD);
-        if head.get(HEAD..) != Some(&rest) {
-            writes.push(Write { offset: HEAD as u64, bytes: rest });
+        let mut sector = head.get(..SECTOR as usize).unwrap_or_default().to_vec();
+        sector.resize(SECTOR as usize, 0);
+        stretch_protective_mbr(&mut sector, size);
+        let [rest, first] = self.primary(size, sector);
+        if head.get(HEAD..) != Some(&rest.bytes) {
+            writes.push(rest);
         }
-        writes.push(Write { offset: 0, bytes: primary });
+        writes.push(first);
         let at = if self.copy == Copy::Backup { writes.len() } else { 0 };
-        writes.insert(at, backup);
+        writes.insert(at, self.backup(size));
         writes
     }
+
+    /// The backup copy, for a disk of `size` bytes.
+    pub fn backup(&self, size: u64) -> Write {
+        let last = (size / SECTOR).saturating_sub(1);
+        let array_at = last.saturating_sub(ARRAY_SECTORS);
+        let mut bytes = self.array.clone();
+        bytes.extend(self.header(last, 1, array_at, size));
+        Write { offset: array_at * SECTOR, bytes }
+    }
+
+    /// The primary copy behind this first sector of the disk, the protective MBR: what decides whether the disk has a
+    /// table comes last.
+    fn primary(&self, size: u64, mut sector: Vec<u8>) -> [Write; 2] {
+        let last = (size / SECTOR).saturating_sub(1);
+        sector.extend(self.header(1, last, 2, size));
+        sector.extend(&self.array);
+        let rest = sector.split_off(HEAD);
+        [Write { offset: HEAD as u64, bytes: rest }, Write { offset: 0, bytes: sector }]
+    }
+
+    /// The primary copy for a disk whose first [`Table::FIRST_LEN`] bytes are erased, with a protective MBR of its own.
+    pub fn primary_anew(&self, size: u64) -> [Write; 2] {
+        self.primary(size, super::table::protective_mbr((size / SECTOR).saturating_sub(1), SECTOR))
+    }
+
+    /// Bytes at the start of a disk without which it has no primary copy.
+    pub const FIRST_LEN: u64 = HEAD as u64;
 
     /// Bytes at the start of a disk that a table takes, protective MBR included.
     pub const HEAD_LEN: usize = (2 + ARRAY_SECTORS as usize) * SECTOR as usize;

@@ -4,7 +4,7 @@
 //!   [`fixture`] tables for tests
 //! - [`gpt`] the partition table · [`layout`] what the node adds to an image's table · [`table`] the table of a separate disk
 //! - [`slots`] the two slots of the system disk · [`protect`] their write protection · [`verity`] a root of which every block
-//!   is checked when it is read
+//!   is checked when it is read · [`trailer`] what a root partition says that it is
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
@@ -16,4 +16,5 @@ pub mod node;
 pub mod protect;
 pub mod slots;
 pub mod table;
+pub mod trailer;
 pub mod verity;

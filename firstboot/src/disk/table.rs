@@ -80,7 +80,7 @@ impl Geometry {
 }
 
 /// Block 0: one partition of type 0xee over the whole disk (section 5.2.3).
-fn protective_mbr(last: u64, block: u64) -> Vec<u8> {
+pub(super) fn protective_mbr(last: u64, block: u64) -> Vec<u8> {
     let mut bytes = vec![0; 446];
     bytes.extend([0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
     bytes.extend(u32::try_from(last).unwrap_or(u32::MAX).to_le_bytes());

@@ -5,14 +5,13 @@ use super::slot::{self, Found, NotFound, RootPartition};
 use crate::console;
 use crate::disk::gpt::Table;
 use crate::disk::list::{SYS_BLOCK, may_be_disk};
+use crate::disk::trailer;
 use crate::sys::block;
 use contract::hash::Digest;
 use contract::keys::PublicKey;
-use contract::layout::{Extent, SECTOR, Slot};
-use contract::trailer::{ReadError, Signed, Trailer};
+use contract::layout::{SECTOR, Slot};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -80,36 +79,7 @@ fn roots_of(name: &str, keys: &[PublicKey]) -> anyhow::Result<Vec<RootPartition>
     let table = Table::read(&mut disk, size)?;
     let roots = Slot::BOTH.into_iter().filter_map(|slot| {
         let extent = table.find(slot.root())?.extent;
-        Some(RootPartition { disk: name.to_owned(), slot, extent, content: read_trailer(&mut disk, extent, keys) })
+        Some(RootPartition { disk: name.to_owned(), slot, extent, content: trailer::read(&mut disk, extent, keys) })
     });
     Ok(roots.collect())
-}
-
-/// Reads a root partition's trailer and checks its signature.
-fn read_trailer(disk: &mut (impl Read + Seek), root: Extent, keys: &[PublicKey]) -> Result<Signed, ReadError> {
-    let trailer = Trailer::of(root, |at| -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(at.length).map_err(io::Error::other)?];
-        disk.seek(SeekFrom::Start(at.offset))?;
-        disk.read_exact(&mut bytes)?;
-        Ok(bytes)
-    })?;
-    Ok(trailer.signed(keys)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use contract::keys::PrivateKey;
-
-    #[test]
-    fn an_empty_root_and_one_beyond_the_disk_have_no_manifest() {
-        let keys = [PrivateKey::from_seed(&[1; 32]).public()];
-        let mut disk = io::Cursor::new(vec![0; 256 * 1024]);
-        let read =
-            |disk: &mut io::Cursor<Vec<u8>>, offset, length| read_trailer(disk, Extent { offset, length }, &keys);
-        assert!(matches!(read(&mut disk, 0, 256 * 1024), Err(ReadError::Trailer(_))));
-        assert!(matches!(read(&mut disk, 0, 4096), Err(ReadError::NoRoom)));
-        assert!(matches!(read(&mut disk, 0, 512 * 1024), Err(ReadError::Read(_))));
-        assert!(matches!(read(&mut disk, u64::MAX, 512 * 1024), Err(ReadError::NoRoom)));
-    }
 }

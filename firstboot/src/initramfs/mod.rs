@@ -2,8 +2,9 @@
 //!
 //! [`mounts`] → [`modules`] (and the watchdog, as soon as its driver is in: [`guard`]) → [`firmware`] and [`disks`] find
 //! out which [`slot`] was started → [`crate::disk::verity`] trusts its signed manifest and nothing else → [`root`]
-//! mounts the verified root and switches to it. A failure is reported on the console and ends in a reboot
-//! ([`failure`]): there is no shell, and nothing waits for an operator.
+//! mounts the verified root and switches to it. Where the command line asks for an installation, [`installer`] does that
+//! instead. A failure is reported on the console and ends in a reboot ([`failure`]): there is no shell, and nothing waits
+//! for an operator.
 
 mod disks;
 mod failure;
@@ -13,15 +14,19 @@ mod modules;
 mod mounts;
 mod root;
 mod slot;
+pub mod spec;
 
 use crate::console::{self, warn};
 use crate::disk::verity;
+use crate::installer;
 use crate::sys::time;
-use anyhow::{Context as _, ensure};
-use contract::initramfs::{BootReport, InitramfsSpec};
+use anyhow::Context as _;
+use contract::initramfs::BootReport;
+use contract::installer::InstallOptions;
 use contract::names;
 use failure::{Failure, Place};
 use guard::Guard;
+use spec::COMMAND_LINE;
 use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
@@ -49,7 +54,7 @@ fn stage<T>(name: &'static str, place: &Place, run: impl FnOnce() -> anyhow::Res
 fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
     stage("mounting the kernel's file systems", place, mounts::set_up)?;
     let mut warnings = Vec::new();
-    let spec = stage("reading its settings", place, || read_spec(Path::new(names::INITRAMFS_SPEC)))?;
+    let spec = stage("reading its settings", place, || spec::read(Path::new(names::INITRAMFS_SPEC)))?;
     guard.extend(Duration::from_secs(spec.disk_timeout_s));
     modules::load(&spec.modules, guard, &mut warnings);
     if guard.watchdog().is_none() {
@@ -59,10 +64,14 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
     let firmware = firmware::Firmware::read(Path::new(names::DT_BOOTLOADER));
     place.slot = firmware.slot;
     place.trial = firmware.trial;
-    let wanted = stage("reading the kernel command line", place, || {
-        let line = std::fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
-        Ok(firmware::root_hash(&line)?)
+    let line = stage("reading the kernel command line", place, || {
+        std::fs::read_to_string(COMMAND_LINE).with_context(|| format!("reading {COMMAND_LINE}"))
     })?;
+    let install = stage("reading the kernel command line", place, || Ok(InstallOptions::parse(&line)?))?;
+    if install.is_some() {
+        installer::lead(&|by| guard.extend(by));
+    }
+    let wanted = stage("reading the kernel command line", place, || Ok(firmware::root_hash(&line)?))?;
 
     let wait = Duration::from_secs(spec.disk_timeout_s);
     let found = disks::wait_for_slot(wanted, &firmware, &spec.keys, wait).map_err(|error| {
@@ -106,12 +115,4 @@ fn walk(guard: &Guard, place: &mut Place) -> Result<Infallible, Failure> {
         warnings,
     };
     stage("switching to the root", place, || root::switch(&report))
-}
-
-fn read_spec(path: &Path) -> anyhow::Result<InitramfsSpec> {
-    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let spec: InitramfsSpec =
-        serde_json::from_slice(&bytes).with_context(|| format!("parsing {}", path.display()))?;
-    ensure!(!spec.keys.is_empty(), "{} names no release key: no slot could be verified", path.display());
-    Ok(spec)
 }

@@ -3,7 +3,7 @@
 use crate::child;
 use crate::console::Reset;
 use crate::devicetree::{BootMode, Report, Tree};
-use crate::eeprom::{self, Board, Boot, Request};
+use crate::eeprom::{self, Board, Boot, NoBoot, Request};
 use crate::network::Plug;
 use crate::plan::{Card, Plan};
 use crate::qemu::{CommandLine, Console, Model, SystemDisk};
@@ -66,7 +66,17 @@ pub(crate) fn start(plan: &Plan, console: &Console) -> Result<Running, BootError
     };
     let tryboot = record.take_tryboot();
     let eeprom = plan.hardware.eeprom;
-    let boot = eeprom::decide(plan.disk.file(), Request { board, eeprom, tryboot, partition: 0 });
+    let request = Request { board, eeprom, tryboot, partition: 0 };
+    let mut mode = mode;
+    let boot = match (eeprom::decide(plan.disk.file(), request), &plan.netboot) {
+        // What cannot be loaded from a bootable partition is not walked past: not to the network either.
+        (Err(NoBoot::Table(why) | NoBoot::NoBootable(why)), Some(tree)) => {
+            record.say(&format!("note: nothing on the disk boots ({why}): booting by network"));
+            mode = BootMode::Network;
+            eeprom::decide_netboot(tree, request)
+        }
+        (decided, _) => decided,
+    };
     let boot = match boot {
         Err(why) if tryboot && eeprom.watches() => {
             record.say(&format!("boot {number}: nothing that can be loaded, tryboot 1"));
@@ -135,6 +145,10 @@ fn device_tree(plan: &Plan, boot: &Boot, mode: BootMode, files: &TempDir) -> Res
         built: plan.hardware.eeprom.release.built(),
     };
     host("the firmware's report in the device tree", tree.set_bootloader(&report))?;
+    if let Some(serial) = &plan.hardware.board_serial {
+        let text = [serial.as_bytes(), b"\0"].concat();
+        host("the board's serial number in the device tree", tree.set("/", "serial-number", text))?;
+    }
     host("writing the device tree", std::fs::write(&path, tree.to_bytes()))?;
     Ok(path)
 }

@@ -173,6 +173,7 @@ pub struct Report {
 pub enum BootMode {
     /// SD card or eMMC.
     Sd = 1,
+    Network = 2,
     /// A disk on a Pi 4 B's USB sockets, which are behind PCIe.
     Usb = 4,
     Nvme = 6,

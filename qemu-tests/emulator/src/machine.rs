@@ -1,7 +1,7 @@
 //! What a node is made of, said before it is switched on.
 
 use crate::console::Record;
-use crate::eeprom::Eeprom;
+use crate::eeprom::{Eeprom, Tree};
 use crate::network::Network;
 use crate::network::frame::Mac;
 use crate::node::Node;
@@ -22,6 +22,7 @@ pub struct Machine {
     name: String,
     hardware: Hardware,
     disk_size: u64,
+    netboot: Option<Tree>,
     recorded: bool,
     nvmes: Vec<Nvme>,
     cards: Vec<Card>,
@@ -49,9 +50,11 @@ impl Machine {
                 kaslr: false,
                 clock: None,
                 eeprom: Eeprom::default(),
+                board_serial: None,
                 cm4: false,
             },
             disk_size: 8192 * MIB,
+            netboot: None,
             recorded: false,
             nvmes: Vec::new(),
             cards: Vec::new(),
@@ -111,6 +114,20 @@ impl Machine {
     #[must_use]
     pub fn eeprom(mut self, eeprom: Eeprom) -> Machine {
         self.hardware.eeprom = eeprom;
+        self
+    }
+
+    /// A server on its network has these files for it, and its EEPROM asks for them when nothing on the disk boots.
+    #[must_use]
+    pub fn netboot(mut self, tree: Tree) -> Machine {
+        self.netboot = Some(tree);
+        self
+    }
+
+    /// Serial number of the board, which the firmware puts into the device tree. QEMU's boards have none by themselves.
+    #[must_use]
+    pub fn board_serial(mut self, serial: &str) -> Machine {
+        self.hardware.board_serial = Some(serial.to_owned());
         self
     }
 
@@ -298,6 +315,7 @@ impl Machine {
             cards: self.cards,
             ports: self.ports,
             disk,
+            netboot: self.netboot,
             log,
             nvmes,
             deadline: self.deadline,

@@ -1,6 +1,7 @@
 //! What a node is made of, once it is certain that it can be: the same over all its boots.
 
 use crate::console::Record;
+use crate::eeprom::Tree;
 use crate::network::Network;
 use crate::network::frame::Mac;
 use crate::nvme::Plugged;
@@ -40,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) cards: Vec<Card>,
     pub(crate) ports: Vec<String>,
     pub(crate) disk: Disk,
+    /// What a server on the network has for the board, when nothing on the disk boots.
+    pub(crate) netboot: Option<Tree>,
     /// Where the writes of the disk are recorded.
     pub(crate) log: Option<TempPath>,
     pub(crate) nvmes: Vec<Plugged>,

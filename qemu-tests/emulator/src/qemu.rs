@@ -143,6 +143,8 @@ pub(crate) struct Hardware {
     /// Time at power-on, where it is not the host's.
     pub(crate) clock: Option<String>,
     pub(crate) eeprom: Eeprom,
+    /// Serial number of the board.
+    pub(crate) board_serial: Option<String>,
     /// On the raspi4b: the device tree of a CM4.
     pub(crate) cm4: bool,
 }

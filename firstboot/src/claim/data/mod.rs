@@ -20,6 +20,7 @@ pub(super) mod steps;
 mod verdict;
 mod work;
 
+pub use verdict::refusal;
 pub use work::run;
 
 use super::filesystem::Tools;

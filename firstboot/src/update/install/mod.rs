@@ -35,6 +35,7 @@ pub use disk::Pair;
 pub use error::InstallError;
 pub use order::Order;
 pub use web::Patience;
+pub(crate) use web::agent;
 
 use contract::bundle::FIRST_READ;
 use contract::error::chain;

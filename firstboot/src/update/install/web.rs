@@ -86,23 +86,28 @@ pub(super) struct Web {
     length: Option<u64>,
 }
 
+/// Who asks servers whose word is not taken for anything: no redirect is followed, and no certificate is looked at.
+pub(crate) fn agent(patience: Patience) -> Agent {
+    Agent::config_builder()
+        .timeout_resolve(Some(patience.connect))
+        .timeout_connect(Some(patience.connect))
+        .timeout_send_request(Some(patience.silence))
+        .timeout_recv_response(Some(patience.silence))
+        .timeout_per_read(Some(patience.silence))
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .proxy(None)
+        .user_agent(concat!("microdc/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity")
+        .tls_config(tls::unverified())
+        .build()
+        .into()
+}
+
 impl Web {
     pub fn new(order: &Order, patience: Patience) -> Web {
-        let agent = Agent::config_builder()
-            .timeout_resolve(Some(patience.connect))
-            .timeout_connect(Some(patience.connect))
-            .timeout_send_request(Some(patience.silence))
-            .timeout_recv_response(Some(patience.silence))
-            .timeout_per_read(Some(patience.silence))
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .proxy(None)
-            .user_agent(concat!("microdc/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .tls_config(tls::unverified())
-            .build()
-            .into();
+        let agent = agent(patience);
         let node = order.node.chars().filter(char::is_ascii_graphic).take(64).collect();
         Web { agent, servers: Servers::new(&order.urls), patience, node, front: Vec::new(), length: None }
     }

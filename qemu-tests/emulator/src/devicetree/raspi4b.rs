@@ -184,6 +184,7 @@ mod tests {
             kaslr: false,
             clock: None,
             eeprom: crate::eeprom::Eeprom::default(),
+            board_serial: None,
             cm4: true,
         }
     }

@@ -10,6 +10,7 @@
 //!   Bootable means a FAT file system with `start4.elf`. Without the walk there is the wanted one and no other.
 //! - What the firmware cannot load from a bootable partition is not walked past: it stands still, here an error. The
 //!   EEPROM's own watchdog (`BOOT_WATCHDOG_TIMEOUT`) resets it, where it is set.
+//! - The network comes last in the boot order (`BOOT_ORDER=0xf26`): it is asked when the EEPROM finds nothing on the disk.
 
 mod autoboot;
 mod config;
@@ -25,8 +26,9 @@ pub use disk::{PartitionEntry, partitions};
 pub use release::{Eeprom, Release};
 
 use contract::names::{AUTOBOOT, CMDLINE_TXT, CONFIG_TXT, KERNEL};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 /// The firmware program that makes a partition bootable on a BCM2711.
 pub const FIRMWARE: &str = "start4.elf";
@@ -118,12 +120,21 @@ pub fn decide(disk: &File, request: Request) -> Result<Boot, NoBoot> {
     };
     let (partition, fat) = walk(disk, &entries, wanted, request.eeprom, &mut notes)?;
     let config_name = if request.tryboot && !autoboot.tryboot_a_b { "tryboot.txt" } else { CONFIG_TXT };
-    let files = Files { partition, fat };
-    files.needed(FIXUP, TEXT_MAX, "which the firmware needs beside start4.elf")?;
-    let text = files.read(config_name, TEXT_MAX)?.unwrap_or_default();
-    let (config, passed_over) = Config::parse(&text, request.board, request.tryboot);
-    notes.extend(passed_over);
-    files.load(request, config, notes)
+    Files { partition, from: Origin::Disk(Box::new(fat)) }.boot(config_name, request, notes)
+}
+
+/// Files that a server on the network has for the board, by name.
+pub type Tree = BTreeMap<String, Vec<u8>>;
+
+/// What boots from the network: as with a partition, but there is no `autoboot.txt` and no number.
+///
+/// # Errors
+/// Why nothing would.
+pub fn decide_netboot(tree: &Tree, request: Request) -> Result<Boot, NoBoot> {
+    let files = Files { partition: 0, from: Origin::Network(tree) };
+    files.needed(FIRMWARE, KERNEL_MAX, "without which a folder on the network is passed over")?;
+    // The one-shot request is for a disk's autoboot.txt.
+    files.boot(CONFIG_TXT, Request { tryboot: false, ..request }, Vec::new())
 }
 
 /// The wanted partition, or the next bootable one of an EEPROM that walks.
@@ -161,19 +172,39 @@ fn walk(
     Err(NoBoot::NoBootable(if names.is_empty() { "no partitions".to_owned() } else { names.join(", ") }))
 }
 
-/// The files of the boot partition.
-struct Files {
+/// The files of the boot partition, or of a server's folder, whose number is 0.
+struct Files<'f> {
     partition: u32,
-    fat: Fat,
+    from: Origin<'f>,
 }
 
-impl Files {
+enum Origin<'f> {
+    Disk(Box<Fat>),
+    Network(&'f Tree),
+}
+
+impl Files<'_> {
     fn read(&self, file: &str, limit: usize) -> Result<Option<Vec<u8>>, NoBoot> {
-        self.fat.read(file, limit).map_err(|source| NoBoot::Unreadable {
-            partition: self.partition,
-            file: file.to_owned(),
-            source,
-        })
+        let read = match &self.from {
+            Origin::Disk(fat) => fat.read(file, limit),
+            Origin::Network(tree) => match tree.get(file) {
+                Some(bytes) if bytes.len() > limit => {
+                    Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("longer than {limit} bytes")))
+                }
+                found => Ok(found.cloned()),
+            },
+        };
+        let (partition, file) = (self.partition, file.to_owned());
+        read.map_err(|source| NoBoot::Unreadable { partition, file, source })
+    }
+
+    /// What `start4.elf` does.
+    fn boot(&self, config_name: &str, request: Request, mut notes: Vec<String>) -> Result<Boot, NoBoot> {
+        self.needed(FIXUP, TEXT_MAX, "which the firmware needs beside start4.elf")?;
+        let text = self.read(config_name, TEXT_MAX)?.unwrap_or_default();
+        let (config, passed_over) = Config::parse(&text, request.board, request.tryboot);
+        notes.extend(passed_over);
+        self.load(request, config, notes)
     }
 
     fn needed(&self, file: &str, limit: usize, purpose: &'static str) -> Result<Vec<u8>, NoBoot> {

@@ -377,3 +377,16 @@ proptest! {
         prop_assert!(decide(&file, CM4).is_err());
     }
 }
+
+#[test]
+fn a_folder_on_the_network_boots_as_a_partition_does_and_not_without_its_firmware() {
+    let mut tree: Tree = slot(b'N').into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+    let boot = decide_netboot(&tree, TRIAL).unwrap();
+    assert_eq!((boot.partition, boot.tryboot, boot.kernel), (0, false, image_of(b'N')));
+    assert_eq!(boot.command_line, "console=ttyAMA0 panic=10");
+    for name in [KERNEL, FIXUP, FIRMWARE] {
+        tree.remove(name);
+        let error = decide_netboot(&tree, CM4).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+}
