@@ -283,9 +283,18 @@ fn the_log_tells_of_each_request_and_of_each_tenth_of_a_node() {
     let sink = events.clone();
     let log = Box::new(move |event: &Event| sink.lock().unwrap().push(event.clone()));
     let server = Server::logging(folder.path(), LOOPBACK.parse().unwrap(), log).unwrap();
-    for done in [0, 1, 50, 99, 100] {
+    // A line is written when its answer has gone out, so it may still come.
+    let written = |wanted: usize, kind: fn(&Event) -> bool| {
+        let began = Instant::now();
+        while events.lock().unwrap().iter().filter(|event| kind(event)).count() < wanted {
+            assert!(began.elapsed() < PATIENCE);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    for (done, lines) in [(0, 1), (1, 1), (50, 2), (99, 3), (100, 4)] {
         let said = format!("{HTTP_NODE}: r1\n{HTTP_PROGRESS}: {done}/100");
         assert_eq!(ask(&server, &format!("GET /router-1.bundle HTTP/1.1\nRange: bytes=8-9\n{said}")).status, 206);
+        written(lines, |event| matches!(event, Event::Progress { .. }));
     }
     let failed = format!("{HTTP_NODE}: r2\n{HTTP_FAILED}: nvme0n1 holds an XFS file system");
     assert_eq!(ask(&server, &format!("HEAD /nothing HTTP/1.1\n{failed}")).status, 404);
@@ -297,12 +306,8 @@ fn the_log_tells_of_each_request_and_of_each_tenth_of_a_node() {
     assert_eq!(json["nodes"]["r1"]["done"], 100);
     assert_eq!(server.progress()["r1"], (100, 100));
 
-    // A line is written when its answer has gone out, so the last ones may still come.
-    let began = Instant::now();
-    while events.lock().unwrap().iter().filter(|event| matches!(event, Event::Request { .. })).count() < 8 {
-        assert!(began.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    written(8, |event| matches!(event, Event::Request { .. }));
+    written(1, |event| matches!(event, Event::Failed { .. }));
     let events = events.lock().unwrap();
     let percents: Vec<u64> = events
         .iter()
