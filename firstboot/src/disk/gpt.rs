@@ -230,7 +230,7 @@ impl Table {
 
     /// The primary copy for a disk whose first [`Table::FIRST_LEN`] bytes are erased, with a protective MBR of its own.
     pub fn primary_anew(&self, size: u64) -> [Write; 2] {
-        self.primary(size, super::table::protective_mbr((size / SECTOR).saturating_sub(1), SECTOR))
+        self.primary(size, protective_mbr((size / SECTOR).saturating_sub(1), SECTOR))
     }
 
     /// Bytes at the start of a disk without which it has no primary copy.
@@ -325,6 +325,17 @@ fn stretch_protective_mbr(sector: &mut [u8], size: u64) {
     {
         field.copy_from_slice(&length.to_le_bytes());
     }
+}
+
+/// Block 0: one partition of type 0xee over the whole disk (section 5.2.3).
+pub(super) fn protective_mbr(last: u64, block: u64) -> Vec<u8> {
+    let mut bytes = vec![0; 446];
+    bytes.extend([0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+    bytes.extend(u32::try_from(last).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.resize(510, 0);
+    bytes.extend([0x55, 0xaa]);
+    bytes.resize(block as usize, 0);
+    bytes
 }
 
 /// An entry as stored on a disk with logical blocks of `block` bytes.

@@ -3,7 +3,7 @@
 //!
 //! Source: UEFI Specification 2.10, chapter 5; logical blocks of 512 and of 4096 bytes.
 
-use super::gpt::{Entry, entry_bytes};
+use super::gpt::{Entry, entry_bytes, protective_mbr};
 use super::layout::derived;
 use contract::layout::{ALIGN, Extent, Partition};
 use contract::node::Serial;
@@ -77,17 +77,6 @@ impl Geometry {
         bytes.resize(self.block as usize, 0);
         bytes
     }
-}
-
-/// Block 0: one partition of type 0xee over the whole disk (section 5.2.3).
-pub(super) fn protective_mbr(last: u64, block: u64) -> Vec<u8> {
-    let mut bytes = vec![0; 446];
-    bytes.extend([0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
-    bytes.extend(u32::try_from(last).unwrap_or(u32::MAX).to_le_bytes());
-    bytes.resize(510, 0);
-    bytes.extend([0x55, 0xaa]);
-    bytes.resize(block as usize, 0);
-    bytes
 }
 
 #[cfg(test)]
