@@ -10,6 +10,7 @@ use contract::error::chain;
 use contract::hash::Digest;
 use contract::update::{FailedRelease, Release, UpdateEvent};
 use firstboot::install::{InstallError, Order, Patience, Source};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// More of it than where everybody lies: a good server is never too slow.
@@ -28,6 +29,17 @@ fn bare(urls: &[&str]) -> (Node, Order) {
     let release = Release { version: "1.9".to_owned(), manifest, rollback_index: 5 };
     order.refused = vec![FailedRelease { release, reason: "bgpd kept crashing".to_owned(), at: 1 }];
     (node, order)
+}
+
+/// Does the work on each of the lies, several at once: most of the time goes into waiting for servers that say nothing.
+fn each(lies: Vec<Lie>, work: impl Fn(Lie) + Sync) {
+    let lies = Mutex::new(lies.into_iter());
+    let next = || lies.lock().unwrap_or_else(PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| std::iter::from_fn(next).for_each(&work));
+        }
+    });
 }
 
 fn says(words: &str, told: &str) -> bool {
@@ -49,12 +61,13 @@ fn told_of(url: &str, told: &[UpdateEvent]) -> String {
 fn every_lie_of_the_first_server_is_told_and_the_second_one_s_bundle_is_installed() {
     let release = new_release();
     let goods = [("with ranges", Server::of(BUNDLE.clone())), ("without", Server::new(|_| whole(&BUNDLE)))];
-    let mut wrong = Vec::new();
+    let wrong = Mutex::new(Vec::new());
+    let is_wrong = |problem| wrong.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
     for (kind, good) in &goods {
         // Servers that begin with the truth begin anew.
         let lies = all();
         assert!(lies.len() >= 45);
-        for Lie { name, told, alone, server } in lies {
+        each(lies, |Lie { name, told, alone, server }| {
             let (node, order) = bare(&[&server.url, &good.url]);
             let running = node.digest("a");
             let (result, events) = install(&node, &order);
@@ -67,23 +80,25 @@ fn every_lie_of_the_first_server_is_told_and_the_second_one_s_bundle_is_installe
                 // How often it is asked before it is given up depends on the other one.
                 let told = if told.starts_with("given up after") { "" } else { told };
                 if !says(&words, told) || words.is_empty() {
-                    wrong.push(format!("{name}, {kind}: {words:?}, not {told:?}"));
+                    is_wrong(format!("{name}, {kind}: {words:?}, not {told:?}"));
                 }
             }
             let blamed = told_of(&good.url, &events);
             if !blamed.is_empty() {
-                wrong.push(format!("{name}, {kind}: the good one is blamed: {blamed}"));
+                is_wrong(format!("{name}, {kind}: the good one is blamed: {blamed}"));
             }
             println!("{name}: {words}");
-        }
+        });
     }
+    let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn every_lie_alone_is_refused_by_its_reason_or_does_no_harm() {
-    let mut wrong = Vec::new();
-    for Lie { name, told, alone, server } in all() {
+    let wrong = Mutex::new(Vec::new());
+    let is_wrong = |problem| wrong.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
+    each(all(), |Lie { name, told, alone, server }| {
         let (node, order) = bare(&[&server.url]);
         let before = ["a", "b"].map(|slot| node.digest(slot));
         let (result, events) = install(&node, &order);
@@ -91,22 +106,23 @@ fn every_lie_alone_is_refused_by_its_reason_or_does_no_harm() {
         let error = match (result, alone) {
             (Ok(_), Alone::Harmless) => {
                 node.assert_holds(&new_release());
-                continue;
+                return;
             }
             (Ok(_), _) => panic!("{name} was installed; {events:?}"),
             (Err(error), _) => chain(&error),
         };
         if !says(&error, told) {
-            wrong.push(format!("{name}: {error:?}, not {told:?}"));
+            is_wrong(format!("{name}: {error:?}, not {told:?}"));
         }
         let untouched = node.digest("b") == before[1];
         if alone == Alone::Refused && !untouched {
-            wrong.push(format!("{name}: the standby slot was touched"));
+            is_wrong(format!("{name}: the standby slot was touched"));
         }
         if !untouched {
             node.assert_cannot_start();
         }
-    }
+    });
+    let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -66,7 +66,6 @@ fn remove(node: &Node, path: &str) {
     Agent(node).ask(&Request::Run(words)).unwrap();
 }
 
-#[test]
 fn a_database_comes_back_from_a_snapshot_in_our_own_store_and_pods_leave_before_a_restart() {
     let rack = Network::new();
     let (minio, port) = store(&rack);
@@ -155,4 +154,11 @@ fn a_pod_that_does_not_leave_keeps_no_restart_back(node: &mut Node) {
     until_health_says(node, "passed");
     std::thread::sleep(Duration::from_secs(8));
     assert!(Agent(node).cat(&format!("{ANSWERS}/cordoned")).starts_with("yes"), "an operator's own was undone");
+}
+
+mod long {
+    #[test]
+    fn a_database_comes_back_from_a_snapshot_in_our_own_store_and_pods_leave_before_a_restart() {
+        super::a_database_comes_back_from_a_snapshot_in_our_own_store_and_pods_leave_before_a_restart();
+    }
 }

@@ -165,7 +165,6 @@ fn a_server_that_powers_off_gives_the_address_away_before_its_api_ends(server: &
     }
 }
 
-#[test]
 fn servers_without_a_router_elect_one_that_holds_the_address_while_its_api_answers() {
     let backbone = Network::new();
     let mut servers: Vec<Node> = Server::ALL.iter().map(|server| server.start(server.by_vrrp(), &backbone)).collect();
@@ -189,4 +188,11 @@ fn servers_without_a_router_elect_one_that_holds_the_address_while_its_api_answe
     let what = "three servers with VRRP, the holder's power cut to the next one's answer";
     take_away(&mut client, &mut servers, what, Node::kill);
     assert_eq!(holders(&servers), 1);
+}
+
+mod long {
+    #[test]
+    fn servers_without_a_router_elect_one_that_holds_the_address_while_its_api_answers() {
+        super::servers_without_a_router_elect_one_that_holds_the_address_while_its_api_answers();
+    }
 }

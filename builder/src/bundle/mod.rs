@@ -4,11 +4,13 @@
 mod frame;
 mod pack;
 mod read;
+mod remember;
 mod slot_image;
 
 pub use frame::pack as pack_frame;
 pub use pack::{Source, pack, pack_by};
 pub use read::{Checked, Contents, FramesOf, ReadError, Reader, Section, is_bundle};
+pub use remember::Frames;
 pub use slot_image::SlotImage;
 
 use crate::unfinished::UnfinishedError;
@@ -38,7 +40,7 @@ pub enum Progress {
 pub type Report<'r> = &'r (dyn Fn(Progress) -> io::Result<()> + Sync);
 
 /// Gives what is stored for the blocks of a frame: usually [`pack_frame`]. Who makes many bundles that are much alike can
-/// remember what it gave.
+/// remember what it gave: [`Frames`] does.
 pub type Packer<'p> = &'p (dyn Fn(&[u8]) -> io::Result<Vec<u8>> + Sync);
 
 /// What becomes a bundle.

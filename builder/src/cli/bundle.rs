@@ -1,7 +1,8 @@
 //! `microdc bundle`: a slot of an image as a signed update file.
 
 use super::keys;
-use crate::bundle::{self, Progress, Request};
+use crate::bundle::{self, Frames, Progress, Request};
+use crate::cache::Cache;
 use crate::cli::output;
 use crate::report::{Reporter, human_bytes};
 use anyhow::{Context as _, Result};
@@ -66,7 +67,18 @@ impl Bundle {
             });
             Ok(())
         };
-        let summary = bundle::write(&request, self.output.as_deref(), &report).context("no bundle was written")?;
+        // What the last bundle packed to is in the cache, where there is one.
+        let cache = Cache::default_root().and_then(Cache::open).ok();
+        let frames = cache.as_ref().map(|cache| Frames::of(cache, &self.image));
+        let packer = |blocks: &[u8]| match &frames {
+            Some(frames) => frames.pack(blocks),
+            None => bundle::pack_frame(blocks),
+        };
+        let output = self.output.as_deref();
+        let summary = bundle::write_by(&packer, &request, output, &report).context("no bundle was written")?;
+        if let Some(frames) = frames {
+            frames.keep();
+        }
         stage.end();
         let manifest = &summary.manifest;
         if self.json {

@@ -109,6 +109,10 @@ pub fn assert_holds_image(disk: &Path) {
     let (image, disk) = (File::open(&SHARED.image).unwrap(), File::open(disk).unwrap());
     for extent in SHARED.map.extents() {
         let (wanted, found) = (bytes_at(&image, extent), bytes_at(&disk, extent));
+        // Comparing whole slices is quick even where nothing is optimized.
+        if wanted == found {
+            continue;
+        }
         let differs = wanted.iter().zip(&found).position(|(wanted, found)| wanted != found);
         assert_eq!(differs.map(|at| extent.offset + at as u64), None, "byte of the image in {extent:?}");
     }

@@ -34,7 +34,7 @@ pub struct Sample {
     pub module: &'static str,
 }
 
-const SAMPLE: Sample = Sample { drawn: 110, booted: 3, module: "powercut_update" };
+const SAMPLE: Sample = Sample { drawn: 40, booted: 3, module: "powercut_update" };
 /// Names a state: nothing is recorded, and only this one is checked.
 const ONE: &str = "MICRODC_POWERCUT_STATE";
 const SEED: &str = "MICRODC_POWERCUT_SEED";

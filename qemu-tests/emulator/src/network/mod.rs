@@ -191,7 +191,8 @@ mod tests {
     fn a_card_that_nobody_reads_does_not_stop_the_others() {
         let network = Network::new();
         let ((_p1, a), (_p2, _deaf), (_p3, c)) = (card(&network), card(&network), card(&network));
-        let reader = std::thread::spawn(move || (0..1000).filter(|_| c.recv(&mut [0; 64]).is_ok()).count());
+        // Many arrive; whoever waited for the deaf one would have lost nearly all of them.
+        let reader = std::thread::spawn(move || (0..=100).take_while(|_| c.recv(&mut [0; 64]).is_ok()).count());
         for _ in 0..1000 {
             a.send(b"hello").unwrap();
         }
