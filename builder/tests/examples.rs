@@ -49,7 +49,7 @@ fn in_help() -> Vec<Example> {
     let mut found = Vec::new();
     while let Some(command) = queue.pop() {
         let place = format!("help of {}", command.get_display_name().unwrap_or("microdc"));
-        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let after = joined(&command.get_after_help().map(ToString::to_string).unwrap_or_default());
         let lines =
             after.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| line.starts_with("microdc "));
         found.extend(lines.map(|line| Example { line: without_comment(line), place: place.clone() }));
@@ -82,7 +82,7 @@ fn in_blocks() -> Vec<Example> {
     let mut found = Vec::new();
     for (place, text) in pages() {
         for block in text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()) {
-            for line in block.replace("\\\n", " ").lines() {
+            for line in joined(block).lines() {
                 let line = line.replace("cargo run --release -- ", "microdc ");
                 if line.starts_with("microdc ") {
                     found.push(Example { line: without_comment(&line), place: place.clone() });
@@ -104,6 +104,11 @@ fn in_sentences() -> Vec<Example> {
         }
     }
     found
+}
+
+/// A line that goes on behind a backslash is one line.
+fn joined(text: &str) -> String {
+    text.split("\\\n").map(|part| part.trim_start_matches(' ')).collect()
 }
 
 /// What follows a `#`, or in a column of its own, is for people.
@@ -219,7 +224,10 @@ impl Bench {
         for name in ["microdc.toml", "firstboot"] {
             take(name, name);
         }
-        std::fs::create_dir_all(folder.join("outside")).unwrap();
+        // Folders of the reader's own; the page of installations makes the second one.
+        for name in ["outside", "srv/nodes"] {
+            std::fs::create_dir_all(folder.join(name)).unwrap();
+        }
         if !line.contains("> r1.toml") {
             take("r1.toml", "r1.toml");
         }
