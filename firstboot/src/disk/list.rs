@@ -3,6 +3,7 @@
 use contract::node::Serial;
 use contract::storage::Disk;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The kernel's folder of block devices.
 pub const SYS_BLOCK: &str = "/sys/block";
@@ -59,6 +60,35 @@ fn scsi_serial(folder: &Path) -> Option<String> {
         }
     };
     Some(text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Waits for disks, which `find` lists: for the one that is named, or until no more come, for `settle` after the first. For no
+/// longer than `timeout` in all.
+pub fn wait(named: Option<&Serial>, settle: Duration, timeout: Duration, find: impl Fn() -> Vec<Disk>) -> Vec<Disk> {
+    let started = Instant::now();
+    let mut first = None;
+    loop {
+        let disks = find();
+        if !disks.is_empty() {
+            first.get_or_insert_with(Instant::now);
+        }
+        let there = match named {
+            Some(serial) => disks.iter().any(|disk| disk.serial.as_ref() == Some(serial)),
+            None => first.is_some_and(|since| since.elapsed() >= settle),
+        };
+        if there || started.elapsed() >= timeout {
+            return disks;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A disk as a person knows it.
+pub fn in_words(disk: &Disk) -> String {
+    match &disk.serial {
+        Some(serial) => format!("{} (serial number {serial})", disk.name),
+        None => format!("{} (without a serial number)", disk.name),
+    }
 }
 
 /// Without those that the kernel hides: `nvme0c0n1` is one path to the disk `nvme0n1`.

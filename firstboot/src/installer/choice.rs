@@ -1,42 +1,23 @@
 //! Which disk the installer takes. Its words are those of the claim.
 
-use crate::disk::list;
+use crate::disk::list::{self, in_words};
 use contract::layout::SECTOR;
 use contract::names::OPT_DISK;
 use contract::node::Serial;
 use contract::storage::Disk;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long another disk may take after the first, when none is named.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Waits until disks have come up, for no longer than `timeout`.
 pub fn wait(named: Option<&Serial>, timeout: Duration) -> Vec<Disk> {
-    let started = Instant::now();
-    let mut first = None;
-    loop {
+    list::wait(named, SETTLE, timeout, || {
         let mut disks = list::all("");
         disks.retain(|disk| disk.size > 0 && Path::new("/dev").join(&disk.name).exists());
-        if !disks.is_empty() {
-            first.get_or_insert_with(Instant::now);
-        }
-        let there = match named {
-            Some(serial) => disks.iter().any(|disk| disk.serial.as_ref() == Some(serial)),
-            None => first.is_some_and(|since| since.elapsed() >= SETTLE),
-        };
-        if there || started.elapsed() >= timeout {
-            return disks;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn in_words(disk: &Disk) -> String {
-    match &disk.serial {
-        Some(serial) => format!("{} (serial number {serial})", disk.name),
-        None => format!("{} (without a serial number)", disk.name),
-    }
+        disks
+    })
 }
 
 /// The disk that is named; else the only NVMe disk; else, where there is none, the only eMMC or SD card (the emulated one is

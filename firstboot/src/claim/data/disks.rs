@@ -1,10 +1,10 @@
 //! Which disk is meant for `data`.
 
-use crate::disk::list::{self, disk};
+use crate::disk::list::{self, disk, in_words};
 use contract::node::{Disks, Serial};
 use contract::storage::Disk;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a disk may take to come up.
 const APPEAR: Duration = Duration::from_secs(10);
@@ -23,22 +23,7 @@ pub fn is_separate(system: &Disk, wanted: &Disks) -> bool {
 /// Waits for disks besides the system disk: for the one that is named, of whatever kind, or until no more NVMe disks come. A
 /// USB disk may be there for a moment only, so it is not taken without being named.
 pub fn wait_for_others(system: &str, wanted: Option<&Serial>) -> Vec<Disk> {
-    let started = Instant::now();
-    let mut first = None;
-    loop {
-        let disks = others(system, wanted.is_some());
-        if !disks.is_empty() {
-            first.get_or_insert_with(Instant::now);
-        }
-        let there = match wanted {
-            Some(serial) => disks.iter().any(|disk| disk.serial.as_ref() == Some(serial)),
-            None => first.is_some_and(|since| since.elapsed() >= SETTLE),
-        };
-        if there || started.elapsed() >= APPEAR {
-            return disks;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    list::wait(wanted, SETTLE, APPEAR, || others(system, wanted.is_some()))
 }
 
 fn others(system: &str, any_kind: bool) -> Vec<Disk> {
@@ -50,13 +35,6 @@ fn others(system: &str, any_kind: bool) -> Vec<Disk> {
     let disks = names.iter().map(|name| disk(name, system));
     // A card reader without a card has no size.
     disks.filter(|disk| disk.size > 0).collect()
-}
-
-fn in_words(disk: &Disk) -> String {
-    match &disk.serial {
-        Some(serial) => format!("{} (serial number {serial})", disk.name),
-        None => format!("{} (without a serial number)", disk.name),
-    }
 }
 
 /// The disk with the wanted serial number; without one, the only disk there is besides the system disk.
