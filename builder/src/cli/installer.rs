@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use contract::installer::InstallOptions;
 use contract::layout::Slot;
-use contract::names::{OPT_DISK, OPT_INSTALL, OPT_NODES};
 use contract::node::Serial;
 use std::path::PathBuf;
 
@@ -68,11 +67,7 @@ fn serial(text: &str) -> Result<Serial, String> {
 impl Installer {
     pub(super) fn run(self) -> Result<()> {
         let trusted = keys::trusted(&self.key)?;
-        let words = self.install.iter().map(|url| format!("{OPT_INSTALL}={url}"));
-        let words = words.chain(self.nodes.iter().map(|url| format!("{OPT_NODES}={url}")));
-        let words: Vec<String> = words.chain(self.disk.iter().map(|serial| format!("{OPT_DISK}={serial}"))).collect();
-        let options =
-            InstallOptions::parse(&words.join(" "))?.context("no bundle to install: name one with --install")?;
+        let options = InstallOptions::checked(&self.install, self.nodes.as_deref(), self.disk)?;
         let made = Files::of(&self.image, self.slot, &trusted, &options).context("no installer was written")?;
         let paths = made.write(&self.to).context("the installer is incomplete")?;
         let manifest = &made.manifest;

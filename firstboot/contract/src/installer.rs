@@ -42,28 +42,42 @@ impl InstallOptions {
     /// # Errors
     /// Which option cannot be followed, and why.
     pub fn parse(command_line: &str) -> Result<Option<InstallOptions>, OptionsError> {
-        let mut bundles: Vec<String> = Vec::new();
-        for value in values(command_line, OPT_INSTALL) {
-            let url = url(OPT_INSTALL, value)?;
-            if !bundles.contains(&url) {
-                bundles.push(url);
-            }
-        }
+        let bundles: Vec<&str> = values(command_line, OPT_INSTALL).collect();
         if bundles.is_empty() {
             return Ok(None);
         }
-        if bundles.len() > MOST_BUNDLES {
-            return Err(OptionsError::TooMany);
-        }
-        let nodes = match one(command_line, OPT_NODES)? {
-            Some(value) => Some(url(OPT_NODES, value)?.trim_end_matches('/').to_owned()),
-            None => None,
-        };
+        let nodes = one(command_line, OPT_NODES)?;
         let disk = match one(command_line, OPT_DISK)? {
             Some(value) => Some(Serial::try_from(value.to_owned()).map_err(|_| wrong(OPT_DISK, value, NOT_SERIAL))?),
             None => None,
         };
-        Ok(Some(InstallOptions { bundles, nodes, disk }))
+        Ok(Some(InstallOptions::checked(&bundles, nodes, disk)?))
+    }
+
+    /// Options by their values. An address of a bundle that is given twice counts once.
+    ///
+    /// # Errors
+    /// Which option cannot be followed, and why.
+    pub fn checked(
+        bundles: &[impl AsRef<str>],
+        nodes: Option<&str>,
+        disk: Option<Serial>,
+    ) -> Result<InstallOptions, OptionsError> {
+        let mut urls: Vec<String> = Vec::new();
+        for bundle in bundles {
+            let url = url(OPT_INSTALL, bundle.as_ref())?;
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+        if urls.len() > MOST_BUNDLES {
+            return Err(OptionsError::TooMany);
+        }
+        let nodes = match nodes {
+            Some(value) => Some(url(OPT_NODES, value)?.trim_end_matches('/').to_owned()),
+            None => None,
+        };
+        Ok(InstallOptions { bundles: urls, nodes, disk })
     }
 
     /// The words for a kernel command line.
@@ -156,6 +170,16 @@ mod tests {
 
     fn parse(line: &str) -> Result<Option<InstallOptions>, OptionsError> {
         InstallOptions::parse(line)
+    }
+
+    #[test]
+    fn a_value_that_would_become_two_words_of_the_command_line_is_refused() {
+        let two = "http://a/b microdc.disk=S1";
+        let refused = |bundle, nodes| InstallOptions::checked(&[bundle], nodes, None).unwrap_err().to_string();
+        assert!(refused(two, None).starts_with("microdc.install="), "{}", refused(two, None));
+        assert!(refused("http://a/b", Some(two)).starts_with("microdc.nodes="));
+        let options = InstallOptions::checked(&["http://a/b", "http://a/b"], Some("http://a/n/"), None).unwrap();
+        assert_eq!(options.words(), ["microdc.install=http://a/b", "microdc.nodes=http://a/n"]);
     }
 
     #[test]
