@@ -12,8 +12,6 @@ mod fleet;
 mod home_router;
 mod installer;
 mod k3s;
-mod k3s_restore;
-mod latency;
 mod long;
 mod metrics;
 mod minio;

@@ -165,34 +165,33 @@ fn a_server_that_powers_off_gives_the_address_away_before_its_api_ends(server: &
     }
 }
 
-fn servers_without_a_router_elect_one_that_holds_the_address_while_its_api_answers() {
-    let backbone = Network::new();
-    let mut servers: Vec<Node> = Server::ALL.iter().map(|server| server.start(server.by_vrrp(), &backbone)).collect();
-    let host = backbone.host(Ipv4Addr::new(10, 0, 0, 9), 24, None).unwrap();
-    let mut client = Client::of(&host, BY_VRRP);
-    for (server, node) in Server::ALL.iter().zip(&servers) {
-        wait_up(node, &server.name()).unwrap();
-        Agent(node).until("it is a candidate", |agent| (agent.cat("/run/vip/down") == "0\n").then_some(()));
-    }
-    assert_eq!(client.servers_of_flows(20).len(), 1, "one of them answers");
-    let holders = |servers: &[Node]| servers.iter().filter(|node| node.is_on() && has(node, BY_VRRP)).count();
-
-    let what = "three servers with VRRP, the holder's API killed to the next one's answer";
-    let killed = take_away(&mut client, &mut servers, what, kill_api);
-    assert_eq!(holders(&servers), 1);
-    // It comes back, and who holds the address keeps it.
-    Agent(&servers[killed])
-        .until("it is a candidate again", |agent| (agent.cat("/run/vip/down") == "0\n").then_some(()));
-    assert_ne!(client.server(), Server::ALL[killed].name());
-
-    let what = "three servers with VRRP, the holder's power cut to the next one's answer";
-    take_away(&mut client, &mut servers, what, Node::kill);
-    assert_eq!(holders(&servers), 1);
-}
-
 mod long {
+    use super::*;
+
     #[test]
     fn servers_without_a_router_elect_one_that_holds_the_address_while_its_api_answers() {
-        super::servers_without_a_router_elect_one_that_holds_the_address_while_its_api_answers();
+        let backbone = Network::new();
+        let mut servers: Vec<Node> =
+            Server::ALL.iter().map(|server| server.start(server.by_vrrp(), &backbone)).collect();
+        let host = backbone.host(Ipv4Addr::new(10, 0, 0, 9), 24, None).unwrap();
+        let mut client = Client::of(&host, BY_VRRP);
+        for (server, node) in Server::ALL.iter().zip(&servers) {
+            wait_up(node, &server.name()).unwrap();
+            Agent(node).until("it is a candidate", |agent| (agent.cat("/run/vip/down") == "0\n").then_some(()));
+        }
+        assert_eq!(client.servers_of_flows(20).len(), 1, "one of them answers");
+        let holders = |servers: &[Node]| servers.iter().filter(|node| node.is_on() && has(node, BY_VRRP)).count();
+
+        let what = "three servers with VRRP, the holder's API killed to the next one's answer";
+        let killed = take_away(&mut client, &mut servers, what, kill_api);
+        assert_eq!(holders(&servers), 1);
+        // It comes back, and who holds the address keeps it.
+        Agent(&servers[killed])
+            .until("it is a candidate again", |agent| (agent.cat("/run/vip/down") == "0\n").then_some(()));
+        assert_ne!(client.server(), Server::ALL[killed].name());
+
+        let what = "three servers with VRRP, the holder's power cut to the next one's answer";
+        take_away(&mut client, &mut servers, what, Node::kill);
+        assert_eq!(holders(&servers), 1);
     }
 }

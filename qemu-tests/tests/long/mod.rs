@@ -3,5 +3,7 @@
 
 mod daemons;
 mod garage;
+mod k3s_restore;
+mod latency;
 mod many_cuts;
 mod powercut;

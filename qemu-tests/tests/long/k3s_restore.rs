@@ -1,7 +1,7 @@
 //! What an operator asks of a k3s server's database, and how its pods leave before a restart: a stand-in in place of k3s, and a
 //! node with MinIO as the object store of the same rack.
 
-use super::k3s::{ANSWERS, call, until_health_says};
+use crate::k3s::{ANSWERS, call, until_health_says};
 use contract::control::{Reply, Request as Ask};
 use emulator::{Machine, Network, Node};
 use qemu_tests::agent::Agent;
@@ -66,6 +66,7 @@ fn remove(node: &Node, path: &str) {
     Agent(node).ask(&Request::Run(words)).unwrap();
 }
 
+#[test]
 fn a_database_comes_back_from_a_snapshot_in_our_own_store_and_pods_leave_before_a_restart() {
     let rack = Network::new();
     let (minio, port) = store(&rack);
@@ -154,11 +155,4 @@ fn a_pod_that_does_not_leave_keeps_no_restart_back(node: &mut Node) {
     until_health_says(node, "passed");
     std::thread::sleep(Duration::from_secs(8));
     assert!(Agent(node).cat(&format!("{ANSWERS}/cordoned")).starts_with("yes"), "an operator's own was undone");
-}
-
-mod long {
-    #[test]
-    fn a_database_comes_back_from_a_snapshot_in_our_own_store_and_pods_leave_before_a_restart() {
-        super::a_database_comes_back_from_a_snapshot_in_our_own_store_and_pods_leave_before_a_restart();
-    }
 }

@@ -50,6 +50,7 @@ fn update(node: &Node, url: String) -> String {
         .map_or(String::new(), |answer| String::from_utf8_lossy(&answer.unwrap()).into())
 }
 
+#[test]
 fn a_node_answers_its_clients_while_it_takes_an_update() {
     let image = images::router_with_probe();
     // Nothing of the other slot is in its place: every block is read, hashed and written.
@@ -99,11 +100,4 @@ fn a_node_answers_its_clients_while_it_takes_an_update() {
         "HTTP of a node, while it takes an update",
         format_args!("{}, in {:.1} s", spread(busy), took.as_secs_f32()),
     );
-}
-
-mod long {
-    #[test]
-    fn a_node_answers_its_clients_while_it_takes_an_update() {
-        super::a_node_answers_its_clients_while_it_takes_an_update();
-    }
 }
