@@ -68,8 +68,8 @@ struct Answer {
     data: Data,
 }
 
-/// Lists the disks; claims, checks and mounts `data` as the node config says, with `limits` where folders on it have any. To be called by PID 1 while it has no other
-/// children, after `state`. Feeds the watchdog of `report` meanwhile.
+/// Lists the disks; claims, checks and mounts `data` as the node config says, with `limits` where folders on it have any. To be
+/// called by PID 1 while it has no other children, after `state`. Feeds the watchdog of `report` meanwhile.
 pub fn data(report: &BootReport, config: &NodeConfig, limits: bool) -> (Vec<Disk>, Data) {
     let request = Request {
         system: report.disk.clone(),

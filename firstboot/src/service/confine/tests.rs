@@ -212,7 +212,7 @@ fn where_folders_have_limits_a_service_changes_no_attributes_of_its_files_but_ma
     let limited = Directory { limit_bytes: Some(1 << 20), ..directory("/var/lib/frr", 110, true) };
     let with = Ground::of(&RoleSpec { directories: vec![limited], ..role() });
     let without = Ground::of(&role());
-    // Not on every machine has the file system such attributes: then both ways fail, and not for want of a right.
+    // Not on every machine has the file system such attributes: then both ways fail, for another reason than a missing permission.
     let script = "echo x >/tmp/x; chattr +A /tmp/x 2>&1 | grep -c 'not permitted'; chattr -p 7 /tmp/x 2>&1 | grep -c 'not permitted'; \
                   lsattr /tmp/x 2>&1 | grep -c 'not permitted'";
     assert_eq!(confined_on(&with, script, Sandbox::default(), &[]), "1\n1\n0\n");
